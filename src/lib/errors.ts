@@ -1,5 +1,13 @@
 /** The exit codes of the command line, by meaning (DESIGN.md, "The command line"). */
-export const EXIT_CODE = { yes: 0, no: 1, usage: 2, unreachable: 3, conflict: 4, defect: 70, interrupted: 130 } as const;
+export const EXIT_CODE = {
+  yes: 0,
+  no: 1,
+  usage: 2,
+  unreachable: 3,
+  conflict: 4,
+  defect: 70,
+  interrupted: 130,
+} as const;
 
 export type ExitCode = (typeof EXIT_CODE)[keyof typeof EXIT_CODE];
 

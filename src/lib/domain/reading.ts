@@ -3,6 +3,12 @@ export type ReadingTable = 'water_level_readings' | 'moisture_readings' | 'senso
 
 export type ColumnValue = string | number | boolean | null;
 
+/** The message a reading came in. */
+export interface MessageSource {
+  readonly messageId: string | null;
+  readonly body: string;
+}
+
 /** One row of a reading table; its key is (sensorId, time). */
 export interface Reading {
   readonly table: ReadingTable;
@@ -12,6 +18,8 @@ export interface Reading {
   readonly sensorType: string;
   /** Every column of the table but `time` and `sensor_id`, by its name; JSON columns as JSON text. */
   readonly values: Readonly<Record<string, ColumnValue>>;
+  /** Kept with the reading in the quarantine, should a database refuse it. */
+  readonly source?: MessageSource;
 }
 
 /** The columns of each reading table besides `time` and `sensor_id`, with the type a new table gives them. */

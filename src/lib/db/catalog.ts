@@ -1,0 +1,81 @@
+import type { Queryable } from './database.js';
+
+/** What the catalog says of one table, as far as writing readings into it needs. */
+export interface TableShape {
+  readonly name: string;
+  /** Column name → type as `format_type` prints it, e.g. `numeric(5,2)`. */
+  readonly columns: ReadonlyMap<string, string>;
+  /** Each unique key that covers the whole table: its column names, sorted. */
+  readonly uniqueKeys: readonly (readonly string[])[];
+  readonly hypertable: boolean;
+}
+
+export interface TimescaleDbState {
+  /** Version in use in this database; null where the extension is not created. */
+  readonly installed: string | null;
+  /** The server has the extension and has loaded it, so that it can be created here. */
+  readonly creatable: boolean;
+}
+
+const READ_COLUMNS = `
+  select c.relname as table_name, a.attname as column_name, format_type(a.atttypid, a.atttypmod) as type
+  from unnest($1::text[]) as wanted (name)
+  join pg_class c on c.oid = to_regclass(quote_ident(wanted.name))
+  join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+  order by c.relname, a.attnum`;
+
+/** Partial indexes, indexes on expressions and invalid ones keep no key for ON CONFLICT to rely on. */
+const READ_UNIQUE_KEYS = `
+  select c.relname as table_name, array_to_json(array(
+    select a.attname from pg_attribute a
+    where a.attrelid = c.oid and a.attnum = any (i.indkey::int2[][:i.indnkeyatts - 1]) order by a.attname
+  ))::text as columns
+  from unnest($1::text[]) as wanted (name)
+  join pg_class c on c.oid = to_regclass(quote_ident(wanted.name))
+  join pg_index i on i.indrelid = c.oid
+  where i.indisunique and i.indisvalid and i.indimmediate and i.indpred is null and i.indexprs is null`;
+
+const READ_TIMESCALEDB = `
+  select (select extversion from pg_extension where extname = 'timescaledb') as installed,
+    exists (select from pg_available_extensions where name = 'timescaledb')
+      and exists (select from pg_settings where name = 'shared_preload_libraries' and setting ~ 'timescaledb') as creatable`;
+
+const READ_HYPERTABLES = `
+  select hypertable_name as name from timescaledb_information.hypertables
+  where hypertable_schema = any (current_schemas(false))`;
+
+/** Reads the tables of these names that the search path finds; those that do not exist are absent from the answer. */
+export async function readTableShapes(
+  database: Queryable,
+  names: readonly string[],
+): Promise<ReadonlyMap<string, TableShape>> {
+  const { rows: columns } = await database.query<{ table_name: string; column_name: string; type: string }>(
+    READ_COLUMNS,
+    [names],
+  );
+  const { rows: keys } = await database.query<{ table_name: string; columns: string }>(READ_UNIQUE_KEYS, [names]);
+  const hypertables = await readHypertables(database);
+  const shapeOf = (name: string): TableShape => ({
+    name,
+    columns: new Map(columns.filter((row) => row.table_name === name).map((row) => [row.column_name, row.type])),
+    uniqueKeys: keys.filter((row) => row.table_name === name).map((row) => JSON.parse(row.columns) as string[]),
+    hypertable: hypertables.has(name),
+  });
+  return new Map([...new Set(columns.map((row) => row.table_name))].map((name) => [name, shapeOf(name)]));
+}
+
+/** True where a unique key on exactly these columns exists. */
+export function hasUniqueKey(shape: TableShape, columns: readonly string[]): boolean {
+  const wanted = [...columns].sort().join();
+  return shape.uniqueKeys.some((key) => key.join() === wanted);
+}
+
+export async function readTimescaleDb(database: Queryable): Promise<TimescaleDbState> {
+  const { rows } = await database.query<{ installed: string | null; creatable: boolean }>(READ_TIMESCALEDB);
+  return rows[0] ?? { installed: null, creatable: false };
+}
+
+async function readHypertables(database: Queryable): Promise<ReadonlySet<string>> {
+  if ((await readTimescaleDb(database)).installed === null) return new Set();
+  return new Set((await database.query<{ name: string }>(READ_HYPERTABLES)).rows.map((row) => row.name));
+}

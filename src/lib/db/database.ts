@@ -1,0 +1,114 @@
+import pg from 'pg';
+import { sideTitle, type Side } from '../domain/side.js';
+import { UnreachableError } from '../errors.js';
+import { describeConnection, tlsOptions, type ConnectionSettings } from './connection.js';
+import { describeFault, faultKind, sqlstateOf } from './sqlstate.js';
+
+export interface DatabaseOptions {
+  readonly side: Side;
+  readonly connection: ConnectionSettings;
+  readonly poolMax: number;
+  /** After this long, in ms, a call is given up and its connection destroyed; the server ends the statement before. */
+  readonly callTimeoutMs: number;
+  readonly applicationName: string;
+  /** Called when an idle connection breaks; the pool replaces it by itself. */
+  readonly onIdleError?: (error: Error) => void;
+}
+
+/** One side: a pool of connections whose sessions speak UTC, with timeouts on the server and on the client. */
+export interface Database {
+  readonly side: Side;
+  readonly connection: ConnectionSettings;
+  readonly pool: pg.Pool;
+}
+
+/** A transaction's open client, or the pool for a statement that stands alone. */
+export type Queryable = Pick<pg.Pool, 'query'>;
+
+const CONNECT_TIMEOUT_MS = 10_000;
+const CLOSE_TIMEOUT_MS = 2_000;
+/** The server's limit as a share of the client's, so that the server has ended the statement when the client gives up. */
+const SERVER_SHARE = 0.8;
+const SESSION = ['TimeZone=UTC', 'DateStyle=ISO', 'extra_float_digits=1', 'synchronous_commit=on'];
+
+const BOOLEAN = 16;
+const NUMBERS = new Set([20, 21, 23]);
+
+/** Opens a side lazily: no connection is made before the first call. */
+export function openDatabase(options: DatabaseOptions): Database {
+  const { connection, callTimeoutMs } = options;
+  const serverTimeoutMs = Math.max(1, Math.floor(callTimeoutMs * SERVER_SHARE));
+  const pool = new pg.Pool({
+    host: connection.host,
+    port: connection.port,
+    database: connection.database,
+    user: connection.user,
+    ...(connection.password === undefined ? {} : { password: connection.password }),
+    ssl: tlsOptions(connection),
+    max: options.poolMax,
+    application_name: options.applicationName,
+    connectionTimeoutMillis: Math.min(CONNECT_TIMEOUT_MS, callTimeoutMs),
+    keepAlive: true,
+    pipeline: true,
+    query_timeout: callTimeoutMs,
+    statement_timeout: serverTimeoutMs,
+    lock_timeout: serverTimeoutMs,
+    idle_in_transaction_session_timeout: serverTimeoutMs,
+    options: SESSION.map((setting) => `-c ${setting}`).join(' '),
+    types: { getTypeParser: (oid: number) => parserOf(oid) },
+  } satisfies pg.PoolConfig & { pipeline: true; lock_timeout: number });
+  pool.on('error', (error) => options.onIdleError?.(error));
+  return { side: options.side, connection, pool };
+}
+
+/** Ends the pool; connections that a silent server keeps open are cut after two seconds. */
+export async function closeDatabase({ pool }: Database): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const deadline = new Promise<void>((resolve) => {
+    timer = setTimeout(() => {
+      destroySockets(pool);
+      resolve();
+    }, CLOSE_TIMEOUT_MS);
+  });
+  await Promise.race([pool.end(), deadline]);
+  clearTimeout(timer);
+}
+
+/** Turns a failed call into an error that says where it happened and what to try next. */
+export function asUnreachable(error: unknown, { side, connection }: Pick<Database, 'side' | 'connection'>): Error {
+  if (faultKind(error) === 'defect') return error as Error;
+  const where = `the ${sideTitle(side)} database at ${describeConnection(connection)}`;
+  return new UnreachableError(`${where} failed: ${describeFault(error)}`, {
+    next: nextStep(error, side),
+    cause: error,
+  });
+}
+
+function nextStep(error: unknown, side: Side): string {
+  const prefix = side === 'local' ? 'TIMESCALE' : 'EC2_DB';
+  switch (sqlstateOf(error)) {
+    case '28P01':
+    case '28000':
+      return `check ${prefix}_USER and ${prefix}_PASSWORD`;
+    case '3D000':
+      return `create the database, or set ${prefix}_${side === 'local' ? 'DB' : 'NAME'} to the one that exists`;
+    case '42P01':
+    case '3F000':
+      return `run: sensorctl init --side ${side}`;
+    case '42501':
+      return `grant the role of ${prefix}_USER the rights that the README lists`;
+    default:
+      return `check that the server runs and that ${prefix}_HOST, ${prefix}_PORT and ${prefix}_SSLMODE are right`;
+  }
+}
+
+/** Times, numerics and JSON stay text: a Date would lose the microseconds, a double the digits. */
+function parserOf(oid: number): (value: string) => unknown {
+  if (oid === BOOLEAN) return (value) => value === 't';
+  return NUMBERS.has(oid) ? Number : (value) => value;
+}
+
+function destroySockets(pool: pg.Pool): void {
+  const { _clients: clients } = pool as unknown as { _clients: { connection: { stream: { destroy(): void } } }[] };
+  for (const client of clients) client.connection.stream.destroy();
+}

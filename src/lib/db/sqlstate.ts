@@ -1,0 +1,49 @@
+import pg from 'pg';
+
+/**
+ * What a failed database call means for the caller:
+ * - `collision`: a deadlock or serialization failure; repeat the transaction at once.
+ * - `unavailable`: the server, the network or a resource; the same call may succeed later.
+ * - `refused`: the data; the same rows will be refused again.
+ * - `misconfigured`: schema, rights or password; a person has to mend it.
+ * - `defect`: an error in sensorctl.
+ */
+export type FaultKind = 'collision' | 'unavailable' | 'refused' | 'misconfigured' | 'defect';
+
+const COLLISION = new Set(['40P01', '40001']);
+const REFUSED_CLASSES = new Set(['22', '23', '44', '54', 'P0']);
+const MISCONFIGURED_CLASSES = new Set(['0A', '28', '3D', '3F', '42']);
+
+/** Decides what an error of a database call means, by SQLSTATE and by socket error; the one place that does. */
+export function faultKind(error: unknown): FaultKind {
+  const sqlstate = sqlstateOf(error);
+  if (sqlstate === undefined) return isProgrammingError(error) ? 'defect' : 'unavailable';
+  if (COLLISION.has(sqlstate)) return 'collision';
+  const sqlstateClass = sqlstate.slice(0, 2);
+  if (REFUSED_CLASSES.has(sqlstateClass)) return 'refused';
+  return MISCONFIGURED_CLASSES.has(sqlstateClass) ? 'misconfigured' : 'unavailable';
+}
+
+/** The SQLSTATE a server gave; undefined for errors of the socket, of TLS and of pg itself. */
+export function sqlstateOf(error: unknown): string | undefined {
+  return error instanceof pg.DatabaseError ? error.code : undefined;
+}
+
+/** One line for logs, the ledger and the quarantine: SQLSTATE or socket code, and the message. */
+export function describeFault(error: unknown): string {
+  const { code, message } = error as { code?: unknown; message?: unknown };
+  const text = errorText(error, message);
+  return typeof code === 'string' && !text.includes(code) ? `${code}: ${text}` : text;
+}
+
+function errorText(error: unknown, message: unknown): string {
+  // Node joins the failures of several addresses of one host into an AggregateError without a message of its own.
+  if (error instanceof AggregateError && error.message === '') {
+    return [...new Set(error.errors.map((each) => describeFault(each)))].join('; ');
+  }
+  return typeof message === 'string' ? message : String(error);
+}
+
+function isProgrammingError(error: unknown): boolean {
+  return error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError;
+}

@@ -1,0 +1,76 @@
+import type pg from 'pg';
+import { faultKind, sqlstateOf } from './sqlstate.js';
+
+/** A statement and its values, to be sent with others in one round trip. */
+export interface Statement {
+  readonly text: string;
+  readonly values?: readonly unknown[];
+  /** Named statements are planned once a connection. */
+  readonly name?: string;
+}
+
+/** A statement that failed only because one before it had failed (25P02). */
+const IN_FAILED_TRANSACTION = '25P02';
+
+/**
+ * Runs the statements as one transaction in one round trip and returns their results in order.
+ * Throws the error of the first statement that failed; the connection is destroyed unless the server itself refused.
+ */
+export async function runTransaction(
+  pool: pg.Pool,
+  statements: readonly Statement[],
+): Promise<pg.QueryResult<Record<string, unknown>>[]> {
+  const client = await pool.connect();
+  const outcomes = await Promise.allSettled([
+    client.query('begin isolation level read committed'),
+    ...statements.map((statement) => client.query({ ...statement, values: [...(statement.values ?? [])] })),
+    client.query('commit'),
+  ]);
+  const failure = firstFailure(outcomes);
+  client.release(failure !== undefined && sqlstateOf(failure) === undefined);
+  if (failure !== undefined) throw failure;
+  return outcomes.slice(1, -1).map((outcome) => (outcome as PromiseFulfilledResult<pg.QueryResult>).value);
+}
+
+/** Lends an open transaction for the length of `work`; commits when it returns, rolls back when it throws. */
+export async function withTransaction<Result>(
+  pool: pg.Pool,
+  work: (client: pg.PoolClient) => Promise<Result>,
+): Promise<Result> {
+  const client = await pool.connect();
+  let broken = false;
+  try {
+    await client.query('begin isolation level read committed');
+    const result = await work(client);
+    await client.query('commit');
+    return result;
+  } catch (error) {
+    broken = await client.query('rollback').then(
+      () => false,
+      () => true,
+    );
+    throw error;
+  } finally {
+    client.release(broken);
+  }
+}
+
+const COLLISIONS_AT_MOST = 20;
+
+/** Repeats a whole transaction at once when it lost against another one; that is nobody's failure. */
+export async function repeatCollisions<Result>(work: () => Promise<Result>): Promise<Result> {
+  for (let collisions = 1; ; collisions += 1) {
+    try {
+      return await work();
+    } catch (error) {
+      if (faultKind(error) !== 'collision' || collisions === COLLISIONS_AT_MOST) throw error;
+    }
+  }
+}
+
+function firstFailure(outcomes: readonly PromiseSettledResult<unknown>[]): Error | undefined {
+  const failures = outcomes
+    .filter((outcome) => outcome.status === 'rejected')
+    .map((outcome) => outcome.reason as Error);
+  return failures.find((failure) => sqlstateOf(failure) !== IN_FAILED_TRANSACTION) ?? failures[0];
+}

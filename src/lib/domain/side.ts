@@ -1,0 +1,16 @@
+/** The two databases of a migration. Which of them is the primary depends on the phase. */
+export type Side = 'local' | 'ec2';
+
+export type WriteMode = 'local-only' | 'dual-write';
+
+const TITLES: Readonly<Record<Side, string>> = { local: 'local', ec2: 'EC2' };
+
+/** How a text names a side: `local`, `EC2`. */
+export function sideTitle(side: Side): string {
+  return TITLES[side];
+}
+
+/** The same at the start of a sentence or a log line: `Local`, `EC2`. */
+export function sideTitleCapitalized(side: Side): string {
+  return side === 'local' ? 'Local' : 'EC2';
+}

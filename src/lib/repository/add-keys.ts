@@ -1,0 +1,79 @@
+import { hasUniqueKey, readTableShapes } from '../db/catalog.js';
+import type { Database, Queryable } from '../db/database.js';
+import { quoteIdentifier } from '../db/identifiers.js';
+import { withTransaction } from '../db/transaction.js';
+import { READING_TABLES, type ReadingTable } from '../domain/reading.js';
+import { READING_KEY } from './reading-tables.js';
+
+/** What `addKey` did to one table. */
+export interface KeyAddition {
+  readonly table: ReadingTable;
+  readonly duplicatesRemoved: number;
+  readonly quarantined: number;
+}
+
+const SHARED_KEYS = 'select sensor_id, time from %table% group by sensor_id, time having count(*) > 1';
+
+/** Of the rows that share a key the one stored first stays: it is the one that a unique key would have let in. */
+const RANK_ROWS = `
+  create temporary table surplus on commit drop as
+  select * from (
+    select stored.tableoid as table_id, stored.ctid as row_id, stored.sensor_id, stored.time, to_jsonb(stored) as content,
+      row_number() over same_key as place, first_value(to_jsonb(stored)) over same_key as kept
+    from %table% as stored
+    join (${SHARED_KEYS}) as shared using (sensor_id, time)
+    window same_key as (partition by stored.sensor_id, stored.time order by stored.tableoid, stored.ctid)
+  ) as ranked
+  where place > 1`;
+
+const QUARANTINE_DIFFERING = `
+  insert into sensorctl.quarantine (digest, side, reason, table_name, sensor_id, reading_time, body)
+  select sha256(convert_to($1 || $2 || content::text, 'UTF8')), $1, 'shares its key with another row, which was kept', $2,
+    sensor_id, time::text, content::text
+  from surplus where content is distinct from kept
+  on conflict (digest) do nothing`;
+
+const DELETE_SURPLUS = `
+  delete from %table% as stored using surplus where stored.tableoid = surplus.table_id and stored.ctid = surplus.row_id`;
+
+/** Takes seconds to hours on a large table: its sessions have no statement timeout. */
+const NO_TIMEOUT = 'set local statement_timeout = 0';
+
+/**
+ * Makes the reading tables that lack their unique key ready for dual write, each in one transaction, in which nobody
+ * else can write to it: exact duplicates are removed, rows that share a key but differ go to the quarantine.
+ */
+export async function addKeys(database: Database): Promise<KeyAddition[]> {
+  const shapes = await readTableShapes(database.pool, READING_TABLES);
+  const additions: KeyAddition[] = [];
+  for (const table of READING_TABLES) {
+    const shape = shapes.get(table);
+    if (shape !== undefined && !hasUniqueKey(shape, READING_KEY)) additions.push(await addKey(database, table));
+  }
+  return additions;
+}
+
+async function addKey(database: Database, table: ReadingTable): Promise<KeyAddition> {
+  return await withTransaction(database.pool, async (client) => {
+    await client.query(NO_TIMEOUT);
+    await client.query(forTable(table, 'lock table %table% in share row exclusive mode'));
+    await client.query(forTable(table, RANK_ROWS));
+    const quarantined = await countOf(
+      client,
+      'select count(*) as rows from surplus where content is distinct from kept',
+    );
+    await client.query(QUARANTINE_DIFFERING, [database.side, table]);
+    const deleted = await client.query(forTable(table, DELETE_SURPLUS));
+    const name = quoteIdentifier(`${table}_key`);
+    await client.query(forTable(table, `create unique index ${name} on %table% (${READING_KEY.join(', ')})`));
+    return { table, duplicatesRemoved: (deleted.rowCount ?? 0) - quarantined, quarantined };
+  });
+}
+
+function forTable(table: ReadingTable, sql: string): string {
+  return sql.replaceAll('%table%', quoteIdentifier(table));
+}
+
+async function countOf(client: Queryable, sql: string): Promise<number> {
+  return (await client.query<{ rows: number }>(sql)).rows[0]?.rows ?? 0;
+}

@@ -1,0 +1,160 @@
+import { quoteIdentifier } from '../db/identifiers.js';
+import { READING_COLUMNS, type ReadingTable } from '../domain/reading.js';
+
+/**
+ * The statements that write a batch: one for the primary, one for the secondary, each a single round trip whatever the
+ * size. A reading table takes one array parameter a column, in the order of `batchColumns`; the primary answers with the
+ * same arrays, as text, of the rows that it accepted, and the secondary takes these as they are.
+ *
+ * Rows are taken in key order, tables and registry in one order, so that writers rarely deadlock. A foreign key from
+ * readings to sensor_registry is checked when the statement ends, when both are there.
+ */
+
+/** Readings closer than this belong to one range of a ledger entry. */
+const LEDGER_RANGE_JOIN = "interval '1 minute'";
+
+const SENSOR_TYPE: Readonly<Record<ReadingTable, string>> = {
+  water_level_readings: "'water-level'",
+  moisture_readings: "'moisture'",
+  sensor_readings: 'sensor_type',
+};
+
+/** The columns of a table in the order of its parameters. */
+export function batchColumns(table: ReadingTable): readonly string[] {
+  return ['time', 'sensor_id', ...Object.keys(READING_COLUMNS[table])];
+}
+
+/**
+ * Writes readings where they are new, updates the registry from those accepted, and enters them in the ledger.
+ * Parameters: batch id, consumer id, ledger state (`pending`, or `missed` for a batch that only the primary takes) and
+ * reason, then the arrays of each table. Answers a row a table: name, number accepted, columns as array text.
+ */
+export function primaryBatchSql(tables: readonly ReadingTable[]): string {
+  const parameters = arrayParameters(tables, 5);
+  return `with
+    ${tables.map((table) => `${accepted(table)} as (${insertReadings(table, parameters, 'returning *')})`).join(',\n')},
+    touched as (${tables.map((table) => selectTouched(table, accepted(table))).join('\nunion all\n')}),
+    ${UPDATE_REGISTRY},
+    migration as (${BEGIN_MIGRATION}),
+    entry as (${ENTER_IN_LEDGER})
+    ${tables.map((table) => selectAccepted(table)).join('\nunion all\n')}`;
+}
+
+/**
+ * Writes on the secondary exactly the rows that the primary accepted; what is there already stays.
+ * Parameters: the arrays of each table. Answers the number of rows inserted.
+ */
+export function secondaryBatchSql(tables: readonly ReadingTable[]): string {
+  const parameters = arrayParameters(tables, 1);
+  const inserts = tables.map((table) => `${accepted(table)} as (${insertReadings(table, parameters, 'returning 1')})`);
+  return `with
+    ${inserts.join(',\n')},
+    touched as (${tables.map((table) => selectTouched(table, unnest(table, parameters))).join('\nunion all\n')}),
+    ${UPDATE_REGISTRY}
+    select ${tables.map((table) => `(select count(*) from ${accepted(table)})`).join(' + ')} as inserted`;
+}
+
+const BEGIN_MIGRATION = `
+  insert into sensorctl.migration
+  select true where $3 = 'pending' and exists (select from touched) and not exists (select from sensorctl.migration)
+  on conflict do nothing`;
+
+const ENTER_IN_LEDGER = `
+  insert into sensorctl.ledger (batch_id, consumer_id, state, reason, table_name, times, readings)
+  select $1::uuid, $2::uuid, $3, $4, table_name,
+    range_agg(tstzrange(first_time, last_time + interval '1 microsecond')), sum(readings)
+  from (
+    select table_name, min(time) as first_time, max(time) as last_time, count(*) as readings
+    from (
+      select table_name, time,
+        count(*) filter (where time - previous > ${LEDGER_RANGE_JOIN}) over (partition by table_name order by time) as run
+      from (
+        select table_name, time, lag(time) over (partition by table_name order by time) as previous from touched
+      ) as neighbours
+    ) as runs
+    group by table_name, run
+  ) as ranges
+  where $3 = 'pending' or exists (select from sensorctl.migration)
+  group by table_name`;
+
+/** Merges by maximum: applied in any order, any number of times, both sides end alike. Ties go to the greater value. */
+const UPDATE_REGISTRY = `
+    located as (
+      insert into sensorctl.sensor_location as known (sensor_id, located_at, lat, lng)
+      select distinct on (sensor_id) sensor_id, time, lat, lng
+      from touched where lat is not null and lng is not null
+      order by sensor_id, time desc, lat desc, lng desc
+      on conflict (sensor_id) do update
+      set located_at = excluded.located_at, lat = excluded.lat, lng = excluded.lng
+      where (excluded.located_at, excluded.lat, excluded.lng) > (known.located_at, known.lat, known.lng)
+      returning sensor_id, lat, lng
+    ),
+    registry as (
+      insert into sensor_registry as known (sensor_id, sensor_type, last_seen, location_lat, location_lng)
+      select newest.sensor_id, sensor_type, time, located.lat, located.lng
+      from (
+        select distinct on (sensor_id) sensor_id, sensor_type, time
+        from touched order by sensor_id, time desc, sensor_type desc
+      ) as newest
+      left join located using (sensor_id)
+      order by newest.sensor_id
+      on conflict (sensor_id) do update
+      set last_seen = greatest(known.last_seen, excluded.last_seen),
+        sensor_type = case
+          when known.last_seen is null
+            or (excluded.last_seen, excluded.sensor_type) > (known.last_seen, coalesce(known.sensor_type, ''))
+          then excluded.sensor_type else known.sensor_type end,
+        location_lat = coalesce(excluded.location_lat, known.location_lat),
+        location_lng = coalesce(excluded.location_lng, known.location_lng)
+    )`;
+
+type Parameters = ReadonlyMap<ReadingTable, number>;
+
+function arrayParameters(tables: readonly ReadingTable[], first: number): Parameters {
+  const parameters = new Map<ReadingTable, number>();
+  let next = first;
+  for (const table of tables) {
+    parameters.set(table, next);
+    next += batchColumns(table).length;
+  }
+  return parameters;
+}
+
+function insertReadings(table: ReadingTable, parameters: Parameters, returning: string): string {
+  const columns = batchColumns(table).map(quoteIdentifier).join(', ');
+  return `insert into ${quoteIdentifier(table)} (${columns})
+    select ${columns} from ${unnest(table, parameters)} order by sensor_id, time, ordinality
+    on conflict (sensor_id, time) do nothing ${returning}`;
+}
+
+function unnest(table: ReadingTable, parameters: Parameters): string {
+  const first = parameters.get(table) ?? 0;
+  const columns = batchColumns(table);
+  const arrays = columns.map((column, index) => `$${first + index}::${arrayType(table, column)}[]`);
+  const names = [...columns, 'ordinality'].map(quoteIdentifier);
+  return `unnest(${arrays.join(', ')}) with ordinality as ${accepted(table)}_in (${names.join(', ')})`;
+}
+
+/** The type a value travels as: wide, so that rounding and limits are those of the column that takes it. */
+function arrayType(table: ReadingTable, column: string): string {
+  if (column === 'time') return 'timestamptz';
+  const declared = READING_COLUMNS[table][column] ?? 'text';
+  if (/^(numeric|integer)/.test(declared)) return 'numeric';
+  return /^(double precision|boolean|jsonb)/.exec(declared)?.[0] ?? 'text';
+}
+
+function selectTouched(table: ReadingTable, source: string): string {
+  return `select '${table}' as table_name, sensor_id::text as sensor_id, ${SENSOR_TYPE[table]}::text as sensor_type,
+    time::timestamptz as time, location_lat as lat, location_lng as lng from ${source}`;
+}
+
+function selectAccepted(table: ReadingTable): string {
+  const text = (column: string): string =>
+    column === 'time' ? 'time::timestamptz::text' : `${quoteIdentifier(column)}::text`;
+  const columns = batchColumns(table).map((column) => `array_agg(${text(column)})::text`);
+  return `select '${table}' as table_name, count(*) as readings, array[${columns.join(', ')}] as columns from ${accepted(table)}`;
+}
+
+function accepted(table: ReadingTable): string {
+  return `${table}_accepted`;
+}

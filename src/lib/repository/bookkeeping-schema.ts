@@ -1,0 +1,106 @@
+import { withTransaction } from '../db/transaction.js';
+import type { Database } from '../db/database.js';
+
+/** Any number of processes may prepare one database at once; this advisory lock lets one of them do it. */
+const SCHEMA_LOCK = "select pg_advisory_xact_lock(hashtext('sensorctl.schema'))";
+
+const FIND_VERSIONS = "select to_regclass('sensorctl.schema_version') is not null as exists";
+const READ_VERSION = 'select coalesce(max(version), 0)::int as version from sensorctl.schema_version';
+const RECORD_VERSION = 'insert into sensorctl.schema_version (version) values ($1)';
+
+const CREATE_SCHEMA = `
+  create schema if not exists sensorctl;
+  create table if not exists sensorctl.schema_version (
+    version integer primary key,
+    applied_at timestamptz not null default clock_timestamp()
+  )`;
+
+/** Each entry brings the schema from the version before it to its own; an entry that was released never changes. */
+const MIGRATIONS: readonly string[] = [
+  `
+  -- One row from the first dual-written batch on: a migration is under way.
+  create table sensorctl.migration (
+    singleton boolean primary key default true constraint one_migration check (singleton),
+    began_at timestamptz not null default clock_timestamp()
+  );
+
+  create table sensorctl.consumer (
+    consumer_id uuid primary key,
+    host text not null,
+    pid integer not null,
+    write_mode text not null,
+    started_at timestamptz not null default clock_timestamp(),
+    lease_until timestamptz not null,
+    ended_at timestamptz
+  );
+
+  -- What the secondary may lack: an entry for each table that a batch touched. An entry's times never change.
+  create table sensorctl.ledger (
+    entry_id bigint generated always as identity primary key,
+    batch_id uuid not null,
+    consumer_id uuid not null,
+    table_name text not null,
+    times tstzmultirange not null,
+    readings integer not null,
+    state text not null constraint known_state check (state in ('pending', 'missed')),
+    reason text,
+    committed_at timestamptz not null default clock_timestamp(),
+    constraint one_entry_a_batch_and_table unique (batch_id, table_name)
+  );
+
+  -- What settled entries touched, kept until a comparison has proved it equal on both sides.
+  create table sensorctl.unproven (
+    unproven_id bigint generated always as identity primary key,
+    table_name text not null,
+    times tstzmultirange not null,
+    settled_at timestamptz not null default clock_timestamp()
+  );
+
+  -- When the location in sensor_registry was measured: the newest wins, in whatever order the writes arrive.
+  create table sensorctl.sensor_location (
+    sensor_id text primary key,
+    located_at timestamptz not null,
+    lat double precision not null,
+    lng double precision not null
+  );
+
+  create table sensorctl.quarantine (
+    quarantine_id bigint generated always as identity primary key,
+    digest bytea not null constraint quarantined_once unique,
+    side text not null constraint known_side check (side in ('local', 'ec2')),
+    reason text not null,
+    sqlstate text,
+    table_name text,
+    sensor_id text,
+    reading_time text,
+    message_id text,
+    body text not null,
+    quarantined_at timestamptz not null default clock_timestamp()
+  )`,
+];
+
+export const BOOKKEEPING_VERSION = MIGRATIONS.length;
+
+/** Creates or upgrades sensorctl's own schema; returns the version before and after. Safe to run from many processes. */
+export async function migrateBookkeeping({ pool }: Database): Promise<{ from: number; to: number }> {
+  return await withTransaction(pool, async (client) => {
+    await client.query(SCHEMA_LOCK);
+    await client.query(CREATE_SCHEMA);
+    const { rows } = await client.query<{ version: number }>(READ_VERSION);
+    const from = rows[0]?.version ?? 0;
+    for (const [index, statements] of MIGRATIONS.entries()) {
+      if (index < from) continue;
+      await client.query(statements);
+      await client.query(RECORD_VERSION, [index + 1]);
+    }
+    return { from, to: Math.max(from, BOOKKEEPING_VERSION) };
+  });
+}
+
+/** The version that a database holds; 0 where sensorctl was never there. */
+export async function readBookkeepingVersion({ pool }: Database): Promise<number> {
+  const { rows } = await pool.query<{ exists: boolean }>(FIND_VERSIONS);
+  if (rows[0]?.exists !== true) return 0;
+  const versions = await pool.query<{ version: number }>(READ_VERSION);
+  return versions.rows[0]?.version ?? 0;
+}

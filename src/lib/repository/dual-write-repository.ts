@@ -1,0 +1,180 @@
+import { randomUUID } from 'node:crypto';
+import type { Database } from '../db/database.js';
+import { describeFault } from '../db/sqlstate.js';
+import { sideTitle, sideTitleCapitalized, type WriteMode } from '../domain/side.js';
+import { UnreachableError } from '../errors.js';
+import { silentLogger, type Logger } from '../logger.js';
+import type { CommittedBatch } from './batch.js';
+import { BOOKKEEPING_VERSION, readBookkeepingVersion } from './bookkeeping-schema.js';
+import { CircuitBreaker } from './circuit-breaker.js';
+import { endConsumer, HEARTBEAT_MS, registerConsumer, renewLease } from './consumer-lease.js';
+import { markUnclaimed, summarizeLedger, type LedgerSummary } from './ledger.js';
+import { writeToPrimary, type WriteRequest } from './primary-writer.js';
+import { findObstacles } from './reading-tables.js';
+import { SecondarySender, type RetryPolicy, type SendOutcome } from './secondary-sender.js';
+import { SecondaryWriter } from './secondary-writer.js';
+import { Settlement } from './settlement.js';
+
+export interface DualWriteOptions {
+  /** Written first; holds the ledger. */
+  readonly primary: Database;
+  /** Written after the primary has committed; null writes to the primary only. */
+  readonly secondary: Database | null;
+  readonly retry: RetryPolicy;
+  /** Batches sent to the secondary side by side; not more than its pool has connections. */
+  readonly concurrency: number;
+  /** Memory for batches that wait for the secondary, in bytes; 64 MiB by default. */
+  readonly maxWaitingBytes?: number;
+  /** How this process is known to operators. */
+  readonly consumer: { readonly host: string; readonly pid: number };
+  readonly logger?: Logger;
+}
+
+const DEFAULT_WAITING_BYTES = 64 * 1024 * 1024;
+
+/**
+ * Writes batches of readings to the primary and, after they are committed, to the secondary; the ledger on the primary
+ * says at every moment what the secondary lacks. Any number of these may work on the same two databases.
+ */
+export class DualWriteRepository {
+  readonly writeMode: WriteMode;
+  #consumerId = randomUUID();
+  readonly #held = new Set<string>();
+  readonly #breaker = new CircuitBreaker();
+  readonly #settlement: Settlement;
+  readonly #sender: SecondarySender | null;
+  readonly #logger: Logger;
+  readonly #stopping = new AbortController();
+  #heartbeat: NodeJS.Timeout | undefined;
+  #beating: Promise<void> = Promise.resolve();
+
+  private constructor(private readonly options: DualWriteOptions) {
+    this.writeMode = options.secondary === null ? 'local-only' : 'dual-write';
+    this.#logger = options.logger ?? silentLogger;
+    this.#settlement = new Settlement(options.primary, this.#held, this.#logger);
+    this.#sender = options.secondary === null ? null : this.#createSender(options.secondary);
+  }
+
+  /** Checks that the primary is prepared and makes this consumer known to it. The secondary may be away. */
+  static async open(options: DualWriteOptions): Promise<DualWriteRepository> {
+    await assertPrepared(options.primary);
+    const repository = new DualWriteRepository(options);
+    await repository.#register();
+    repository.#heartbeat = setInterval(() => {
+      repository.#beating = repository.#beating.then(() => repository.#beat());
+    }, HEARTBEAT_MS);
+    return repository;
+  }
+
+  /**
+   * Commits readings, ledger and quarantine on the primary and says what it accepted. One request may become several
+   * batches where the database refuses a reading. Throws when the primary is not available: then acknowledge nothing.
+   */
+  async writeBatch(request: WriteRequest): Promise<CommittedBatch[]> {
+    const startedAt = performance.now();
+    const batches = await writeToPrimary(request, {
+      primary: this.options.primary,
+      consumerId: this.#consumerId,
+      writeMode: this.writeMode,
+      held: this.#held,
+    });
+    const ms = Math.round(performance.now() - startedAt);
+    for (const { batchId, accepted, refused, quarantined } of batches) {
+      const fields = { batch: batchId ?? undefined, readings: accepted, refused, quarantined: quarantined.length, ms };
+      this.#logger.info(`${sideTitleCapitalized(this.options.primary.side)} write successful`, fields);
+    }
+    return batches;
+  }
+
+  /** Sends a committed batch to the secondary, with retries, and says what came of it; `settle` it afterwards. */
+  async sendBatch(batch: CommittedBatch): Promise<SendOutcome> {
+    if (this.#sender === null || batch.batchId === null) return { confirmed: true };
+    return await this.#sender.send(batch);
+  }
+
+  /** Carries the outcome of a batch to the ledger, together with others, in the background. */
+  settle(batch: CommittedBatch, outcome: SendOutcome): void {
+    if (batch.batchId === null) return;
+    if (outcome.confirmed) this.#settlement.confirm(batch.batchId);
+    else this.#settlement.miss(batch.batchId, outcome.reason);
+  }
+
+  /** Sends and settles a batch in the background, with bounded memory; never blocks and never throws. */
+  dispatch(batch: CommittedBatch): void {
+    this.#sender?.enqueue(batch);
+  }
+
+  /** Resolves when every dispatched batch has been confirmed or entered as missed. */
+  async idle(): Promise<void> {
+    await this.#sender?.idle();
+    await this.#settlement.idle();
+  }
+
+  async summarizeLedger(): Promise<LedgerSummary[]> {
+    return await summarizeLedger(this.options.primary.pool);
+  }
+
+  /** Ends the consumer: whatever is not settled by now counts as missed. Closes no pool. */
+  async close(): Promise<void> {
+    clearInterval(this.#heartbeat);
+    this.#stopping.abort();
+    this.#settlement.close();
+    await this.idle();
+    await this.#beating;
+    await endConsumer(this.options.primary.pool, this.#consumerId).catch((error: unknown) => {
+      this.#logger.warn('the end of this consumer could not be recorded', { error: describeFault(error) });
+    });
+  }
+
+  #createSender(secondary: Database): SecondarySender {
+    return new SecondarySender({
+      side: secondary.side,
+      writer: new SecondaryWriter(secondary),
+      breaker: this.#breaker,
+      settlement: this.#settlement,
+      retry: this.options.retry,
+      concurrency: this.options.concurrency,
+      maxBytes: this.options.maxWaitingBytes ?? DEFAULT_WAITING_BYTES,
+      logger: this.#logger,
+      signal: this.#stopping.signal,
+    });
+  }
+
+  async #register(): Promise<void> {
+    const { primary, consumer } = this.options;
+    await registerConsumer(primary.pool, { ...consumer, consumerId: this.#consumerId, writeMode: this.writeMode });
+  }
+
+  /** Somebody took this consumer for dead: what it had pending counts as missed, and goes on under a new name. */
+  async #registerAnew(): Promise<void> {
+    this.#logger.warn('this consumer was recorded as ended; it goes on under a new id');
+    this.#consumerId = randomUUID();
+    await this.#register();
+  }
+
+  async #beat(): Promise<void> {
+    const { pool } = this.options.primary;
+    try {
+      if (!(await renewLease(pool, this.#consumerId))) await this.#registerAnew();
+      const found = await markUnclaimed(pool, this.#consumerId, [...this.#held]);
+      if (found > 0) this.#logger.warn('ledger entries of unanswered commits are now missed', { entries: found });
+    } catch (error) {
+      this.#logger.warn('lease could not be renewed', { error: describeFault(error) });
+    }
+  }
+}
+
+async function assertPrepared(primary: Database): Promise<void> {
+  const { side } = primary;
+  const version = await readBookkeepingVersion(primary);
+  const next = `run: sensorctl init --side ${side}`;
+  if (version === 0) throw new UnreachableError(`the ${sideTitle(side)} database was never prepared`, { next });
+  if (version < BOOKKEEPING_VERSION) {
+    throw new UnreachableError(`sensorctl's schema on ${sideTitle(side)} is older than this version needs`, { next });
+  }
+  const [obstacle] = await findObstacles(primary);
+  if (obstacle === undefined) return;
+  throw new UnreachableError(`${obstacle.table} on ${sideTitle(side)} ${obstacle.problem}`, {
+    next: `run: ${obstacle.next}`,
+  });
+}

@@ -1,0 +1,12 @@
+/** The dual-pool repository library: what another service needs to write readings to both sides as sensorctl does. */
+export { openDatabase, closeDatabase, type Database, type DatabaseOptions } from '../db/database.js';
+export type { ConnectionSettings, SslMode } from '../db/connection.js';
+export type { Reading, ReadingTable, MessageSource } from '../domain/reading.js';
+export type { Side, WriteMode } from '../domain/side.js';
+export { createLogger, type Logger } from '../logger.js';
+export type { CommittedBatch } from './batch.js';
+export { DualWriteRepository, type DualWriteOptions } from './dual-write-repository.js';
+export type { LedgerSummary } from './ledger.js';
+export type { WriteRequest } from './primary-writer.js';
+export type { QuarantineRecord } from './quarantine.js';
+export type { RetryPolicy, SendOutcome } from './secondary-sender.js';

@@ -1,0 +1,102 @@
+import { randomUUID } from 'node:crypto';
+import type { Database } from '../db/database.js';
+import { describeFault, faultKind, sqlstateOf } from '../db/sqlstate.js';
+import { repeatCollisions, runTransaction, type Statement } from '../db/transaction.js';
+import type { Reading, ReadingTable } from '../domain/reading.js';
+import type { WriteMode } from '../domain/side.js';
+import { columnArrays, tablesOf, type AcceptedRows, type CommittedBatch } from './batch.js';
+import { primaryBatchSql } from './batch-sql.js';
+import { insertQuarantineRecords, refusedReading, type QuarantineRecord } from './quarantine.js';
+
+/** Readings to be stored, and what is known not to be storable. */
+export interface WriteRequest {
+  readonly readings: readonly Reading[];
+  readonly rejects: readonly QuarantineRecord[];
+}
+
+export interface PrimaryWriterOptions {
+  readonly primary: Database;
+  readonly consumerId: string;
+  readonly writeMode: WriteMode;
+  /** Batch ids that are being written or sent; an id is here before the ledger can hold it. */
+  readonly held: Set<string>;
+}
+
+const MISSED_ON_PURPOSE = 'dual write was off';
+
+interface AcceptedRow {
+  readonly table_name: ReadingTable;
+  readonly readings: number;
+  readonly columns: string[] | string;
+}
+
+/**
+ * Commits readings, registry, ledger entry and quarantine records on the primary, in one transaction.
+ * Where the database refuses a reading the batch is halved until the culprit stands alone and is quarantined; so one
+ * request may become several batches. Throws when the primary is not available; then nothing may be acknowledged.
+ */
+export async function writeToPrimary(request: WriteRequest, options: PrimaryWriterOptions): Promise<CommittedBatch[]> {
+  try {
+    return [await repeatCollisions(() => commit(request, options))];
+  } catch (error) {
+    const { readings, rejects } = request;
+    if (faultKind(error) !== 'refused' || readings.length === 0) throw error;
+    const [only] = readings;
+    if (only !== undefined && readings.length === 1) {
+      const refusal = { side: options.primary.side, reason: describeFault(error), sqlstate: sqlstateOf(error) ?? null };
+      return await writeToPrimary({ readings: [], rejects: [...rejects, refusedReading(only, refusal)] }, options);
+    }
+    const middle = readings.length >> 1;
+    const first = await writeToPrimary({ readings: readings.slice(0, middle), rejects }, options);
+    return [...first, ...(await writeToPrimary({ readings: readings.slice(middle), rejects: [] }, options))];
+  }
+}
+
+async function commit({ readings, rejects }: WriteRequest, options: PrimaryWriterOptions): Promise<CommittedBatch> {
+  const batchId = randomUUID();
+  options.held.add(batchId);
+  try {
+    const results = await runTransaction(options.primary.pool, [
+      ...(readings.length === 0 ? [] : [insertReadings(batchId, readings, options)]),
+      ...(rejects.length === 0 ? [] : [insertQuarantineRecords(rejects)]),
+    ]);
+    const rows =
+      readings.length === 0 ? [] : (results[0]?.rows ?? []).map((row) => acceptedRows(row as unknown as AcceptedRow));
+    const batch = committedBatch(batchId, readings.length, rows, rejects, options.writeMode);
+    if (batch.batchId === null) options.held.delete(batchId);
+    return batch;
+  } catch (error) {
+    // Did it commit? If its answer was lost, the ledger holds an entry that nobody holds: `markUnclaimed` finds it.
+    options.held.delete(batchId);
+    throw error;
+  }
+}
+
+function insertReadings(batchId: string, readings: readonly Reading[], options: PrimaryWriterOptions): Statement {
+  const tables = tablesOf(readings);
+  const ledger = options.writeMode === 'dual-write' ? ['pending', null] : ['missed', MISSED_ON_PURPOSE];
+  return {
+    name: `primary ${tables.join(' ')}`,
+    text: primaryBatchSql(tables),
+    values: [batchId, options.consumerId, ...ledger, ...tables.flatMap((table) => columnArrays(table, readings))],
+  };
+}
+
+function acceptedRows({ table_name: table, readings, columns }: AcceptedRow): AcceptedRows {
+  return { table, readings, columns: readings === 0 ? [] : (columns as string[]) };
+}
+
+function committedBatch(
+  batchId: string,
+  offered: number,
+  rows: readonly AcceptedRows[],
+  quarantined: readonly QuarantineRecord[],
+  writeMode: WriteMode,
+): CommittedBatch {
+  const taken = rows.filter((each) => each.readings > 0);
+  const accepted = taken.reduce((sum, each) => sum + each.readings, 0);
+  const toSend = writeMode === 'dual-write' ? taken : [];
+  const bytes = toSend.reduce((sum, each) => sum + each.columns.reduce((size, text) => size + text.length, 0), 0);
+  const sent = toSend.length > 0;
+  return { batchId: sent ? batchId : null, accepted, refused: offered - accepted, quarantined, rows: toSend, bytes };
+}

@@ -1,0 +1,76 @@
+import { createHash } from 'node:crypto';
+import type { Statement } from '../db/transaction.js';
+import type { Side } from '../domain/side.js';
+import type { MessageSource, Reading } from '../domain/reading.js';
+
+/** A message, or one reading of it, that cannot be stored. */
+export interface QuarantineRecord {
+  readonly side: Side;
+  readonly reason: string;
+  readonly sqlstate: string | null;
+  readonly table: string | null;
+  readonly sensorId: string | null;
+  readonly time: string | null;
+  readonly messageId: string | null;
+  /** The message as it came from the queue. */
+  readonly body: string;
+}
+
+const INSERT_RECORDS = `
+  insert into sensorctl.quarantine
+    (digest, side, reason, sqlstate, table_name, sensor_id, reading_time, message_id, body)
+  select * from unnest($1::bytea[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[])
+  order by 1
+  on conflict (digest) do nothing`;
+
+/** Keeps the records, each once however often its message is delivered. */
+export function insertQuarantineRecords(records: readonly QuarantineRecord[]): Statement {
+  const column = (value: (record: QuarantineRecord) => unknown): unknown[] => records.map(value);
+  return {
+    text: INSERT_RECORDS,
+    values: [
+      column(digestOf),
+      column((record) => record.side),
+      column((record) => storable(record.reason)),
+      column((record) => record.sqlstate),
+      column((record) => record.table),
+      column((record) => storableOrNull(record.sensorId)),
+      column((record) => storableOrNull(record.time)),
+      column((record) => record.messageId),
+      column((record) => storable(record.body)),
+    ],
+  };
+}
+
+/** A reading that a side refused, with the server's words. */
+export function refusedReading(
+  reading: Reading,
+  refusal: { side: Side; reason: string; sqlstate: string | null },
+): QuarantineRecord {
+  const source: MessageSource = reading.source ?? { messageId: null, body: JSON.stringify(reading) };
+  return {
+    ...refusal,
+    table: reading.table,
+    sensorId: reading.sensorId,
+    time: reading.time,
+    messageId: source.messageId,
+    body: source.body,
+  };
+}
+
+/** Equal for a message sent twice, different for two readings of one gateway message. */
+function digestOf({ table, sensorId, time, side, body }: QuarantineRecord): Buffer {
+  return createHash('sha256')
+    .update(JSON.stringify([side, table, sensorId, time]))
+    .update(body)
+    .digest();
+}
+
+/** PostgreSQL's text holds no U+0000: it is kept as the six characters that JSON writes for it. */
+function storable(text: string): string {
+  return text.toWellFormed().replaceAll('\0', String.raw`\u0000`);
+}
+
+function storableOrNull(text: string | null): string | null {
+  return text === null ? null : storable(text);
+}

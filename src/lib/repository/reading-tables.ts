@@ -1,0 +1,133 @@
+import { hasUniqueKey, readTableShapes, readTimescaleDb, type TableShape } from '../db/catalog.js';
+import type { Database, Queryable } from '../db/database.js';
+import { quoteIdentifier } from '../db/identifiers.js';
+import { sqlstateOf } from '../db/sqlstate.js';
+import { withTransaction } from '../db/transaction.js';
+import { READING_COLUMNS, READING_TABLES, type ReadingTable } from '../domain/reading.js';
+
+/** The key of a reading. */
+export const READING_KEY = ['sensor_id', 'time'] as const;
+
+const REGISTRY = 'sensor_registry';
+const REGISTRY_KEY = ['sensor_id'] as const;
+const CHUNK_INTERVAL = '1 day';
+
+/** What stands in the way of dual write, with the command or statement that mends it. */
+export interface Obstacle {
+  readonly table: string;
+  readonly problem: string;
+  readonly next: string;
+}
+
+/** What `createReadingTables` found or did, a line a table. */
+export interface TablePreparation {
+  readonly table: string;
+  readonly action: 'created' | 'kept';
+  readonly hypertable: boolean;
+}
+
+const TABLES_LOCK = "select pg_advisory_xact_lock(hashtext('sensorctl.tables'))";
+
+const CREATE_REGISTRY = `
+  create table sensor_registry (
+    sensor_id varchar(255) primary key,
+    sensor_type varchar(50),
+    manufacturer varchar(255),
+    model varchar(255),
+    installation_date timestamptz,
+    last_seen timestamptz,
+    location_lat double precision,
+    location_lng double precision,
+    metadata jsonb,
+    is_active boolean default true,
+    created_at timestamptz default now(),
+    updated_at timestamptz default now()
+  )`;
+
+const CREATE_HYPERTABLE = `
+  select create_hypertable($1::text::regclass, 'time', chunk_time_interval => $2::interval, create_default_indexes => false)`;
+
+/** The columns that sensorctl writes in sensor_registry. */
+const REGISTRY_COLUMNS = ['sensor_id', 'sensor_type', 'last_seen', 'location_lat', 'location_lng'];
+
+/** Creates the TimescaleDB extension where the server has it loaded; returns its version, null where it is not in use. */
+export async function prepareTimescaleDb({ pool }: Database): Promise<string | null> {
+  const state = await readTimescaleDb(pool);
+  if (state.installed !== null || !state.creatable) return state.installed;
+  try {
+    await pool.query('create extension if not exists timescaledb');
+  } catch (error) {
+    // Two processes at once collide in the catalog (23505); one of them has created it.
+    if (sqlstateOf(error) !== '23505') throw error;
+  }
+  return (await readTimescaleDb(pool)).installed;
+}
+
+/** Creates the missing ones of the four tables, as hypertables where TimescaleDB is in use; leaves the others as they are. */
+export async function createReadingTables(database: Database, timescaleDb: boolean): Promise<TablePreparation[]> {
+  return await withTransaction(database.pool, async (client) => {
+    await client.query(TABLES_LOCK);
+    const existing = await readTableShapes(client, [REGISTRY, ...READING_TABLES]);
+    const preparations: TablePreparation[] = [];
+    for (const table of [REGISTRY, ...READING_TABLES]) {
+      const shape = existing.get(table);
+      if (shape === undefined) await createTable(client, table, timescaleDb);
+      const hypertable = shape?.hypertable ?? (timescaleDb && table !== REGISTRY);
+      preparations.push({ table, action: shape === undefined ? 'created' : 'kept', hypertable });
+    }
+    return preparations;
+  });
+}
+
+/** Reads what stands in the way of writing batches into this side; empty when nothing does. */
+export async function findObstacles(database: Database): Promise<Obstacle[]> {
+  const shapes = await readTableShapes(database.pool, [REGISTRY, ...READING_TABLES]);
+  return [
+    ...obstaclesOf(REGISTRY, REGISTRY_COLUMNS, REGISTRY_KEY, shapes, database),
+    ...READING_TABLES.flatMap((table) => {
+      const columns = [...READING_KEY, ...Object.keys(READING_COLUMNS[table])];
+      return obstaclesOf(table, columns, READING_KEY, shapes, database);
+    }),
+  ];
+}
+
+function obstaclesOf(
+  table: string,
+  columns: readonly string[],
+  key: readonly string[],
+  shapes: ReadonlyMap<string, TableShape>,
+  { side }: Database,
+): Obstacle[] {
+  const shape = shapes.get(table);
+  if (shape === undefined) return [{ table, problem: 'does not exist', next: `sensorctl init --side ${side}` }];
+  const missing = columns
+    .filter((column) => !shape.columns.has(column))
+    .map((column) => ({ table, problem: `has no column ${column}`, next: addColumnSql(table, column) }));
+  if (missing.length > 0 || hasUniqueKey(shape, key)) return missing;
+  const next = `sensorctl init --side ${side} --add-keys`;
+  return [{ table, problem: `has no unique key (${key.join(', ')})`, next }];
+}
+
+function addColumnSql(table: string, column: string): string {
+  const type = (READING_COLUMNS as Record<string, Record<string, string>>)[table]?.[column] ?? 'text';
+  return `alter table ${quoteIdentifier(table)} add column ${quoteIdentifier(column)} ${type.replace(' not null', '')};`;
+}
+
+async function createTable(client: Queryable, table: string, timescaleDb: boolean): Promise<void> {
+  if (table === REGISTRY) {
+    await client.query(CREATE_REGISTRY);
+    return;
+  }
+  const columns = Object.entries(READING_COLUMNS[table as ReadingTable]).map(
+    ([column, type]) => `${quoteIdentifier(column)} ${type}`,
+  );
+  const name = quoteIdentifier(table);
+  await client.query(`create table ${name} (
+    "time" timestamptz not null,
+    sensor_id varchar(255) not null,
+    ${columns.join(',\n    ')},
+    constraint ${quoteIdentifier(`${table}_key`)} unique (${READING_KEY.join(', ')})
+  )`);
+  if (timescaleDb) await client.query(CREATE_HYPERTABLE, [table, CHUNK_INTERVAL]);
+  await client.query(`create index ${quoteIdentifier(`${table}_time_idx`)} on ${name} ("time" desc)`);
+}
