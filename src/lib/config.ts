@@ -1,0 +1,226 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseEnv } from 'node:util';
+import { z } from 'zod';
+import { readCertificate, type ConnectionSettings, type SslMode } from './db/connection.js';
+import { UsageError } from './errors.js';
+
+/** Everything that settings decide, checked and frozen. */
+export interface Settings {
+  /** Undefined where nobody said: the phase decides. */
+  readonly enableDualWrite: boolean | undefined;
+  readonly local: ConnectionSettings & { readonly poolMax: number };
+  /** Null where EC2_DB_HOST is not set. */
+  readonly ec2: (ConnectionSettings & { readonly poolMax: number }) | null;
+  readonly ec2Write: { readonly timeoutMs: number; readonly retries: number; readonly retryDelayMs: number };
+  readonly queue: QueueSettings;
+  readonly telemetry: { readonly timezone: string; readonly sensorIdFromMac: boolean };
+  /** Values that must never be printed. */
+  readonly secrets: readonly string[];
+  /** What an operator should know about these settings, though they are valid. */
+  readonly warnings: readonly string[];
+}
+
+export interface QueueSettings {
+  readonly queueUrl: string | undefined;
+  readonly region: string | undefined;
+  readonly endpoint: string | undefined;
+  /** Undefined leaves the credentials to the AWS SDK's own chain. */
+  readonly credentials: { accessKeyId: string; secretAccessKey: string; sessionToken?: string } | undefined;
+}
+
+export interface SettingSources {
+  /** The folder that holds `.env.local` and `.env`. */
+  readonly directory: string;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  /** Settings that flags gave, by the name of the variable. */
+  readonly flags?: Readonly<Record<string, string | undefined>>;
+}
+
+const SSL_MODES = ['disable', 'require', 'verify-ca', 'verify-full'] as const;
+
+const wholeNumber = (from: number, to: number) =>
+  z
+    .string()
+    .regex(/^\d+$/)
+    .transform(Number)
+    .refine((value) => value >= from && value <= to)
+    .describe(`a whole number from ${from} to ${to}`);
+
+const text = z.string().describe('a text');
+const flag = z
+  .enum(['true', 'false'])
+  .transform((value) => value === 'true')
+  .describe('true or false');
+const port = wholeNumber(1, 65_535);
+const milliseconds = (from: number) => wholeNumber(from, 600_000).describe(`milliseconds, a whole number from ${from} to 600000`);
+const sslMode = z.enum(SSL_MODES).describe(`one of ${SSL_MODES.join(', ')}`);
+const url = z.url({ protocol: /^https?$/ }).describe('a URL that begins with http:// or https://');
+const timezone = z
+  .string()
+  .refine((name) => Intl.supportedValuesOf('timeZone').includes(name) || name === 'UTC')
+  .describe('an IANA time zone such as Asia/Bangkok');
+
+/** Every setting by its variable; `.describe` says what a right value is. */
+const SCHEMA = z.object({
+  ENABLE_DUAL_WRITE: flag.optional(),
+  TIMESCALE_HOST: text.default('localhost'),
+  TIMESCALE_PORT: port.default(5433),
+  TIMESCALE_DB: text.default('sensor_data'),
+  TIMESCALE_USER: text.default('postgres'),
+  TIMESCALE_PASSWORD: text.optional(),
+  TIMESCALE_SSLMODE: sslMode.default('disable'),
+  TIMESCALE_SSLROOTCERT: text.optional(),
+  TIMESCALE_POOL_MAX: wholeNumber(1, 1000).default(20),
+  EC2_DB_HOST: text.optional(),
+  EC2_DB_PORT: port.default(5432),
+  EC2_DB_NAME: text.default('sensor_data'),
+  EC2_DB_USER: text.default('postgres'),
+  EC2_DB_PASSWORD: text.optional(),
+  EC2_DB_SSLMODE: sslMode.default('require'),
+  EC2_DB_SSLROOTCERT: text.optional(),
+  EC2_POOL_MAX: wholeNumber(1, 1000).default(10),
+  EC2_WRITE_TIMEOUT: milliseconds(100).default(5000),
+  EC2_RETRY_ATTEMPTS: wholeNumber(0, 100).default(3),
+  EC2_RETRY_DELAY: milliseconds(1).default(1000),
+  SQS_QUEUE_URL: url.optional(),
+  AWS_REGION: text.optional(),
+  AWS_ENDPOINT_URL_SQS: url.optional(),
+  AWS_ACCESS_KEY_ID: text.optional(),
+  AWS_SECRET_ACCESS_KEY: text.optional(),
+  AWS_SESSION_TOKEN: text.optional(),
+  TELEMETRY_TIMEZONE: timezone.default('Asia/Bangkok'),
+  SENSOR_ID_FROM_MAC: flag.default(false),
+});
+
+type Values = z.output<typeof SCHEMA>;
+
+const SECRETS = ['TIMESCALE_PASSWORD', 'EC2_DB_PASSWORD', 'AWS_SECRET_ACCESS_KEY', 'AWS_SESSION_TOKEN'] as const;
+
+/** The names of all settings, as variables. */
+export const SETTING_NAMES = Object.keys(SCHEMA.shape);
+
+/**
+ * Reads flags over environment over `.env.local` over `.env`; an empty value counts as not set. `required` names what
+ * the command cannot do without. Throws a UsageError that names every fault at once.
+ */
+export function loadSettings(sources: SettingSources, required: readonly string[] = []): Settings {
+  const given = collect(sources);
+  const parsed = SCHEMA.safeParse(given);
+  const faults = [
+    ...(parsed.error?.issues ?? []).map((issue) => String(issue.path[0])).map((name) => `${name} should be ${expectation(name)}`),
+    ...required.filter((name) => given[name] === undefined).map((name) => `${name} is not set; it should be ${expectation(name)}`),
+  ];
+  if (parsed.data === undefined || faults.length > 0) throw wrongSettings(faults);
+  return toSettings(parsed.data);
+}
+
+function collect({ directory, environment, flags = {} }: SettingSources): Record<string, string> {
+  const layers = [readEnvFile(directory, '.env'), readEnvFile(directory, '.env.local'), environment, flags];
+  const given: Record<string, string> = {};
+  for (const layer of layers) {
+    for (const name of SETTING_NAMES) {
+      const value = layer[name];
+      if (value !== undefined && value !== '') given[name] = value;
+    }
+  }
+  return given;
+}
+
+function readEnvFile(directory: string, name: string): Readonly<Record<string, string | undefined>> {
+  try {
+    return parseEnv(readFileSync(join(directory, name), 'utf8'));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return {};
+    throw new UsageError(`${name} cannot be read: ${(error as Error).message}`, { cause: error });
+  }
+}
+
+function toSettings(values: Values): Settings {
+  const faults: string[] = [];
+  const certificate = (name: 'TIMESCALE_SSLROOTCERT' | 'EC2_DB_SSLROOTCERT'): string | undefined => {
+    try {
+      return values[name] === undefined ? undefined : readCertificate(values[name]);
+    } catch (error) {
+      faults.push(`${name} should be the path of a readable PEM file (${(error as NodeJS.ErrnoException).code ?? 'unreadable'})`);
+      return undefined;
+    }
+  };
+  const local = {
+    host: values.TIMESCALE_HOST,
+    port: values.TIMESCALE_PORT,
+    database: values.TIMESCALE_DB,
+    user: values.TIMESCALE_USER,
+    password: values.TIMESCALE_PASSWORD,
+    sslMode: values.TIMESCALE_SSLMODE,
+    sslRootCert: certificate('TIMESCALE_SSLROOTCERT'),
+    poolMax: values.TIMESCALE_POOL_MAX,
+  };
+  const ec2 = {
+    host: values.EC2_DB_HOST ?? '',
+    port: values.EC2_DB_PORT,
+    database: values.EC2_DB_NAME,
+    user: values.EC2_DB_USER,
+    password: values.EC2_DB_PASSWORD,
+    sslMode: values.EC2_DB_SSLMODE,
+    sslRootCert: certificate('EC2_DB_SSLROOTCERT'),
+    poolMax: values.EC2_POOL_MAX,
+  };
+  const credentials = credentialsOf(values, faults);
+  if (faults.length > 0) throw wrongSettings(faults);
+  return Object.freeze({
+    enableDualWrite: values.ENABLE_DUAL_WRITE,
+    local: Object.freeze(local),
+    ec2: ec2.host === '' ? null : Object.freeze(ec2),
+    ec2Write: {
+      timeoutMs: values.EC2_WRITE_TIMEOUT,
+      retries: values.EC2_RETRY_ATTEMPTS,
+      retryDelayMs: values.EC2_RETRY_DELAY,
+    },
+    queue: {
+      queueUrl: values.SQS_QUEUE_URL,
+      region: values.AWS_REGION,
+      endpoint: values.AWS_ENDPOINT_URL_SQS,
+      credentials,
+    },
+    telemetry: { timezone: values.TELEMETRY_TIMEZONE, sensorIdFromMac: values.SENSOR_ID_FROM_MAC },
+    secrets: SECRETS.flatMap((name) => values[name] ?? []),
+    warnings: ec2.host === '' ? [] : tlsWarnings(ec2.sslMode),
+  });
+}
+
+function credentialsOf(values: Values, faults: string[]): QueueSettings['credentials'] {
+  const { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey } = values;
+  if ((accessKeyId === undefined) !== (secretAccessKey === undefined)) {
+    faults.push('AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY should be set together');
+  }
+  if (accessKeyId === undefined || secretAccessKey === undefined) return undefined;
+  const token = values.AWS_SESSION_TOKEN;
+  return { accessKeyId, secretAccessKey, ...(token === undefined ? {} : { sessionToken: token }) };
+}
+
+function tlsWarnings(mode: SslMode): string[] {
+  if (mode !== 'require') return [];
+  return [
+    'EC2_DB_SSLMODE=require encrypts but does not check who answers; verify-full with EC2_DB_SSLROOTCERT is the safe one',
+  ];
+}
+
+function expectation(name: string): string {
+  const field: z.ZodType | undefined = (SCHEMA.shape as Record<string, z.ZodType>)[name];
+  return describeType(field) ?? 'set';
+}
+
+function describeType(field: z.ZodType | undefined): string | undefined {
+  if (field === undefined) return undefined;
+  if (field.description !== undefined) return field.description;
+  const inner = (field as { unwrap?: () => z.ZodType }).unwrap?.();
+  return describeType(inner);
+}
+
+function wrongSettings(faults: readonly string[]): UsageError {
+  const list = faults.map((fault) => `\n  - ${fault}`).join('');
+  return new UsageError(`${faults.length === 1 ? 'a setting is' : `${faults.length} settings are`} wrong:${list}`, {
+    next: 'correct it in .env.local (start from .env.dual-write), in the environment, or by its flag',
+  });
+}

@@ -1,0 +1,105 @@
+import {
+  ChangeMessageVisibilityBatchCommand,
+  DeleteMessageBatchCommand,
+  GetQueueAttributesCommand,
+  ReceiveMessageCommand,
+  SendMessageBatchCommand,
+  SQSClient,
+} from '@aws-sdk/client-sqs';
+
+/** The most that one call to SQS receives, deletes, extends or sends. */
+export const SQS_BATCH = 10;
+
+export interface QueueConnection {
+  readonly queueUrl: string;
+  readonly region: string | undefined;
+  readonly endpoint: string | undefined;
+  readonly credentials: { accessKeyId: string; secretAccessKey: string; sessionToken?: string } | undefined;
+}
+
+/** A message in hand: ours until its visibility timeout passes. */
+export interface ReceivedMessage {
+  readonly messageId: string;
+  readonly receiptHandle: string;
+  readonly body: string;
+}
+
+export interface QueueState {
+  /** Messages that could be received now, by SQS's own approximate count. */
+  readonly visible: number;
+  readonly inFlight: number;
+  readonly delayed: number;
+  readonly visibilityTimeoutSeconds: number;
+}
+
+/** One SQS queue: receive, delete, extend visibility, send. Errors are those of the SDK. */
+export class Queue {
+  readonly url: string;
+  readonly #client: SQSClient;
+
+  constructor({ queueUrl, region, endpoint, credentials }: QueueConnection) {
+    this.url = queueUrl;
+    this.#client = new SQSClient({
+      ...(region === undefined ? {} : { region }),
+      ...(endpoint === undefined ? {} : { endpoint }),
+      ...(credentials === undefined ? {} : { credentials }),
+      maxAttempts: 2,
+    });
+  }
+
+  /** Long-polls for up to ten messages; an empty answer after `waitSeconds` is not an error. */
+  async receive(waitSeconds: number, signal: AbortSignal): Promise<ReceivedMessage[]> {
+    const command = new ReceiveMessageCommand({
+      QueueUrl: this.url,
+      MaxNumberOfMessages: SQS_BATCH,
+      WaitTimeSeconds: waitSeconds,
+    });
+    const { Messages: messages = [] } = await this.#client.send(command, { abortSignal: signal });
+    return messages.map(({ MessageId = '', ReceiptHandle = '', Body = '' }) => ({
+      messageId: MessageId,
+      receiptHandle: ReceiptHandle,
+      body: Body,
+    }));
+  }
+
+  /** Deletes up to ten messages; returns those that SQS did not confirm, for a later try. */
+  async delete(messages: readonly ReceivedMessage[]): Promise<ReceivedMessage[]> {
+    const entries = messages.map(({ receiptHandle }, index) => ({ Id: String(index), ReceiptHandle: receiptHandle }));
+    const answer = await this.#client.send(new DeleteMessageBatchCommand({ QueueUrl: this.url, Entries: entries }));
+    const confirmed = new Set((answer.Successful ?? []).map((entry) => Number(entry.Id)));
+    return messages.filter((_, index) => !confirmed.has(index));
+  }
+
+  /** Keeps up to ten messages invisible to others for another `seconds`; what SQS refuses is left to be redelivered. */
+  async extendVisibility(messages: readonly ReceivedMessage[], seconds: number): Promise<void> {
+    const entries = messages.map(({ receiptHandle }, index) => ({
+      Id: String(index),
+      ReceiptHandle: receiptHandle,
+      VisibilityTimeout: seconds,
+    }));
+    await this.#client.send(new ChangeMessageVisibilityBatchCommand({ QueueUrl: this.url, Entries: entries }));
+  }
+
+  /** Sends up to ten bodies; returns those that SQS did not take. */
+  async send(bodies: readonly string[]): Promise<string[]> {
+    const entries = bodies.map((body, index) => ({ Id: String(index), MessageBody: body }));
+    const answer = await this.#client.send(new SendMessageBatchCommand({ QueueUrl: this.url, Entries: entries }));
+    const taken = new Set((answer.Successful ?? []).map((entry) => Number(entry.Id)));
+    return bodies.filter((_, index) => !taken.has(index));
+  }
+
+  async readState(): Promise<QueueState> {
+    const command = new GetQueueAttributesCommand({ QueueUrl: this.url, AttributeNames: ['All'] });
+    const { Attributes: attributes = {} } = await this.#client.send(command);
+    return {
+      visible: Number(attributes.ApproximateNumberOfMessages ?? 0),
+      inFlight: Number(attributes.ApproximateNumberOfMessagesNotVisible ?? 0),
+      delayed: Number(attributes.ApproximateNumberOfMessagesDelayed ?? 0),
+      visibilityTimeoutSeconds: Number(attributes.VisibilityTimeout ?? 30),
+    };
+  }
+
+  close(): void {
+    this.#client.destroy();
+  }
+}
