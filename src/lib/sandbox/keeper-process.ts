@@ -1,0 +1,31 @@
+// The entry of the keeper's process: it waits for its parent's end, then stops and removes what the parent left behind.
+import { rm } from 'node:fs/promises';
+
+import type { Charges } from './keeper.js';
+import { listFamily, signalAll, thawFamily, waitUntilGone } from './processes.js';
+
+const FAST_SHUTDOWN_MS = 10_000;
+const KILL_MS = 5_000;
+
+let charges: Charges = { pids: [], directories: [] };
+
+process.on('message', (message: Charges) => {
+  charges = message;
+});
+process.once('disconnect', () => void cleanUp());
+process.send?.('listening');
+
+async function cleanUp(): Promise<void> {
+  await Promise.all(charges.pids.map(stopServer));
+  await Promise.all(charges.directories.map((directory) => rm(directory, { recursive: true, force: true })));
+}
+
+/** SIGINT is PostgreSQL's fast shutdown. A frozen server is woken first: it could not hear the signal. */
+async function stopServer(pid: number): Promise<void> {
+  thawFamily(pid);
+  signalAll([pid], 'SIGINT');
+  if (await waitUntilGone([pid], FAST_SHUTDOWN_MS)) return;
+  const family = listFamily(pid);
+  signalAll(family, 'SIGKILL');
+  await waitUntilGone(family, KILL_MS);
+}

@@ -1,0 +1,87 @@
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import path from 'node:path';
+
+import type { Account, AccountOptions } from './account.js';
+import { findAccount } from './account.js';
+import { findPackagedBinaries } from './binaries.js';
+import { findClusterOwner, handOver, openCluster, writeCluster } from './cluster.js';
+import { keeper } from './keeper.js';
+import { findFreePort, isPortFree } from './ports.js';
+import type { ServerPlace } from './postgres-server.js';
+import { PostgresServer } from './postgres-server.js';
+import { findRuntimeRoot, stageBinaries } from './staging.js';
+
+export interface PostgresOptions {
+  /** Keeps its data here, and starts again from it. Absent: a new temporary directory, removed by `dispose`. */
+  dataDir?: string;
+  /** Absent: the port of the kept data if it is free, else a free one. */
+  port?: number;
+  /** False turns fsync off: fast, and fit for data that nobody needs after a power cut. Default true. */
+  durable?: boolean;
+  /** Server settings on top of the sandbox's own, such as shared_preload_libraries. */
+  settings?: Readonly<Record<string, string>>;
+  /** The programs of another PostgreSQL installation instead of the packaged ones. */
+  binDir?: string;
+  /** Which accounts root may turn into. */
+  accounts?: AccountOptions;
+}
+
+const PORT_ATTEMPTS = 5;
+
+/**
+ * Starts a PostgreSQL server on 127.0.0.1 and resolves once it answers. It ends with this process at the latest, even
+ * one that was killed. Throws UsageError (packages, directory), ConflictError (port), UnreachableError (the rest).
+ */
+export async function startPostgres(options: PostgresOptions = {}): Promise<PostgresServer> {
+  const ownerUid = options.dataDir === undefined ? undefined : await findClusterOwner(options.dataDir);
+  const account = await findAccount({ ...options.accounts, ownerUid });
+  const runtimeRoot = await findRuntimeRoot(account);
+  const [binDir] = await Promise.all([
+    options.binDir ?? findPackagedBinaries().then((packaged) => stageBinaries(packaged, runtimeRoot)),
+    keeper.start(),
+  ]);
+  const dataDir = options.dataDir ?? (await createDataDir(runtimeRoot, account));
+  const place = { binDir, dataDir, account, runtimeRoot, isDiscarded: options.dataDir === undefined };
+  try {
+    return await startInPlace(place, options);
+  } catch (error) {
+    if (place.isDiscarded) await rm(dataDir, { recursive: true, force: true });
+    throw error;
+  }
+}
+
+async function createDataDir(runtimeRoot: string, account: Account | undefined): Promise<string> {
+  const dataDir = await mkdtemp(path.join(runtimeRoot, 'sensorctl-data-'));
+  await handOver(dataDir, account);
+  await keeper.watchDirectory(dataDir);
+  return dataDir;
+}
+
+type Place = Omit<ServerPlace, 'port' | 'cluster' | 'settings'> & { runtimeRoot: string };
+
+/** A free port may be taken before PostgreSQL listens on it: then another is tried, unless the caller chose it. */
+async function startInPlace(place: Place, options: PostgresOptions): Promise<PostgresServer> {
+  await mkdir(place.dataDir, { recursive: true });
+  const cluster = await openCluster(place);
+  const settings = { ...durabilitySettings(options.durable ?? true), ...options.settings };
+  for (let attempt = 1; ; attempt++) {
+    const port = options.port ?? (await choosePort(cluster.port));
+    const server = new PostgresServer({ ...place, cluster, settings, port });
+    try {
+      await server.start();
+      await writeCluster(place.dataDir, { ...cluster, port });
+      return server;
+    } catch (error) {
+      const mayRetry = options.port === undefined && attempt < PORT_ATTEMPTS && !(await isPortFree(port));
+      if (!mayRetry) throw error;
+    }
+  }
+}
+
+async function choosePort(kept: number | undefined): Promise<number> {
+  return kept !== undefined && (await isPortFree(kept)) ? kept : findFreePort();
+}
+
+function durabilitySettings(durable: boolean): Record<string, string> {
+  return durable ? {} : { fsync: 'off', full_page_writes: 'off' };
+}

@@ -1,0 +1,117 @@
+import { chmod, copyFile, lstat, mkdir, mkdtemp, readdir, rename, rm, symlink } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+
+import { ConflictError, UnreachableError } from '../errors.js';
+import type { Account } from './account.js';
+import { canEnter } from './account.js';
+import type { PackagedBinaries } from './binaries.js';
+
+const NEEDED = /^(bin|lib|share)(\/|$)/;
+const EXECUTABLE = /^bin\/|\.so(\.|$)/;
+const NOT_NEEDED = /\.a$|^lib\/pkgconfig(\/|$)/;
+
+/** The first temporary directory that the account may enter and this process may write to. */
+export async function findRuntimeRoot(account: Account | undefined): Promise<string> {
+  const roots = [...new Set([os.tmpdir(), '/tmp', '/var/tmp'])];
+  for (const root of roots) {
+    if (await canEnter(root, account)) return root;
+  }
+  throw new UnreachableError(`${account?.name ?? 'This user'} may not enter any of ${roots.join(', ')}.`, {
+    next: 'Set TMPDIR to a directory that every user may enter.',
+  });
+}
+
+/**
+ * Copies the binaries to where the account can run them, as a clone may lie in a folder that only root may enter.
+ * Returns the bin directory; a complete copy of this user is used again. Throws ConflictError on somebody else's.
+ */
+export async function stageBinaries(packaged: PackagedBinaries, root: string): Promise<string> {
+  const staged = path.join(root, `sensorctl-postgres-${packaged.version}-${process.arch}-${process.getuid?.() ?? 0}`);
+  if (!(await isOwn(staged)) || !(await isComplete(packaged, staged))) {
+    const copy = await mkdtemp(`${staged}.`);
+    try {
+      await copyBinaries(packaged, copy);
+      await putInPlace(packaged, copy, staged);
+    } finally {
+      await rm(copy, { recursive: true, force: true });
+    }
+  }
+  return path.join(staged, 'bin');
+}
+
+/** False where nothing is there. A directory that others own or may write to could hold planted binaries. */
+async function isOwn(directory: string): Promise<boolean> {
+  const stats = await lstat(directory).catch(() => undefined);
+  if (stats === undefined) return false;
+  if (stats.isDirectory() && stats.uid === process.getuid?.() && (stats.mode & 0o022) === 0) return true;
+  throw new ConflictError(`${directory} belongs to another user, or others may write to it; it is not used.`, {
+    next: `Remove it, or set TMPDIR to another directory.`,
+  });
+}
+
+/** A cleaner of temporary directories may have removed single files. */
+async function isComplete({ directory, symlinks }: PackagedBinaries, staged: string): Promise<boolean> {
+  const expected = await listFiles(directory);
+  const matches = expected.map(async (file) => {
+    const [source, copy] = await Promise.all([lstat(path.join(directory, file)), lstat(path.join(staged, file))]);
+    return source.size === copy.size;
+  });
+  const links = symlinks.map(async (link) => (await lstat(path.join(staged, link.path))).isSymbolicLink());
+  const results = await Promise.allSettled([...matches, ...links]);
+  return results.every((result) => result.status === 'fulfilled' && result.value);
+}
+
+/** The modes are set, not copied: a strict umask at install time would lock the account out. */
+async function copyBinaries({ directory, symlinks }: PackagedBinaries, target: string): Promise<void> {
+  await chmod(target, 0o755);
+  const files = await listFiles(directory);
+  for (const parent of listDirectories(files)) {
+    await mkdir(path.join(target, parent));
+    await chmod(path.join(target, parent), 0o755);
+  }
+  for (const file of files) {
+    await copyFile(path.join(directory, file), path.join(target, file));
+    await chmod(path.join(target, file), EXECUTABLE.test(file) ? 0o755 : 0o644);
+  }
+  for (const link of symlinks) {
+    await symlink(link.pointsTo, path.join(target, link.path));
+  }
+}
+
+async function listFiles(directory: string): Promise<string[]> {
+  const entries = await readdir(directory, { recursive: true, withFileTypes: true });
+  return entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => path.relative(directory, path.join(entry.parentPath, entry.name)))
+    .filter((file) => NEEDED.test(file) && !NOT_NEEDED.test(file));
+}
+
+/** Every directory above the files, parents first. */
+function listDirectories(files: readonly string[]): string[] {
+  const directories = new Set<string>();
+  for (const file of files) {
+    for (let parent = path.dirname(file); parent !== '.'; parent = path.dirname(parent)) directories.add(parent);
+  }
+  return [...directories].sort();
+}
+
+/** Others may make the same copy at the same time: a complete one is never moved, as a server may be starting from it. */
+async function putInPlace(packaged: PackagedBinaries, copy: string, staged: string): Promise<void> {
+  if (await moveUnlessTaken(copy, staged)) return;
+  if (await isComplete(packaged, staged)) return;
+  const broken = `${copy}.broken`;
+  await rename(staged, broken);
+  await rm(broken, { recursive: true, force: true });
+  await moveUnlessTaken(copy, staged);
+}
+
+async function moveUnlessTaken(from: string, to: string): Promise<boolean> {
+  try {
+    await rename(from, to);
+    return true;
+  } catch (error) {
+    if (['ENOTEMPTY', 'EEXIST'].includes((error as NodeJS.ErrnoException).code ?? '')) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,105 @@
+// Mocha's root fixtures (.mocharc.json requires this file): servers start when a test file first asks for one, serve the
+// whole run, and stop at its end.
+import { execFile } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { access, readdir } from 'node:fs/promises';
+import path from 'node:path';
+import { promisify } from 'node:util';
+
+import type { Side } from '../../src/lib/domain/side.js';
+import { startPostgres } from '../../src/lib/sandbox/postgres.js';
+import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
+import type { QueueServer } from '../../src/lib/sandbox/queue.js';
+import { startQueue } from '../../src/lib/sandbox/queue.js';
+
+process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true';
+
+/** A database of its own for a test file. */
+export interface TestDatabase {
+  readonly name: string;
+  drop(): Promise<void>;
+}
+
+/** A server with TimescaleDB, or why this machine has none. */
+export type Timescale = { readonly server: PostgresServer } | { readonly missing: string };
+
+const TIMESCALE_SETTINGS = { shared_preload_libraries: 'timescaledb', 'timescaledb.telemetry_level': 'off' };
+const stops: (() => Promise<void>)[] = [];
+
+export const localServer = once(() => startTestServer());
+export const ec2Server = once(() => startTestServer());
+export const queueServer = once(startTestQueue);
+
+const timescaleServers = { local: once(startTimescale), ec2: once(startTimescale) };
+
+/**
+ * The server of a side from a PostgreSQL installation that has TimescaleDB: the one whose programs are in
+ * SENSORCTL_TEST_TIMESCALEDB_BINDIR, else the newest below /usr/lib/postgresql.
+ */
+export function timescaleServer(side: Side): Promise<Timescale> {
+  return timescaleServers[side]();
+}
+
+/** Creates an empty database named after the title. */
+export async function createTestDatabase(server: PostgresServer, title: string): Promise<TestDatabase> {
+  const words = title.toLowerCase().replaceAll(/[^a-z0-9]+/g, '_');
+  const name = `${words.slice(0, 50)}_${randomBytes(4).toString('hex')}`;
+  await server.createDatabase(name, 'template0');
+  return { name, drop: () => server.dropDatabase(name) };
+}
+
+export async function mochaGlobalTeardown(): Promise<void> {
+  await Promise.all(stops.map((stop) => stop()));
+}
+
+function once<Value>(start: () => Promise<Value>): () => Promise<Value> {
+  let started: Promise<Value> | undefined;
+  return () => (started ??= start());
+}
+
+async function startTestServer(options: { binDir?: string; settings?: Record<string, string> } = {}) {
+  const server = await startPostgres({ durable: false, ...options });
+  stops.push(() => server.dispose());
+  return server;
+}
+
+async function startTestQueue(): Promise<QueueServer> {
+  const queue = await startQueue();
+  stops.push(() => queue.stop());
+  return queue;
+}
+
+async function startTimescale(): Promise<Timescale> {
+  const binDir = await findTimescaleBinDir();
+  if (binDir === undefined) {
+    return {
+      missing: 'no PostgreSQL with TimescaleDB found; SENSORCTL_TEST_TIMESCALEDB_BINDIR names its bin directory',
+    };
+  }
+  return { server: await startTestServer({ binDir, settings: TIMESCALE_SETTINGS }) };
+}
+
+async function findTimescaleBinDir(): Promise<string | undefined> {
+  const named = process.env.SENSORCTL_TEST_TIMESCALEDB_BINDIR;
+  for (const binDir of named === undefined ? await listSystemBinDirs() : [named]) {
+    if (await hasTimescale(binDir)) return binDir;
+  }
+  return undefined;
+}
+
+async function listSystemBinDirs(): Promise<string[]> {
+  const root = '/usr/lib/postgresql';
+  const versions = await readdir(root).catch(() => []);
+  const newestFirst = versions.toSorted((a, b) => Number(b) - Number(a));
+  return newestFirst.map((version) => path.join(root, version, 'bin'));
+}
+
+async function hasTimescale(binDir: string): Promise<boolean> {
+  try {
+    const { stdout } = await promisify(execFile)(path.join(binDir, 'pg_config'), ['--sharedir']);
+    await access(path.join(stdout.trim(), 'extension', 'timescaledb.control'));
+    return true;
+  } catch {
+    return false;
+  }
+}
