@@ -53,7 +53,8 @@ const flag = z
   .transform((value) => value === 'true')
   .describe('true or false');
 const port = wholeNumber(1, 65_535);
-const milliseconds = (from: number) => wholeNumber(from, 600_000).describe(`milliseconds, a whole number from ${from} to 600000`);
+const milliseconds = (from: number) =>
+  wholeNumber(from, 600_000).describe(`milliseconds, a whole number from ${from} to 600000`);
 const sslMode = z.enum(SSL_MODES).describe(`one of ${SSL_MODES.join(', ')}`);
 const url = z.url({ protocol: /^https?$/ }).describe('a URL that begins with http:// or https://');
 const timezone = z
@@ -108,8 +109,12 @@ export function loadSettings(sources: SettingSources, required: readonly string[
   const given = collect(sources);
   const parsed = SCHEMA.safeParse(given);
   const faults = [
-    ...(parsed.error?.issues ?? []).map((issue) => String(issue.path[0])).map((name) => `${name} should be ${expectation(name)}`),
-    ...required.filter((name) => given[name] === undefined).map((name) => `${name} is not set; it should be ${expectation(name)}`),
+    ...(parsed.error?.issues ?? [])
+      .map((issue) => String(issue.path[0]))
+      .map((name) => `${name} should be ${expectation(name)}`),
+    ...required
+      .filter((name) => given[name] === undefined)
+      .map((name) => `${name} is not set; it should be ${expectation(name)}`),
   ];
   if (parsed.data === undefined || faults.length > 0) throw wrongSettings(faults);
   return toSettings(parsed.data);
@@ -142,7 +147,9 @@ function toSettings(values: Values): Settings {
     try {
       return values[name] === undefined ? undefined : readCertificate(values[name]);
     } catch (error) {
-      faults.push(`${name} should be the path of a readable PEM file (${(error as NodeJS.ErrnoException).code ?? 'unreadable'})`);
+      faults.push(
+        `${name} should be the path of a readable PEM file (${(error as NodeJS.ErrnoException).code ?? 'unreadable'})`,
+      );
       return undefined;
     }
   };

@@ -28,7 +28,7 @@ const READ_COLUMNS = `
 const READ_UNIQUE_KEYS = `
   select c.relname as table_name, array_to_json(array(
     select a.attname from pg_attribute a
-    where a.attrelid = c.oid and a.attnum = any (i.indkey::int2[][:i.indnkeyatts - 1]) order by a.attname
+    where a.attrelid = c.oid and a.attnum = any ((i.indkey::int2[])[0:i.indnkeyatts - 1]) order by a.attname
   ))::text as columns
   from unnest($1::text[]) as wanted (name)
   join pg_class c on c.oid = to_regclass(quote_ident(wanted.name))

@@ -18,7 +18,10 @@ export function asQueueError(error: unknown, queueUrl: string): UnreachableError
   const { name = '', message = '', code } = error as { name?: string; message?: string; code?: string };
   const where = `the queue ${queueUrl}`;
   if (MISSING_QUEUE.has(name)) {
-    return new UnreachableError(`${where} does not exist`, { next: 'check SQS_QUEUE_URL and AWS_REGION', cause: error });
+    return new UnreachableError(`${where} does not exist`, {
+      next: 'check SQS_QUEUE_URL and AWS_REGION',
+      cause: error,
+    });
   }
   if (REFUSED_CREDENTIALS.has(name)) {
     const next = 'check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or renew the credentials of this host';

@@ -47,14 +47,14 @@ export class Queue {
     });
   }
 
-  /** Long-polls for up to ten messages; an empty answer after `waitSeconds` is not an error. */
-  async receive(waitSeconds: number, signal: AbortSignal): Promise<ReceivedMessage[]> {
+  /** Long-polls for up to `maxMessages`, ten at most; an empty answer after `waitSeconds` is not an error. */
+  async receive(maxMessages: number, waitSeconds: number): Promise<ReceivedMessage[]> {
     const command = new ReceiveMessageCommand({
       QueueUrl: this.url,
-      MaxNumberOfMessages: SQS_BATCH,
+      MaxNumberOfMessages: Math.min(maxMessages, SQS_BATCH),
       WaitTimeSeconds: waitSeconds,
     });
-    const { Messages: messages = [] } = await this.#client.send(command, { abortSignal: signal });
+    const { Messages: messages = [] } = await this.#client.send(command);
     return messages.map(({ MessageId = '', ReceiptHandle = '', Body = '' }) => ({
       messageId: MessageId,
       receiptHandle: ReceiptHandle,

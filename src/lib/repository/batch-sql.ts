@@ -19,6 +19,11 @@ const SENSOR_TYPE: Readonly<Record<ReadingTable, string>> = {
   sensor_readings: 'sensor_type',
 };
 
+/** Names a prepared statement; PostgreSQL cuts names at 63 bytes, so the tables stand by their first letters. */
+export function statementName(role: 'primary' | 'secondary', tables: readonly ReadingTable[]): string {
+  return `sensorctl ${role} ${tables.map((table) => table[0]).join('')}`;
+}
+
 /** The columns of a table in the order of its parameters. */
 export function batchColumns(table: ReadingTable): readonly string[] {
   return ['time', 'sensor_id', ...Object.keys(READING_COLUMNS[table])];
@@ -27,17 +32,18 @@ export function batchColumns(table: ReadingTable): readonly string[] {
 /**
  * Writes readings where they are new, updates the registry from those accepted, and enters them in the ledger.
  * Parameters: batch id, consumer id, ledger state (`pending`, or `missed` for a batch that only the primary takes) and
- * reason, then the arrays of each table. Answers a row a table: name, number accepted, columns as array text.
+ * reason, then the arrays of each table. Answers a row a table: `table_name`, `readings` accepted, and `column_0`… as array texts.
  */
 export function primaryBatchSql(tables: readonly ReadingTable[]): string {
   const parameters = arrayParameters(tables, 5);
+  const width = Math.max(...tables.map((table) => batchColumns(table).length));
   return `with
     ${tables.map((table) => `${accepted(table)} as (${insertReadings(table, parameters, 'returning *')})`).join(',\n')},
     touched as (${tables.map((table) => selectTouched(table, accepted(table))).join('\nunion all\n')}),
     ${UPDATE_REGISTRY},
     migration as (${BEGIN_MIGRATION}),
     entry as (${ENTER_IN_LEDGER})
-    ${tables.map((table) => selectAccepted(table)).join('\nunion all\n')}`;
+    ${tables.map((table) => selectAccepted(table, width)).join('\nunion all\n')}`;
 }
 
 /**
@@ -148,11 +154,15 @@ function selectTouched(table: ReadingTable, source: string): string {
     time::timestamptz as time, location_lat as lat, location_lng as lng from ${source}`;
 }
 
-function selectAccepted(table: ReadingTable): string {
-  const text = (column: string): string =>
-    column === 'time' ? 'time::timestamptz::text' : `${quoteIdentifier(column)}::text`;
-  const columns = batchColumns(table).map((column) => `array_agg(${text(column)})::text`);
-  return `select '${table}' as table_name, count(*) as readings, array[${columns.join(', ')}] as columns from ${accepted(table)}`;
+/** Each column as one array text, so that the rows pass through Node without being parsed; padded to one width. */
+function selectAccepted(table: ReadingTable, width: number): string {
+  const arrays = batchColumns(table).map((column) => {
+    const value = column === 'time' ? 'time::timestamptz' : quoteIdentifier(column);
+    return `array_agg(${value}::text)::text`;
+  });
+  const padding = new Array<string>(width - arrays.length).fill('null');
+  const columns = [...arrays, ...padding].map((expression, index) => `${expression} as column_${index}`);
+  return `select '${table}' as table_name, count(*) as readings, ${columns.join(', ')} from ${accepted(table)}`;
 }
 
 function accepted(table: ReadingTable): string {

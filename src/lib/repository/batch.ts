@@ -17,8 +17,9 @@ export interface CommittedBatch {
   readonly accepted: number;
   /** Readings whose key was there already: retransmissions and redeliveries. */
   readonly refused: number;
-  /** Records that this batch added to the quarantine or found there. */
+  /** Records that are in the quarantine now; `quarantinedAnew` of them were not there before. */
   readonly quarantined: readonly QuarantineRecord[];
+  readonly quarantinedAnew: number;
   /** Exactly what the secondary is to receive. */
   readonly rows: readonly AcceptedRows[];
   /** Memory that `rows` holds, in bytes. */

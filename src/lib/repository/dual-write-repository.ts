@@ -11,7 +11,7 @@ import { endConsumer, HEARTBEAT_MS, registerConsumer, renewLease } from './consu
 import { markUnclaimed, summarizeLedger, type LedgerSummary } from './ledger.js';
 import { writeToPrimary, type WriteRequest } from './primary-writer.js';
 import { findObstacles } from './reading-tables.js';
-import { SecondarySender, type RetryPolicy, type SendOutcome } from './secondary-sender.js';
+import { SecondarySender, type RetryPolicy, type SendOutcome, type SendTotals } from './secondary-sender.js';
 import { SecondaryWriter } from './secondary-writer.js';
 import { Settlement } from './settlement.js';
 
@@ -94,9 +94,7 @@ export class DualWriteRepository {
 
   /** Carries the outcome of a batch to the ledger, together with others, in the background. */
   settle(batch: CommittedBatch, outcome: SendOutcome): void {
-    if (batch.batchId === null) return;
-    if (outcome.confirmed) this.#settlement.confirm(batch.batchId);
-    else this.#settlement.miss(batch.batchId, outcome.reason);
+    this.#sender?.settle(batch, outcome);
   }
 
   /** Sends and settles a batch in the background, with bounded memory; never blocks and never throws. */
@@ -108,6 +106,11 @@ export class DualWriteRepository {
   async idle(): Promise<void> {
     await this.#sender?.idle();
     await this.#settlement.idle();
+  }
+
+  /** What became of the batches settled so far. */
+  get totals(): SendTotals {
+    return this.#sender?.totals ?? { confirmed: 0, missed: 0 };
   }
 
   async summarizeLedger(): Promise<LedgerSummary[]> {

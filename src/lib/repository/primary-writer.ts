@@ -5,7 +5,7 @@ import { repeatCollisions, runTransaction, type Statement } from '../db/transact
 import type { Reading, ReadingTable } from '../domain/reading.js';
 import type { WriteMode } from '../domain/side.js';
 import { columnArrays, tablesOf, type AcceptedRows, type CommittedBatch } from './batch.js';
-import { primaryBatchSql } from './batch-sql.js';
+import { batchColumns, primaryBatchSql, statementName } from './batch-sql.js';
 import { insertQuarantineRecords, refusedReading, type QuarantineRecord } from './quarantine.js';
 
 /** Readings to be stored, and what is known not to be storable. */
@@ -23,12 +23,6 @@ export interface PrimaryWriterOptions {
 }
 
 const MISSED_ON_PURPOSE = 'dual write was off';
-
-interface AcceptedRow {
-  readonly table_name: ReadingTable;
-  readonly readings: number;
-  readonly columns: string[] | string;
-}
 
 /**
  * Commits readings, registry, ledger entry and quarantine records on the primary, in one transaction.
@@ -52,7 +46,8 @@ export async function writeToPrimary(request: WriteRequest, options: PrimaryWrit
   }
 }
 
-async function commit({ readings, rejects }: WriteRequest, options: PrimaryWriterOptions): Promise<CommittedBatch> {
+async function commit(request: WriteRequest, options: PrimaryWriterOptions): Promise<CommittedBatch> {
+  const { readings, rejects } = request;
   const batchId = randomUUID();
   options.held.add(batchId);
   try {
@@ -60,11 +55,9 @@ async function commit({ readings, rejects }: WriteRequest, options: PrimaryWrite
       ...(readings.length === 0 ? [] : [insertReadings(batchId, readings, options)]),
       ...(rejects.length === 0 ? [] : [insertQuarantineRecords(rejects)]),
     ]);
-    const rows =
-      readings.length === 0 ? [] : (results[0]?.rows ?? []).map((row) => acceptedRows(row as unknown as AcceptedRow));
-    const batch = committedBatch(batchId, readings.length, rows, rejects, options.writeMode);
-    if (batch.batchId === null) options.held.delete(batchId);
-    return batch;
+    const rows = readings.length === 0 ? [] : (results[0]?.rows ?? []).map((row) => acceptedRows(row));
+    const quarantinedAnew = rejects.length === 0 ? 0 : (results.at(-1)?.rowCount ?? 0);
+    return committedBatch(batchId, request, { rows, quarantinedAnew }, options);
   } catch (error) {
     // Did it commit? If its answer was lost, the ledger holds an entry that nobody holds: `markUnclaimed` finds it.
     options.held.delete(batchId);
@@ -76,27 +69,35 @@ function insertReadings(batchId: string, readings: readonly Reading[], options: 
   const tables = tablesOf(readings);
   const ledger = options.writeMode === 'dual-write' ? ['pending', null] : ['missed', MISSED_ON_PURPOSE];
   return {
-    name: `primary ${tables.join(' ')}`,
+    name: statementName('primary', tables),
     text: primaryBatchSql(tables),
     values: [batchId, options.consumerId, ...ledger, ...tables.flatMap((table) => columnArrays(table, readings))],
   };
 }
 
-function acceptedRows({ table_name: table, readings, columns }: AcceptedRow): AcceptedRows {
-  return { table, readings, columns: readings === 0 ? [] : (columns as string[]) };
+function acceptedRows(row: Record<string, unknown>): AcceptedRows {
+  const table = row.table_name as ReadingTable;
+  const columns = batchColumns(table).map((_, index) => row[`column_${index}`] as string);
+  return { table, readings: row.readings as number, columns };
 }
 
 function committedBatch(
   batchId: string,
-  offered: number,
-  rows: readonly AcceptedRows[],
-  quarantined: readonly QuarantineRecord[],
-  writeMode: WriteMode,
+  request: WriteRequest,
+  answer: { rows: readonly AcceptedRows[]; quarantinedAnew: number },
+  { writeMode, held }: PrimaryWriterOptions,
 ): CommittedBatch {
-  const taken = rows.filter((each) => each.readings > 0);
+  const taken = answer.rows.filter((each) => each.readings > 0);
   const accepted = taken.reduce((sum, each) => sum + each.readings, 0);
-  const toSend = writeMode === 'dual-write' ? taken : [];
-  const bytes = toSend.reduce((sum, each) => sum + each.columns.reduce((size, text) => size + text.length, 0), 0);
-  const sent = toSend.length > 0;
-  return { batchId: sent ? batchId : null, accepted, refused: offered - accepted, quarantined, rows: toSend, bytes };
+  const rows = writeMode === 'dual-write' ? taken : [];
+  if (rows.length === 0) held.delete(batchId);
+  return {
+    batchId: rows.length === 0 ? null : batchId,
+    accepted,
+    refused: request.readings.length - accepted,
+    quarantined: request.rejects,
+    quarantinedAnew: answer.quarantinedAnew,
+    rows,
+    bytes: rows.reduce((sum, each) => sum + each.columns.join('').length, 0),
+  };
 }

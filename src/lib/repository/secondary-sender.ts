@@ -32,11 +32,18 @@ export interface SecondarySenderOptions {
 
 export type SendOutcome = { readonly confirmed: true } | { readonly confirmed: false; readonly reason: string };
 
+/** Readings by what became of them on the secondary. */
+export interface SendTotals {
+  readonly confirmed: number;
+  readonly missed: number;
+}
+
 /** Sends committed batches to the secondary outside the path to the acknowledgement, within bounds, and settles each. */
 export class SecondarySender {
   #waiting: CommittedBatch[] = [];
   #waitingBytes = 0;
   #sending = new Set<Promise<void>>();
+  #totals = { confirmed: 0, missed: 0 };
 
   constructor(private readonly options: SecondarySenderOptions) {}
 
@@ -44,7 +51,7 @@ export class SecondarySender {
   enqueue(batch: CommittedBatch): void {
     if (batch.batchId === null) return;
     if (this.#waitingBytes + batch.bytes > this.options.maxBytes) {
-      this.options.settlement.miss(batch.batchId, `${sideTitle(this.options.side)} is slower than ingestion`);
+      this.settle(batch, { confirmed: false, reason: `${sideTitle(this.options.side)} is slower than ingestion` });
       return;
     }
     this.#waiting.push(batch);
@@ -62,7 +69,8 @@ export class SecondarySender {
     while (this.#sending.size < this.options.concurrency) {
       const batch = this.#waiting.shift();
       if (batch === undefined) return;
-      const sending = this.#sendAndSettle(batch).finally(() => {
+      const sending = this.send(batch).then((outcome) => {
+        this.settle(batch, outcome);
         this.#waitingBytes -= batch.bytes;
         this.#sending.delete(sending);
         this.#startNext();
@@ -71,9 +79,14 @@ export class SecondarySender {
     }
   }
 
-  async #sendAndSettle(batch: CommittedBatch): Promise<void> {
-    const outcome = await this.send(batch);
+  get totals(): SendTotals {
+    return this.#totals;
+  }
+
+  /** Carries the outcome of a batch to the ledger, together with others, in the background. */
+  settle(batch: CommittedBatch, outcome: SendOutcome): void {
     if (batch.batchId === null) return;
+    this.#totals[outcome.confirmed ? 'confirmed' : 'missed'] += batch.accepted;
     if (outcome.confirmed) this.options.settlement.confirm(batch.batchId);
     else this.options.settlement.miss(batch.batchId, outcome.reason);
   }

@@ -3,7 +3,7 @@ import type { Database } from '../db/database.js';
 import { sideTitle } from '../domain/side.js';
 import { UnreachableError } from '../errors.js';
 import type { CommittedBatch } from './batch.js';
-import { secondaryBatchSql } from './batch-sql.js';
+import { secondaryBatchSql, statementName } from './batch-sql.js';
 import { READING_KEY } from './reading-tables.js';
 
 /** Writes committed batches to the secondary, one attempt a call. */
@@ -17,7 +17,7 @@ export class SecondaryWriter {
     const tables = rows.map((each) => each.table);
     await this.#assertKeyed(tables);
     await this.secondary.pool.query({
-      name: `secondary ${tables.join(' ')}`,
+      name: statementName('secondary', tables),
       text: secondaryBatchSql(tables),
       values: rows.flatMap((each) => each.columns),
     });

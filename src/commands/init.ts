@@ -1,0 +1,70 @@
+import { Flags } from '@oclif/core';
+import { BaseCommand } from '../lib/cli/base-command.js';
+import { openSide, withDatabases } from '../lib/cli/sides.js';
+import { renderTable } from '../lib/cli/table.js';
+import type { Side } from '../lib/domain/side.js';
+import { EXIT_CODE } from '../lib/errors.js';
+import { prepareSide, type SidePreparation } from '../lib/operations/init.js';
+
+const ADD_KEYS_EXPLAINED = `--add-keys changes existing tables. For each reading table without a unique key (sensor_id, time), in one transaction
+in which nobody else can write to that table: exact duplicate rows are removed; of rows that share a key but differ the one stored first
+stays and the others are moved to the quarantine; then the key is created.`;
+
+export default class Init extends BaseCommand {
+  static override summary = 'Create what is missing on either side: tables, keys, and the bookkeeping of sensorctl.';
+  static override description = `Existing tables are left as they are; what stands in the way of dual write is reported. Runs any number of times.
+
+${ADD_KEYS_EXPLAINED}
+
+Exit code 1 when something still stands in the way.`;
+  static override examples = [
+    '<%= config.bin %> <%= command.id %>',
+    '<%= config.bin %> <%= command.id %> --side local',
+    '<%= config.bin %> <%= command.id %> --side ec2 --add-keys',
+  ];
+  static override enableJsonFlag = true;
+  static override flags = {
+    side: Flags.option({
+      options: ['local', 'ec2', 'both'] as const,
+      description: 'side to prepare [default: both, or local where EC2_DB_HOST is not set]',
+    })(),
+    'add-keys': Flags.boolean({ description: 'remove duplicates and create missing unique keys (see above)' }),
+  };
+
+  async run(): Promise<{ sides: SidePreparation[] }> {
+    const { flags } = await this.parse(Init);
+    const settings = this.settings();
+    const wanted = flags.side ?? (settings.ec2 === null ? 'local' : 'both');
+    const sides: Side[] = wanted === 'both' ? ['local', 'ec2'] : [wanted];
+    const databases = sides.map((side) => openSide(side, settings, 'init', this.logger()));
+    if (flags['add-keys']) this.note(ADD_KEYS_EXPLAINED);
+    const prepared = await withDatabases(databases, () =>
+      Promise.all(databases.map((database) => prepareSide(database, { addKeys: flags['add-keys'] }))),
+    );
+    this.log(renderPreparation(prepared));
+    if (prepared.some(({ obstacles }) => obstacles.length > 0)) process.exitCode = EXIT_CODE.no;
+    return { sides: prepared };
+  }
+}
+
+function renderPreparation(sides: readonly SidePreparation[]): string {
+  const tables = sides.flatMap(({ side, tables: prepared, keysAdded }) =>
+    prepared.map(({ table, action, hypertable }) => {
+      const added = keysAdded.find((key) => key.table === table);
+      const key = added
+        ? `key added, ${added.duplicatesRemoved} duplicates removed, ${added.quarantined} quarantined`
+        : '';
+      return [side, table, action, hypertable ? 'hypertable' : 'table', key];
+    }),
+  );
+  const bookkeeping = sides.map(({ side, bookkeeping: { from, to }, timescaleDb }) => {
+    const change = from === to ? 'kept' : from === 0 ? 'created' : `upgraded from ${from}`;
+    return [side, 'sensorctl (bookkeeping)', change, `version ${to}`, `TimescaleDB ${timescaleDb ?? 'not in use'}`];
+  });
+  const obstacles = sides.flatMap(({ side, obstacles: found }) =>
+    found.map(({ table, problem, next }) => `In the way on ${side}: ${table} ${problem}.\n  Next: ${next}`),
+  );
+  return [renderTable(['side', 'table', 'action', 'kind', 'note'], [...bookkeeping, ...tables]), ...obstacles].join(
+    '\n',
+  );
+}

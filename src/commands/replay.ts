@@ -1,0 +1,46 @@
+import { Args, Flags } from '@oclif/core';
+import { BaseCommand } from '../lib/cli/base-command.js';
+import { createProgress } from '../lib/cli/progress.js';
+import { queueConnection } from '../lib/cli/queue.js';
+import { formatCount } from '../lib/cli/table.js';
+import { EXIT_CODE } from '../lib/errors.js';
+import { readBodies, replay, type ReplaySummary } from '../lib/operations/replay.js';
+import { Queue } from '../lib/queue/queue.js';
+
+export default class Replay extends BaseCommand {
+  static override summary = 'Send telemetry from JSON-lines files to the queue, one message a line.';
+  static override examples = [
+    '<%= config.bin %> <%= command.id %> telemetry.jsonl',
+    '<%= config.bin %> <%= command.id %> day-1.jsonl day-2.jsonl --rate 500',
+  ];
+  static override enableJsonFlag = true;
+  static override strict = false;
+  static override args = {
+    file: Args.file({ description: 'JSON-lines file; several may be given', required: true, exists: true }),
+  };
+  static override flags = {
+    rate: Flags.integer({ min: 1, description: 'messages a second [default: as fast as the queue takes them]' }),
+  };
+
+  async run(): Promise<ReplaySummary> {
+    const { argv, flags } = await this.parse(Replay);
+    const queue = new Queue(queueConnection(this.settings({ required: ['SQS_QUEUE_URL'] })));
+    const stop = this.stopSignal();
+    const progress = createProgress('Sending');
+    try {
+      const summary = await replay({
+        queue,
+        bodies: readBodies(argv as string[]),
+        rate: flags.rate ?? Infinity,
+        stop,
+        onProgress: (sent) => progress.update(`${formatCount(sent)} messages`),
+      });
+      this.log(`Sent ${formatCount(summary.sent)} messages in ${summary.seconds} s.`);
+      if (stop.aborted) process.exitCode = EXIT_CODE.interrupted;
+      return summary;
+    } finally {
+      progress.stop();
+      queue.close();
+    }
+  }
+}

@@ -1,0 +1,36 @@
+import { closeDatabase, openDatabase, type Database } from '../db/database.js';
+import type { Settings } from '../config.js';
+import type { Side } from '../domain/side.js';
+import { UsageError } from '../errors.js';
+import type { Logger } from '../logger.js';
+
+/** A call on local may take this long, in ms; shorter than a consumer's lease. */
+const LOCAL_CALL_TIMEOUT_MS = 15_000;
+
+/** Opens a side by the settings; throws a UsageError where EC2 is asked for and not configured. */
+export function openSide(side: Side, settings: Settings, command: string, logger: Logger): Database {
+  const connection = side === 'local' ? settings.local : settings.ec2;
+  if (connection === null) {
+    throw new UsageError('EC2_DB_HOST is not set', { next: 'set EC2_DB_HOST in .env.local (see .env.dual-write)' });
+  }
+  return openDatabase({
+    side,
+    connection,
+    poolMax: connection.poolMax,
+    callTimeoutMs: side === 'local' ? LOCAL_CALL_TIMEOUT_MS : settings.ec2Write.timeoutMs,
+    applicationName: `sensorctl ${command}`,
+    onIdleError: (error) => logger.debug(`an idle ${side} connection broke`, { error: error.message }),
+  });
+}
+
+/** Lends databases for the length of `work` and closes them whatever happens. */
+export async function withDatabases<Result>(
+  databases: readonly Database[],
+  work: () => Promise<Result>,
+): Promise<Result> {
+  try {
+    return await work();
+  } finally {
+    await Promise.all(databases.map((database) => closeDatabase(database)));
+  }
+}

@@ -1,0 +1,168 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { describeFault, faultKind } from '../../db/sqlstate.js';
+import { backoffMs } from '../../domain/backoff.js';
+import type { Reading } from '../../domain/reading.js';
+import type { Side } from '../../domain/side.js';
+import type { Logger } from '../../logger.js';
+import { asQueueError } from '../../queue/queue-error.js';
+import type { Queue, ReceivedMessage } from '../../queue/queue.js';
+import type { CommittedBatch } from '../../repository/batch.js';
+import type { DualWriteRepository } from '../../repository/dual-write-repository.js';
+import type { WriteRequest } from '../../repository/primary-writer.js';
+import type { QuarantineRecord } from '../../repository/quarantine.js';
+import { decodeMessage, type DecodeOptions } from '../../telemetry/decode.js';
+import { acknowledge } from './acknowledger.js';
+import { Batcher } from './batcher.js';
+import { InHand } from './in-hand.js';
+import { Intake } from './intake.js';
+import { PrimaryGate } from './primary-gate.js';
+import { Tally, type ConsumeSummary } from './tally.js';
+
+export interface ConsumeOptions {
+  readonly queue: Queue;
+  readonly repository: DualWriteRepository;
+  /** The side whose refusal of a message the quarantine names. */
+  readonly primarySide: Side;
+  readonly telemetry: DecodeOptions;
+  readonly pollers: number;
+  readonly batchMessages: number;
+  readonly lingerMs: number;
+  readonly maxMessages: number;
+  readonly drain: boolean;
+  readonly logger: Logger;
+  /** Ends receiving; what is in hand is finished. */
+  readonly stop: AbortSignal;
+  /** Told after each batch, for progress. */
+  readonly onProgress?: (summary: ConsumeSummary) => void;
+}
+
+const LONG_POLL_SECONDS = 5;
+const DRAIN_POLL_SECONDS = 1;
+const BATCHES_IN_HAND = 8;
+const BYTES_IN_HAND = 64 * 1024 * 1024;
+const PRIMARY_RETRY_MS = 500;
+const PRIMARY_RETRY_LIMIT_MS = 10_000;
+
+/**
+ * Consumes the queue until it is stopped, drained, or has `maxMessages`: gathers messages into batches, commits each on
+ * the primary, acknowledges it, and sends it to the secondary in the background. Throws when the queue cannot be read at
+ * start, or at a defect; afterwards trouble with queue or databases is waited out.
+ */
+export async function consume(options: ConsumeOptions): Promise<ConsumeSummary> {
+  const { queue, logger } = options;
+  const state = await queue.readState().catch((error: unknown) => {
+    throw asQueueError(error, queue.url);
+  });
+  const limits = { messages: options.batchMessages * BATCHES_IN_HAND, bytes: BYTES_IN_HAND };
+  const inHand = new InHand(queue, state.visibilityTimeoutSeconds * 1000, limits, logger);
+  inHand.start();
+  try {
+    return await new Consumption(options, inHand).run();
+  } finally {
+    await inHand.stop();
+  }
+}
+
+class Consumption {
+  readonly #gate = new PrimaryGate();
+  readonly #tally = new Tally();
+  readonly #working = new Set<Promise<void>>();
+  readonly #failed = new AbortController();
+  readonly #stop: AbortSignal;
+  #defect: Error | undefined;
+
+  constructor(
+    private readonly options: ConsumeOptions,
+    private readonly inHand: InHand,
+  ) {
+    this.#stop = AbortSignal.any([options.stop, this.#failed.signal]);
+  }
+
+  async run(): Promise<ConsumeSummary> {
+    const { options } = this;
+    const batcher = new Batcher<ReceivedMessage>(options.batchMessages, options.lingerMs, (batch) =>
+      this.#start(batch),
+    );
+    const intake = new Intake({
+      ...options,
+      inHand: this.inHand,
+      waitSeconds: options.drain ? DRAIN_POLL_SECONDS : LONG_POLL_SECONDS,
+      primaryAvailable: () => this.#gate.open(),
+      deliver: (message) => batcher.add(message),
+      stop: this.#stop,
+    });
+    await intake.run();
+    batcher.flush();
+    while (this.#working.size > 0) await Promise.all(this.#working);
+    if (this.#defect !== undefined) throw this.#defect;
+    await options.repository.idle();
+    return this.#tally.summarize(options.repository);
+  }
+
+  #start(messages: ReceivedMessage[]): void {
+    const work = this.#process(messages)
+      .catch((error: unknown) => {
+        this.#defect ??= error as Error;
+        this.#failed.abort();
+      })
+      .finally(() => this.#working.delete(work));
+    this.#working.add(work);
+  }
+
+  async #process(messages: ReceivedMessage[]): Promise<void> {
+    const request = decodeAll(messages, this.options);
+    const batches = await this.#commit(request);
+    if (batches === null) {
+      this.inHand.remove(messages);
+      return;
+    }
+    for (const batch of batches) this.options.repository.dispatch(batch);
+    this.#tally.addCommitted(messages.length, request.readings.length + request.rejects.length, batches);
+    this.#tally.addUnacknowledged(await acknowledge(this.options.queue, messages, this.options.logger));
+    this.inHand.remove(messages);
+    this.options.onProgress?.(this.#tally.summarize(this.options.repository));
+  }
+
+  /** Waits trouble of the primary out; null when the consumer was told to stop meanwhile: the messages come again. */
+  async #commit(request: WriteRequest): Promise<CommittedBatch[] | null> {
+    try {
+      return await this.options.repository.writeBatch(request);
+    } catch (error) {
+      return await this.#gate.whileFailing(() => this.#commitLater(request, error));
+    }
+  }
+
+  async #commitLater(request: WriteRequest, firstError: unknown): Promise<CommittedBatch[] | null> {
+    let error = firstError;
+    for (let attempt = 1; !this.#stop.aborted; attempt += 1) {
+      if (faultKind(error) === 'defect') throw error;
+      const pauseMs = backoffMs(attempt, PRIMARY_RETRY_MS, PRIMARY_RETRY_LIMIT_MS);
+      const fields = { attempt, pauseMs: Math.round(pauseMs), error: describeFault(error) };
+      this.options.logger.error(
+        `${this.options.primarySide} write failed; nothing is acknowledged, receiving pauses`,
+        fields,
+      );
+      await delay(pauseMs, undefined, { signal: this.#stop }).catch(() => undefined);
+      try {
+        return await this.options.repository.writeBatch(request);
+      } catch (nextError) {
+        error = nextError;
+      }
+    }
+    return null;
+  }
+}
+
+function decodeAll(messages: readonly ReceivedMessage[], options: ConsumeOptions): WriteRequest {
+  const readings: Reading[] = [];
+  const rejects: QuarantineRecord[] = [];
+  for (const { messageId, body } of messages) {
+    const source = { messageId, body };
+    const decoded = decodeMessage(body, options.telemetry);
+    for (const reading of decoded.readings) readings.push({ ...reading, source });
+    for (const fault of decoded.faults) {
+      rejects.push({ ...fault, ...source, side: options.primarySide, sqlstate: null, table: null });
+    }
+  }
+  return { readings, rejects };
+}

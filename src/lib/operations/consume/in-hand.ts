@@ -1,0 +1,76 @@
+import { chunksOf } from '../../domain/chunks.js';
+import type { Logger } from '../../logger.js';
+import { SQS_BATCH, type Queue, type ReceivedMessage } from '../../queue/queue.js';
+
+interface Held {
+  readonly message: ReceivedMessage;
+  /** When SQS would show the message to others again, by our monotonic clock, in ms. */
+  invisibleUntil: number;
+}
+
+/** The messages received and not yet acknowledged: bounds their number and memory, and keeps them invisible to others. */
+export class InHand {
+  readonly #held = new Map<string, Held>();
+  #bytes = 0;
+  #waiting: (() => void)[] = [];
+  #keeper: NodeJS.Timeout | undefined;
+  #extending: Promise<void> = Promise.resolve();
+
+  constructor(
+    private readonly queue: Queue,
+    private readonly visibilityMs: number,
+    private readonly limits: { readonly messages: number; readonly bytes: number },
+    private readonly logger: Logger,
+  ) {}
+
+  get size(): number {
+    return this.#held.size;
+  }
+
+  /** Starts extending the visibility of whatever has used up half of it. */
+  start(): void {
+    this.#keeper = setInterval(() => {
+      this.#extending = this.#extending.then(() => this.#extendAgeing());
+    }, this.visibilityMs / 4);
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#keeper);
+    await this.#extending;
+  }
+
+  add(message: ReceivedMessage): void {
+    this.#held.set(message.receiptHandle, { message, invisibleUntil: performance.now() + this.visibilityMs });
+    this.#bytes += message.body.length;
+  }
+
+  /** Lets messages go: they were deleted, or are left to be delivered again. */
+  remove(messages: readonly ReceivedMessage[]): void {
+    for (const { receiptHandle, body } of messages) {
+      if (this.#held.delete(receiptHandle)) this.#bytes -= body.length;
+    }
+    for (const resume of this.#waiting.splice(0)) resume();
+  }
+
+  /** Resolves as soon as there is room for another receive. */
+  async room(): Promise<void> {
+    while (this.#held.size >= this.limits.messages || this.#bytes >= this.limits.bytes) {
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    }
+  }
+
+  async #extendAgeing(): Promise<void> {
+    const now = performance.now();
+    const ageing = [...this.#held.values()].filter((held) => held.invisibleUntil - now < this.visibilityMs / 2);
+    for (const group of chunksOf(ageing, SQS_BATCH)) {
+      const messages = group.map((held) => held.message).filter((message) => this.#held.has(message.receiptHandle));
+      if (messages.length === 0) continue;
+      try {
+        await this.queue.extendVisibility(messages, Math.ceil(this.visibilityMs / 1000));
+        for (const held of group) held.invisibleUntil = performance.now() + this.visibilityMs;
+      } catch (error) {
+        this.logger.warn('visibility could not be extended; messages may be delivered again', { error: String(error) });
+      }
+    }
+  }
+}

@@ -1,0 +1,101 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { backoffMs } from '../../domain/backoff.js';
+import type { Logger } from '../../logger.js';
+import { asQueueError } from '../../queue/queue-error.js';
+import type { Queue, ReceivedMessage } from '../../queue/queue.js';
+import type { InHand } from './in-hand.js';
+
+export interface IntakeOptions {
+  readonly queue: Queue;
+  readonly inHand: InHand;
+  /** Long polls side by side. */
+  readonly pollers: number;
+  /** How long one poll waits for a message, in seconds. */
+  readonly waitSeconds: number;
+  /** Messages to receive in all; Infinity for no end. */
+  readonly maxMessages: number;
+  /** Ends once the queue is empty and nothing is in hand. */
+  readonly drain: boolean;
+  /** Resolves while the primary takes batches; nothing is received before. */
+  readonly primaryAvailable: () => Promise<void>;
+  readonly deliver: (message: ReceivedMessage) => void;
+  readonly logger: Logger;
+  /** Ends polling; the polls under way are awaited, for SQS may have answered them. */
+  readonly stop: AbortSignal;
+}
+
+const FIRST_RETRY_MS = 500;
+const EMPTY_READINGS_IN_A_ROW = 2;
+
+/** Receives messages with several long polls in parallel until it is stopped, has enough, or the queue is drained. */
+export class Intake {
+  #budget: number;
+  #emptyReadings = 0;
+  #checkingEmpty: Promise<void> | null = null;
+  #drained = false;
+
+  constructor(private readonly options: IntakeOptions) {
+    this.#budget = options.maxMessages;
+  }
+
+  /** Resolves when polling has ended. */
+  async run(): Promise<void> {
+    await Promise.all(Array.from({ length: this.options.pollers }, () => this.#poll()));
+  }
+
+  async #poll(): Promise<void> {
+    const { inHand, primaryAvailable, logger, queue } = this.options;
+    let failures = 0;
+    while (this.#wanted()) {
+      await inHand.room();
+      await primaryAvailable();
+      try {
+        await this.#receiveOnce();
+        failures = 0;
+      } catch (error) {
+        failures += 1;
+        logger.warn('receiving failed, trying again', {
+          attempt: failures,
+          error: asQueueError(error, queue.url).message,
+        });
+        await delay(backoffMs(failures, FIRST_RETRY_MS), undefined, { signal: this.options.stop }).catch(
+          () => undefined,
+        );
+      }
+    }
+  }
+
+  #wanted(): boolean {
+    return !this.options.stop.aborted && !this.#drained && this.#budget > 0;
+  }
+
+  async #receiveOnce(): Promise<void> {
+    if (!this.#wanted()) return;
+    const { queue, inHand, deliver, waitSeconds } = this.options;
+    const wanted = Math.min(this.#budget, 10);
+    this.#budget -= wanted;
+    let messages: ReceivedMessage[] = [];
+    try {
+      messages = await queue.receive(wanted, waitSeconds);
+    } finally {
+      this.#budget += wanted - messages.length;
+    }
+    for (const message of messages) {
+      inHand.add(message);
+      deliver(message);
+    }
+    if (messages.length > 0) this.#emptyReadings = 0;
+    else if (this.options.drain) await (this.#checkingEmpty ??= this.#checkEmpty());
+  }
+
+  async #checkEmpty(): Promise<void> {
+    try {
+      const { visible, inFlight, delayed } = await this.options.queue.readState();
+      const empty = visible + inFlight + delayed + this.options.inHand.size === 0;
+      this.#emptyReadings = empty ? this.#emptyReadings + 1 : 0;
+      this.#drained = this.#emptyReadings >= EMPTY_READINGS_IN_A_ROW;
+    } finally {
+      this.#checkingEmpty = null;
+    }
+  }
+}

@@ -1,0 +1,44 @@
+import { asUnreachable, type Database } from '../db/database.js';
+import { faultKind } from '../db/sqlstate.js';
+import type { Side } from '../domain/side.js';
+import { addKeys, type KeyAddition } from '../repository/add-keys.js';
+import { migrateBookkeeping } from '../repository/bookkeeping-schema.js';
+import {
+  createReadingTables,
+  findObstacles,
+  prepareTimescaleDb,
+  type Obstacle,
+  type TablePreparation,
+} from '../repository/reading-tables.js';
+
+/** What `init` found and did on one side. */
+export interface SidePreparation {
+  readonly side: Side;
+  /** TimescaleDB's version; null where it is not in use. */
+  readonly timescaleDb: string | null;
+  readonly bookkeeping: { readonly from: number; readonly to: number };
+  readonly tables: readonly TablePreparation[];
+  readonly keysAdded: readonly KeyAddition[];
+  /** What still stands in the way of dual write. */
+  readonly obstacles: readonly Obstacle[];
+}
+
+/** Creates what is missing on one side; runs any number of times, from any number of processes. */
+export async function prepareSide(database: Database, options: { addKeys: boolean }): Promise<SidePreparation> {
+  try {
+    const timescaleDb = await prepareTimescaleDb(database);
+    const bookkeeping = await migrateBookkeeping(database);
+    const tables = await createReadingTables(database, timescaleDb !== null);
+    const keysAdded = options.addKeys ? await addKeys(database) : [];
+    return {
+      side: database.side,
+      timescaleDb,
+      bookkeeping,
+      tables,
+      keysAdded,
+      obstacles: await findObstacles(database),
+    };
+  } catch (error) {
+    throw faultKind(error) === 'defect' ? error : asUnreachable(error, database);
+  }
+}

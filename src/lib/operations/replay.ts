@@ -1,0 +1,84 @@
+import { createReadStream } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { setTimeout as delay } from 'node:timers/promises';
+import { UsageError } from '../errors.js';
+import { asQueueError } from '../queue/queue-error.js';
+import { SQS_BATCH, type Queue } from '../queue/queue.js';
+
+export interface ReplayOptions {
+  readonly queue: Queue;
+  readonly bodies: AsyncIterable<string> | Iterable<string>;
+  /** Messages a second; Infinity for as fast as the queue takes them. */
+  readonly rate: number;
+  readonly stop: AbortSignal;
+  readonly onProgress?: (sent: number) => void;
+}
+
+export interface ReplaySummary {
+  readonly sent: number;
+  readonly seconds: number;
+}
+
+const SENDS_SIDE_BY_SIDE = 8;
+const TRIES = 5;
+const RETRY_MS = 200;
+
+/** Sends each body as a message, ten a call; stops early, with what was sent, when told to. Throws an UnreachableError. */
+export async function replay({ queue, bodies, rate, stop, onProgress }: ReplayOptions): Promise<ReplaySummary> {
+  const startedAt = performance.now();
+  const sending = new Set<Promise<void>>();
+  let taken = 0;
+  let sent = 0;
+  for await (const group of groupsOf(bodies, SQS_BATCH)) {
+    if (stop.aborted) break;
+    taken += group.length;
+    const send = sendAll(queue, group).then(() => {
+      sent += group.length;
+      onProgress?.(sent);
+    });
+    const tracked = send.finally(() => sending.delete(tracked));
+    sending.add(tracked);
+    if (sending.size >= SENDS_SIDE_BY_SIDE) await Promise.race(sending);
+    const dueMs = (taken / rate) * 1000 - (performance.now() - startedAt);
+    if (dueMs > 1) await delay(dueMs, undefined, { signal: stop }).catch(() => undefined);
+  }
+  await Promise.all(sending);
+  return { sent, seconds: Math.round(performance.now() - startedAt) / 1000 };
+}
+
+/** The lines of JSON-lines files, one message body each; empty lines are left out. Throws a UsageError for a file it cannot read. */
+export async function* readBodies(paths: readonly string[]): AsyncGenerator<string> {
+  for (const path of paths) {
+    try {
+      for await (const line of createInterface({ input: createReadStream(path, 'utf8'), crlfDelay: Infinity })) {
+        if (line.trim() !== '') yield line;
+      }
+    } catch (error) {
+      throw new UsageError(`${path} cannot be read: ${(error as Error).message}`, { cause: error });
+    }
+  }
+}
+
+async function* groupsOf(bodies: AsyncIterable<string> | Iterable<string>, size: number): AsyncGenerator<string[]> {
+  let group: string[] = [];
+  for await (const body of bodies) {
+    group.push(body);
+    if (group.length < size) continue;
+    yield group;
+    group = [];
+  }
+  if (group.length > 0) yield group;
+}
+
+async function sendAll(queue: Queue, bodies: readonly string[]): Promise<void> {
+  let left = [...bodies];
+  for (let attempt = 1; left.length > 0; attempt += 1) {
+    try {
+      left = await queue.send(left);
+    } catch (error) {
+      if (attempt === TRIES) throw asQueueError(error, queue.url);
+    }
+    if (left.length > 0 && attempt === TRIES) throw asQueueError(new Error('messages were refused'), queue.url);
+    if (left.length > 0) await delay(RETRY_MS * attempt);
+  }
+}
