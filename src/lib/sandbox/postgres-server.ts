@@ -33,8 +33,13 @@ const STOP_SIGNAL = { smart: 'SIGTERM', fast: 'SIGINT', immediate: 'SIGQUIT' } a
 const READY_TIMEOUT_MS = 60_000;
 const FREEZE_TIMEOUT_MS = 5_000;
 const KILL_TIMEOUT_MS = 10_000;
+const CONNECT_TIMEOUT_MS = 5_000;
 const POLL_MS = 20;
+const ENDED = Symbol('ended');
 const LOG_TAIL_LINES = 15;
+
+const DUPLICATE_DATABASE = '42P04';
+const CANNOT_CONNECT_NOW = '57P03';
 
 const BASE_SETTINGS = {
   listen_addresses: '127.0.0.1',
@@ -130,9 +135,7 @@ export class PostgresServer {
   /** Stops the server and removes its data, unless a data directory was named. */
   async dispose(): Promise<void> {
     await this.stop('fast');
-    if (!this.place.isDiscarded) return;
-    await rm(this.dataDir, { recursive: true, force: true });
-    await keeper.releaseDirectory(this.dataDir);
+    if (this.place.isDiscarded) await removeDataDir(this.dataDir);
   }
 
   private async spawnPostmaster(logFd: number): Promise<ChildProcess> {
@@ -160,7 +163,10 @@ export class PostgresServer {
     const deadline = performance.now() + READY_TIMEOUT_MS;
     for (;;) {
       if (!isRunning(child)) throw await this.explainExit(logOffset);
-      const failure = await this.execute('select').catch((error: unknown) => error);
+      // Another program may hold the port and never answer: the exit of our own server ends the attempt.
+      const attempt = this.execute('select').catch((error: unknown) => error);
+      const failure = await Promise.race([attempt, this.exited.then(() => ENDED)]);
+      if (failure === ENDED) continue;
       if (failure === undefined) return;
       if (performance.now() > deadline || !isStillStarting(failure)) {
         await this.stop('immediate');
@@ -188,7 +194,15 @@ export class PostgresServer {
 
   private async execute(sql: string): Promise<void> {
     const { host, port, user, password } = this;
-    const client = new pg.Client({ host, port, user, password, database: 'postgres', ssl: false });
+    const client = new pg.Client({
+      host,
+      port,
+      user,
+      password,
+      database: 'postgres',
+      ssl: false,
+      connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    });
     client.on('error', () => undefined); // the query rejects too
     try {
       await client.connect();
@@ -199,8 +213,11 @@ export class PostgresServer {
   }
 }
 
-const DUPLICATE_DATABASE = '42P04';
-const CANNOT_CONNECT_NOW = '57P03';
+/** Removes data that is not kept. */
+export async function removeDataDir(dataDir: string): Promise<void> {
+  await rm(dataDir, { recursive: true, force: true });
+  await keeper.releaseDirectory(dataDir);
+}
 
 async function releaseOnExit(child: ChildProcess): Promise<void> {
   await once(child, 'exit');

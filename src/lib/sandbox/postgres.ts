@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp } from 'node:fs/promises';
 import path from 'node:path';
 
 import type { Account, AccountOptions } from './account.js';
@@ -8,7 +8,7 @@ import { findClusterOwner, handOver, openCluster, writeCluster } from './cluster
 import { keeper } from './keeper.js';
 import { findFreePort, isPortFree } from './ports.js';
 import type { ServerPlace } from './postgres-server.js';
-import { PostgresServer } from './postgres-server.js';
+import { PostgresServer, removeDataDir } from './postgres-server.js';
 import { findRuntimeRoot, stageBinaries } from './staging.js';
 
 export interface PostgresOptions {
@@ -45,7 +45,7 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Post
   try {
     return await startInPlace(place, options);
   } catch (error) {
-    if (place.isDiscarded) await rm(dataDir, { recursive: true, force: true });
+    if (place.isDiscarded) await removeDataDir(dataDir);
     throw error;
   }
 }
