@@ -187,6 +187,17 @@ describe('a water-level message', () => {
     expect(onlyReading(decode(message, { sensorIdFromMac: true })).sensorId).to.equal('AWD-A0E8');
   });
 
+  it('takes a MAC address of four characters whole', () => {
+    expect(onlyReading(decode(waterLevel({ macAddress: 'a0e8' }), { sensorIdFromMac: true })).sensorId).to.equal(
+      'AWD-A0E8',
+    );
+  });
+
+  it('does not cut a character of its MAC address in two', () => {
+    const reading = onlyReading(decode(waterLevel({ macAddress: '00\u{1F4A7}abc' }), { sensorIdFromMac: true }));
+    expect(reading.sensorId).to.equal('AWD-\u{1F4A7}ABC');
+  });
+
   const macs: [unknown, string][] = [
     [undefined, 'no data.macAddress'],
     ['0e8', 'data.macAddress is shorter than four characters: "0e8"'],

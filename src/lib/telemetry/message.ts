@@ -1,6 +1,5 @@
 import { formatInstant, parseInstant } from '../domain/time.js';
 import type { ColumnValue, Reading, ReadingTable } from '../domain/reading.js';
-import { isStorableText } from './field.js';
 import type { JsonObject } from './field.js';
 
 /** What cannot be stored, a whole message or one entry of a gateway message, and why. All its text is storable. */
@@ -45,11 +44,11 @@ export function concludeDraft(draft: Draft): Decoded {
   return { readings: [{ table, time: formatInstant(time), sensorId, sensorType, values }], faults: [] };
 }
 
-/** A fault with its reasons joined; a sensor id that PostgreSQL cannot store is left out. */
+/** A fault with its reasons joined; its sensor id was read as a name, so it can be stored. */
 export function createFault(
   reasons: readonly string[],
   about: { readonly sensorId: string | null; readonly time: number | null },
 ): Fault {
-  const sensorId = about.sensorId !== null && isStorableText(about.sensorId) ? about.sensorId : null;
+  const { sensorId } = about;
   return { reason: reasons.join('; '), sensorId, time: about.time === null ? null : formatInstant(about.time) };
 }

@@ -23,7 +23,7 @@ export function decodeMoisture(message: JsonObject, options: DecodeOptions): Dec
   return concludeMoisture(data, { sensorId, time, location: readLocation(message, data) });
 }
 
-/** 1.0 less what DESIGN.md takes off for each value that is missing or implausible, never below 0. */
+/** 1.0 less what DESIGN.md takes off for each value that is missing or implausible; all together take off 1.0. */
 export function scoreMoisture(entry: {
   readonly humidHi: number | null;
   readonly humidLow: number | null;
@@ -37,7 +37,7 @@ export function scoreMoisture(entry: {
   if (entry.tempHi === null || entry.tempHi < -10 || entry.tempHi > 60) hundredths -= 20;
   if (entry.battery === null || entry.battery < 200) hundredths -= 10;
   if (!entry.hasFlood) hundredths -= 10;
-  return Math.max(0, hundredths) / 100;
+  return hundredths / 100;
 }
 
 /** What the entries of a gateway message share. */

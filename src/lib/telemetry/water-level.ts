@@ -54,8 +54,9 @@ function deviceTime(value: unknown): number | null {
 function idFromMac(data: Fields): string | null {
   const mac = readName(data, 'macAddress');
   if (mac === null) return null;
-  const id = `AWD-${mac.slice(-4).toUpperCase()}`;
-  if (mac.length >= 4) return id;
+  // By code points: slice() could leave half of a surrogate pair, which cannot be stored.
+  const lastFour = Array.from(mac).slice(-4);
+  if (lastFour.length === 4) return `AWD-${lastFour.join('').toUpperCase()}`;
   data.reasons.push(`data.macAddress is shorter than four characters: ${quoteValue(mac)}`);
   return null;
 }
