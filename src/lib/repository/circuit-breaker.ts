@@ -1,8 +1,8 @@
 export type BreakerState = 'closed' | 'open' | 'probing';
 
 const FAILURES_TO_OPEN = 3;
-const FIRST_PAUSE_MS = 1_000;
-const LONGEST_PAUSE_MS = 30_000;
+const FIRST_PAUSE_MS = 500;
+const LONGEST_PAUSE_MS = 5_000;
 
 /**
  * Says whether a batch may try the secondary. Some failures in a row open it; then one probe at a time, with growing

@@ -73,7 +73,9 @@ async function createCluster({ binDir, dataDir, account, runtimeRoot }: ClusterP
   const cluster: Cluster = { user: 'postgres', password: randomBytes(16).toString('hex') };
   const secrets = await mkdtemp(path.join(runtimeRoot, 'sensorctl-initdb-'));
   const building = await mkdtemp(`${pgDataOf(dataDir)}.`);
+  const temporary = [secrets, building];
   try {
+    await Promise.all(temporary.map((directory) => keeper.watchDirectory(directory)));
     const passwordFile = path.join(secrets, 'password');
     await writeFile(passwordFile, cluster.password, { mode: 0o600 });
     for (const file of [secrets, passwordFile, building]) await handOver(file, account);
@@ -82,11 +84,17 @@ async function createCluster({ binDir, dataDir, account, runtimeRoot }: ClusterP
     await rename(building, pgDataOf(dataDir));
     return cluster;
   } finally {
-    await rm(secrets, { recursive: true, force: true });
-    await rm(building, { recursive: true, force: true });
+    await Promise.all(temporary.map((directory) => removeDirectory(directory)));
   }
 }
 
+/** Removes the directory, and the keeper's charge over it. */
+export async function removeDirectory(directory: string): Promise<void> {
+  await rm(directory, { recursive: true, force: true });
+  await keeper.releaseDirectory(directory);
+}
+
+/** Gives the file to the account that PostgreSQL runs under, if it is another than this process's. */
 export async function handOver(file: string, account: Account | undefined): Promise<void> {
   if (account !== undefined) await chown(file, account.uid, account.gid);
 }

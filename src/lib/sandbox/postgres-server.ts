@@ -1,7 +1,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { open, readFile, rm } from 'node:fs/promises';
+import { open, readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
@@ -10,7 +10,7 @@ import pg from 'pg';
 import { ConflictError, UnreachableError } from '../errors.js';
 import type { Account } from './account.js';
 import type { Cluster } from './cluster.js';
-import { identityOf, pgDataOf } from './cluster.js';
+import { identityOf, pgDataOf, removeDirectory } from './cluster.js';
 import { keeper } from './keeper.js';
 import { isPortFree } from './ports.js';
 import { freezeFamily, listFamily, signalAll, thawFamily, waitUntilGone } from './processes.js';
@@ -135,7 +135,7 @@ export class PostgresServer {
   /** Stops the server and removes its data, unless a data directory was named. */
   async dispose(): Promise<void> {
     await this.stop('fast');
-    if (this.place.isDiscarded) await removeDataDir(this.dataDir);
+    if (this.place.isDiscarded) await removeDirectory(this.dataDir);
   }
 
   private async spawnPostmaster(logFd: number): Promise<ChildProcess> {
@@ -211,12 +211,6 @@ export class PostgresServer {
       await client.end().catch(() => undefined);
     }
   }
-}
-
-/** Removes data that is not kept. */
-export async function removeDataDir(dataDir: string): Promise<void> {
-  await rm(dataDir, { recursive: true, force: true });
-  await keeper.releaseDirectory(dataDir);
 }
 
 async function releaseOnExit(child: ChildProcess): Promise<void> {

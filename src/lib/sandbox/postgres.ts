@@ -4,11 +4,11 @@ import path from 'node:path';
 import type { Account, AccountOptions } from './account.js';
 import { findAccount } from './account.js';
 import { findPackagedBinaries } from './binaries.js';
-import { findClusterOwner, handOver, openCluster, writeCluster } from './cluster.js';
+import { findClusterOwner, handOver, openCluster, removeDirectory, writeCluster } from './cluster.js';
 import { keeper } from './keeper.js';
 import { findFreePort, isPortFree } from './ports.js';
 import type { ServerPlace } from './postgres-server.js';
-import { PostgresServer, removeDataDir } from './postgres-server.js';
+import { PostgresServer } from './postgres-server.js';
 import { findRuntimeRoot, stageBinaries } from './staging.js';
 
 export interface PostgresOptions {
@@ -45,7 +45,7 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Post
   try {
     return await startInPlace(place, options);
   } catch (error) {
-    if (place.isDiscarded) await removeDataDir(dataDir);
+    if (place.isDiscarded) await removeDirectory(dataDir);
     throw error;
   }
 }

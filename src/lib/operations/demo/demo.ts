@@ -1,0 +1,140 @@
+import { closeDatabase, openDatabase, type Database } from '../../db/database.js';
+import { Queue } from '../../queue/queue.js';
+import { startSandbox, type Sandbox } from '../../sandbox/sandbox.js';
+import type { PostgresServer } from '../../sandbox/postgres-server.js';
+import type { Side } from '../../domain/side.js';
+import type { ConsumeSummary } from '../consume/tally.js';
+import { replay } from '../replay.js';
+import { readSideCounts, type SideCounts } from './counts.js';
+import { startCommand, type CommandRunner } from './run-command.js';
+
+export interface DemoOptions {
+  /** The telemetry to send: how many messages, and their bodies. */
+  readonly messages: number;
+  readonly bodies: AsyncIterable<string> | Iterable<string>;
+  /** Messages a second. */
+  readonly rate: number;
+  /** Starts `sensorctl` with these arguments; the demo runs the commands that an operator would. */
+  readonly runner: CommandRunner;
+  /** Told what happens, a line a step. */
+  readonly tell: (line: string) => void;
+  readonly stop: AbortSignal;
+}
+
+export interface DemoReport {
+  readonly sent: number;
+  readonly consumed: ConsumeSummary;
+  readonly local: SideCounts;
+  readonly ec2: SideCounts;
+  /** Readings that the ledger says EC2 lacks. */
+  readonly missed: number;
+  /** True when every message sent is accounted for, and EC2 lacks exactly what the ledger says. */
+  readonly adds: boolean;
+}
+
+const TICK_MS = 2_000;
+const CALL_TIMEOUT_MS = 5_000;
+
+/** Runs the dual write in a sandbox from start to end, with EC2 lost and back in between. */
+export async function demo(options: DemoOptions): Promise<DemoReport> {
+  options.tell('Starting the sandbox: two PostgreSQL servers and an SQS-compatible queue, from npm packages.');
+  const sandbox = await startSandbox();
+  const local = openSandboxSide('local', sandbox.local);
+  const ec2 = openSandboxSide('ec2', sandbox.ec2);
+  try {
+    return await migrate(options, { sandbox, local, ec2 });
+  } finally {
+    await Promise.all([closeDatabase(local), closeDatabase(ec2)]);
+    await sandbox.stop();
+  }
+}
+
+interface Stage {
+  readonly sandbox: Sandbox;
+  readonly local: Database;
+  readonly ec2: Database;
+}
+
+async function migrate(options: DemoOptions, stage: Stage): Promise<DemoReport> {
+  const { runner, tell, stop } = options;
+  const settings = stage.sandbox.settings();
+  tell('$ sensorctl init');
+  await startCommand(runner, ['init'], settings).finished;
+  tell('$ sensorctl consume --dual-write        (runs until the end)');
+  const consumer = startCommand(runner, ['consume', '--dual-write', '--json'], settings);
+  const { queueUrl, queue: credentials } = stage.sandbox;
+  const queue = new Queue({ queueUrl, region: credentials.region, endpoint: credentials.endpoint, credentials });
+  const ticker = setInterval(() => void narrate(stage, tell), TICK_MS);
+  try {
+    tell(`Sending ${options.messages} messages at ${options.rate} a second. EC2 will be lost for the middle third.`);
+    const { sent } = await replay({ queue, bodies: withOutage(options, stage), rate: options.rate, stop });
+    tell('All sent. Waiting for the queue to empty, then stopping the consumer as an operator would (SIGTERM).');
+    await untilEmpty(queue, stop);
+    clearInterval(ticker);
+    consumer.terminate();
+    return await report(sent, JSON.parse(await consumer.finished) as ConsumeSummary, stage);
+  } finally {
+    clearInterval(ticker);
+    queue.close();
+    consumer.kill();
+  }
+}
+
+/** Passes the bodies on; EC2 stops after the first third of them and starts again after the second. */
+async function* withOutage(options: DemoOptions, { sandbox }: Stage): AsyncGenerator<string> {
+  let index = 0;
+  const [lost, back] = [Math.floor(options.messages / 3), Math.floor((options.messages * 2) / 3)];
+  for await (const body of options.bodies) {
+    if (index === lost) {
+      options.tell('✗ EC2 goes down. Local goes on; what EC2 misses is entered in the ledger.');
+      await sandbox.ec2.stop('immediate');
+    }
+    if (index === back) {
+      options.tell('✓ EC2 is back.');
+      await sandbox.ec2.start();
+    }
+    index += 1;
+    yield body;
+  }
+}
+
+async function narrate({ local, ec2 }: Stage, tell: (line: string) => void): Promise<void> {
+  const [here, there] = await Promise.allSettled([readSideCounts(local), readSideCounts(ec2)]);
+  if (here.status === 'rejected') return;
+  const { rows, ledger, quarantine } = here.value;
+  const remote = there.status === 'fulfilled' ? `${there.value.rows}` : 'not reachable';
+  tell(
+    `  local ${rows}   EC2 ${remote}   ledger: pending ${ledger.pending}, missed ${ledger.missed}   quarantine ${quarantine}`,
+  );
+}
+
+async function untilEmpty(queue: Queue, stop: AbortSignal): Promise<void> {
+  while (!stop.aborted) {
+    const { visible, inFlight } = await queue.readState();
+    if (visible + inFlight === 0) return;
+    await new Promise((resolve) => setTimeout(resolve, 200));
+  }
+}
+
+async function report(sent: number, consumed: ConsumeSummary, { local, ec2 }: Stage): Promise<DemoReport> {
+  const [here, there] = [await readSideCounts(local), await readSideCounts(ec2)];
+  const missed = here.ledger.missed + here.ledger.pending;
+  const items = consumed.accepted + consumed.refused + consumed.quarantined;
+  const adds =
+    sent === consumed.messages &&
+    sent + consumed.furtherReadings === items &&
+    here.rows === consumed.accepted &&
+    here.rows === there.rows + missed;
+  return { sent, consumed, local: here, ec2: there, missed, adds };
+}
+
+function openSandboxSide(side: Side, server: PostgresServer): Database {
+  const { host, port, user, password } = server;
+  return openDatabase({
+    side,
+    connection: { host, port, user, password, database: 'sensor_data', sslMode: 'disable', sslRootCert: undefined },
+    poolMax: 2,
+    callTimeoutMs: CALL_TIMEOUT_MS,
+    applicationName: 'sensorctl demo',
+  });
+}

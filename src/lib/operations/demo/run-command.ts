@@ -1,0 +1,50 @@
+import { spawn } from 'node:child_process';
+import { tmpdir } from 'node:os';
+import { UnreachableError } from '../../errors.js';
+
+/** How to start `sensorctl`: the program and the arguments before its own, and what every command inherits. */
+export interface CommandRunner {
+  readonly program: string;
+  readonly arguments: readonly string[];
+  readonly environment: Readonly<Record<string, string | undefined>>;
+}
+
+export interface RunningCommand {
+  /** Resolves with what the command printed on stdout; throws an UnreachableError with the end of its log where it failed. */
+  readonly finished: Promise<string>;
+  /** Asks it to finish what is in hand, as Ctrl-C does. */
+  terminate(): void;
+  kill(): void;
+}
+
+const LOG_TAIL = 2_000;
+
+/** Starts a command of sensorctl as a process of its own. */
+export function startCommand(
+  runner: CommandRunner,
+  commandLine: readonly string[],
+  settings: Readonly<Record<string, string>>,
+): RunningCommand {
+  const child = spawn(runner.program, [...runner.arguments, ...commandLine], {
+    env: { ...runner.environment, ...settings },
+    // Away from the operator's own .env.local: the sandbox's settings are all that counts.
+    cwd: tmpdir(),
+    stdio: ['ignore', 'pipe', 'pipe'],
+    detached: true,
+  });
+  let output = '';
+  let log = '';
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text));
+  child.stderr.setEncoding('utf8').on('data', (text: string) => (log = (log + text).slice(-LOG_TAIL)));
+  const finished = new Promise<string>((resolve, reject) => {
+    child.on('error', reject);
+    child.on('close', (code, signal) => {
+      if (code === 0) resolve(output);
+      else
+        reject(new UnreachableError(`sensorctl ${commandLine.join(' ')} ended with ${code ?? signal ?? '?'}:\n${log}`));
+    });
+  });
+  // A command that is killed on the way out has nobody left to tell.
+  finished.catch(() => undefined);
+  return { finished, terminate: () => void child.kill('SIGTERM'), kill: () => void child.kill('SIGKILL') };
+}
