@@ -8,6 +8,14 @@ import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 
+import type { Message } from '@aws-sdk/client-sqs';
+import {
+  DeleteMessageCommand,
+  QueueDoesNotExist,
+  ReceiveMessageCommand,
+  SendMessageCommand,
+  SQSClient,
+} from '@aws-sdk/client-sqs';
 import { expect } from 'chai';
 import pg from 'pg';
 
@@ -19,10 +27,11 @@ import { findFreePort } from '../../src/lib/sandbox/ports.js';
 import { startPostgres } from '../../src/lib/sandbox/postgres.js';
 import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
 import { isAlive, waitUntilGone } from '../../src/lib/sandbox/processes.js';
+import type { QueueServer } from '../../src/lib/sandbox/queue.js';
 import { startSandbox } from '../../src/lib/sandbox/sandbox.js';
 import { findRuntimeRoot, stageBinaries } from '../../src/lib/sandbox/staging.js';
 import type { HeldServers } from '../support/hold-servers.js';
-import { timescaleServer } from '../support/servers.js';
+import { queueServer, timescaleServer } from '../support/servers.js';
 
 const IS_ROOT = process.getuid?.() === 0;
 const REPOSITORY = path.resolve(import.meta.dirname, '../..');
@@ -321,6 +330,70 @@ describe('sandbox: life and death', () => {
     const failure = await startSandbox({ durable: false, dataDir }).catch(same);
     expect(failure).to.be.instanceOf(Error);
     expect(await exists(path.join(dataDir, 'local', 'pgdata', 'postmaster.pid'))).to.equal(false);
+  });
+});
+
+describe('sandbox: queue', () => {
+  let queue: QueueServer;
+  let sqs: SQSClient;
+
+  before(async () => {
+    queue = await queueServer();
+    const { region, endpoint, accessKeyId, secretAccessKey } = queue;
+    sqs = new SQSClient({ region, endpoint, credentials: { accessKeyId, secretAccessKey } });
+  });
+  after(() => sqs.destroy());
+
+  const send = (url: string, body: string) => sqs.send(new SendMessageCommand({ QueueUrl: url, MessageBody: body }));
+  const receive = async (url: string, waitSeconds: number): Promise<Message[]> => {
+    const names = ['ApproximateReceiveCount'] as const;
+    const wait = { WaitTimeSeconds: waitSeconds, MessageSystemAttributeNames: [...names] };
+    return (await sqs.send(new ReceiveMessageCommand({ QueueUrl: url, ...wait }))).Messages ?? [];
+  };
+  const countOf = (message: Message | undefined) => message?.Attributes?.ApproximateReceiveCount;
+
+  it('delivers a message once, and no more after it is deleted', async () => {
+    const url = await queue.createQueue('deletes', { visibilityTimeoutSeconds: 1 });
+    await send(url, 'a reading');
+    const [message] = await receive(url, 5);
+    expect(message?.Body).to.equal('a reading');
+    await sqs.send(new DeleteMessageCommand({ QueueUrl: url, ReceiptHandle: message!.ReceiptHandle }));
+    expect(await receive(url, 2)).to.deep.equal([]);
+  });
+
+  it('delivers again what was not deleted within the visibility timeout, and not before', async () => {
+    const url = await queue.createQueue('redelivers', { visibilityTimeoutSeconds: 2 });
+    await send(url, 'a reading');
+    expect(countOf((await receive(url, 5))[0])).to.equal('1');
+    expect(await receive(url, 0)).to.deep.equal([]);
+    expect(countOf((await receive(url, 5))[0])).to.equal('2');
+  });
+
+  it('moves to the dead-letter queue what was received too often', async () => {
+    const url = await queue.createQueue('poisoned', { visibilityTimeoutSeconds: 0, maxReceiveCount: 2 });
+    await send(url, 'poison');
+    expect([(await receive(url, 1)).length, (await receive(url, 1)).length]).to.deep.equal([1, 1]);
+    expect(await receive(url, 0)).to.deep.equal([]);
+    expect((await receive(`${url}-dead-letters`, 1))[0]?.Body).to.equal('poison');
+  });
+
+  it('answers a long poll as soon as a message comes', async () => {
+    const url = await queue.createQueue('polled');
+    const polled = receive(url, 20);
+    const sentAt = performance.now();
+    await send(url, 'late');
+    expect((await polled)[0]?.Body).to.equal('late');
+    expect(performance.now() - sentAt).to.be.below(5_000);
+  });
+
+  it('calls a queue that is not there by the name that SQS uses', async () => {
+    const failure = await receive(`${queue.endpoint}/000000000000/nowhere`, 0).catch(same);
+    expect(failure).to.be.instanceOf(QueueDoesNotExist);
+  });
+
+  it('listens on the loopback only', async () => {
+    const port = Number(new URL(queue.endpoint).port);
+    for (const address of outsideAddresses()) expect(await canConnect(address, port), address).to.equal(false);
   });
 });
 

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { chown, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { chown, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { text } from 'node:stream/consumers';
 
@@ -9,6 +9,7 @@ import { UnreachableError, UsageError } from '../errors.js';
 import type { Account } from './account.js';
 import { canEnter } from './account.js';
 import { keeper } from './keeper.js';
+import { makeTemporaryDirectory, removeTemporaryDirectory } from './temporary.js';
 
 /** What a data directory remembers of its server, so that a second start serves the same clients. */
 export interface Cluster {
@@ -71,11 +72,9 @@ async function assertUsable({ dataDir, account }: ClusterPlace): Promise<void> {
 /** Built aside and moved into place when complete: a start that was cut off leaves nothing half made. */
 async function createCluster({ binDir, dataDir, account, runtimeRoot }: ClusterPlace): Promise<Cluster> {
   const cluster: Cluster = { user: 'postgres', password: randomBytes(16).toString('hex') };
-  const secrets = await mkdtemp(path.join(runtimeRoot, 'sensorctl-initdb-'));
-  const building = await mkdtemp(`${pgDataOf(dataDir)}.`);
-  const temporary = [secrets, building];
+  const secrets = await makeTemporaryDirectory(path.join(runtimeRoot, 'sensorctl-initdb-'));
+  const building = await makeTemporaryDirectory(`${pgDataOf(dataDir)}.`);
   try {
-    await Promise.all(temporary.map((directory) => keeper.watchDirectory(directory)));
     const passwordFile = path.join(secrets, 'password');
     await writeFile(passwordFile, cluster.password, { mode: 0o600 });
     for (const file of [secrets, passwordFile, building]) await handOver(file, account);
@@ -84,14 +83,8 @@ async function createCluster({ binDir, dataDir, account, runtimeRoot }: ClusterP
     await rename(building, pgDataOf(dataDir));
     return cluster;
   } finally {
-    await Promise.all(temporary.map((directory) => removeDirectory(directory)));
+    await Promise.all([secrets, building].map(removeTemporaryDirectory));
   }
-}
-
-/** Removes the directory, and the keeper's charge over it. */
-export async function removeDirectory(directory: string): Promise<void> {
-  await rm(directory, { recursive: true, force: true });
-  await keeper.releaseDirectory(directory);
 }
 
 /** Gives the file to the account that PostgreSQL runs under, if it is another than this process's. */

@@ -18,7 +18,9 @@ process.send?.('listening');
 /** Nobody is left to tell of a failure: each charge is seen to on its own. */
 async function cleanUp(): Promise<void> {
   await Promise.allSettled(charges.pids.map(stopServer));
-  await Promise.allSettled(charges.directories.map((directory) => rm(directory, { recursive: true, force: true })));
+  await Promise.allSettled(
+    charges.directories.map((directory) => rm(directory, { recursive: true, force: true, maxRetries: 5 })),
+  );
 }
 
 /** SIGINT is PostgreSQL's fast shutdown. A frozen server is woken first: it could not hear the signal. */

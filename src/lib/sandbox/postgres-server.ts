@@ -10,10 +10,11 @@ import pg from 'pg';
 import { ConflictError, UnreachableError } from '../errors.js';
 import type { Account } from './account.js';
 import type { Cluster } from './cluster.js';
-import { identityOf, pgDataOf, removeDirectory } from './cluster.js';
+import { identityOf, pgDataOf } from './cluster.js';
 import { keeper } from './keeper.js';
 import { isPortFree } from './ports.js';
 import { freezeFamily, listFamily, signalAll, thawFamily, waitUntilGone } from './processes.js';
+import { removeTemporaryDirectory } from './temporary.js';
 
 /** PostgreSQL's own words: smart waits for clients, fast ends their transactions, immediate leaves recovery to the next start. */
 export type StopMode = 'smart' | 'fast' | 'immediate';
@@ -135,7 +136,7 @@ export class PostgresServer {
   /** Stops the server and removes its data, unless a data directory was named. */
   async dispose(): Promise<void> {
     await this.stop('fast');
-    if (this.place.isDiscarded) await removeDirectory(this.dataDir);
+    if (this.place.isDiscarded) await removeTemporaryDirectory(this.dataDir);
   }
 
   private async spawnPostmaster(logFd: number): Promise<ChildProcess> {

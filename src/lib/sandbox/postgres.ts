@@ -1,15 +1,16 @@
-import { mkdir, mkdtemp } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 
 import type { Account, AccountOptions } from './account.js';
 import { findAccount } from './account.js';
 import { findPackagedBinaries } from './binaries.js';
-import { findClusterOwner, handOver, openCluster, removeDirectory, writeCluster } from './cluster.js';
+import { findClusterOwner, handOver, openCluster, writeCluster } from './cluster.js';
 import { keeper } from './keeper.js';
 import { findFreePort, isPortFree } from './ports.js';
 import type { ServerPlace } from './postgres-server.js';
 import { PostgresServer } from './postgres-server.js';
 import { findRuntimeRoot, stageBinaries } from './staging.js';
+import { makeTemporaryDirectory, removeTemporaryDirectory } from './temporary.js';
 
 export interface PostgresOptions {
   /** Keeps its data here, and starts again from it. Absent: a new temporary directory, removed by `dispose`. */
@@ -45,15 +46,14 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Post
   try {
     return await startInPlace(place, options);
   } catch (error) {
-    if (place.isDiscarded) await removeDirectory(dataDir);
+    if (place.isDiscarded) await removeTemporaryDirectory(dataDir);
     throw error;
   }
 }
 
 async function createDataDir(runtimeRoot: string, account: Account | undefined): Promise<string> {
-  const dataDir = await mkdtemp(path.join(runtimeRoot, 'sensorctl-data-'));
+  const dataDir = await makeTemporaryDirectory(path.join(runtimeRoot, 'sensorctl-data-'));
   await handOver(dataDir, account);
-  await keeper.watchDirectory(dataDir);
   return dataDir;
 }
 
