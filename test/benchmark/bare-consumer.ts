@@ -1,0 +1,19 @@
+// The limit that the queue and the SDK set: receives and deletes, and does nothing else. Takes the number of receive loops
+// as its argument; runs until killed.
+import { DeleteMessageBatchCommand, ReceiveMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
+
+const queueUrl = process.env.SQS_QUEUE_URL!;
+const sqs = new SQSClient({});
+
+await Promise.all(Array.from({ length: Number(process.argv[2]) }, () => receiveAndDelete()));
+
+async function receiveAndDelete(): Promise<never> {
+  for (;;) {
+    const { Messages: messages = [] } = await sqs.send(
+      new ReceiveMessageCommand({ QueueUrl: queueUrl, MaxNumberOfMessages: 10, WaitTimeSeconds: 1 }),
+    );
+    if (messages.length === 0) continue;
+    const entries = messages.map((message, index) => ({ Id: String(index), ReceiptHandle: message.ReceiptHandle }));
+    await sqs.send(new DeleteMessageBatchCommand({ QueueUrl: queueUrl, Entries: entries }));
+  }
+}

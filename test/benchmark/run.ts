@@ -1,0 +1,63 @@
+// `npm run bench`: measures sensorctl beside its peers and limits, in the same run, and prints the ratios.
+// --repeat N (3), --messages N (30000), --only consume|startup, --not-durable (servers without fsync), --json.
+// Exit code 1 when a target is missed.
+import { parseArgs } from 'node:util';
+
+import { renderTable } from '../../src/lib/cli/table.js';
+import { openBlackHole } from './black-hole.js';
+import { compareConsume, describeLoad, measureConsume, type Drains } from './consume.js';
+import { conclude, renderResults } from './report.js';
+import { Stage } from './stage.js';
+import { measureStartup } from './startup.js';
+
+const { values: flags } = parseArgs({
+  options: {
+    repeat: { type: 'string', default: '3' },
+    messages: { type: 'string', default: '30000' },
+    only: { type: 'string' },
+    'not-durable': { type: 'boolean', default: false },
+    json: { type: 'boolean', default: false },
+  },
+});
+process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true';
+const repetitions = Number(flags.repeat);
+
+const startup = flags.only === 'consume' ? [] : [await measureStartup(repetitions)];
+const drains = flags.only === 'startup' ? null : await drainAll();
+const results = [...(drains === null ? [] : compareConsume(drains)), ...startup].map(conclude);
+
+if (flags.json) print(JSON.stringify({ repetitions, messages: Number(flags.messages), results, drains }, null, 2));
+else {
+  if (drains !== null) print(explain(drains));
+  print(renderResults(results));
+}
+if (results.some((result) => !result.met)) process.exitCode = 1;
+
+async function drainAll(): Promise<Drains> {
+  const stage = await Stage.open({ durable: !flags['not-durable'] });
+  const blackHole = await openBlackHole();
+  try {
+    const messages = Number(flags.messages);
+    return await measureConsume({ stage, blackHole, messages, repetitions, onStep: note });
+  } finally {
+    blackHole.close();
+    await stage.close();
+  }
+}
+
+function explain(drains: Drains): string {
+  return [
+    'Rates: messages from the first one taken to the last one deleted, by the queue’s own count (sampled every 25 ms), from a queue',
+    'filled beforehand; start and end of the processes are left out. Medians; spread is the lowest and highest ratio of a repetition.',
+    'Cores kept busy meanwhile: the queue is an emulator in one Node process and cannot use more than one.',
+    renderTable(['draining', 'queue', 'consumer', 'whole machine', 'seconds'], describeLoad(drains)),
+  ].join('\n');
+}
+
+function print(text: string): void {
+  process.stdout.write(`${text}\n`);
+}
+
+function note(text: string): void {
+  process.stderr.write(`${text}\n`);
+}
