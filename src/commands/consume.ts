@@ -1,16 +1,12 @@
-import { hostname } from 'node:os';
 import { Flags } from '@oclif/core';
 import { BaseCommand } from '../lib/cli/base-command.js';
 import { queueConnection } from '../lib/cli/queue.js';
-import { openSide, withDatabases } from '../lib/cli/sides.js';
-import { renderTable } from '../lib/cli/table.js';
-import type { Settings } from '../lib/config.js';
-import { asUnreachable, type Database } from '../lib/db/database.js';
-import { SensorctlError } from '../lib/errors.js';
+import { withRepository } from '../lib/cli/repository.js';
+import { formatCount, renderTable } from '../lib/cli/table.js';
 import { consume } from '../lib/operations/consume/consume.js';
 import type { ConsumeSummary } from '../lib/operations/consume/tally.js';
 import { Queue } from '../lib/queue/queue.js';
-import { DualWriteRepository } from '../lib/repository/dual-write-repository.js';
+import type { Gap } from '../lib/repository/ledger.js';
 
 export default class Consume extends BaseCommand {
   static override summary = 'Consume telemetry from the queue into local and, with dual write on, into EC2.';
@@ -32,6 +28,12 @@ The first Ctrl-C or SIGTERM finishes what is in hand and exits with 0; the secon
     drain: Flags.boolean({ description: 'end once the queue is empty and every EC2 write has settled' }),
     'max-messages': Flags.integer({ min: 1, description: 'end after this many messages' }),
     pollers: Flags.integer({ min: 1, max: 64, default: 8, description: 'long polls in parallel' }),
+    'heal-rate': Flags.integer({
+      min: 0,
+      max: 1_000_000,
+      default: 2_000,
+      description: 'rows a second that the background repair of missed ranges may copy; 0 switches it off',
+    }),
     'batch-messages': Flags.integer({
       min: 1,
       max: 10_000,
@@ -46,64 +48,45 @@ The first Ctrl-C or SIGTERM finishes what is in hand and exits with 0; the secon
     }),
   };
 
-  async run(): Promise<ConsumeSummary> {
+  async run(): Promise<ConsumeSummary & { gaps: Gap[] }> {
     const { flags } = await this.parse(Consume);
     const chosen = flags['dual-write'] as boolean | undefined;
     const settings = this.settings({
       required: ['SQS_QUEUE_URL'],
       flags: chosen === undefined ? {} : { ENABLE_DUAL_WRITE: String(chosen) },
     });
+    const dualWrite = settings.enableDualWrite === true;
+    this.note(dualWrite ? '🔄 Initializing dual-write repository...' : '📝 Initializing single-write repository...');
+    for (const warning of dualWrite ? settings.warnings : []) this.note(`Warning: ${warning}`);
     const logger = this.logger(flags.verbose);
-    const local = openSide('local', settings, 'consume', logger);
-    const ec2 = settings.enableDualWrite === true ? openSide('ec2', settings, 'consume', logger) : null;
     const queue = new Queue(queueConnection(settings));
-    const databases = ec2 === null ? [local] : [local, ec2];
-    const summary = await withDatabases(databases, async () => {
-      const repository = await this.#openRepository(settings, local, ec2);
-      try {
-        return await consume({
-          queue,
-          repository,
-          primarySide: 'local',
-          telemetry: settings.telemetry,
-          pollers: flags.pollers,
-          batchMessages: flags['batch-messages'],
-          lingerMs: flags['batch-linger'],
-          maxMessages: flags['max-messages'] ?? Infinity,
-          drain: flags.drain,
-          logger,
-          stop: this.stopSignal(),
-        });
-      } finally {
-        await repository.close();
-        queue.close();
-      }
-    });
-    this.log(renderSummary(summary));
-    return summary;
-  }
-
-  async #openRepository(settings: Settings, local: Database, ec2: Database | null): Promise<DualWriteRepository> {
-    this.note(ec2 === null ? '📝 Initializing single-write repository...' : '🔄 Initializing dual-write repository...');
-    for (const warning of ec2 === null ? [] : settings.warnings) this.note(`Warning: ${warning}`);
-    try {
-      return await DualWriteRepository.open({
-        primary: local,
-        secondary: ec2,
-        retry: { retries: settings.ec2Write.retries, delayMs: settings.ec2Write.retryDelayMs },
-        concurrency: ec2?.pool.options.max ?? 1,
-        consumer: { host: hostname(), pid: process.pid },
-        logger: this.logger(),
-      });
-    } catch (error) {
-      throw error instanceof SensorctlError ? error : asUnreachable(error, local);
-    }
+    const stop = this.stopSignal();
+    const options = { command: 'consume', healRate: flags['heal-rate'], logger };
+    const { summary, gaps } = await withRepository(settings, options, async (repository) => ({
+      summary: await consume({
+        queue,
+        repository,
+        primarySide: 'local',
+        telemetry: settings.telemetry,
+        pollers: flags.pollers,
+        batchMessages: flags['batch-messages'],
+        lingerMs: flags['batch-linger'],
+        maxMessages: flags['max-messages'] ?? Infinity,
+        drain: flags.drain,
+        logger,
+        stop,
+      }),
+      gaps: await repository.readGaps(),
+    }));
+    queue.close();
+    this.log(renderSummary(summary, gaps));
+    return { ...summary, gaps };
   }
 }
 
-function renderSummary(summary: ConsumeSummary): string {
+function renderSummary(summary: ConsumeSummary, gaps: readonly Gap[]): string {
   const items = summary.accepted + summary.refused + summary.quarantined;
-  return renderTable(
+  const account = renderTable(
     ['consumed', 'count'],
     [
       ['messages', summary.messages],
@@ -114,7 +97,17 @@ function renderSummary(summary: ConsumeSummary): string {
       ['  (sum)', items],
       ['sent to EC2 and confirmed', summary.confirmed],
       ['entered in the ledger as missed', summary.missed],
+      ['entered in the ledger as refused by EC2', summary.refusedBySecondary],
       ['not acknowledged (will come again)', summary.unacknowledged],
     ],
   );
+  return gaps.length === 0 ? account : `${account}\n${renderGaps(gaps)}`;
+}
+
+const GAPS_SHOWN = 10;
+
+function renderGaps(gaps: readonly Gap[]): string {
+  const shown = gaps.slice(0, GAPS_SHOWN).map(({ table, from, to, entries }) => [table, from, to, entries]);
+  const more = gaps.length > GAPS_SHOWN ? `\nand ${formatCount(gaps.length - GAPS_SHOWN)} gaps more` : '';
+  return `${renderTable(['gap: EC2 may lack readings of', 'from', 'to', 'ledger entries'], shown)}${more}`;
 }

@@ -36,11 +36,12 @@ export async function runTransaction(
 export async function withTransaction<Result>(
   pool: pg.Pool,
   work: (client: pg.PoolClient) => Promise<Result>,
+  isolation: 'read committed' | 'repeatable read' = 'read committed',
 ): Promise<Result> {
   const client = await pool.connect();
   let broken = false;
   try {
-    await client.query('begin isolation level read committed');
+    await client.query(`begin isolation level ${isolation}`);
     const result = await work(client);
     await client.query('commit');
     return result;

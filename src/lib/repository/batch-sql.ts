@@ -134,11 +134,15 @@ function insertReadings(table: ReadingTable, parameters: Parameters, returning: 
 }
 
 function unnest(table: ReadingTable, parameters: Parameters): string {
-  const first = parameters.get(table) ?? 0;
+  return unnestColumns(table, parameters.get(table) ?? 0, `${accepted(table)}_in`);
+}
+
+/** The array parameters of a table, from `$first` on, as rows under `alias`, with their place in `ordinality`. */
+export function unnestColumns(table: ReadingTable, first: number, alias: string): string {
   const columns = batchColumns(table);
   const arrays = columns.map((column, index) => `$${first + index}::${arrayType(table, column)}[]`);
   const names = [...columns, 'ordinality'].map(quoteIdentifier);
-  return `unnest(${arrays.join(', ')}) with ordinality as ${accepted(table)}_in (${names.join(', ')})`;
+  return `unnest(${arrays.join(', ')}) with ordinality as ${alias} (${names.join(', ')})`;
 }
 
 /** The type a value travels as: wide, so that rounding and limits are those of the column that takes it. */

@@ -1,12 +1,13 @@
+import pg from 'pg';
 import { READING_TABLES, type Reading, type ReadingTable } from '../domain/reading.js';
 import type { QuarantineRecord } from './quarantine.js';
 import { batchColumns } from './batch-sql.js';
 
-/** The rows of one table that the primary accepted, as PostgreSQL's own array text, a column an entry. */
+/** The rows of one table that the primary accepted, a column an entry: as PostgreSQL's own array text, or as its items. */
 export interface AcceptedRows {
   readonly table: ReadingTable;
   readonly readings: number;
-  readonly columns: readonly string[];
+  readonly columns: readonly (string | readonly (string | null)[])[];
 }
 
 /** A batch that the primary has committed. */
@@ -41,3 +42,36 @@ export function columnArrays(table: ReadingTable, readings: readonly Reading[]):
     return rows.map((reading) => reading.values[column] ?? null);
   });
 }
+
+/** Cuts rows in two halves of about equal size. */
+export function halveRows(rows: readonly AcceptedRows[]): [AcceptedRows[], AcceptedRows[]] {
+  const middle = countReadings(rows) >> 1;
+  return [sliceRows(rows, 0, middle), sliceRows(rows, middle, Infinity)];
+}
+
+export function countReadings(rows: readonly AcceptedRows[]): number {
+  return rows.reduce((sum, each) => sum + each.readings, 0);
+}
+
+/** The items of one column. */
+export function columnItems({ columns }: AcceptedRows, index: number): readonly (string | null)[] {
+  const column = columns[index] ?? [];
+  return typeof column === 'string' ? parseArray(column) : column;
+}
+
+/** Rows `from` to `to` of all tables counted through, as they stand in their order. */
+function sliceRows(rows: readonly AcceptedRows[], from: number, to: number): AcceptedRows[] {
+  const slices: AcceptedRows[] = [];
+  let offset = 0;
+  for (const each of rows) {
+    const [first, last] = [Math.max(from - offset, 0), Math.min(to - offset, each.readings)];
+    offset += each.readings;
+    if (first >= last) continue;
+    const columns = each.columns.map((_, index) => columnItems(each, index).slice(first, last));
+    slices.push({ table: each.table, readings: last - first, columns });
+  }
+  return slices;
+}
+
+/** pg's own parser of `text[]`, whose type id (1009) its declarations leave out. */
+const parseArray = (pg.types.getTypeParser as (oid: number) => (text: string) => (string | null)[])(1009);

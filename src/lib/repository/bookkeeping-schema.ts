@@ -42,11 +42,22 @@ const MIGRATIONS: readonly string[] = [
     table_name text not null,
     times tstzmultirange not null,
     readings integer not null,
-    state text not null constraint known_state check (state in ('pending', 'missed')),
+    state text not null constraint known_state check (state in ('pending', 'missed', 'refused')),
     reason text,
+    -- Which reading the secondary refused for good.
+    sensor_id text constraint refused_alone check ((state = 'refused') = (sensor_id is not null)),
     committed_at timestamptz not null default clock_timestamp(),
     constraint one_entry_a_batch_and_table unique (batch_id, table_name)
   );
+
+  -- The ledger as every reader sees it: what a dead consumer left pending is missed.
+  create view sensorctl.ledger_state as
+  select entry_id, batch_id, consumer_id, table_name, times, readings, reason, sensor_id, committed_at,
+    case when state = 'pending' and not exists (
+      select from sensorctl.consumer
+      where consumer.consumer_id = ledger.consumer_id and ended_at is null and lease_until > clock_timestamp()
+    ) then 'missed' else state end as state
+  from sensorctl.ledger;
 
   -- What settled entries touched, kept until a comparison has proved it equal on both sides.
   create table sensorctl.unproven (

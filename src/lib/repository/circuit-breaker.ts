@@ -41,12 +41,15 @@ export class CircuitBreaker {
     this.#reason = null;
   }
 
-  failed(reason: string): void {
+  /** True when it was this failure that opened the breaker. */
+  failed(reason: string): boolean {
     this.#failures += 1;
-    if (this.#state === 'closed' && this.#failures < FAILURES_TO_OPEN) return;
+    const wasClosed = this.#state === 'closed';
+    if (wasClosed && this.#failures < FAILURES_TO_OPEN) return false;
     if (this.#state === 'probing') this.#pauseMs = Math.min(this.#pauseMs * 2, LONGEST_PAUSE_MS);
     this.#state = 'open';
     this.#reason = reason;
     this.#probeAt = this.now() + this.#pauseMs;
+    return wasClosed;
   }
 }

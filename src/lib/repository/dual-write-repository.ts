@@ -8,9 +8,10 @@ import type { CommittedBatch } from './batch.js';
 import { BOOKKEEPING_VERSION, readBookkeepingVersion } from './bookkeeping-schema.js';
 import { CircuitBreaker } from './circuit-breaker.js';
 import { endConsumer, HEARTBEAT_MS, registerConsumer, renewLease } from './consumer-lease.js';
-import { markUnclaimed, summarizeLedger, type LedgerSummary } from './ledger.js';
+import { markUnclaimed, readGaps, summarizeLedger, type Gap, type LedgerSummary } from './ledger.js';
 import { writeToPrimary, type WriteRequest } from './primary-writer.js';
 import { findObstacles } from './reading-tables.js';
+import { healUntilStopped } from './self-healing.js';
 import { SecondarySender, type RetryPolicy, type SendOutcome, type SendTotals } from './secondary-sender.js';
 import { SecondaryWriter } from './secondary-writer.js';
 import { Settlement } from './settlement.js';
@@ -25,6 +26,8 @@ export interface DualWriteOptions {
   readonly concurrency: number;
   /** Memory for batches that wait for the secondary, in bytes; 64 MiB by default. */
   readonly maxWaitingBytes?: number;
+  /** Repair of missed ranges in the background, at so many rows a second at most; null switches it off. */
+  readonly healing?: { readonly rowsPerSecond: number } | null;
   /** How this process is known to operators. */
   readonly consumer: { readonly host: string; readonly pid: number };
   readonly logger?: Logger;
@@ -42,17 +45,21 @@ export class DualWriteRepository {
   readonly #held = new Set<string>();
   readonly #breaker = new CircuitBreaker();
   readonly #settlement: Settlement;
+  readonly #writer: SecondaryWriter | null;
   readonly #sender: SecondarySender | null;
   readonly #logger: Logger;
   readonly #stopping = new AbortController();
   #heartbeat: NodeJS.Timeout | undefined;
   #beating: Promise<void> = Promise.resolve();
+  #background: Promise<void>[] = [];
 
   private constructor(private readonly options: DualWriteOptions) {
     this.writeMode = options.secondary === null ? 'local-only' : 'dual-write';
     this.#logger = options.logger ?? silentLogger;
     this.#settlement = new Settlement(options.primary, this.#held, this.#logger);
-    this.#sender = options.secondary === null ? null : this.#createSender(options.secondary);
+    this.#writer = options.secondary === null ? null : new SecondaryWriter(options.secondary);
+    this.#sender =
+      options.secondary === null || this.#writer === null ? null : this.#createSender(options.secondary, this.#writer);
   }
 
   /** Checks that the primary is prepared and makes this consumer known to it. The secondary may be away. */
@@ -63,6 +70,7 @@ export class DualWriteRepository {
     repository.#heartbeat = setInterval(() => {
       repository.#beating = repository.#beating.then(() => repository.#beat());
     }, HEARTBEAT_MS);
+    repository.#startBackground();
     return repository;
   }
 
@@ -88,7 +96,7 @@ export class DualWriteRepository {
 
   /** Sends a committed batch to the secondary, with retries, and says what came of it; `settle` it afterwards. */
   async sendBatch(batch: CommittedBatch): Promise<SendOutcome> {
-    if (this.#sender === null || batch.batchId === null) return { confirmed: true };
+    if (this.#sender === null || batch.batchId === null) return { confirmed: true, refused: [] };
     return await this.#sender.send(batch);
   }
 
@@ -110,11 +118,16 @@ export class DualWriteRepository {
 
   /** What became of the batches settled so far. */
   get totals(): SendTotals {
-    return this.#sender?.totals ?? { confirmed: 0, missed: 0 };
+    return this.#sender?.totals ?? { confirmed: 0, missed: 0, refused: 0 };
   }
 
   async summarizeLedger(): Promise<LedgerSummary[]> {
     return await summarizeLedger(this.options.primary.pool);
+  }
+
+  /** What the secondary may lack, as merged time ranges. */
+  async readGaps(): Promise<Gap[]> {
+    return await readGaps(this.options.primary.pool);
   }
 
   /** Ends the consumer: whatever is not settled by now counts as missed. Closes no pool. */
@@ -123,17 +136,38 @@ export class DualWriteRepository {
     this.#stopping.abort();
     this.#settlement.close();
     await this.idle();
-    await this.#beating;
+    await Promise.all([this.#beating, ...this.#background]);
     await endConsumer(this.options.primary.pool, this.#consumerId).catch((error: unknown) => {
       this.#logger.warn('the end of this consumer could not be recorded', { error: describeFault(error) });
     });
   }
 
-  #createSender(secondary: Database): SecondarySender {
+  #startBackground(): void {
+    const { primary, secondary, healing } = this.options;
+    if (secondary === null || this.#writer === null) return;
+    this.#background.push(this.#warnOfObstacles(secondary));
+    if (healing === null || healing === undefined) return;
+    const [writer, breaker, logger, signal] = [this.#writer, this.#breaker, this.#logger, this.#stopping.signal];
+    this.#background.push(healUntilStopped({ primary, secondary, writer, breaker, logger, signal, ...healing }));
+  }
+
+  async #warnOfObstacles(secondary: Database): Promise<void> {
+    try {
+      for (const { table, problem, next } of await findObstacles(secondary)) {
+        const consequence = 'what goes there is entered in the ledger until it is mended';
+        this.#logger.warn(`${table} on ${sideTitle(secondary.side)} ${problem}; ${consequence}`, { next });
+      }
+    } catch (error) {
+      this.#logger.warn(`${sideTitle(secondary.side)} could not be looked at`, { error: describeFault(error) });
+    }
+  }
+
+  #createSender(secondary: Database, writer: SecondaryWriter): SecondarySender {
     return new SecondarySender({
       side: secondary.side,
-      writer: new SecondaryWriter(secondary),
+      writer,
       breaker: this.#breaker,
+      consumerId: () => this.#consumerId,
       settlement: this.#settlement,
       retry: this.options.retry,
       concurrency: this.options.concurrency,

@@ -1,19 +1,45 @@
 import type { Queryable } from '../db/database.js';
 
+export type LedgerState = 'pending' | 'missed' | 'refused';
+
 /** The ledger in figures, as every reader sees it: what a dead consumer left pending counts as missed. */
 export interface LedgerSummary {
   readonly table: string;
-  readonly state: 'pending' | 'missed';
+  readonly state: LedgerState;
   readonly entries: number;
   readonly readings: number;
-  /** UTC text of the earliest and the latest reading time touched; the latter is exclusive. */
+}
+
+/** A time range of a table in which the secondary may lack readings: ledger entries next to each other, seen as one. */
+export interface Gap {
+  readonly table: string;
+  /** UTC text; `to` is exclusive. */
   readonly from: string;
   readonly to: string;
+  readonly entries: number;
+}
+
+/** A reading that the secondary refused for good; the primary holds it. */
+export interface RefusedReading {
+  /** Names the entry, so that entering it twice changes nothing. */
+  readonly entryId: string;
+  readonly consumerId: string;
+  readonly table: string;
+  readonly sensorId: string;
+  readonly time: string;
+  readonly reason: string;
 }
 
 const SETTLE = `
   with settled as (
     delete from sensorctl.ledger where batch_id = any($1::uuid[]) returning table_name, times
+  ), refused as (
+    insert into sensorctl.ledger (batch_id, consumer_id, table_name, sensor_id, times, reason, state, readings)
+    select batch_id, consumer_id, table_name, sensor_id,
+      tstzmultirange(tstzrange(time, time + interval '1 microsecond')), reason, 'refused', 1
+    from unnest($2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::timestamptz[], $7::text[])
+      as refusal (batch_id, consumer_id, table_name, sensor_id, time, reason)
+    on conflict do nothing
   )
   insert into sensorctl.unproven (table_name, times)
   select table_name, range_agg(times) from (select table_name, unnest(times) as times from settled) as ranges
@@ -33,21 +59,47 @@ const MARK_UNCLAIMED = `
     and committed_at < clock_timestamp() - ${UNCLAIMED_AGE}`;
 
 const SUMMARIZE = `
-  select table_name as "table", state, count(*)::int as entries, sum(readings)::int as readings,
-    lower(range_merge(range_agg(times)))::text as "from", upper(range_merge(range_agg(times)))::text as "to"
-  from (
-    select entry_id, table_name, readings, range_merge(times) as times,
-      case when state = 'pending' and exists (
-        select from sensorctl.consumer
-        where consumer.consumer_id = ledger.consumer_id and ended_at is null and lease_until > clock_timestamp()
-      ) then 'pending' else 'missed' end as state
-    from sensorctl.ledger
-  ) as entries
-  group by table_name, state order by table_name, state`;
+  select table_name as "table", state, count(*) as entries, sum(readings) as readings
+  from sensorctl.ledger_state group by table_name, state order by table_name, state`;
 
-/** Takes batches that the secondary confirmed out of the ledger; what they touched stays on record as unproven. */
-export async function settleBatches(primary: Queryable, batchIds: readonly string[]): Promise<void> {
-  await primary.query(SETTLE, [batchIds]);
+/** Entries closer than this are shown as one gap. */
+const NEIGHBOURS = "interval '1 minute'";
+
+const READ_GAPS = `
+  select table_name as "table", min(start)::text as "from", max(stop)::text as "to", count(distinct entry_id) as entries
+  from (
+    select *, count(*) filter (where start > reached + ${NEIGHBOURS}) over (partition by table_name order by start) as gap
+    from (
+      select table_name, entry_id, lower(times) as start, upper(times) as stop,
+        max(upper(times)) over (
+          partition by table_name order by lower(times) rows between unbounded preceding and 1 preceding
+        ) as reached
+      from (
+        select table_name, entry_id, unnest(times) as times from sensorctl.ledger_state where state <> 'pending'
+      ) as ranges
+    ) as neighbours
+  ) as gaps
+  group by table_name, gap order by table_name, min(start)`;
+
+/**
+ * Takes batches that the secondary confirmed out of the ledger, all but the readings that it refused; what they touched
+ * stays on record as unproven.
+ */
+export async function settleBatches(
+  primary: Queryable,
+  batchIds: readonly string[],
+  refusals: readonly RefusedReading[] = [],
+): Promise<void> {
+  const column = (value: (refusal: RefusedReading) => string): string[] => refusals.map(value);
+  await primary.query(SETTLE, [
+    batchIds,
+    column((refusal) => refusal.entryId),
+    column((refusal) => refusal.consumerId),
+    column((refusal) => refusal.table),
+    column((refusal) => refusal.sensorId),
+    column((refusal) => refusal.time),
+    column((refusal) => refusal.reason),
+  ]);
 }
 
 /** Enters that the secondary lacks these batches, with the reason for each. */
@@ -65,5 +117,11 @@ export async function markUnclaimed(primary: Queryable, consumerId: string, held
 }
 
 export async function summarizeLedger(primary: Queryable): Promise<LedgerSummary[]> {
-  return (await primary.query<LedgerSummary & Record<string, unknown>>(SUMMARIZE)).rows;
+  const { rows } = await primary.query<Record<keyof LedgerSummary, unknown>>(SUMMARIZE);
+  return rows.map((row) => ({ ...row, readings: Number(row.readings) })) as LedgerSummary[];
+}
+
+/** What the secondary may lack, as merged ranges in time order; empty when it lacks nothing. */
+export async function readGaps(primary: Queryable): Promise<Gap[]> {
+  return (await primary.query<Gap & Record<string, unknown>>(READ_GAPS)).rows;
 }

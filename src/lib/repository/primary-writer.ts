@@ -98,6 +98,6 @@ function committedBatch(
     quarantined: request.rejects,
     quarantinedAnew: answer.quarantinedAnew,
     rows,
-    bytes: rows.reduce((sum, each) => sum + each.columns.join('').length, 0),
+    bytes: rows.reduce((sum, each) => sum + each.columns.reduce((size, column) => size + column.length, 0), 0),
   };
 }

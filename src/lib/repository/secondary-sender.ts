@@ -1,12 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { describeFault, faultKind } from '../db/sqlstate.js';
-import { repeatCollisions } from '../db/transaction.js';
 import { backoffMs } from '../domain/backoff.js';
 import { sideTitle, sideTitleCapitalized, type Side } from '../domain/side.js';
 import type { Logger } from '../logger.js';
 import type { CommittedBatch } from './batch.js';
 import type { CircuitBreaker } from './circuit-breaker.js';
-import type { SecondaryWriter } from './secondary-writer.js';
+import type { Refusal, SecondaryWriter } from './secondary-writer.js';
 import type { Settlement } from './settlement.js';
 
 export interface RetryPolicy {
@@ -20,6 +19,8 @@ export interface SecondarySenderOptions {
   readonly side: Side;
   readonly writer: SecondaryWriter;
   readonly breaker: CircuitBreaker;
+  /** Under which id the ledger knows this consumer now. */
+  readonly consumerId: () => string;
   readonly settlement: Settlement;
   readonly retry: RetryPolicy;
   /** Batches sent side by side. */
@@ -30,12 +31,15 @@ export interface SecondarySenderOptions {
   readonly signal: AbortSignal;
 }
 
-export type SendOutcome = { readonly confirmed: true } | { readonly confirmed: false; readonly reason: string };
+export type SendOutcome =
+  | { readonly confirmed: true; readonly refused: readonly Refusal[] }
+  | { readonly confirmed: false; readonly reason: string };
 
 /** Readings by what became of them on the secondary. */
 export interface SendTotals {
   readonly confirmed: number;
   readonly missed: number;
+  readonly refused: number;
 }
 
 /** Sends committed batches to the secondary outside the path to the acknowledgement, within bounds, and settles each. */
@@ -43,7 +47,7 @@ export class SecondarySender {
   #waiting: CommittedBatch[] = [];
   #waitingBytes = 0;
   #sending = new Set<Promise<void>>();
-  #totals = { confirmed: 0, missed: 0 };
+  #totals = { confirmed: 0, missed: 0, refused: 0 };
 
   constructor(private readonly options: SecondarySenderOptions) {}
 
@@ -86,9 +90,16 @@ export class SecondarySender {
   /** Carries the outcome of a batch to the ledger, together with others, in the background. */
   settle(batch: CommittedBatch, outcome: SendOutcome): void {
     if (batch.batchId === null) return;
-    this.#totals[outcome.confirmed ? 'confirmed' : 'missed'] += batch.accepted;
-    if (outcome.confirmed) this.options.settlement.confirm(batch.batchId);
-    else this.options.settlement.miss(batch.batchId, outcome.reason);
+    const { settlement, consumerId } = this.options;
+    if (!outcome.confirmed) {
+      this.#totals.missed += batch.accepted;
+      settlement.miss(batch.batchId, outcome.reason);
+      return;
+    }
+    const refused = outcome.refused.map((refusal) => ({ ...refusal, consumerId: consumerId() }));
+    this.#totals.refused += refused.length;
+    this.#totals.confirmed += batch.accepted - refused.length;
+    settlement.confirm(batch.batchId, refused);
   }
 
   /** Tries until the secondary confirms, the retries are used up, or the breaker is open. Does not throw. */
@@ -98,43 +109,43 @@ export class SecondarySender {
     for (let attempt = 1; ; attempt += 1) {
       if (signal.aborted) return { confirmed: false, reason: 'the consumer was stopped' };
       if (!breaker.tryAcquire()) return { confirmed: false, reason: breaker.reason ?? 'the circuit breaker is open' };
-      const failure = await this.#attempt(batch, attempt, attempts);
-      if (failure === null) return { confirmed: true };
-      if (attempt === attempts || !failure.retryable) return { confirmed: false, reason: failure.reason };
+      const result = await this.#attempt(batch, attempt, attempts);
+      if ('refused' in result) return { confirmed: true, refused: result.refused };
+      if (attempt === attempts || !result.retryable) return { confirmed: false, reason: result.reason };
       await delay(backoffMs(attempt, retry.delayMs), undefined, { signal }).catch(() => undefined);
     }
   }
 
-  async #attempt(batch: CommittedBatch, attempt: number, attempts: number): Promise<Failure | null> {
-    const { breaker, logger, side } = this.options;
+  async #attempt(batch: CommittedBatch, attempt: number, attempts: number): Promise<Attempt> {
     const startedAt = performance.now();
     try {
-      await repeatCollisions(() => this.options.writer.write(batch));
+      const refused = await this.options.writer.write(batch.rows);
+      this.#reportSuccess(batch, refused.length, startedAt);
+      return { refused };
     } catch (error) {
       const reason = describeFault(error);
-      const kind = faultKind(error);
-      if (kind === 'refused') breaker.succeeded();
-      else breaker.failed(reason);
-      logger.warn(`${sideTitleCapitalized(side)} write failed`, {
-        batch: batch.batchId,
-        attempt,
-        attempts,
-        error: reason,
-      });
-      return { reason, retryable: kind === 'unavailable' };
+      this.#reportFailure(batch, { attempt, attempts, error: reason });
+      return { reason, retryable: faultKind(error) === 'unavailable' };
     }
+  }
+
+  #reportSuccess(batch: CommittedBatch, refused: number, startedAt: number): void {
+    const { breaker, logger, side } = this.options;
+    if (breaker.state !== 'closed') logger.info(`${sideTitle(side)} answers again`);
     breaker.succeeded();
     const ms = Math.round(performance.now() - startedAt);
-    logger.info(`${sideTitleCapitalized(side)} write successful`, {
-      batch: batch.batchId,
-      readings: batch.accepted,
-      ms,
-    });
-    return null;
+    const fields = { batch: batch.batchId, readings: batch.accepted, refused, ms };
+    logger.info(`${sideTitleCapitalized(side)} write successful`, fields);
+  }
+
+  #reportFailure(batch: CommittedBatch, fields: { attempt: number; attempts: number; error: string }): void {
+    const { breaker, logger, side } = this.options;
+    const opened = breaker.failed(fields.error);
+    logger.warn(`${sideTitleCapitalized(side)} write failed`, { batch: batch.batchId, ...fields });
+    if (opened) {
+      logger.warn(`${sideTitle(side)} is left out until it answers again; batches go to the ledger`);
+    }
   }
 }
 
-interface Failure {
-  readonly reason: string;
-  readonly retryable: boolean;
-}
+type Attempt = { readonly refused: readonly Refusal[] } | { readonly reason: string; readonly retryable: boolean };

@@ -2,7 +2,7 @@ import type { Database } from '../db/database.js';
 import { backoffMs } from '../domain/backoff.js';
 import type { Logger } from '../logger.js';
 import { describeFault } from '../db/sqlstate.js';
-import { markMissed, settleBatches } from './ledger.js';
+import { markMissed, settleBatches, type RefusedReading } from './ledger.js';
 
 const LINGER_MS = 50;
 const RETRY_MS = 500;
@@ -12,7 +12,7 @@ const RETRY_MS = 500;
  * that is never settled only costs a repair that finds nothing to do.
  */
 export class Settlement {
-  #confirmed = new Set<string>();
+  #confirmed = new Map<string, readonly RefusedReading[]>();
   #missed = new Map<string, string>();
   #flushing: Promise<void> | null = null;
   #closed = false;
@@ -23,8 +23,9 @@ export class Settlement {
     private readonly logger: Logger,
   ) {}
 
-  confirm(batchId: string): void {
-    this.#confirmed.add(batchId);
+  /** The secondary holds the batch, but for the readings that it refused. */
+  confirm(batchId: string, refusals: readonly RefusedReading[]): void {
+    this.#confirmed.set(batchId, refusals);
     this.#schedule();
   }
 
@@ -58,10 +59,11 @@ export class Settlement {
   }
 
   async #flush(): Promise<boolean> {
-    const confirmed = [...this.#confirmed];
+    const confirmed = [...this.#confirmed.keys()];
+    const refusals = [...this.#confirmed.values()].flat();
     const missed = new Map(this.#missed);
     try {
-      if (confirmed.length > 0) await settleBatches(this.primary.pool, confirmed);
+      if (confirmed.length > 0) await settleBatches(this.primary.pool, confirmed, refusals);
       if (missed.size > 0) await markMissed(this.primary.pool, missed);
     } catch (error) {
       this.logger.warn('ledger could not be updated, trying again', { error: describeFault(error) });

@@ -15,9 +15,10 @@ export interface ConsumeSummary {
   /** Messages and readings that could not be stored; `quarantinedAnew` of them were not in the quarantine before. */
   readonly quarantined: number;
   readonly quarantinedAnew: number;
-  /** Accepted readings that the secondary confirmed, and those that the ledger says it lacks. */
+  /** Accepted readings that the secondary confirmed, and those that the ledger says it lacks or refused. */
   readonly confirmed: number;
   readonly missed: number;
+  readonly refusedBySecondary: number;
   /** Messages that SQS did not confirm as deleted: they come again. */
   readonly unacknowledged: number;
   readonly seconds: number;
@@ -56,7 +57,9 @@ export class Tally {
   summarize({ writeMode, totals }: Pick<DualWriteRepository, 'writeMode' | 'totals'>): ConsumeSummary {
     return {
       writeMode,
-      ...totals,
+      confirmed: totals.confirmed,
+      missed: totals.missed,
+      refusedBySecondary: totals.refused,
       messages: this.#messages,
       furtherReadings: this.#items - this.#messages,
       accepted: this.#accepted,

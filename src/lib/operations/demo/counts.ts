@@ -16,7 +16,7 @@ export interface SideCounts {
   /** Readings in all tables. */
   readonly rows: number;
   /** Readings of the ledger by state. */
-  readonly ledger: { readonly pending: number; readonly missed: number };
+  readonly ledger: { readonly pending: number; readonly missed: number; readonly refused: number };
   readonly quarantine: number;
 }
 
@@ -31,7 +31,7 @@ export async function readSideCounts({ pool }: Database): Promise<SideCounts> {
       return { table, rows: rows[0]?.rows ?? 0, newest: rows[0]?.newest ?? null };
     }),
   );
-  const ledger = { pending: 0, missed: 0 };
+  const ledger = { pending: 0, missed: 0, refused: 0 };
   for (const { state, readings } of await summarizeLedger(pool)) ledger[state] += readings;
   const quarantined = await pool.query<{ rows: number }>(COUNT_QUARANTINE);
   const rows = tables.reduce((sum, each) => sum + each.rows, 0);
