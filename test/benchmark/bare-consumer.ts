@@ -1,14 +1,16 @@
 // The limit that the queue and the SDK set: receives and deletes, and does nothing else. Takes the number of receive loops
-// as its argument; runs until killed.
+// as its argument; SIGTERM ends it after its polls.
 import { DeleteMessageBatchCommand, ReceiveMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
 
 const queueUrl = process.env.SQS_QUEUE_URL!;
 const sqs = new SQSClient({});
+const stopping = new AbortController();
+process.once('SIGTERM', () => stopping.abort());
 
 await Promise.all(Array.from({ length: Number(process.argv[2]) }, () => receiveAndDelete()));
 
-async function receiveAndDelete(): Promise<never> {
-  for (;;) {
+async function receiveAndDelete(): Promise<void> {
+  while (!stopping.signal.aborted) {
     const { Messages: messages = [] } = await sqs.send(
       new ReceiveMessageCommand({ QueueUrl: queueUrl, MaxNumberOfMessages: 10, WaitTimeSeconds: 1 }),
     );

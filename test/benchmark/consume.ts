@@ -102,21 +102,21 @@ function createContestants(blackHole: BlackHole): Record<ContestantName, Contest
   const peer = (file: string): string[] => ['--import', import.meta.resolve('tsx'), pathOf(file)];
   const away = { EC2_DB_PORT: String(blackHole.port) };
   return {
-    dual: { name: TITLES.dual, args: [...consume, '--dual-write'], end: 'exits', fills: ['local', 'ec2'] },
-    localOnly: { name: TITLES.localOnly, args: [...consume, '--no-dual-write'], end: 'exits', fills: ['local'] },
+    dual: { name: TITLES.dual, args: [...consume, '--dual-write'], end: 'by itself', fills: ['local', 'ec2'] },
+    localOnly: { name: TITLES.localOnly, args: [...consume, '--no-dual-write'], end: 'by itself', fills: ['local'] },
     blackHoled: {
       name: TITLES.blackHoled,
       args: [...consume, '--dual-write'],
       environment: away,
-      end: 'exits',
+      end: 'by itself',
       fills: ['local'],
     },
-    bare: { name: TITLES.bare, args: [...peer('bare-consumer.ts'), String(POLLERS)], end: 'killed', fills: [] },
+    bare: { name: TITLES.bare, args: [...peer('bare-consumer.ts'), String(POLLERS)], end: 'when told', fills: [] },
     straightforward: {
       name: TITLES.straightforward,
       args: peer('straightforward-consumer.ts'),
       share: 0.1,
-      end: 'killed',
+      end: 'when told',
       fills: ['local', 'ec2'],
     },
   };

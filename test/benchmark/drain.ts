@@ -13,8 +13,8 @@ export interface Contestant {
   readonly environment?: NodeJS.ProcessEnv;
   /** Its part of the messages: a slow one gets fewer, since it is the rate that counts. */
   readonly share?: number;
-  /** `exits` at the end by itself; `killed` by us once the queue is empty. */
-  readonly end: 'exits' | 'killed';
+  /** Whether it ends by itself once the queue is empty, or has to be told. */
+  readonly end: 'by itself' | 'when told';
   /** Which sides hold every reading in the end. */
   readonly fills: readonly ('local' | 'ec2')[];
 }
@@ -45,7 +45,8 @@ export async function measureDrain(stage: Stage, contestant: Contestant, message
   const stderr = tailOf(child);
   try {
     const measured = await watch(stage, child, messages, contestant.fills.includes('ec2'));
-    if (contestant.end === 'exits') await exitOf(child);
+    if (contestant.end === 'when told') child.kill('SIGTERM');
+    await exitOf(child);
     return { ...measured, messages, readings: await stage.countReadings() };
   } catch (error) {
     throw new Error(`${contestant.name}: ${(error as Error).message}\n${stderr()}`, { cause: error });
