@@ -57,6 +57,17 @@ const milliseconds = (from: number) =>
   wholeNumber(from, 600_000).describe(`milliseconds, a whole number from ${from} to 600000`);
 const sslMode = z.enum(SSL_MODES).describe(`one of ${SSL_MODES.join(', ')}`);
 const url = z.url({ protocol: /^https?$/ }).describe('a URL that begins with http:// or https://');
+const certificate = z
+  .string()
+  .transform((path, context) => {
+    try {
+      return readCertificate(path);
+    } catch {
+      context.addIssue('unreadable');
+      return z.NEVER;
+    }
+  })
+  .describe('the path of a readable PEM file');
 const timezone = z
   .string()
   .refine((name) => Intl.supportedValuesOf('timeZone').includes(name) || name === 'UTC')
@@ -71,7 +82,7 @@ const SCHEMA = z.object({
   TIMESCALE_USER: text.default('postgres'),
   TIMESCALE_PASSWORD: text.optional(),
   TIMESCALE_SSLMODE: sslMode.default('disable'),
-  TIMESCALE_SSLROOTCERT: text.optional(),
+  TIMESCALE_SSLROOTCERT: certificate.optional(),
   TIMESCALE_POOL_MAX: wholeNumber(1, 1000).default(20),
   EC2_DB_HOST: text.optional(),
   EC2_DB_PORT: port.default(5432),
@@ -79,7 +90,7 @@ const SCHEMA = z.object({
   EC2_DB_USER: text.default('postgres'),
   EC2_DB_PASSWORD: text.optional(),
   EC2_DB_SSLMODE: sslMode.default('require'),
-  EC2_DB_SSLROOTCERT: text.optional(),
+  EC2_DB_SSLROOTCERT: certificate.optional(),
   EC2_POOL_MAX: wholeNumber(1, 1000).default(10),
   EC2_WRITE_TIMEOUT: milliseconds(100).default(5000),
   EC2_RETRY_ATTEMPTS: wholeNumber(0, 100).default(3),
@@ -115,6 +126,7 @@ export function loadSettings(sources: SettingSources, required: readonly string[
     ...required
       .filter((name) => given[name] === undefined)
       .map((name) => `${name} is not set; it should be ${expectation(name)}`),
+    ...halfCredentials(given),
   ];
   if (parsed.data === undefined || faults.length > 0) throw wrongSettings(faults);
   return toSettings(parsed.data);
@@ -142,17 +154,6 @@ function readEnvFile(directory: string, name: string): Readonly<Record<string, s
 }
 
 function toSettings(values: Values): Settings {
-  const faults: string[] = [];
-  const certificate = (name: 'TIMESCALE_SSLROOTCERT' | 'EC2_DB_SSLROOTCERT'): string | undefined => {
-    try {
-      return values[name] === undefined ? undefined : readCertificate(values[name]);
-    } catch (error) {
-      faults.push(
-        `${name} should be the path of a readable PEM file (${(error as NodeJS.ErrnoException).code ?? 'unreadable'})`,
-      );
-      return undefined;
-    }
-  };
   const local = {
     host: values.TIMESCALE_HOST,
     port: values.TIMESCALE_PORT,
@@ -160,7 +161,7 @@ function toSettings(values: Values): Settings {
     user: values.TIMESCALE_USER,
     password: values.TIMESCALE_PASSWORD,
     sslMode: values.TIMESCALE_SSLMODE,
-    sslRootCert: certificate('TIMESCALE_SSLROOTCERT'),
+    sslRootCert: values.TIMESCALE_SSLROOTCERT,
     poolMax: values.TIMESCALE_POOL_MAX,
   };
   const ec2 = {
@@ -170,37 +171,37 @@ function toSettings(values: Values): Settings {
     user: values.EC2_DB_USER,
     password: values.EC2_DB_PASSWORD,
     sslMode: values.EC2_DB_SSLMODE,
-    sslRootCert: certificate('EC2_DB_SSLROOTCERT'),
+    sslRootCert: values.EC2_DB_SSLROOTCERT,
     poolMax: values.EC2_POOL_MAX,
   };
-  const credentials = credentialsOf(values, faults);
-  if (faults.length > 0) throw wrongSettings(faults);
   return Object.freeze({
     enableDualWrite: values.ENABLE_DUAL_WRITE,
     local: Object.freeze(local),
     ec2: ec2.host === '' ? null : Object.freeze(ec2),
-    ec2Write: {
+    ec2Write: Object.freeze({
       timeoutMs: values.EC2_WRITE_TIMEOUT,
       retries: values.EC2_RETRY_ATTEMPTS,
       retryDelayMs: values.EC2_RETRY_DELAY,
-    },
-    queue: {
+    }),
+    queue: Object.freeze({
       queueUrl: values.SQS_QUEUE_URL,
       region: values.AWS_REGION,
       endpoint: values.AWS_ENDPOINT_URL_SQS,
-      credentials,
-    },
-    telemetry: { timezone: values.TELEMETRY_TIMEZONE, sensorIdFromMac: values.SENSOR_ID_FROM_MAC },
+      credentials: credentialsOf(values),
+    }),
+    telemetry: Object.freeze({ timezone: values.TELEMETRY_TIMEZONE, sensorIdFromMac: values.SENSOR_ID_FROM_MAC }),
     secrets: SECRETS.flatMap((name) => values[name] ?? []),
     warnings: ec2.host === '' ? [] : tlsWarnings(ec2.sslMode),
   });
 }
 
-function credentialsOf(values: Values, faults: string[]): QueueSettings['credentials'] {
+function halfCredentials(given: Readonly<Record<string, string>>): string[] {
+  const isWhole = (given.AWS_ACCESS_KEY_ID === undefined) === (given.AWS_SECRET_ACCESS_KEY === undefined);
+  return isWhole ? [] : ['AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY should be set together'];
+}
+
+function credentialsOf(values: Values): QueueSettings['credentials'] {
   const { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey } = values;
-  if ((accessKeyId === undefined) !== (secretAccessKey === undefined)) {
-    faults.push('AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY should be set together');
-  }
   if (accessKeyId === undefined || secretAccessKey === undefined) return undefined;
   const token = values.AWS_SESSION_TOKEN;
   return { accessKeyId, secretAccessKey, ...(token === undefined ? {} : { sessionToken: token }) };
