@@ -10,8 +10,7 @@ import type { Gap } from '../lib/repository/ledger.js';
 
 export default class Consume extends BaseCommand {
   static override summary = 'Consume telemetry from the queue into local and, with dual write on, into EC2.';
-  static override description = `Readings are committed locally, then acknowledged, then sent to EC2 in the background. An EC2 failure never blocks a
-local write: what EC2 misses stands in the ledger. Without --dual-write, ENABLE_DUAL_WRITE decides (default: local only).
+  static override description = `Readings are committed locally, then acknowledged, then sent to EC2 in the background. An EC2 failure never blocks a local write: what EC2 misses stands in the ledger. Without --dual-write, ENABLE_DUAL_WRITE decides (default: local only).
 
 The first Ctrl-C or SIGTERM finishes what is in hand and exits with 0; the second stops at once with 130. Nothing is lost either way.`;
   static override examples = [
@@ -27,6 +26,12 @@ The first Ctrl-C or SIGTERM finishes what is in hand and exits with 0; the secon
     }),
     drain: Flags.boolean({ description: 'end once the queue is empty and every EC2 write has settled' }),
     'max-messages': Flags.integer({ min: 1, description: 'end after this many messages' }),
+    'health-port': Flags.integer({ min: 1, max: 65_535, description: 'port that answers /healthz and /readyz' }),
+    'health-host': Flags.string({
+      default: '127.0.0.1',
+      description: 'address of the health port',
+      dependsOn: ['health-port'],
+    }),
     pollers: Flags.integer({ min: 1, max: 64, default: 8, description: 'long polls in parallel' }),
     'heal-rate': Flags.integer({
       min: 0,
@@ -73,6 +78,7 @@ The first Ctrl-C or SIGTERM finishes what is in hand and exits with 0; the secon
         lingerMs: flags['batch-linger'],
         maxMessages: flags['max-messages'] ?? Infinity,
         drain: flags.drain,
+        health: flags['health-port'] === undefined ? null : { host: flags['health-host'], port: flags['health-port'] },
         logger,
         stop,
       }),

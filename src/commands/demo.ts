@@ -11,8 +11,7 @@ const SECONDS_OF_LOAD = 24;
 
 export default class Demo extends BaseCommand {
   static override summary = 'Watch a dual write at work in a sandbox, with EC2 lost and back, in about a minute.';
-  static override description = `Starts the sandbox, prepares both sides, sends telemetry, consumes it with dual write, stops EC2 for the middle third, and ends
-with a table that accounts for every message. Needs no database, no queue and no settings. Exit code 1 when the figures do not add up.`;
+  static override description = `Starts the sandbox, prepares both sides, sends telemetry, consumes it with dual write, stops EC2 for the middle third, and ends with a table that accounts for every message. Needs no database, no queue and no settings. Exit code 1 when the figures do not add up.`;
   static override examples = [
     '<%= config.bin %> <%= command.id %>',
     '<%= config.bin %> <%= command.id %> --file telemetry.jsonl',

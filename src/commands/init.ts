@@ -6,9 +6,7 @@ import type { Side } from '../lib/domain/side.js';
 import { EXIT_CODE } from '../lib/errors.js';
 import { prepareSide, type SidePreparation } from '../lib/operations/init.js';
 
-const ADD_KEYS_EXPLAINED = `--add-keys changes existing tables. For each reading table without a unique key (sensor_id, time), in one transaction
-in which nobody else can write to that table: exact duplicate rows are removed; of rows that share a key but differ the one stored first
-stays and the others are moved to the quarantine; then the key is created.`;
+const ADD_KEYS_EXPLAINED = `--add-keys changes existing tables. For each reading table without a unique key (sensor_id, time), in one transaction in which nobody else can write to that table: exact duplicate rows are removed; of rows that share a key but differ the one stored first stays and the others are moved to the quarantine; then the key is created.`;
 
 export default class Init extends BaseCommand {
   static override summary = 'Create what is missing on either side: tables, keys, and the bookkeeping of sensorctl.';

@@ -5,8 +5,7 @@ import { startSandbox } from '../lib/sandbox/sandbox.js';
 
 export default class SandboxCommand extends BaseCommand {
   static override summary = 'Run two PostgreSQL servers and an SQS-compatible queue on this machine.';
-  static override description = `Everything comes from npm packages; nothing is installed by hand. Prints the settings for a second terminal, and stops
-everything at Ctrl-C. The data is discarded then, unless --data names a directory for it. The queue is kept in memory.`;
+  static override description = `Everything comes from npm packages; nothing is installed by hand. Prints the settings for a second terminal, and stops everything at Ctrl-C. The data is discarded then, unless --data names a directory for it. The queue is kept in memory.`;
   static override examples = [
     '<%= config.bin %> <%= command.id %> --write-env .env.local',
     '<%= config.bin %> <%= command.id %> --data ./.sandbox',

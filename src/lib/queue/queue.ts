@@ -17,6 +17,14 @@ export interface QueueConnection {
   readonly credentials: { accessKeyId: string; secretAccessKey: string; sessionToken?: string } | undefined;
 }
 
+/** A call that stops silently is given up, so that its poller goes on; longer than any long poll here, in ms. */
+const TIMEOUTS = {
+  connectionTimeout: 5_000,
+  requestTimeout: 15_000,
+  socketTimeout: 15_000,
+  throwOnRequestTimeout: true,
+};
+
 /** A message in hand: ours until its visibility timeout passes. */
 export interface ReceivedMessage {
   readonly messageId: string;
@@ -44,6 +52,7 @@ export class Queue {
       ...(endpoint === undefined ? {} : { endpoint }),
       ...(credentials === undefined ? {} : { credentials }),
       maxAttempts: 2,
+      requestHandler: TIMEOUTS,
     });
   }
 

@@ -86,7 +86,10 @@ const MIGRATIONS: readonly string[] = [
     reading_time text,
     message_id text,
     body text not null,
-    quarantined_at timestamptz not null default clock_timestamp()
+    quarantined_at timestamptz not null default clock_timestamp(),
+    -- A record is never deleted; it is open until it was retried with success or discarded.
+    resolution text constraint known_resolution check (resolution in ('retried', 'discarded')),
+    resolved_at timestamptz constraint resolved_when check ((resolution is null) = (resolved_at is null))
   )`,
 ];
 

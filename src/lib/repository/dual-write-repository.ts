@@ -6,7 +6,7 @@ import { UnreachableError } from '../errors.js';
 import { silentLogger, type Logger } from '../logger.js';
 import type { CommittedBatch } from './batch.js';
 import { BOOKKEEPING_VERSION, readBookkeepingVersion } from './bookkeeping-schema.js';
-import { CircuitBreaker } from './circuit-breaker.js';
+import { CircuitBreaker, type BreakerState } from './circuit-breaker.js';
 import { endConsumer, HEARTBEAT_MS, registerConsumer, renewLease } from './consumer-lease.js';
 import { markUnclaimed, readGaps, summarizeLedger, type Gap, type LedgerSummary } from './ledger.js';
 import { writeToPrimary, type WriteRequest } from './primary-writer.js';
@@ -50,6 +50,7 @@ export class DualWriteRepository {
   readonly #logger: Logger;
   readonly #stopping = new AbortController();
   #heartbeat: NodeJS.Timeout | undefined;
+  #renewedAt = performance.now();
   #beating: Promise<void> = Promise.resolve();
   #background: Promise<void>[] = [];
 
@@ -119,6 +120,16 @@ export class DualWriteRepository {
   /** What became of the batches settled so far. */
   get totals(): SendTotals {
     return this.#sender?.totals ?? { confirmed: 0, missed: 0, refused: 0 };
+  }
+
+  /** The circuit breaker of the secondary, and the failure that opened it. */
+  get breaker(): { readonly state: BreakerState; readonly reason: string | null } {
+    return { state: this.#breaker.state, reason: this.#breaker.reason };
+  }
+
+  /** How long ago the lease was renewed, in ms. */
+  get leaseAgeMs(): number {
+    return performance.now() - this.#renewedAt;
   }
 
   async summarizeLedger(): Promise<LedgerSummary[]> {
@@ -193,6 +204,7 @@ export class DualWriteRepository {
     const { pool } = this.options.primary;
     try {
       if (!(await renewLease(pool, this.#consumerId))) await this.#registerAnew();
+      this.#renewedAt = performance.now();
       const found = await markUnclaimed(pool, this.#consumerId, [...this.#held]);
       if (found > 0) this.#logger.warn('ledger entries of unanswered commits are now missed', { entries: found });
     } catch (error) {

@@ -42,7 +42,13 @@ export async function writeToPrimary(request: WriteRequest, options: PrimaryWrit
     }
     const middle = readings.length >> 1;
     const first = await writeToPrimary({ readings: readings.slice(0, middle), rejects }, options);
-    return [...first, ...(await writeToPrimary({ readings: readings.slice(middle), rejects: [] }, options))];
+    try {
+      return [...first, ...(await writeToPrimary({ readings: readings.slice(middle), rejects: [] }, options))];
+    } catch (secondError) {
+      // The caller will never hear of the first half: nobody holds it, and `markUnclaimed` enters it as missed.
+      for (const { batchId } of first) options.held.delete(batchId ?? '');
+      throw secondError;
+    }
   }
 }
 

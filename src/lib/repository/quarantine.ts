@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import type { Queryable } from '../db/database.js';
 import type { Statement } from '../db/transaction.js';
 import type { Side } from '../domain/side.js';
 import type { MessageSource, Reading } from '../domain/reading.js';
@@ -40,6 +41,54 @@ export function insertQuarantineRecords(records: readonly QuarantineRecord[]): S
       column((record) => storable(record.body)),
     ],
   };
+}
+
+/** A record as it is kept. */
+export interface StoredRecord extends QuarantineRecord {
+  readonly id: number;
+  /** UTC text. */
+  readonly quarantinedAt: string;
+  readonly resolution: 'retried' | 'discarded' | null;
+}
+
+const SELECT_RECORDS = `
+  select quarantine_id as id, side, reason, sqlstate, table_name as "table", sensor_id as "sensorId",
+    reading_time as "time", message_id as "messageId", body, quarantined_at::text as "quarantinedAt", resolution
+  from sensorctl.quarantine`;
+
+const LIST_RECORDS = `${SELECT_RECORDS}
+  where (resolution is null or $1) and quarantine_id > $2 order by quarantine_id limit $3`;
+
+const FIND_RECORDS = `${SELECT_RECORDS} where quarantine_id = any ($1::bigint[]) order by quarantine_id`;
+
+const RESOLVE_RECORDS = `
+  update sensorctl.quarantine set resolution = $2, resolved_at = clock_timestamp()
+  where quarantine_id = any ($1::bigint[]) and resolution is null`;
+
+/** Records after the id `after`, the oldest first; those resolved only where `resolvedToo`. */
+export async function listRecords(
+  database: Queryable,
+  { resolvedToo, after, limit }: { resolvedToo: boolean; after: number; limit: number },
+): Promise<StoredRecord[]> {
+  return await selectRecords(database, LIST_RECORDS, [resolvedToo, after, limit]);
+}
+
+/** The records of these ids; those that do not exist are absent. */
+export async function findRecords(database: Queryable, ids: readonly number[]): Promise<StoredRecord[]> {
+  return await selectRecords(database, FIND_RECORDS, [ids]);
+}
+
+/** Closes open records; returns how many. */
+export async function resolveRecords(
+  database: Queryable,
+  ids: readonly number[],
+  resolution: 'retried' | 'discarded',
+): Promise<number> {
+  return (await database.query(RESOLVE_RECORDS, [ids, resolution])).rowCount ?? 0;
+}
+
+async function selectRecords(database: Queryable, sql: string, values: unknown[]): Promise<StoredRecord[]> {
+  return (await database.query<StoredRecord & Record<string, unknown>>(sql, values)).rows;
 }
 
 /** A reading that a side refused, with the server's words. */

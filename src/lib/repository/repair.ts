@@ -22,6 +22,8 @@ export interface RepairOptions {
   readonly primary: Database;
   readonly secondary: Database;
   readonly writer: SecondaryWriter;
+  /** Rows that travel at once. */
+  readonly pageRows: number;
   /** Ledger entries in one repair, at most. */
   readonly entries: number;
   /** `refused` entries are tried again only where somebody asks for it. */
@@ -38,8 +40,6 @@ export interface RepairOutcome {
   readonly corrected: number;
   readonly refused: number;
 }
-
-const PAGE_ROWS = 1_000;
 
 /** The claim is a lock: it must outlast one page on the secondary, and be gone before a consumer's lease is. */
 const CLAIM_TIMEOUTS = "set local idle_in_transaction_session_timeout = '28s'";
@@ -68,7 +68,7 @@ export async function repairMissed(options: RepairOptions): Promise<RepairOutcom
         const totals = { rows: 0, corrected: 0 };
         const refusals: Refusal[] = [];
         for (const table of claim.tables) {
-          for await (const rows of readPages(client, table, claim.ids)) {
+          for await (const rows of readPages(client, table, { ...claim, pageRows: options.pageRows })) {
             const refused = await options.writer.write([rows]);
             totals.corrected += await correctAndVerify(rows, refused, options.secondary);
             totals.rows += rows.readings;
@@ -93,13 +93,13 @@ async function claimEntries(client: Queryable, { entries, states }: RepairOption
 async function* readPages(
   client: Queryable,
   table: ReadingTable,
-  ids: readonly number[],
+  { ids, pageRows }: { ids: readonly number[]; pageRows: number },
 ): AsyncGenerator<AcceptedRows> {
   await client.query(openRowsSql(table), [ids]);
   for (;;) {
-    const { rows } = await client.query<(string | null)[]>({ text: fetchRowsSql(PAGE_ROWS), rowMode: 'array' });
+    const { rows } = await client.query<(string | null)[]>({ text: fetchRowsSql(pageRows), rowMode: 'array' });
     if (rows.length > 0) yield pageOf(table, rows);
-    if (rows.length < PAGE_ROWS) break;
+    if (rows.length < pageRows) break;
   }
   await client.query(CLOSE_ROWS);
 }

@@ -14,6 +14,7 @@ export interface SelfHealingOptions extends Pick<RepairOptions, 'primary' | 'sec
 }
 
 const ENTRIES_A_REPAIR = 20;
+const PAGE_ROWS = 1_000;
 const IDLE_MS = 1_000;
 const FAILURE_MS = 2_000;
 
@@ -36,6 +37,7 @@ export async function healUntilStopped(options: SelfHealingOptions): Promise<voi
       const outcome = await repairMissed({
         ...options,
         entries: ENTRIES_A_REPAIR,
+        pageRows: Math.min(PAGE_ROWS, Math.max(1, rowsPerSecond)),
         states: ['missed'],
         pace: (rows) => pause((rows / rowsPerSecond) * 1000),
       });

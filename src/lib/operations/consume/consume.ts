@@ -7,12 +7,14 @@ import type { Logger } from '../../logger.js';
 import { asQueueError } from '../../queue/queue-error.js';
 import type { Queue, ReceivedMessage } from '../../queue/queue.js';
 import type { CommittedBatch } from '../../repository/batch.js';
+import { LEASE_SECONDS } from '../../repository/consumer-lease.js';
 import type { DualWriteRepository } from '../../repository/dual-write-repository.js';
 import type { WriteRequest } from '../../repository/primary-writer.js';
 import type { QuarantineRecord } from '../../repository/quarantine.js';
 import { decodeMessage, type DecodeOptions } from '../../telemetry/decode.js';
 import { acknowledge } from './acknowledger.js';
 import { Batcher } from './batcher.js';
+import { serveHealth, type ConsumerHealth, type HealthAddress } from './health.js';
 import { InHand } from './in-hand.js';
 import { Intake } from './intake.js';
 import { PrimaryGate } from './primary-gate.js';
@@ -32,6 +34,8 @@ export interface ConsumeOptions {
   readonly logger: Logger;
   /** Ends receiving; what is in hand is finished. */
   readonly stop: AbortSignal;
+  /** Where to answer /healthz and /readyz; null for nowhere. */
+  readonly health: HealthAddress | null;
   /** Told after each batch, for progress. */
   readonly onProgress?: (summary: ConsumeSummary) => void;
 }
@@ -40,6 +44,7 @@ const LONG_POLL_SECONDS = 5;
 const DRAIN_POLL_SECONDS = 1;
 const BATCHES_IN_HAND = 8;
 const BYTES_IN_HAND = 64 * 1024 * 1024;
+const POLL_SILENCE_MS = 60_000;
 const PRIMARY_RETRY_MS = 500;
 const PRIMARY_RETRY_LIMIT_MS = 10_000;
 
@@ -91,12 +96,30 @@ class Consumption {
       deliver: (message) => batcher.add(message),
       stop: this.#stop,
     });
-    await intake.run();
+    const health = options.health === null ? null : await serveHealth(options.health, () => this.#readHealth(intake));
+    await intake.run().finally(() => health?.close());
     batcher.flush();
     while (this.#working.size > 0) await Promise.all(this.#working);
     if (this.#defect !== undefined) throw this.#defect;
     await options.repository.idle();
     return this.#tally.summarize(options.repository);
+  }
+
+  #readHealth(intake: Intake): ConsumerHealth {
+    const { repository } = this.options;
+    const paused = !this.#gate.isOpen;
+    const polls = paused || intake.idleMs < POLL_SILENCE_MS ? [] : ['no poll of the queue has begun for a minute'];
+    const lease = repository.leaseAgeMs < LEASE_SECONDS * 1000 ? [] : ['the lease could not be renewed'];
+    const primary = paused ? [`${this.options.primarySide} does not take batches; receiving pauses`] : [];
+    return {
+      healthy: polls.length === 0,
+      ready: polls.length + lease.length + primary.length === 0,
+      reasons: [...polls, ...lease, ...primary],
+      writeMode: repository.writeMode,
+      messages: this.#tally.messages,
+      messagesInHand: this.inHand.size,
+      breaker: repository.breaker,
+    };
   }
 
   #start(messages: ReceivedMessage[]): void {

@@ -33,6 +33,7 @@ export class Intake {
   #emptyReadings = 0;
   #checkingEmpty: Promise<void> | null = null;
   #drained = false;
+  #polledAt = performance.now();
 
   constructor(private readonly options: IntakeOptions) {
     this.#budget = options.maxMessages;
@@ -43,12 +44,18 @@ export class Intake {
     await Promise.all(Array.from({ length: this.options.pollers }, () => this.#poll()));
   }
 
+  /** How long ago the last poll began, in ms; it grows while nothing may be received. */
+  get idleMs(): number {
+    return performance.now() - this.#polledAt;
+  }
+
   async #poll(): Promise<void> {
     const { inHand, primaryAvailable, logger, queue } = this.options;
     let failures = 0;
     while (this.#wanted()) {
       await inHand.room();
       await primaryAvailable();
+      this.#polledAt = performance.now();
       try {
         await this.#receiveOnce();
         failures = 0;

@@ -14,6 +14,10 @@ export class PrimaryGate {
     }
   }
 
+  get isOpen(): boolean {
+    return this.#failing === 0;
+  }
+
   async open(): Promise<void> {
     while (this.#failing > 0) await new Promise<void>((resolve) => this.#waiting.push(resolve));
   }

@@ -1,0 +1,48 @@
+import { createServer, type Server } from 'node:http';
+import { UsageError } from '../../errors.js';
+import type { BreakerState } from '../../repository/circuit-breaker.js';
+
+/** How a consumer fares, for whoever watches it. */
+export interface ConsumerHealth {
+  /** Alive: its polls come back and its lease is renewed. */
+  readonly healthy: boolean;
+  /** Taking messages: the primary stores what is received. */
+  readonly ready: boolean;
+  /** Why it is not healthy or not ready; empty when it is both. */
+  readonly reasons: readonly string[];
+  readonly writeMode: string;
+  readonly messages: number;
+  readonly messagesInHand: number;
+  /** Circuit breaker of the secondary, and the failure that opened it. */
+  readonly breaker: { readonly state: BreakerState; readonly reason: string | null };
+}
+
+export interface HealthAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
+/**
+ * Answers GET /healthz and /readyz with 200 or 503 and the whole picture as JSON. Throws a UsageError where the port
+ * cannot be had.
+ */
+export async function serveHealth({ host, port }: HealthAddress, read: () => ConsumerHealth): Promise<Server> {
+  const server = createServer((request, response) => {
+    const health = read();
+    const verdicts: Record<string, boolean> = { '/healthz': health.healthy, '/readyz': health.ready };
+    const verdict = verdicts[request.url ?? ''];
+    const status = verdict === undefined ? 404 : verdict ? 200 : 503;
+    response.writeHead(status, { 'content-type': 'application/json' });
+    response.end(verdict === undefined ? '' : `${JSON.stringify(health)}\n`);
+  });
+  server.unref();
+  return await new Promise((resolve, reject) => {
+    server.once('error', (error) => {
+      const next = 'choose another --health-port';
+      reject(
+        new UsageError(`the health port ${host}:${port} cannot be opened: ${error.message}`, { next, cause: error }),
+      );
+    });
+    server.listen(port, host, () => resolve(server));
+  });
+}

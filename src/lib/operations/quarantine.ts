@@ -1,0 +1,129 @@
+import { asUnreachable, type Database } from '../db/database.js';
+import type { Reading } from '../domain/reading.js';
+import type { Side } from '../domain/side.js';
+import { SensorctlError, UsageError } from '../errors.js';
+import type { DualWriteRepository } from '../repository/dual-write-repository.js';
+import { findRecords, listRecords, resolveRecords, type StoredRecord } from '../repository/quarantine.js';
+import { decodeMessage, type DecodeOptions } from '../telemetry/decode.js';
+
+/** Names a record: the side that keeps it and its number there. */
+export interface RecordName {
+  readonly keptOn: Side;
+  readonly id: number;
+}
+
+export type NamedRecord = StoredRecord & RecordName;
+
+export interface RetryOutcome {
+  /** Records whose readings are stored now. */
+  readonly stored: number;
+  /** Records that failed again, with the reason; they stay open. */
+  readonly failed: readonly { readonly id: number; readonly reason: string }[];
+}
+
+const PAGE = 500;
+
+/** Lists records of both sides, the oldest first, at most `limit` a side. */
+export async function listQuarantine(
+  databases: readonly Database[],
+  options: { resolvedToo: boolean; limit: number },
+): Promise<NamedRecord[]> {
+  const lists = await Promise.all(
+    databases.map((database) =>
+      reach(database, async () => {
+        const records = await listRecords(database.pool, { ...options, after: 0 });
+        return records.map((record) => ({ ...record, keptOn: database.side }));
+      }),
+    ),
+  );
+  return lists.flat();
+}
+
+/** Throws a UsageError where the record does not exist. */
+export async function getQuarantined(database: Database, id: number): Promise<NamedRecord> {
+  const [record] = await reach(database, () => findRecords(database.pool, [id]));
+  if (record === undefined) throw unknownRecord(database.side, id);
+  return { ...record, keptOn: database.side };
+}
+
+/** Closes records without storing them; their bodies are kept. Returns how many were open. */
+export async function discardQuarantined(database: Database, ids: readonly number[] | 'all'): Promise<number> {
+  return await reach(database, async () => {
+    let discarded = 0;
+    for await (const records of pages(database, ids)) {
+      discarded += await resolveRecords(
+        database.pool,
+        records.map((record) => record.id),
+        'discarded',
+      );
+    }
+    return discarded;
+  });
+}
+
+/** Decodes the messages of open records again and stores them as a consumer would; what is stored is closed. */
+export async function retryQuarantined(
+  repository: DualWriteRepository,
+  database: Database,
+  options: { ids: readonly number[] | 'all'; telemetry: DecodeOptions },
+): Promise<RetryOutcome> {
+  return await reach(database, async () => {
+    let stored = 0;
+    const failed: { id: number; reason: string }[] = [];
+    for await (const records of pages(database, options.ids)) {
+      const outcome = await retryPage(repository, records, options.telemetry);
+      stored += await resolveRecords(database.pool, outcome.stored, 'retried');
+      failed.push(...outcome.failed);
+    }
+    await repository.idle();
+    return { stored, failed };
+  });
+}
+
+async function retryPage(repository: DualWriteRepository, records: readonly StoredRecord[], telemetry: DecodeOptions) {
+  const failures = new Map<number, string>();
+  const readings: Reading[] = [];
+  for (const { id, body, messageId } of records) {
+    const decoded = decodeMessage(body, telemetry);
+    const [fault] = decoded.faults;
+    if (fault !== undefined) failures.set(id, fault.reason);
+    readings.push(...decoded.readings.map((reading) => ({ ...reading, source: { messageId, body } })));
+  }
+  for (const batch of await repository.writeBatch({ readings, rejects: [] })) {
+    repository.dispatch(batch);
+    for (const refused of batch.quarantined) {
+      for (const { id } of records.filter((record) => record.body === refused.body)) failures.set(id, refused.reason);
+    }
+  }
+  const failed = [...failures].map(([id, reason]) => ({ id, reason }));
+  return { stored: records.map((record) => record.id).filter((id) => !failures.has(id)), failed };
+}
+
+/** Open records in pages; all of them, or those of the ids. Throws a UsageError for an id that does not exist. */
+async function* pages(database: Database, ids: readonly number[] | 'all'): AsyncGenerator<StoredRecord[]> {
+  if (ids !== 'all') {
+    const records = await findRecords(database.pool, ids);
+    const missing = ids.find((id) => !records.some((record) => record.id === id));
+    if (missing !== undefined) throw unknownRecord(database.side, missing);
+    yield records.filter((record) => record.resolution === null);
+    return;
+  }
+  for (let after = 0; ;) {
+    const records = await listRecords(database.pool, { resolvedToo: false, after, limit: PAGE });
+    if (records.length === 0) return;
+    after = records.at(-1)?.id ?? after;
+    yield records;
+  }
+}
+
+async function reach<Result>(database: Database, work: () => Promise<Result>): Promise<Result> {
+  try {
+    return await work();
+  } catch (error) {
+    throw error instanceof SensorctlError ? error : asUnreachable(error, database);
+  }
+}
+
+function unknownRecord(side: Side, id: number): UsageError {
+  return new UsageError(`the quarantine has no record ${side}:${id}`, { next: 'run: sensorctl quarantine list --all' });
+}
