@@ -154,7 +154,14 @@ describe('settings', () => {
 
   it('cannot be changed once read', () => {
     const settings = load({ environment: { EC2_DB_HOST: 'ec2.example.org' } });
-    for (const part of [settings, settings.local, settings.ec2, settings.ec2Write, settings.queue, settings.telemetry]) {
+    for (const part of [
+      settings,
+      settings.local,
+      settings.ec2,
+      settings.ec2Write,
+      settings.queue,
+      settings.telemetry,
+    ]) {
       expect(part).to.be.frozen;
     }
   });

@@ -1,0 +1,242 @@
+// The real program, and what it works on: `bin/run.js` as a child process, two databases and a queue.
+import { spawn, type ChildProcessByStdio } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import type { Readable } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
+import pg from 'pg';
+
+import type { Side } from '../../src/lib/domain/side.js';
+import { replay } from '../../src/lib/operations/replay.js';
+import { Queue } from '../../src/lib/queue/queue.js';
+import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
+import { createTestDatabase, ec2Server, localServer, queueServer, type TestDatabase } from './servers.js';
+
+export const REPOSITORY = path.resolve(import.meta.dirname, '../..');
+const PROGRAM = path.join(REPOSITORY, 'bin', 'run.js');
+const TIMEOUT_MS = 45_000;
+const POLL_MS = 20;
+
+/** Settings by variable; undefined takes one away. */
+export type CliSettings = Readonly<Record<string, string | undefined>>;
+
+export interface CliOptions {
+  /** The whole environment, but for PATH and a HOME that is empty. */
+  readonly settings?: CliSettings;
+  /** Files in the directory in which the command runs, by name. */
+  readonly files?: Readonly<Record<string, string>>;
+  /** After this long, in ms, the command is killed and `wait` rejects. */
+  readonly timeoutMs?: number;
+  /** Program and first arguments, instead of sensorctl itself; it runs in the repository. */
+  readonly program?: readonly [string, ...string[]];
+}
+
+export interface CliResult {
+  readonly stdout: string;
+  readonly stderr: string;
+  /** Null when a signal ended the command. */
+  readonly code: number | null;
+}
+
+const running = new Set<ChildProcessByStdio<null, Readable, Readable>>();
+process.once('exit', () => running.forEach((child) => child.kill('SIGKILL')));
+
+/** Runs `sensorctl` with these arguments in an empty temporary directory, to its end. */
+export async function runCli(args: readonly string[], options: CliOptions = {}): Promise<CliResult> {
+  return await (await startCli(args, options)).wait();
+}
+
+/** Starts `sensorctl` likewise; the caller ends it, or waits for its end. */
+export async function startCli(args: readonly string[], options: CliOptions = {}): Promise<RunningCli> {
+  const directory = await mkdtemp(path.join(tmpdir(), 'sensorctl-cli-'));
+  for (const [name, text] of Object.entries(options.files ?? {})) await writeFile(path.join(directory, name), text);
+  const [program, ...first] = options.program ?? [process.execPath, PROGRAM];
+  const child = spawn(program, [...first, ...args], {
+    cwd: options.program === undefined ? directory : REPOSITORY,
+    env: { PATH: process.env.PATH, HOME: directory, AWS_EC2_METADATA_DISABLED: 'true', ...options.settings },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  return new RunningCli(child, directory, options.timeoutMs ?? TIMEOUT_MS);
+}
+
+/** A command that runs, and what it has printed so far. */
+export class RunningCli {
+  stdout = '';
+  stderr = '';
+  readonly #ended: Promise<unknown>;
+  #timedOut = false;
+
+  constructor(
+    private readonly child: ChildProcessByStdio<null, Readable, Readable>,
+    directory: string,
+    timeoutMs: number,
+  ) {
+    running.add(child);
+    child.stdout.setEncoding('utf8').on('data', (text: string) => (this.stdout += text));
+    child.stderr.setEncoding('utf8').on('data', (text: string) => (this.stderr += text));
+    const timer = setTimeout(() => {
+      this.#timedOut = true;
+      child.kill('SIGKILL');
+    }, timeoutMs);
+    this.#ended = once(child, 'close').finally(async () => {
+      clearTimeout(timer);
+      running.delete(child);
+      await rm(directory, { recursive: true, force: true });
+    });
+  }
+
+  get pid(): number | undefined {
+    return this.child.pid;
+  }
+
+  kill(signal: NodeJS.Signals): void {
+    this.child.kill(signal);
+  }
+
+  async wait(): Promise<CliResult> {
+    await this.#ended;
+    if (this.#timedOut) throw new Error(`the command did not end in time; it wrote:\n${this.stdout}\n${this.stderr}`);
+    return { stdout: this.stdout, stderr: this.stderr, code: this.child.exitCode };
+  }
+
+  /** Resolves once stderr holds the text `times` times; rejects when the command ends before. */
+  async printed(text: string, times = 1): Promise<void> {
+    while (this.stderr.split(text).length <= times) {
+      if (this.child.exitCode !== null || this.child.signalCode !== null) {
+        throw new Error(`the command ended before it printed "${text}" ${times} times:\n${this.stderr}`);
+      }
+      await delay(1);
+    }
+  }
+}
+
+/** Resolves once `check` holds; rejects with `what` when it does not within the time. */
+export async function eventually(what: string, check: () => Promise<boolean>, withinMs = 20_000): Promise<void> {
+  const deadline = performance.now() + withinMs;
+  while (!(await check())) {
+    if (performance.now() > deadline) throw new Error(`not within ${withinMs} ms: ${what}`);
+    await delay(POLL_MS);
+  }
+}
+
+/** Names of all four tables. */
+export const TABLES = ['sensor_registry', 'water_level_readings', 'moisture_readings', 'sensor_readings'] as const;
+
+const ROW_TEXT: Readonly<Record<string, string>> = {
+  sensor_registry: `row(sensor_id, sensor_type, manufacturer, model, installation_date, last_seen, location_lat, location_lng,
+    metadata, is_active)`,
+};
+
+/** The rows of each table as ordered text, without what a side keeps for itself (`created_at`, `updated_at`). */
+export async function readContent(pool: pg.Pool): Promise<Record<string, string[]>> {
+  const entries = TABLES.map(async (table) => {
+    const { rows } = await pool.query<{ content: string }>(
+      `select (${ROW_TEXT[table] ?? 'stored'})::text as content from ${table} as stored order by 1`,
+    );
+    return [table, rows.map((row) => row.content)] as const;
+  });
+  return Object.fromEntries(await Promise.all(entries));
+}
+
+/** A pool of a test's own on a database, whose sessions speak UTC. */
+export function poolOf({ host, port, user, password }: PostgresServer, database: string): pg.Pool {
+  const pool = new pg.Pool({ host, port, user, password, database, max: 4, options: '-c TimeZone=UTC' });
+  pool.on('error', () => undefined); // servers are stopped under open connections
+  return pool;
+}
+
+/** The settings that lead to a database of a server. */
+export function sideSettings(side: Side, server: PostgresServer, database: string): Record<string, string> {
+  const [prefix, name] = side === 'local' ? ['TIMESCALE', 'DB'] : ['EC2_DB', 'NAME'];
+  return {
+    [`${prefix}_HOST`]: server.host,
+    [`${prefix}_PORT`]: String(server.port),
+    [`${prefix}_${name}`]: database,
+    [`${prefix}_USER`]: server.user,
+    [`${prefix}_PASSWORD`]: server.password,
+    [`${prefix}_SSLMODE`]: 'disable',
+  };
+}
+
+export interface StageOptions {
+  readonly local?: PostgresServer;
+  readonly ec2?: PostgresServer;
+  readonly visibilityTimeoutSeconds?: number;
+}
+
+/** Two empty databases and a queue of their own for a test file, and the settings that lead to them. */
+export class Stage {
+  private constructor(
+    readonly settings: CliSettings,
+    readonly local: pg.Pool,
+    readonly ec2: pg.Pool,
+    readonly queue: Queue,
+    private readonly databases: readonly TestDatabase[],
+  ) {}
+
+  static async open(title: string, options: StageOptions = {}): Promise<Stage> {
+    const [local, ec2, queues] = await Promise.all([
+      options.local ?? localServer(),
+      options.ec2 ?? ec2Server(),
+      queueServer(),
+    ]);
+    const [here, there] = await Promise.all([createTestDatabase(local, title), createTestDatabase(ec2, title)]);
+    const { visibilityTimeoutSeconds = 30 } = options;
+    const queueUrl = await queues.createQueue(here.name, { visibilityTimeoutSeconds });
+    const { endpoint, region, accessKeyId, secretAccessKey } = queues;
+    const settings = {
+      ...sideSettings('local', local, here.name),
+      ...sideSettings('ec2', ec2, there.name),
+      SQS_QUEUE_URL: queueUrl,
+      AWS_REGION: region,
+      AWS_ENDPOINT_URL_SQS: endpoint,
+      AWS_ACCESS_KEY_ID: accessKeyId,
+      AWS_SECRET_ACCESS_KEY: secretAccessKey,
+      EC2_RETRY_DELAY: '20',
+    };
+    const queue = new Queue({ queueUrl, region, endpoint, credentials: { accessKeyId, secretAccessKey } });
+    return new Stage(settings, poolOf(local, here.name), poolOf(ec2, there.name), queue, [here, there]);
+  }
+
+  async start(args: readonly string[], settings: CliSettings = {}): Promise<RunningCli> {
+    return await startCli(args, { settings: { ...this.settings, ...settings } });
+  }
+
+  async run(args: readonly string[], settings: CliSettings = {}): Promise<CliResult> {
+    return await runCli(args, { settings: { ...this.settings, ...settings } });
+  }
+
+  /** Runs to the exit code 0 and returns what `--json` printed. */
+  async runJson<Value>(args: readonly string[], settings: CliSettings = {}): Promise<Value> {
+    const { stdout, stderr, code } = await this.run([...args, '--json'], settings);
+    if (code !== 0) throw new Error(`sensorctl ${args.join(' ')} ended with ${String(code)}:\n${stdout}\n${stderr}`);
+    return JSON.parse(stdout) as Value;
+  }
+
+  async send(bodies: Iterable<string>): Promise<void> {
+    await replay({ queue: this.queue, bodies, rate: Infinity, stop: new AbortController().signal });
+  }
+
+  /** Rows that local holds, EC2 lacks, and no ledger entry covers: what the third promise rules out. */
+  async findUncoveredGaps(): Promise<string[]> {
+    const there = await readContent(this.ec2);
+    const gaps = TABLES.slice(1).map(async (table) => {
+      const { rows } = await this.local.query<{ content: string }>(
+        `select stored::text as content from ${table} as stored
+         where not exists (select from sensorctl.ledger where table_name = $1 and times @> stored.time)`,
+        [table],
+      );
+      const known = new Set(there[table]);
+      return rows.filter((row) => !known.has(row.content)).map((row) => `${table} ${row.content}`);
+    });
+    return (await Promise.all(gaps)).flat();
+  }
+
+  async close(): Promise<void> {
+    this.queue.close();
+    await Promise.all([this.local.end(), this.ec2.end()]);
+    await Promise.all(this.databases.map((database) => database.drop()));
+  }
+}

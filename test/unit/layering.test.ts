@@ -1,0 +1,150 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import path from 'node:path';
+import { expect } from 'chai';
+
+const SOURCE = path.resolve(import.meta.dirname, '../../src');
+
+/** What each part of the house may import beside itself; `errors` and `logger` are open to all. */
+const ARROWS: Readonly<Record<string, readonly string[]>> = {
+  commands: ['cli', 'operations'],
+  cli: ['config', 'db', 'domain', 'operations', 'queue', 'repository', 'sandbox', 'telemetry'],
+  operations: ['repository', 'telemetry', 'queue', 'db', 'domain'],
+  repository: ['db', 'domain'],
+  telemetry: ['domain'],
+  queue: ['domain'],
+  db: ['domain'],
+  sandbox: ['domain'],
+  domain: [],
+  config: ['db', 'domain'],
+  errors: [],
+  logger: [],
+};
+
+/**
+ * Arrows that the code breaks and should not: the list may only shrink. An entry that has become untrue fails the test
+ * as a new one does.
+ */
+const DEBT: readonly string[] = [
+  'commands/consume.ts -> lib/queue/queue.ts',
+  'commands/consume.ts -> lib/repository/ledger.ts',
+  'commands/demo.ts -> lib/telemetry/generate.ts',
+  'commands/init.ts -> lib/domain/side.ts',
+  'commands/replay.ts -> lib/queue/queue.ts',
+  'commands/sandbox.ts -> lib/sandbox/sandbox.ts',
+  'lib/operations/demo/demo.ts -> lib/sandbox/sandbox.ts',
+  'lib/operations/demo/demo.ts -> lib/sandbox/postgres-server.ts',
+  'lib/operations/demo/demo.ts -> lib/operations/consume/tally.ts',
+  'lib/operations/demo/demo.ts -> lib/operations/replay.ts',
+];
+
+interface Import {
+  readonly from: string;
+  readonly to: string;
+}
+
+const FILES = readdirSync(SOURCE, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'));
+const TEXTS = new Map(FILES.map((file) => [file, readFileSync(path.join(SOURCE, file), 'utf8')]));
+const IMPORTS = [...TEXTS].flatMap(([file, text]) => importsOf(file, text));
+const LOCAL_IMPORTS = IMPORTS.filter(({ to }) => FILES.includes(to));
+
+describe('the layering of src', () => {
+  it('is read whole: every file has a layer, and every relative import leads to a file', () => {
+    expect(FILES.length).to.be.greaterThan(50);
+    expect(FILES.filter((file) => ARROWS[layerOf(file)] === undefined)).to.deep.equal([]);
+    expect(IMPORTS.filter(({ to }) => to.includes('/') && to.endsWith('.ts') && !FILES.includes(to))).to.deep.equal([]);
+    expect(LOCAL_IMPORTS.length).to.be.greaterThan(100);
+  });
+
+  it('has no arrow upward, sideways, or between siblings, but for the debts listed', () => {
+    const wrong = LOCAL_IMPORTS.filter((each) => !isAllowed(each) || isBetweenSiblings(each));
+    expect(wrong.map(describeImport)).to.have.members(DEBT);
+  });
+
+  it('has no import cycle', () => {
+    expect(findCycle()).to.equal(undefined);
+  });
+
+  it('has one barrel, the public export of the repository library', () => {
+    const barrels = [...TEXTS].filter(([, text]) => codeOf(text).replaceAll(REEXPORT, '').trim() === '');
+    expect(barrels.map(([file]) => file)).to.deep.equal(['lib/repository/index.ts']);
+  });
+
+  it('knows neither oclif, nor the console, nor the output and fate of the process below cli', () => {
+    const below = [...TEXTS].filter(([file]) => !['commands', 'cli'].includes(layerOf(file)));
+    const oclif = IMPORTS.filter(({ from, to }) => below.some(([file]) => file === from) && to.startsWith('@oclif'));
+    expect(oclif.map(describeImport)).to.deep.equal([]);
+    const uses = below
+      .filter(([file]) => !ENTRIES.includes(file))
+      .flatMap(([file, text]) => [...codeOf(text).matchAll(FORBIDDEN)].map(([use]) => `${file}: ${use}`));
+    expect(uses).to.deep.equal([]);
+  });
+});
+
+/** What only cli may do with the process: print, read settings, end it, and listen to its signals. */
+const FORBIDDEN =
+  /\bconsole\.\w+|\bprocess\.(?:stdout|stderr|stdin|env|exit|exitCode|argv|cwd|on|once)\b|from 'node:process'/g;
+
+/** Programs of their own, which the sandbox starts as child processes. */
+const ENTRIES = ['lib/sandbox/keeper-process.ts', 'lib/sandbox/queue-process.ts'];
+
+const REEXPORT = /^export (?:type )?(?:\{[^}]*\}|\*[^;]*) from '[^']+';/gm;
+
+function isAllowed({ from, to }: Import): boolean {
+  const [source, target] = [layerOf(from), layerOf(to)];
+  return source === target || ['errors', 'logger'].includes(target) || (ARROWS[source] ?? []).includes(target);
+}
+
+function isBetweenSiblings({ from, to }: Import): boolean {
+  const layer = layerOf(from);
+  return layer === layerOf(to) && ['commands', 'operations'].includes(layer) && unitOf(from) !== unitOf(to);
+}
+
+/** `commands`, or the folder or file below `lib`. */
+function layerOf(file: string): string {
+  const [top = '', second = ''] = file.split('/');
+  return top === 'lib' ? path.basename(second, '.ts') : top;
+}
+
+/** A command or an operation: its file, or the folder that it has outgrown into. */
+function unitOf(file: string): string {
+  const parts = file.split('/');
+  return parts[0] === 'lib' ? parts.slice(0, 3).join('/') : file;
+}
+
+function importsOf(file: string, text: string): Import[] {
+  const statements = text.matchAll(
+    /^(?:import|export)\b[^'";]*?from '([^']+)';|^import '([^']+)';|\bimport\('([^']+)'\)/gm,
+  );
+  return [...statements].map(([, ...specifiers]) => {
+    const specifier = specifiers.find((each) => (each as string | undefined) !== undefined) ?? '';
+    const isRelative = specifier.startsWith('.');
+    return {
+      from: file,
+      to: isRelative ? path.join(path.dirname(file), specifier).replace(/\.js$/, '.ts') : specifier,
+    };
+  });
+}
+
+function describeImport({ from, to }: Import): string {
+  return `${from} -> ${to}`;
+}
+
+function codeOf(text: string): string {
+  return text.replaceAll(/\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm, '');
+}
+
+/** The files of a cycle in the order of their imports, by depth-first search. */
+function findCycle(): string[] | undefined {
+  const done = new Set<string>();
+  const visit = (file: string, trail: readonly string[]): string[] | undefined => {
+    if (trail.includes(file)) return [...trail.slice(trail.indexOf(file)), file];
+    if (done.has(file)) return undefined;
+    for (const { from, to } of LOCAL_IMPORTS) {
+      const cycle = from === file ? visit(to, [...trail, file]) : undefined;
+      if (cycle !== undefined) return cycle;
+    }
+    done.add(file);
+    return undefined;
+  };
+  return FILES.map((file) => visit(file, [])).find((cycle) => cycle !== undefined);
+}
