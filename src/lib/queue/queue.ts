@@ -53,6 +53,8 @@ export class Queue {
       ...(credentials === undefined ? {} : { credentials }),
       maxAttempts: 2,
       requestHandler: TIMEOUTS,
+      // Else the SDK sorts its middleware anew at every call, which costs a tenth of it; nothing here changes it.
+      cacheMiddleware: true,
     });
   }
 

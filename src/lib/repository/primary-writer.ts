@@ -6,6 +6,7 @@ import type { Reading, ReadingTable } from '../domain/reading.js';
 import type { WriteMode } from '../domain/side.js';
 import { columnArrays, tablesOf, type AcceptedRows, type CommittedBatch } from './batch.js';
 import { batchColumns, primaryBatchSql, statementName } from './batch-sql.js';
+import { fitsColumns } from './column-limits.js';
 import { insertQuarantineRecords, refusedReading, type QuarantineRecord } from './quarantine.js';
 
 /** Readings to be stored, and what is known not to be storable. */
@@ -26,7 +27,7 @@ const MISSED_ON_PURPOSE = 'dual write was off';
 
 /**
  * Commits readings, registry, ledger entry and quarantine records on the primary, in one transaction.
- * Where the database refuses a reading the batch is halved until the culprit stands alone and is quarantined; so one
+ * Where the database refuses a reading the batch is split until the culprit stands alone and is quarantined; so one
  * request may become several batches. Throws when the primary is not available; then nothing may be acknowledged.
  */
 export async function writeToPrimary(request: WriteRequest, options: PrimaryWriterOptions): Promise<CommittedBatch[]> {
@@ -40,16 +41,26 @@ export async function writeToPrimary(request: WriteRequest, options: PrimaryWrit
       const refusal = { side: options.primary.side, reason: describeFault(error), sqlstate: sqlstateOf(error) ?? null };
       return await writeToPrimary({ readings: [], rejects: [...rejects, refusedReading(only, refusal)] }, options);
     }
-    const middle = readings.length >> 1;
-    const first = await writeToPrimary({ readings: readings.slice(0, middle), rejects }, options);
+    const [likely, unlikely] = splitRefused(readings);
+    const first = await writeToPrimary({ readings: likely, rejects }, options);
     try {
-      return [...first, ...(await writeToPrimary({ readings: readings.slice(middle), rejects: [] }, options))];
+      return [...first, ...(await writeToPrimary({ readings: unlikely, rejects: [] }, options))];
     } catch (secondError) {
-      // The caller will never hear of the first half: nobody holds it, and `markUnclaimed` enters it as missed.
+      // The caller will never hear of the first part: nobody holds it, and `markUnclaimed` enters it as missed.
       for (const { batchId } of first) options.held.delete(batchId ?? '');
       throw secondError;
     }
   }
+}
+
+/** Sets those apart that look too large for their columns; where none or all of them do, halves. */
+function splitRefused(readings: readonly Reading[]): [readonly Reading[], readonly Reading[]] {
+  const fitting = readings.filter((reading) => fitsColumns(reading));
+  if (fitting.length > 0 && fitting.length < readings.length) {
+    return [fitting, readings.filter((reading) => !fitsColumns(reading))];
+  }
+  const middle = readings.length >> 1;
+  return [readings.slice(0, middle), readings.slice(middle)];
 }
 
 async function commit(request: WriteRequest, options: PrimaryWriterOptions): Promise<CommittedBatch> {
