@@ -1,9 +1,9 @@
-// The limit that the queue and the SDK set: receives and deletes, and does nothing else. Takes the number of receive loops
-// as its argument; SIGTERM ends it after its polls.
+// The limit that the queue and the SDK set, the SDK set up as sensorctl sets it up: receives and deletes, and does nothing
+// else. Takes the number of receive loops as its argument; SIGTERM ends it after its polls.
 import { DeleteMessageBatchCommand, ReceiveMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
 
 const queueUrl = process.env.SQS_QUEUE_URL!;
-const sqs = new SQSClient({});
+const sqs = new SQSClient({ cacheMiddleware: true });
 const stopping = new AbortController();
 process.once('SIGTERM', () => stopping.abort());
 

@@ -81,10 +81,11 @@ export function compareConsume(drains: Drains): Comparison[] {
 }
 
 /** How busy each contestant kept the queue, itself and the machine: whatever is near its number of cores is the limit. */
-export function describeLoad(drains: Drains): (string | number)[][] {
+export function describeLoad(drains: Drains): string[][] {
   return Object.entries(drains).map(([name, runs]) => [
     TITLES[name as ContestantName],
     ...(['queue', 'consumer', 'machine'] as const).map((part) => median(runs.map((run) => run.cores[part])).toFixed(2)),
+    median(runs.map(cpuMicrosOf)).toFixed(0),
     median(runs.map((run) => run.seconds)).toFixed(1),
   ]);
 }
@@ -128,6 +129,11 @@ function pathOf(file: string): string {
 
 function rateOf({ messages, seconds }: Drain): number {
   return messages / seconds;
+}
+
+/** CPU time of the consumer's process a message, in µs; other programs on the machine disturb it less than the rate. */
+function cpuMicrosOf({ cores, seconds, messages }: Drain): number {
+  return (cores.consumer * seconds * 1e6) / messages;
 }
 
 /** A rate counts only if the work was done. */

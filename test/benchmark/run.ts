@@ -1,6 +1,7 @@
 // `npm run bench`: measures sensorctl beside its peers and limits, in the same run, and prints the ratios.
 // --repeat N (3), --messages N (30000), --only consume|startup, --not-durable (servers without fsync), --json.
 // Exit code 1 when a target is missed.
+import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 
 import { renderTable } from '../../src/lib/cli/table.js';
@@ -47,10 +48,14 @@ async function drainAll(): Promise<Drains> {
 
 function explain(drains: Drains): string {
   return [
-    'Rates: messages from the first one taken to the last one deleted, by the queue’s own count (sampled every 25 ms), from a queue',
-    'filled beforehand; start and end of the processes are left out. Medians; spread is the lowest and highest ratio of a repetition.',
-    'Cores kept busy meanwhile: the queue is an emulator in one Node process and cannot use more than one.',
-    renderTable(['draining', 'queue', 'consumer', 'whole machine', 'seconds'], describeLoad(drains)),
+    'Rates: messages from the first one taken to the last one deleted, by the queue’s own count (sampled every 25 ms), from a',
+    'queue filled beforehand; start and end of the processes are left out. Medians; spread is the lowest and highest ratio of a',
+    'repetition. Below, cores kept busy meanwhile: a Node program cannot use much more than one for its own work, and the queue',
+    `is such a program too. This machine has ${availableParallelism()} cores, for the databases and whatever else runs as well.`,
+    renderTable(
+      ['draining', 'queue', 'consumer', 'whole machine', 'consumer’s µs a message', 'seconds'],
+      describeLoad(drains),
+    ),
   ].join('\n');
 }
 
