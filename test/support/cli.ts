@@ -12,7 +12,14 @@ import type { Side } from '../../src/lib/domain/side.js';
 import { replay } from '../../src/lib/operations/replay.js';
 import { Queue } from '../../src/lib/queue/queue.js';
 import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
-import { createTestDatabase, ec2Server, localServer, queueServer, type TestDatabase } from './servers.js';
+import {
+  createTestDatabase,
+  ec2Server,
+  localServer,
+  queueServer,
+  timescaleServer,
+  type TestDatabase,
+} from './servers.js';
 
 export const REPOSITORY = path.resolve(import.meta.dirname, '../..');
 const PROGRAM = path.join(REPOSITORY, 'bin', 'run.js');
@@ -160,6 +167,20 @@ export function sideSettings(side: Side, server: PostgresServer, database: strin
   };
 }
 
+/** Both servers with TimescaleDB; skips the suite of a `before` hook, with the reason, where this machine has none. */
+export async function timescaleServers(hook: Mocha.Context): Promise<{ local: PostgresServer; ec2: PostgresServer }> {
+  const [local, ec2] = await Promise.all([timescaleServer('local'), timescaleServer('ec2')]);
+  if ('missing' in local) return skipSuite(hook, local.missing);
+  if ('missing' in ec2) return skipSuite(hook, ec2.missing);
+  return { local: local.server, ec2: ec2.server };
+}
+
+/** Skips every test of the suite whose `before` hook calls it; the report names the reason. */
+export function skipSuite(hook: Mocha.Context, reason: string): never {
+  for (const test of hook.test?.parent?.tests ?? []) test.title += ` (skipped: ${reason})`;
+  hook.skip();
+}
+
 export interface StageOptions {
   readonly local?: PostgresServer;
   readonly ec2?: PostgresServer;
@@ -204,8 +225,8 @@ export class Stage {
     return await startCli(args, { settings: { ...this.settings, ...settings } });
   }
 
-  async run(args: readonly string[], settings: CliSettings = {}): Promise<CliResult> {
-    return await runCli(args, { settings: { ...this.settings, ...settings } });
+  async run(args: readonly string[], settings: CliSettings = {}, files: CliOptions['files'] = {}): Promise<CliResult> {
+    return await runCli(args, { settings: { ...this.settings, ...settings }, files });
   }
 
   /** Runs to the exit code 0 and returns what `--json` printed. */
