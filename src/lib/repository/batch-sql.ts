@@ -19,9 +19,19 @@ const SENSOR_TYPE: Readonly<Record<ReadingTable, string>> = {
   sensor_readings: 'sensor_type',
 };
 
-/** Names a prepared statement; PostgreSQL cuts names at 63 bytes, so the tables stand by their first letters. */
-export function statementName(role: 'primary' | 'secondary', tables: readonly ReadingTable[]): string {
-  return `sensorctl ${role} ${tables.map((table) => table[0]).join('')}`;
+/**
+ * What keeps a reading from being stored twice: the table's unique key; the batch's marker, which is inserted with the
+ * rows; or, for a repair that has the table for itself, a look whether the reading is absent.
+ */
+export type InsertGuard = 'key' | 'marker' | 'absence';
+
+/** Names a prepared statement; PostgreSQL cuts names at 63 bytes, so tables and guards stand by their first letters. */
+export function statementName(
+  role: 'primary' | 'secondary',
+  tables: readonly ReadingTable[],
+  guardOf: (table: ReadingTable) => InsertGuard = () => 'key',
+): string {
+  return `sensorctl ${role} ${tables.map((table) => `${table.slice(0, 1)}${guardOf(table).slice(0, 1)}`).join('')}`;
 }
 
 /** The columns of a table in the order of its parameters. */
@@ -48,16 +58,31 @@ export function primaryBatchSql(tables: readonly ReadingTable[]): string {
 
 /**
  * Writes on the secondary exactly the rows that the primary accepted; what is there already stays.
- * Parameters: the arrays of each table. Answers the number of rows inserted.
+ * Parameters: batch id and consumer id where a table is guarded by markers, then the arrays of each table.
+ * Answers the number of rows `inserted`.
  */
-export function secondaryBatchSql(tables: readonly ReadingTable[]): string {
-  const parameters = arrayParameters(tables, 1);
-  const inserts = tables.map((table) => `${accepted(table)} as (${insertReadings(table, parameters, 'returning 1')})`);
+export function secondaryBatchSql(
+  tables: readonly ReadingTable[],
+  guardOf: (table: ReadingTable) => InsertGuard = () => 'key',
+): string {
+  const marked = tables.filter((table) => guardOf(table) === 'marker');
+  const parameters = arrayParameters(tables, marked.length > 0 ? 3 : 1);
+  const inserts = tables.map(
+    (table) => `${accepted(table)} as (${insertReadings(table, parameters, 'returning 1', guardOf(table))})`,
+  );
   return `with
-    ${inserts.join(',\n')},
+    ${[...marked.map((table) => `${marker(table)} as (${insertMarkerSql(table)})`), ...inserts].join(',\n')},
     touched as (${tables.map((table) => selectTouched(table, unnest(table, parameters))).join('\nunion all\n')}),
     ${UPDATE_REGISTRY}
     select ${tables.map((table) => `(select count(*) from ${accepted(table)})`).join(' + ')} as inserted`;
+}
+
+/** A consumer that is recorded dead writes nothing any more, however long its statement was under way. */
+function insertMarkerSql(table: ReadingTable): string {
+  return `insert into sensorctl.batch_marker (batch_id, table_name, consumer_id, by_repair)
+    select $1::uuid, '${table}', $2::uuid, false
+    where not exists (select from sensorctl.dead_consumer where consumer_id = $2::uuid)
+    on conflict do nothing returning 1`;
 }
 
 const BEGIN_MIGRATION = `
@@ -126,11 +151,26 @@ function arrayParameters(tables: readonly ReadingTable[], first: number): Parame
   return parameters;
 }
 
-function insertReadings(table: ReadingTable, parameters: Parameters, returning: string): string {
+function insertReadings(
+  table: ReadingTable,
+  parameters: Parameters,
+  returning: string,
+  guard: InsertGuard = 'key',
+): string {
   const columns = batchColumns(table).map(quoteIdentifier).join(', ');
   return `insert into ${quoteIdentifier(table)} (${columns})
-    select ${columns} from ${unnest(table, parameters)} order by sensor_id, time, ordinality
-    on conflict (sensor_id, time) do nothing ${returning}`;
+    select ${columns} from ${unnest(table, parameters)} ${guardCondition(table, guard)}
+    order by sensor_id, time, ordinality
+    ${guard === 'key' ? 'on conflict (sensor_id, time) do nothing' : ''} ${returning}`;
+}
+
+function guardCondition(table: ReadingTable, guard: InsertGuard): string {
+  if (guard === 'key') return '';
+  if (guard === 'marker') return `where exists (select from ${marker(table)})`;
+  return `where not exists (
+    select from ${quoteIdentifier(table)} as stored
+    where stored.sensor_id = ${accepted(table)}_in.sensor_id and stored.time = ${accepted(table)}_in.time
+  )`;
 }
 
 function unnest(table: ReadingTable, parameters: Parameters): string {
@@ -167,6 +207,10 @@ function selectAccepted(table: ReadingTable, width: number): string {
   const padding = new Array<string>(width - arrays.length).fill('null');
   const columns = [...arrays, ...padding].map((expression, index) => `${expression} as column_${index}`);
   return `select '${table}' as table_name, count(*) as readings, ${columns.join(', ')} from ${accepted(table)}`;
+}
+
+function marker(table: ReadingTable): string {
+  return `${table}_marker`;
 }
 
 function accepted(table: ReadingTable): string {

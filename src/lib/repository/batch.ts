@@ -14,6 +14,8 @@ export interface AcceptedRows {
 export interface CommittedBatch {
   /** Names the batch in the ledger; null where nothing of it goes to the secondary. */
   readonly batchId: string | null;
+  /** Under which id the ledger knows who committed it. */
+  readonly consumerId: string;
   /** Readings that the primary took. */
   readonly accepted: number;
   /** Readings whose key was there already: retransmissions and redeliveries. */

@@ -75,6 +75,21 @@ const MIGRATIONS: readonly string[] = [
     lng double precision not null
   );
 
+  -- For a reading table without a unique key on the secondary: which batches are written there, or taken over by a
+  -- repair. A marker stays until its consumer is recorded dead here, which each of the consumer's transactions checks.
+  create table sensorctl.batch_marker (
+    batch_id uuid not null,
+    table_name text not null,
+    consumer_id uuid not null,
+    by_repair boolean not null,
+    constraint marked_once primary key (batch_id, table_name)
+  );
+
+  create table sensorctl.dead_consumer (
+    consumer_id uuid primary key,
+    recorded_at timestamptz not null default clock_timestamp()
+  );
+
   create table sensorctl.quarantine (
     quarantine_id bigint generated always as identity primary key,
     digest bytea not null constraint quarantined_once unique,

@@ -164,8 +164,10 @@ export class DualWriteRepository {
 
   async #warnOfObstacles(secondary: Database): Promise<void> {
     try {
-      for (const { table, problem, next } of await findObstacles(secondary)) {
-        const consequence = 'what goes there is entered in the ledger until it is mended';
+      for (const { table, problem, next, blocks } of await findObstacles(secondary)) {
+        const consequence = blocks
+          ? 'what goes there is entered in the ledger until it is mended'
+          : 'batch markers stand in for it in phase 1; from phase 2 on it is required';
         this.#logger.warn(`${table} on ${sideTitle(secondary.side)} ${problem}; ${consequence}`, { next });
       }
     } catch (error) {
@@ -178,7 +180,6 @@ export class DualWriteRepository {
       side: secondary.side,
       writer,
       breaker: this.#breaker,
-      consumerId: () => this.#consumerId,
       settlement: this.#settlement,
       retry: this.options.retry,
       concurrency: this.options.concurrency,

@@ -39,6 +39,11 @@ const SETTLE = `
       tstzmultirange(tstzrange(time, time + interval '1 microsecond')), reason, 'refused', 1
     from unnest($2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::timestamptz[], $7::text[])
       as refusal (batch_id, consumer_id, table_name, sensor_id, time, reason)
+    where not exists (
+      select from sensorctl.ledger as known
+      where known.state = 'refused' and known.table_name = refusal.table_name and known.sensor_id = refusal.sensor_id
+        and known.times @> refusal.time
+    )
     on conflict do nothing
   )
   insert into sensorctl.unproven (table_name, times)

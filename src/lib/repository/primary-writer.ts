@@ -102,7 +102,7 @@ function committedBatch(
   batchId: string,
   request: WriteRequest,
   answer: { rows: readonly AcceptedRows[]; quarantinedAnew: number },
-  { writeMode, held }: PrimaryWriterOptions,
+  { writeMode, held, consumerId }: PrimaryWriterOptions,
 ): CommittedBatch {
   const taken = answer.rows.filter((each) => each.readings > 0);
   const accepted = taken.reduce((sum, each) => sum + each.readings, 0);
@@ -110,6 +110,7 @@ function committedBatch(
   if (rows.length === 0) held.delete(batchId);
   return {
     batchId: rows.length === 0 ? null : batchId,
+    consumerId,
     accepted,
     refused: request.readings.length - accepted,
     quarantined: request.rejects,

@@ -16,6 +16,8 @@ const CHUNK_INTERVAL = '1 day';
 export interface Obstacle {
   readonly table: string;
   readonly problem: string;
+  /** Nothing can be written to the table as it is; a missing key blocks the primary only. */
+  readonly blocks: boolean;
   readonly next: string;
 }
 
@@ -99,13 +101,14 @@ function obstaclesOf(
   { side }: Database,
 ): Obstacle[] {
   const shape = shapes.get(table);
-  if (shape === undefined) return [{ table, problem: 'does not exist', next: `sensorctl init --side ${side}` }];
+  if (shape === undefined)
+    return [{ table, problem: 'does not exist', blocks: true, next: `sensorctl init --side ${side}` }];
   const missing = columns
     .filter((column) => !shape.columns.has(column))
-    .map((column) => ({ table, problem: `has no column ${column}`, next: addColumnSql(table, column) }));
+    .map((column) => ({ table, problem: `has no column ${column}`, blocks: true, next: addColumnSql(table, column) }));
   if (missing.length > 0 || hasUniqueKey(shape, key)) return missing;
   const next = `sensorctl init --side ${side} --add-keys`;
-  return [{ table, problem: `has no unique key (${key.join(', ')})`, next }];
+  return [{ table, problem: `has no unique key (${key.join(', ')})`, blocks: table === REGISTRY, next }];
 }
 
 function addColumnSql(table: string, column: string): string {

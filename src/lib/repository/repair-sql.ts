@@ -10,6 +10,15 @@ export const CLAIM_ENTRIES = `
   order by entry.entry_id limit $1
   for update of entry skip locked`;
 
+/** The unconfirmed entries of a table whose times overlap those of the given ones, these included. */
+export const FIND_OVERLAPPING = `
+  select entry_id, batch_id, consumer_id from sensorctl.ledger
+  where table_name = $2 and times && (
+    select range_agg(times) from (
+      select unnest(times) as times from sensorctl.ledger where entry_id = any ($1::bigint[]) and table_name = $2
+    ) as ranges
+  )`;
+
 /** Removes what was repaired, by the ids that were claimed; an entry added to the same range meanwhile stays. */
 export const SETTLE_ENTRIES = `
   with repaired as (
@@ -78,7 +87,11 @@ export function correctRowsSql(table: ReadingTable): string {
 export function countEqualSql(table: ReadingTable): string {
   const columns = Object.keys(READING_COLUMNS[table]).map(quoteIdentifier);
   return `select count(*) as equal
-    from ${unnestColumns(table, 1, 'wanted')} join ${quoteIdentifier(table)} as stored using (sensor_id, time)
-    where (${columns.map((column) => `stored.${column}`).join(', ')})
-      is not distinct from (${columns.map((column) => `wanted.${column}`).join(', ')})`;
+    from ${unnestColumns(table, 1, 'wanted')}
+    where exists (
+      select from ${quoteIdentifier(table)} as stored
+      where stored.sensor_id = wanted.sensor_id and stored.time = wanted.time
+        and (${columns.map((column) => `stored.${column}`).join(', ')})
+          is not distinct from (${columns.map((column) => `wanted.${column}`).join(', ')})
+    )`;
 }

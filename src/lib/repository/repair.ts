@@ -8,6 +8,7 @@ import type { AcceptedRows } from './batch.js';
 import { batchColumns } from './batch-sql.js';
 import { settleBatches, type LedgerState } from './ledger.js';
 import {
+  FIND_OVERLAPPING,
   CLAIM_ENTRIES,
   CLOSE_ROWS,
   correctRowsSql,
@@ -44,6 +45,12 @@ export interface RepairOutcome {
 /** The claim is a lock: it must outlast one page on the secondary, and be gone before a consumer's lease is. */
 const CLAIM_TIMEOUTS = "set local idle_in_transaction_session_timeout = '28s'";
 
+interface UnconfirmedEntry {
+  readonly entry_id: number;
+  readonly batch_id: string;
+  readonly consumer_id: string;
+}
+
 interface Claim {
   readonly ids: readonly number[];
   readonly tables: readonly ReadingTable[];
@@ -54,8 +61,9 @@ interface Claim {
  * times to the secondary, verifies that each is there and equal, and settles exactly the entries that it read.
  *
  * Safe beside live dual writes: rows and entries are read in one snapshot of the primary, and both ways of writing
- * insert the primary's own row under its key, so it does not matter which comes first. Dying at any point leaves the
- * entries in the ledger. Throws when a side fails; the ledger is then as it was.
+ * insert the primary's own row under its key, so it does not matter which comes first. Where the secondary has no key
+ * the batches in flight are taken over by their markers before anybody looks; rows committed later are in no entry of
+ * the snapshot and in no row of it. Dying at any point leaves the entries in the ledger. Throws when a side fails; the ledger is then as it was.
  */
 export async function repairMissed(options: RepairOptions): Promise<RepairOutcome> {
   return await repeatCollisions(() =>
@@ -68,8 +76,9 @@ export async function repairMissed(options: RepairOptions): Promise<RepairOutcom
         const totals = { rows: 0, corrected: 0 };
         const refusals: Refusal[] = [];
         for (const table of claim.tables) {
-          for await (const rows of readPages(client, table, { ...claim, pageRows: options.pageRows })) {
-            const refused = await options.writer.write([rows]);
+          const ids = await takeOver(client, table, claim.ids, options.writer);
+          for await (const rows of readPages(client, table, { ids, pageRows: options.pageRows })) {
+            const refused = await options.writer.repair(rows);
             totals.corrected += await correctAndVerify(rows, refused, options.secondary);
             totals.rows += rows.readings;
             refusals.push(...refused);
@@ -88,6 +97,28 @@ async function claimEntries(client: Queryable, { entries, states }: RepairOption
   const { rows } = await client.query<{ entry_id: number; table_name: string }>(CLAIM_ENTRIES, [entries, states]);
   const touched = new Set(rows.map((row) => row.table_name));
   return { ids: rows.map((row) => row.entry_id), tables: READING_TABLES.filter((table) => touched.has(table)) };
+}
+
+/**
+ * Returns the entries whose times are to be repaired. Where the secondary has no key: all unconfirmed entries that
+ * overlap, and theirs, since these batches are marked as taken over and will not be written by their consumers any more.
+ */
+async function takeOver(
+  client: Queryable,
+  table: ReadingTable,
+  claimed: readonly number[],
+  writer: SecondaryWriter,
+): Promise<readonly number[]> {
+  if (await writer.isKeyed(table)) return claimed;
+  let covered: UnconfirmedEntry[] = [];
+  for (let ids = claimed; ; ids = covered.map((entry) => entry.entry_id)) {
+    const { rows } = await client.query<UnconfirmedEntry & Record<string, unknown>>(FIND_OVERLAPPING, [ids, table]);
+    const grown = rows.length > covered.length;
+    covered = rows;
+    if (!grown) break;
+  }
+  await writer.markTakenOver(table, covered);
+  return covered.map((entry) => entry.entry_id);
 }
 
 async function* readPages(

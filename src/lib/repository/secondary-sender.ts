@@ -19,8 +19,6 @@ export interface SecondarySenderOptions {
   readonly side: Side;
   readonly writer: SecondaryWriter;
   readonly breaker: CircuitBreaker;
-  /** Under which id the ledger knows this consumer now. */
-  readonly consumerId: () => string;
   readonly settlement: Settlement;
   readonly retry: RetryPolicy;
   /** Batches sent side by side. */
@@ -90,13 +88,13 @@ export class SecondarySender {
   /** Carries the outcome of a batch to the ledger, together with others, in the background. */
   settle(batch: CommittedBatch, outcome: SendOutcome): void {
     if (batch.batchId === null) return;
-    const { settlement, consumerId } = this.options;
+    const { settlement } = this.options;
     if (!outcome.confirmed) {
       this.#totals.missed += batch.accepted;
       settlement.miss(batch.batchId, outcome.reason);
       return;
     }
-    const refused = outcome.refused.map((refusal) => ({ ...refusal, consumerId: consumerId() }));
+    const refused = outcome.refused.map((refusal) => ({ ...refusal, consumerId: batch.consumerId }));
     this.#totals.refused += refused.length;
     this.#totals.confirmed += batch.accepted - refused.length;
     settlement.confirm(batch.batchId, refused);
@@ -118,10 +116,16 @@ export class SecondarySender {
 
   async #attempt(batch: CommittedBatch, attempt: number, attempts: number): Promise<Attempt> {
     const startedAt = performance.now();
+    const { writer, breaker } = this.options;
     try {
-      const refused = await this.options.writer.write(batch.rows);
-      this.#reportSuccess(batch, refused.length, startedAt);
-      return { refused };
+      const batchId = batch.batchId ?? '';
+      const result = await writer.write({ ...batch, batchId });
+      if ('left' in result) {
+        breaker.succeeded();
+        return { reason: result.left, retryable: false };
+      }
+      this.#reportSuccess(batch, result.refused.length, startedAt);
+      return result;
     } catch (error) {
       const reason = describeFault(error);
       this.#reportFailure(batch, { attempt, attempts, error: reason });

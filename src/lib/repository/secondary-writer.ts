@@ -1,60 +1,132 @@
 import { randomUUID } from 'node:crypto';
+import type pg from 'pg';
 import { hasUniqueKey, readTableShapes } from '../db/catalog.js';
 import type { Database } from '../db/database.js';
 import { describeFault, faultKind } from '../db/sqlstate.js';
-import { repeatCollisions } from '../db/transaction.js';
+import { repeatCollisions, runTransaction, type Statement } from '../db/transaction.js';
+import type { ReadingTable } from '../domain/reading.js';
 import { sideTitle } from '../domain/side.js';
-import { UnreachableError } from '../errors.js';
 import { columnItems, countReadings, halveRows, type AcceptedRows } from './batch.js';
-import { secondaryBatchSql, statementName } from './batch-sql.js';
+import { secondaryBatchSql, statementName, type InsertGuard } from './batch-sql.js';
 import type { RefusedReading } from './ledger.js';
+import { lockConsumer, lockTable, markTakenOver, readMarkers } from './markers.js';
 import { READING_KEY } from './reading-tables.js';
 
 /** A reading that the secondary refused for good, with its words. */
 export type Refusal = Omit<RefusedReading, 'consumerId'>;
 
+/** Written, but for the refused readings; or left to a repair, with the reason. */
+export type WriteResult = { readonly refused: readonly Refusal[] } | { readonly left: string };
+
+export interface SecondaryBatch {
+  readonly batchId: string;
+  readonly consumerId: string;
+  readonly rows: readonly AcceptedRows[];
+}
+
 /** Writes to the secondary what the primary accepted, one attempt a call. */
 export class SecondaryWriter {
-  readonly #checked = new Set<string>();
+  readonly #keyed = new Map<ReadingTable, boolean>();
 
   constructor(private readonly secondary: Database) {}
 
   /**
-   * Inserts the rows in one round trip; what is there already stays. Where the secondary refuses a reading the rows are
-   * halved until the culprit stands alone; these are returned. Throws when anything else was not confirmed.
+   * Inserts a batch in one round trip; what is there already stays. Where the secondary refuses a reading the batch is
+   * halved until the culprit stands alone. Throws when anything else was not confirmed.
    */
-  async write(rows: readonly AcceptedRows[]): Promise<Refusal[]> {
+  async write(batch: SecondaryBatch): Promise<WriteResult> {
+    const tables = batch.rows.map((each) => each.table);
+    const keyed = await Promise.all(tables.map((table) => this.isKeyed(table)));
+    if (keyed.every(Boolean)) return { refused: await this.#insertOrHalve(batch.rows, insertGuardedByKey) };
+    return await this.#writeMarked(batch, (table) => (keyed[tables.indexOf(table)] === true ? 'key' : 'marker'));
+  }
+
+  /** Inserts the rows of a repair where they are absent; returns those that the secondary refuses. */
+  async repair(rows: AcceptedRows): Promise<readonly Refusal[]> {
+    const insert = (await this.isKeyed(rows.table)) ? insertGuardedByKey : insertWhereAbsent;
+    return await this.#insertOrHalve([rows], insert);
+  }
+
+  /** Whether the table has the unique key; without it, markers and repairs keep readings from being stored twice. */
+  async isKeyed(table: ReadingTable): Promise<boolean> {
+    const known = this.#keyed.get(table);
+    if (known !== undefined) return known;
+    const shape = (await readTableShapes(this.secondary.pool, [table])).get(table);
+    // A table that is not there gives its own error when it is written to.
+    const keyed = shape === undefined || hasUniqueKey(shape, READING_KEY);
+    if (shape !== undefined) this.#keyed.set(table, keyed);
+    return keyed;
+  }
+
+  async markTakenOver(
+    table: ReadingTable,
+    entries: readonly { batch_id: string; consumer_id: string }[],
+  ): Promise<void> {
+    await repeatCollisions(() => markTakenOver(this.secondary, table, entries));
+  }
+
+  /** The batch is written as a whole or not at all: its marker stands for all of its rows. */
+  async #writeMarked(batch: SecondaryBatch, guardOf: (table: ReadingTable) => InsertGuard): Promise<WriteResult> {
+    const { batchId, consumerId, rows } = batch;
+    const tables = rows.map((each) => each.table);
+    const insert: Statement = {
+      name: statementName('secondary', tables, guardOf),
+      text: secondaryBatchSql(tables, guardOf),
+      values: [batchId, consumerId, ...rows.flatMap((each) => each.columns)],
+    };
+    const statements = [lockConsumer(consumerId), insert, readMarkers(batchId)];
     try {
-      await repeatCollisions(() => this.#insert(rows));
+      const results = await this.#run(statements);
+      const marked = tables.filter((table) => guardOf(table) === 'marker').length;
+      if (Number(results[2]?.rows[0]?.written) === marked) return { refused: [] };
+      return { left: `a repair on ${sideTitle(this.secondary.side)} has taken the batch over` };
+    } catch (error) {
+      if (faultKind(error) === 'refused') return { left: describeFault(error) };
+      throw error;
+    }
+  }
+
+  async #insertOrHalve(
+    rows: readonly AcceptedRows[],
+    insert: (rows: readonly AcceptedRows[]) => Statement[],
+  ): Promise<Refusal[]> {
+    try {
+      await this.#run(insert(rows));
       return [];
     } catch (error) {
       if (faultKind(error) !== 'refused') throw error;
       if (countReadings(rows) === 1) return rows.map((only) => refusalOf(only, error));
       const [first, second] = halveRows(rows);
-      return [...(await this.write(first)), ...(await this.write(second))];
+      return [...(await this.#insertOrHalve(first, insert)), ...(await this.#insertOrHalve(second, insert))];
     }
   }
 
-  async #insert(rows: readonly AcceptedRows[]): Promise<void> {
-    const tables = rows.map((each) => each.table);
-    await this.#assertKeyed(tables);
-    await this.secondary.pool.query({
-      name: statementName('secondary', tables),
-      text: secondaryBatchSql(tables),
-      values: rows.flatMap((each) => each.columns),
-    });
-  }
-
-  /** Without a unique key a retry would store rows twice. */
-  async #assertKeyed(tables: readonly string[]): Promise<void> {
-    const unknown = tables.filter((table) => !this.#checked.has(table));
-    if (unknown.length === 0) return;
-    const shapes = await readTableShapes(this.secondary.pool, unknown);
-    for (const [name, shape] of shapes) {
-      if (!hasUniqueKey(shape, READING_KEY)) throw missingKey(name, this.secondary);
-      this.#checked.add(name);
+  /** What the catalog said is looked up again after an error that a changed table can explain. */
+  async #run(statements: readonly Statement[]): Promise<pg.QueryResult<Record<string, unknown>>[]> {
+    const [only] = statements;
+    try {
+      return await repeatCollisions(async () => {
+        if (only === undefined || statements.length > 1) return await runTransaction(this.secondary.pool, statements);
+        return [await this.secondary.pool.query({ ...only, values: [...(only.values ?? [])] })];
+      });
+    } catch (error) {
+      if (faultKind(error) === 'misconfigured') this.#keyed.clear();
+      throw error;
     }
   }
+}
+
+function insertGuardedByKey(rows: readonly AcceptedRows[]): Statement[] {
+  const tables = rows.map((each) => each.table);
+  const values = rows.flatMap((each) => each.columns);
+  return [{ name: statementName('secondary', tables), text: secondaryBatchSql(tables), values }];
+}
+
+function insertWhereAbsent(rows: readonly AcceptedRows[]): Statement[] {
+  return rows.flatMap(({ table, columns }) => [
+    lockTable(table),
+    { text: secondaryBatchSql([table], () => 'absence'), values: columns },
+  ]);
 }
 
 function refusalOf(row: AcceptedRows, error: unknown): Refusal {
@@ -62,9 +134,4 @@ function refusalOf(row: AcceptedRows, error: unknown): Refusal {
   const [sensorId] = columnItems(row, 1);
   const reason = describeFault(error);
   return { entryId: randomUUID(), table: row.table, sensorId: sensorId ?? '', time: time ?? '', reason };
-}
-
-function missingKey(table: string, { side }: Database): Error {
-  const message = `${table} on ${sideTitle(side)} has no unique key (${READING_KEY.join(', ')})`;
-  return new UnreachableError(message, { next: `run: sensorctl init --side ${side} --add-keys` });
 }

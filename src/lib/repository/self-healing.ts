@@ -3,6 +3,7 @@ import { describeFault } from '../db/sqlstate.js';
 import { backoffMs } from '../domain/backoff.js';
 import type { Logger } from '../logger.js';
 import type { CircuitBreaker } from './circuit-breaker.js';
+import { buryConsumers } from './markers.js';
 import { repairMissed, type RepairOptions } from './repair.js';
 
 export interface SelfHealingOptions extends Pick<RepairOptions, 'primary' | 'secondary' | 'writer'> {
@@ -16,6 +17,7 @@ export interface SelfHealingOptions extends Pick<RepairOptions, 'primary' | 'sec
 const ENTRIES_A_REPAIR = 20;
 const PAGE_ROWS = 1_000;
 const IDLE_MS = 1_000;
+const BURY_MS = 30_000;
 const FAILURE_MS = 2_000;
 
 /**
@@ -26,6 +28,14 @@ export async function healUntilStopped(options: SelfHealingOptions): Promise<voi
   const { signal, breaker, logger, rowsPerSecond } = options;
   const pause = async (ms: number): Promise<void> => {
     await delay(ms, undefined, { signal }).catch(() => undefined);
+  };
+  let buriedAt = performance.now();
+  const rest = async (): Promise<void> => {
+    if (performance.now() - buriedAt > BURY_MS) {
+      buriedAt = performance.now();
+      await buryConsumers(options.primary, options.secondary);
+    }
+    await pause(IDLE_MS);
   };
   let failures = 0;
   while (!signal.aborted) {
@@ -42,7 +52,7 @@ export async function healUntilStopped(options: SelfHealingOptions): Promise<voi
         pace: (rows) => pause((rows / rowsPerSecond) * 1000),
       });
       failures = 0;
-      if (outcome.entries === 0) await pause(IDLE_MS);
+      if (outcome.entries === 0) await rest();
       else logger.info('ledger repaired', { ...outcome });
     } catch (error) {
       failures += 1;

@@ -1,0 +1,221 @@
+import { expect } from 'chai';
+import { closeDatabase, openDatabase, type Database } from '../../src/lib/db/database.js';
+import type { Reading } from '../../src/lib/domain/reading.js';
+import type { Side } from '../../src/lib/domain/side.js';
+import { prepareSide } from '../../src/lib/operations/init.js';
+import type { CommittedBatch } from '../../src/lib/repository/batch.js';
+import { DualWriteRepository } from '../../src/lib/repository/dual-write-repository.js';
+import { markMissed, summarizeLedger } from '../../src/lib/repository/ledger.js';
+import { buryConsumers } from '../../src/lib/repository/markers.js';
+import { repairMissed, type RepairOutcome } from '../../src/lib/repository/repair.js';
+import { SecondaryWriter } from '../../src/lib/repository/secondary-writer.js';
+import { createTestDatabase, ec2Server, localServer, type TestDatabase } from '../support/servers.js';
+
+const KEY = 'water_level_readings_key';
+
+async function openTestSide(side: Side, created: TestDatabase[]): Promise<Database> {
+  const server = await (side === 'local' ? localServer() : ec2Server());
+  const testDatabase = await createTestDatabase(server, `repair ${side}`);
+  created.push(testDatabase);
+  const { host, port, user, password } = server;
+  return openDatabase({
+    side,
+    connection: { host, port, user, password, database: testDatabase.name, sslMode: 'disable', sslRootCert: undefined },
+    poolMax: 5,
+    callTimeoutMs: 10_000,
+    applicationName: 'test',
+  });
+}
+
+function readingsAt(sensors: readonly string[], minute: number): Reading[] {
+  return sensors.map((sensorId, index) => ({
+    table: 'water_level_readings',
+    time: `2025-07-01T00:${String(minute).padStart(2, '0')}:${String(index).padStart(2, '0')}.000001Z`,
+    sensorId,
+    sensorType: 'water-level',
+    values: { level_cm: -3.5, voltage: 3.85, rssi: -60, quality_score: 0.7, location_lat: 13.75, location_lng: 100.5 },
+  }));
+}
+
+describe('repair', () => {
+  const created: TestDatabase[] = [];
+  let primary: Database;
+  let secondary: Database;
+  let repository: DualWriteRepository;
+
+  beforeEach(async () => {
+    primary = await openTestSide('local', created);
+    secondary = await openTestSide('ec2', created);
+    await Promise.all([primary, secondary].map((side) => prepareSide(side, { addKeys: false })));
+    repository = await openRepository();
+  });
+
+  afterEach(async () => {
+    await repository.close();
+    await Promise.all([closeDatabase(primary), closeDatabase(secondary)]);
+    await Promise.all(created.splice(0).map((database) => database.drop()));
+  });
+
+  async function openRepository(): Promise<DualWriteRepository> {
+    const retry = { retries: 0, delayMs: 1 };
+    return await DualWriteRepository.open({
+      primary,
+      secondary,
+      retry,
+      concurrency: 2,
+      consumer: { host: 'test', pid: 1 },
+    });
+  }
+
+  async function commit(readings: readonly Reading[]): Promise<CommittedBatch> {
+    const [batch] = await repository.writeBatch({ readings, rejects: [] });
+    return batch!;
+  }
+
+  async function miss(batch: CommittedBatch): Promise<void> {
+    await markMissed(primary.pool, new Map([[batch.batchId!, 'by the test']]));
+  }
+
+  async function repair(): Promise<RepairOutcome> {
+    return await repairMissed({
+      primary,
+      secondary,
+      writer: new SecondaryWriter(secondary),
+      entries: 10,
+      pageRows: 2,
+      states: ['missed'],
+      pace: () => Promise.resolve(),
+    });
+  }
+
+  async function rowsOf({ pool }: Database): Promise<string[]> {
+    const { rows } = await pool.query<{ row: string }>(
+      'select t::text as row from water_level_readings t order by t::text',
+    );
+    return rows.map(({ row }) => row);
+  }
+
+  async function ledger(): Promise<Record<string, number>> {
+    return Object.fromEntries((await summarizeLedger(primary.pool)).map(({ state, entries }) => [state, entries]));
+  }
+
+  it('brings what was missed, page by page, and settles exactly the entries that it read', async () => {
+    await miss(await commit(readingsAt(['a', 'b', 'c', 'd', 'e'], 1)));
+    const live = await commit(readingsAt(['f'], 1));
+    expect(await repair()).to.deep.equal({ entries: 1, rows: 6, corrected: 0, refused: 0 });
+    expect(await rowsOf(secondary)).to.deep.equal(await rowsOf(primary));
+    expect(await ledger()).to.deep.equal({ pending: 1 });
+    expect(await repository.sendBatch(live)).to.deep.equal({ confirmed: true, refused: [] });
+    expect(await rowsOf(secondary)).to.deep.equal(await rowsOf(primary));
+  });
+
+  it('makes a differing row what the primary holds, and keeps what it replaced in the quarantine', async () => {
+    const batch = await commit(readingsAt(['a', 'b'], 1));
+    await repository.sendBatch(batch);
+    await secondary.pool.query("update water_level_readings set level_cm = 99, rssi = null where sensor_id = 'b'");
+    await miss(batch);
+    expect(await repair()).to.include({ corrected: 1 });
+    expect(await rowsOf(secondary)).to.deep.equal(await rowsOf(primary));
+    const kept = await secondary.pool.query<{ body: string }>('select body from sensorctl.quarantine');
+    expect(kept.rows.map(({ body }) => (JSON.parse(body) as { level_cm: number }).level_cm)).to.deep.equal([99]);
+  });
+
+  it('leaves the ledger as it was when EC2 cannot be made equal', async () => {
+    await secondary.pool.query('alter table water_level_readings alter level_cm type numeric(5,0)');
+    await miss(await commit(readingsAt(['a'], 1)));
+    const error = await repair().then(
+      () => null,
+      (failure: unknown) => failure as Error,
+    );
+    expect(error?.message).to.match(/1 of 1 rows of water_level_readings on EC2 did not become equal/);
+    expect(await ledger()).to.deep.equal({ missed: 1 });
+  });
+
+  it('names a reading that only EC2 refuses, once, and brings the rest', async () => {
+    await secondary.pool.query("alter table water_level_readings add constraint no_b check (sensor_id <> 'b')");
+    await miss(await commit(readingsAt(['a', 'b', 'c'], 1)));
+    expect(await repair()).to.include({ refused: 1 });
+    expect(await ledger()).to.deep.equal({ refused: 1 });
+    await miss(await commit(readingsAt(['d', 'e'], 1)));
+    await repair();
+    expect(await ledger()).to.deep.equal({ refused: 1 });
+    const { rows } = await primary.pool.query('select sensor_id, reason from sensorctl.ledger');
+    expect(rows).to.have.length(1);
+    expect(rows[0]).to.include({ sensor_id: 'b' });
+    expect((rows[0] as { reason: string }).reason).to.match(/23514.*no_b/);
+  });
+
+  it('lets two repairs at once share the work without harm', async () => {
+    for (let minute = 1; minute <= 12; minute += 1) await miss(await commit(readingsAt(['a', 'b', 'c'], minute)));
+    const outcomes = await Promise.all([repair(), repair()]);
+    expect(outcomes.reduce((sum, outcome) => sum + outcome.entries, 0)).to.equal(12);
+    expect(await rowsOf(secondary)).to.deep.equal(await rowsOf(primary));
+  });
+
+  describe('where the EC2 table has no unique key', () => {
+    beforeEach(async () => {
+      await secondary.pool.query(`alter table water_level_readings drop constraint ${KEY}`);
+    });
+
+    it('a batch that is sent again after its answer was lost adds nothing', async () => {
+      const batch = await commit(readingsAt(['a', 'b'], 1));
+      expect(await repository.sendBatch(batch)).to.deep.equal({ confirmed: true, refused: [] });
+      expect(await repository.sendBatch(batch)).to.deep.equal({ confirmed: true, refused: [] });
+      expect(await rowsOf(secondary)).to.deep.equal(await rowsOf(primary));
+    });
+
+    it('a repair takes over the batches in flight that it covers; their consumers write them no more', async () => {
+      const [missed, live] = [await commit(readingsAt(['a', 'b'], 1)), await commit(readingsAt(['c', 'd'], 1))];
+      await miss(missed);
+      await repair();
+      expect(await rowsOf(secondary)).to.deep.equal(await rowsOf(primary));
+      const outcome = await repository.sendBatch(live);
+      expect(outcome).to.deep.equal({ confirmed: false, reason: 'a repair on EC2 has taken the batch over' });
+      expect(await rowsOf(secondary), 'no duplicate').to.deep.equal(await rowsOf(primary));
+      await miss(live);
+      await repair();
+      expect(await rowsOf(secondary)).to.deep.equal(await rowsOf(primary));
+      expect(await ledger()).to.deep.equal({});
+    });
+
+    it('a repair waits for the batch that is being written, and then finds its rows', async () => {
+      const [missed, live] = [await commit(readingsAt(['a'], 1)), await commit(readingsAt(['b'], 1))];
+      await miss(missed);
+      const blocker = await secondary.pool.connect();
+      await blocker.query("begin; insert into sensor_registry (sensor_id) values ('b')");
+      const sending = repository.sendBatch(live);
+      await untilWaiting(secondary, 1);
+      const repairing = repair();
+      await untilWaiting(secondary, 2);
+      await blocker.query('commit');
+      blocker.release();
+      expect(await sending).to.deep.equal({ confirmed: true, refused: [] });
+      await repairing;
+      expect(await rowsOf(secondary)).to.deep.equal(await rowsOf(primary));
+    });
+
+    it('a consumer that is recorded dead writes nothing, though its markers are gone', async () => {
+      const batch = await commit(readingsAt(['a'], 1));
+      await miss(batch);
+      await repair();
+      await repository.close();
+      expect(await buryConsumers(primary, secondary)).to.equal(1);
+      expect((await secondary.pool.query('select from sensorctl.batch_marker')).rowCount).to.equal(0);
+      const result = await new SecondaryWriter(secondary).write({ ...batch, batchId: batch.batchId! });
+      expect(result).to.have.property('left');
+      expect(await rowsOf(secondary)).to.deep.equal(await rowsOf(primary));
+    });
+  });
+});
+
+/** Polls until so many sessions of the database wait for a lock. */
+async function untilWaiting({ pool }: Database, sessions: number): Promise<void> {
+  const deadline = Date.now() + 10_000;
+  for (;;) {
+    const { rowCount } = await pool.query(
+      "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+    );
+    if ((rowCount ?? 0) >= sessions) return;
+    if (Date.now() > deadline) throw new Error(`no ${sessions} sessions waited for a lock`);
+  }
+}
