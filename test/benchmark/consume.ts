@@ -20,7 +20,7 @@ export interface ConsumeMeasure {
   readonly onStep: (text: string) => void;
 }
 
-/** Lets every contestant drain the same messages, in turn, and in reversed order every other time. */
+/** Lets every contestant drain the same messages, those compared next to each other, in reversed order every other time. */
 export async function measureConsume(measure: ConsumeMeasure): Promise<Drains> {
   const contestants = createContestants(measure.blackHole);
   const names = Object.keys(contestants) as ContestantName[];
@@ -103,7 +103,15 @@ function createContestants(blackHole: BlackHole): Record<ContestantName, Contest
   const peer = (file: string): string[] => ['--import', import.meta.resolve('tsx'), pathOf(file)];
   const away = { EC2_DB_PORT: String(blackHole.port) };
   return {
+    straightforward: {
+      name: TITLES.straightforward,
+      args: peer('straightforward-consumer.ts'),
+      share: 0.25,
+      end: 'when told',
+      fills: ['local', 'ec2'],
+    },
     dual: { name: TITLES.dual, args: [...consume, '--dual-write'], end: 'by itself', fills: ['local', 'ec2'] },
+    bare: { name: TITLES.bare, args: [...peer('bare-consumer.ts'), String(POLLERS)], end: 'when told', fills: [] },
     localOnly: { name: TITLES.localOnly, args: [...consume, '--no-dual-write'], end: 'by itself', fills: ['local'] },
     blackHoled: {
       name: TITLES.blackHoled,
@@ -111,14 +119,6 @@ function createContestants(blackHole: BlackHole): Record<ContestantName, Contest
       environment: away,
       end: 'by itself',
       fills: ['local'],
-    },
-    bare: { name: TITLES.bare, args: [...peer('bare-consumer.ts'), String(POLLERS)], end: 'when told', fills: [] },
-    straightforward: {
-      name: TITLES.straightforward,
-      args: peer('straightforward-consumer.ts'),
-      share: 0.1,
-      end: 'when told',
-      fills: ['local', 'ec2'],
     },
   };
 }
