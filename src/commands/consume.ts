@@ -30,7 +30,6 @@ The first Ctrl-C or SIGTERM finishes what is in hand and exits with 0; the secon
     'health-host': Flags.string({
       default: '127.0.0.1',
       description: 'address of the health port',
-      dependsOn: ['health-port'],
     }),
     pollers: Flags.integer({ min: 1, max: 64, default: 8, description: 'long polls in parallel' }),
     'heal-rate': Flags.integer({

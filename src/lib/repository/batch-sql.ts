@@ -108,7 +108,7 @@ const ENTER_IN_LEDGER = `
   where $3 = 'pending' or exists (select from sensorctl.migration)
   group by table_name`;
 
-/** Merges by maximum: applied in any order, any number of times, both sides end alike. Ties go to the greater value. */
+/** Merges by maximum: applied in any order, any number of times, both sides end alike. Ties go to the greater value, by bytes: collations differ. */
 const UPDATE_REGISTRY = `
     located as (
       insert into sensorctl.sensor_location as known (sensor_id, located_at, lat, lng)
@@ -125,7 +125,7 @@ const UPDATE_REGISTRY = `
       select newest.sensor_id, sensor_type, time, located.lat, located.lng
       from (
         select distinct on (sensor_id) sensor_id, sensor_type, time
-        from touched order by sensor_id, time desc, sensor_type desc
+        from touched order by sensor_id, time desc, sensor_type collate "C" desc
       ) as newest
       left join located using (sensor_id)
       order by newest.sensor_id
@@ -133,7 +133,7 @@ const UPDATE_REGISTRY = `
       set last_seen = greatest(known.last_seen, excluded.last_seen),
         sensor_type = case
           when known.last_seen is null
-            or (excluded.last_seen, excluded.sensor_type) > (known.last_seen, coalesce(known.sensor_type, ''))
+            or (excluded.last_seen, excluded.sensor_type collate "C") > (known.last_seen, coalesce(known.sensor_type, ''))
           then excluded.sensor_type else known.sensor_type end,
         location_lat = coalesce(excluded.location_lat, known.location_lat),
         location_lng = coalesce(excluded.location_lng, known.location_lng)

@@ -1,0 +1,92 @@
+import { readFile } from 'node:fs/promises';
+import path from 'node:path';
+import { expect } from 'chai';
+import type pg from 'pg';
+import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
+import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
+import { eventually, readContent, REPOSITORY, Stage, timescaleServers } from '../support/cli.js';
+
+const SEED = 11;
+const PASSWORD = 'only-for-this-test';
+
+/** The statements of the README's block for a side and a command, for a role of this name. */
+async function readmeGrants(block: string, role: string): Promise<string> {
+  const readme = await readFile(path.join(REPOSITORY, 'README.md'), 'utf8');
+  const found = new RegExp(`\`\`\`sql\\n-- ${block}\\n([^\`]+)\`\`\``).exec(readme)?.[1];
+  if (found === undefined) throw new Error(`the README has no block "-- ${block}"`);
+  return found.replaceAll('sensorctl_consumer', role);
+}
+
+async function createRole(pool: pg.Pool, role: string, grants: string): Promise<void> {
+  await pool.query(`create role ${role} login password '${PASSWORD}'`);
+  await pool.query(grants);
+}
+
+async function dropRole(pool: pg.Pool, role: string): Promise<void> {
+  await pool.query(`drop owned by ${role}; drop role ${role}`);
+}
+
+function describeRights(title: string, role: string, findServers: (hook: Mocha.Context) => Promise<Servers>): void {
+  describe(title, () => {
+    let stage: Stage | undefined;
+
+    before(async function () {
+      stage = await Stage.open(role, await findServers(this));
+      const { code, stderr } = await stage.run(['init']);
+      expect(code, stderr).to.equal(0);
+      await createRole(stage.local, role, await readmeGrants('local: consume', role));
+      await createRole(stage.ec2, role, await readmeGrants('ec2: consume', role));
+    });
+
+    after(async () => {
+      if (stage === undefined) return;
+      await dropRole(stage.local, role);
+      await dropRole(stage.ec2, role);
+      await stage.close();
+    });
+
+    it('consume stores, sends, quarantines and repairs with the rights that the README lists', async () => {
+      const { local, ec2 } = stage!;
+      const login = {
+        TIMESCALE_USER: role,
+        TIMESCALE_PASSWORD: PASSWORD,
+        EC2_DB_USER: role,
+        EC2_DB_PASSWORD: PASSWORD,
+      };
+      await stage!.send(generateTelemetry({ seed: SEED, count: 600 }));
+      const summary = await stage!.runJson<{ confirmed: number; accepted: number; quarantined: number }>(
+        ['consume', '--dual-write', '--drain'],
+        login,
+      );
+      expect(summary.confirmed, `seed ${SEED}`).to.equal(summary.accepted);
+      expect(summary.quarantined).to.be.greaterThan(0);
+      await local.query(`insert into sensorctl.ledger (batch_id, consumer_id, table_name, times, readings, state)
+        select gen_random_uuid(), gen_random_uuid(), 'water_level_readings',
+          tstzmultirange(tstzrange(min(time), max(time), '[]')), 1, 'missed' from water_level_readings`);
+      await ec2.query(
+        'delete from water_level_readings where sensor_id in (select min(sensor_id) from water_level_readings)',
+      );
+      await ec2.query('update water_level_readings set rssi = 1');
+      const consumer = await stage!.start(['consume', '--dual-write'], login);
+      await eventually('the missed range is repaired', async () => {
+        const { rowCount } = await local.query('select from sensorctl.ledger');
+        return rowCount === 0;
+      });
+      consumer.kill('SIGTERM');
+      const { code, stderr } = await consumer.wait();
+      expect(code, stderr).to.equal(0);
+      expect(stderr).not.to.match(/permission denied/);
+      expect(await readContent(ec2)).to.deep.equal(await readContent(local));
+    });
+  });
+}
+
+interface Servers {
+  readonly local?: PostgresServer;
+  readonly ec2?: PostgresServer;
+}
+
+describe('least rights', () => {
+  describeRights('on PostgreSQL', 'least_rights_plain', () => Promise.resolve({}));
+  describeRights('on TimescaleDB', 'least_rights_timescale', timescaleServers);
+});

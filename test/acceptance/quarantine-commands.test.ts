@@ -1,0 +1,86 @@
+import { expect } from 'chai';
+import { Stage } from '../support/cli.js';
+
+const BAD_LEVEL = message({ level: 123_456 });
+const NO_LEVEL = message({ RSSI: -60 });
+const NOT_JSON = 'not json, with a "quote" and a ☂';
+
+function message(data: object): string {
+  return JSON.stringify({
+    timestamp: '2025-07-01T00:00:00.000Z',
+    sensorType: 'water-level',
+    sensorId: 'AWD-1',
+    data: { timestamp: 1_751_331_603_021, voltage: 385, ...data },
+  });
+}
+
+interface Listed {
+  readonly records: { id: number; keptOn: string; reason: string; sqlstate: string | null; body: string }[];
+}
+
+describe('quarantine', () => {
+  let stage: Stage;
+
+  before(async () => {
+    stage = await Stage.open('quarantine commands');
+    await stage.run(['init']);
+    await stage.send([BAD_LEVEL, NO_LEVEL, NOT_JSON]);
+    await stage.runJson(['consume', '--dual-write', '--drain']);
+  });
+
+  after(() => stage.close());
+
+  async function list(...flags: string[]): Promise<Listed['records']> {
+    return (await stage.runJson<Listed>(['quarantine', 'list', ...flags])).records;
+  }
+
+  async function idOf(body: string): Promise<number> {
+    return (await list('--all')).find((record) => record.body === body)!.id;
+  }
+
+  it('lists each record with reason, SQLSTATE and the message as it came', async () => {
+    const records = await list();
+    expect(records.map((record) => record.body)).to.have.members([BAD_LEVEL, NO_LEVEL, NOT_JSON]);
+    expect(records.find((record) => record.body === BAD_LEVEL)).to.include({ sqlstate: '22003', keptOn: 'local' });
+    expect(records.find((record) => record.body === NOT_JSON)!.reason).to.equal('not JSON');
+  });
+
+  it('shows one record whole', async () => {
+    const { stdout, code } = await stage.run(['quarantine', 'show', `local:${await idOf(BAD_LEVEL)}`]);
+    expect(code).to.equal(0);
+    expect(stdout).to.include(BAD_LEVEL).and.to.match(/22003/);
+  });
+
+  it('says which record does not exist, and what to type next', async () => {
+    const { stderr, code } = await stage.run(['quarantine', 'show', 'local:999999']);
+    expect(code).to.equal(2);
+    expect(stderr)
+      .to.match(/no record local:999999/)
+      .and.to.match(/Next: run: sensorctl quarantine list/);
+  });
+
+  it('keeps open what fails again, and stores and closes what was mended', async () => {
+    const failing = await stage.run(['quarantine', 'retry', '--all', '--json']);
+    expect(failing.code).to.equal(1);
+    expect(JSON.parse(failing.stdout)).to.include({ stored: 0 });
+    expect(await list()).to.have.length(3);
+    for (const pool of [stage.local, stage.ec2]) {
+      await pool.query('alter table water_level_readings alter level_cm type numeric(9,2)');
+    }
+    const mended = await stage.run(['quarantine', 'retry', '--all', '--json'], { ENABLE_DUAL_WRITE: 'true' });
+    expect(JSON.parse(mended.stdout)).to.include({ stored: 1 });
+    for (const pool of [stage.local, stage.ec2]) {
+      const { rows } = await pool.query('select level_cm from water_level_readings');
+      expect(rows).to.deep.equal([{ level_cm: '123456.00' }]);
+    }
+    expect((await list()).map((record) => record.body)).to.have.members([NO_LEVEL, NOT_JSON]);
+  });
+
+  it('discards without deleting', async () => {
+    const id = await idOf(NO_LEVEL);
+    expect(await stage.runJson(['quarantine', 'discard', `local:${id}`])).to.deep.equal({ discarded: 1 });
+    expect(await stage.runJson(['quarantine', 'discard', `local:${id}`])).to.deep.equal({ discarded: 0 });
+    expect((await list()).map((record) => record.body)).to.deep.equal([NOT_JSON]);
+    expect((await list('--all')).map((record) => record.body)).to.have.members([BAD_LEVEL, NO_LEVEL, NOT_JSON]);
+  });
+});
