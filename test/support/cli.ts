@@ -8,9 +8,12 @@ import type { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 
-import type { Side } from '../../src/lib/domain/side.js';
+import type { ConnectionSettings } from '../../src/lib/db/connection.js';
+import type { Side, WriteMode } from '../../src/lib/domain/side.js';
 import { replay } from '../../src/lib/operations/replay.js';
 import { Queue } from '../../src/lib/queue/queue.js';
+import type * as Library from '../../src/lib/repository/index.js';
+import type { DualWriteOptions, DualWriteRepository } from '../../src/lib/repository/index.js';
 import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
 import {
   createTestDatabase,
@@ -181,6 +184,20 @@ export function skipSuite(hook: Mocha.Context, reason: string): never {
   hook.skip();
 }
 
+/** The repository library as another service imports it: the package's public export, built. */
+export async function loadLibrary(name = 'sensorctl'): Promise<typeof Library> {
+  // By a variable: the types are those of the sources, which are there before the build is.
+  return (await import(name)) as typeof Library;
+}
+
+const EMPTY_ALL = `
+  truncate sensor_registry, water_level_readings, moisture_readings, sensor_readings, sensorctl.ledger, sensorctl.migration,
+    sensorctl.consumer, sensorctl.unproven, sensorctl.sensor_location, sensorctl.quarantine`;
+
+function connectionOf({ host, port, user, password }: PostgresServer, database: string): ConnectionSettings {
+  return { host, port, user, password, database, sslMode: 'disable', sslRootCert: undefined };
+}
+
 export interface StageOptions {
   readonly local?: PostgresServer;
   readonly ec2?: PostgresServer;
@@ -194,6 +211,7 @@ export class Stage {
     readonly local: pg.Pool,
     readonly ec2: pg.Pool,
     readonly queue: Queue,
+    readonly connections: Readonly<Record<Side, ConnectionSettings>>,
     private readonly databases: readonly TestDatabase[],
   ) {}
 
@@ -218,7 +236,8 @@ export class Stage {
       EC2_RETRY_DELAY: '20',
     };
     const queue = new Queue({ queueUrl, region, endpoint, credentials: { accessKeyId, secretAccessKey } });
-    return new Stage(settings, poolOf(local, here.name), poolOf(ec2, there.name), queue, [here, there]);
+    const connections = { local: connectionOf(local, here.name), ec2: connectionOf(ec2, there.name) };
+    return new Stage(settings, poolOf(local, here.name), poolOf(ec2, there.name), queue, connections, [here, there]);
   }
 
   async start(args: readonly string[], settings: CliSettings = {}): Promise<RunningCli> {
@@ -238,6 +257,38 @@ export class Stage {
 
   async send(bodies: Iterable<string>): Promise<void> {
     await replay({ queue: this.queue, bodies, rate: Infinity, stop: new AbortController().signal });
+  }
+
+  /** Empties every table of both sides, the bookkeeping too. */
+  async empty(): Promise<void> {
+    await Promise.all([this.local, this.ec2].map((pool) => pool.query(EMPTY_ALL)));
+  }
+
+  /** A repository on both sides by the package's public export; `local-only` leaves EC2 out. */
+  async openRepository(
+    mode: WriteMode = 'dual-write',
+    options: Partial<DualWriteOptions> = {},
+  ): Promise<{ repository: DualWriteRepository; close: () => Promise<void> }> {
+    const { openDatabase, closeDatabase, DualWriteRepository } = await loadLibrary();
+    const open = (side: Side) =>
+      openDatabase({
+        ...{ side, connection: this.connections[side], poolMax: 8, callTimeoutMs: 5_000 },
+        applicationName: 'sensorctl test',
+      });
+    const [primary, secondary] = [open('local'), mode === 'dual-write' ? open('ec2') : null];
+    const repository = await DualWriteRepository.open({
+      primary,
+      secondary,
+      retry: { retries: 1, delayMs: 20 },
+      concurrency: 4,
+      consumer: { host: 'test', pid: process.pid },
+      ...options,
+    });
+    const close = async (): Promise<void> => {
+      await repository.close();
+      await Promise.all([primary, ...(secondary === null ? [] : [secondary])].map((each) => closeDatabase(each)));
+    };
+    return { repository, close };
   }
 
   /** Rows that local holds, EC2 lacks, and no ledger entry covers: what the third promise rules out. */
