@@ -62,7 +62,7 @@ function describeRights(title: string, role: string, findServers: (hook: Mocha.C
       expect(summary.quarantined).to.be.greaterThan(0);
       await local.query(`insert into sensorctl.ledger (batch_id, consumer_id, table_name, times, readings, state)
         select gen_random_uuid(), gen_random_uuid(), 'water_level_readings',
-          tstzmultirange(tstzrange(min(time), max(time), '[]')), 1, 'missed' from water_level_readings`);
+          tstzmultirange(tstzrange(min(time), max(time) + interval '1 microsecond')), 1, 'missed' from water_level_readings`);
       await ec2.query(
         'delete from water_level_readings where sensor_id in (select min(sensor_id) from water_level_readings)',
       );

@@ -53,12 +53,16 @@ export abstract class BaseCommand extends Command {
   protected override catch(error: Error): Promise<never> {
     const exitCode = exitCodeOf(error);
     if (error instanceof Errors.ExitError) throw error;
-    if (this.jsonEnabled()) this.logJson({ error: this.#redact(error.message), exitCode });
-    this.note(`Error: ${error.message}`);
+    const message = error.message.replace(PARSER_ADVICE, '');
+    if (this.jsonEnabled()) this.logJson({ error: this.#redact(message), exitCode });
+    this.note(`Error: ${message}`);
     for (const line of adviceFor(error, this.config.bin, this.id)) this.note(line);
     return this.exit(exitCode);
   }
 }
+
+/** oclif's parser ends its errors so; our own advice names the command. */
+const PARSER_ADVICE = /\nSee more help with --help$/;
 
 function exitCodeOf(error: Error): number {
   if (error instanceof SensorctlError) return error.exitCode;
