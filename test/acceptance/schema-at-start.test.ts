@@ -1,0 +1,62 @@
+import { expect } from 'chai';
+import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
+import { readContent, Stage } from '../support/cli.js';
+
+const SEED = 21;
+
+describe('schema at start', () => {
+  let stage: Stage;
+
+  beforeEach(async () => {
+    stage = await Stage.open('schema at start');
+    await stage.run(['init']);
+  });
+
+  afterEach(() => stage.close());
+
+  it('no unique key on local: refuses, with the command that mends it', async () => {
+    await stage.local.query('alter table moisture_readings drop constraint moisture_readings_key');
+    const { code, stderr } = await stage.run(['consume', '--drain']);
+    expect(code).to.equal(3);
+    expect(stderr).to.match(/moisture_readings on local has no unique key/);
+    expect(stderr).to.match(/Next: run: sensorctl init --side local --add-keys/);
+  });
+
+  it('a column missing on EC2: warns with the statement that adds it, stores locally, enters all in the ledger', async () => {
+    await stage.ec2.query('alter table water_level_readings drop column rssi');
+    await stage.send(generateTelemetry({ seed: SEED, count: 300 }));
+    const { code, stdout, stderr } = await stage.run(['consume', '--dual-write', '--drain', '--json']);
+    expect(code, stderr).to.equal(0);
+    expect(stderr).to.match(/water_level_readings on EC2 has no column rssi/);
+    expect(stderr).to.include('alter table \\"water_level_readings\\" add column \\"rssi\\" integer;');
+    const summary = JSON.parse(stdout) as { accepted: number; missed: number; gaps: unknown[] };
+    expect(summary.missed, `seed ${SEED}`).to.equal(summary.accepted);
+    expect(summary.gaps).to.not.be.empty;
+    expect(await stage.findUncoveredGaps()).to.deep.equal([]);
+
+    await stage.ec2.query('alter table water_level_readings add column rssi integer');
+    const consumer = await stage.start(['consume', '--dual-write']);
+    await consumer.printed('ledger repaired');
+    consumer.kill('SIGTERM');
+    await consumer.wait();
+    const [here, there] = [await readContent(stage.local), await readContent(stage.ec2)];
+    expect(there.moisture_readings).to.deep.equal(here.moisture_readings);
+  });
+
+  it('no table at all on EC2: warns with the command, stores locally, enters all in the ledger', async () => {
+    await stage.ec2.query('drop table moisture_readings, water_level_readings, sensor_readings, sensor_registry');
+    await stage.send(generateTelemetry({ seed: SEED, count: 100 }));
+    const { code, stderr } = await stage.run(['consume', '--dual-write', '--drain']);
+    expect(code, stderr).to.equal(0);
+    expect(stderr).to.match(/water_level_readings on EC2 does not exist.*sensorctl init --side ec2/);
+    expect(await countUncovered(stage)).to.equal(0);
+  });
+});
+
+async function countUncovered({ local }: Stage): Promise<number> {
+  const { rows } = await local.query<{ uncovered: string }>(
+    `select count(*) as uncovered from water_level_readings as stored
+     where not exists (select from sensorctl.ledger where table_name = 'water_level_readings' and times @> stored.time)`,
+  );
+  return Number(rows[0]!.uncovered);
+}
