@@ -143,9 +143,9 @@ const ROW_TEXT: Readonly<Record<string, string>> = {
 export async function readContent(pool: pg.Pool): Promise<Record<string, string[]>> {
   const entries = TABLES.map(async (table) => {
     const { rows } = await pool.query<{ content: string }>(
-      `select (${ROW_TEXT[table] ?? 'stored'})::text as content from ${table} as stored order by 1`,
+      `select (${ROW_TEXT[table] ?? 'stored'})::text as content from ${table} as stored`,
     );
-    return [table, rows.map((row) => row.content)] as const;
+    return [table, rows.map((row) => row.content).sort()] as const;
   });
   return Object.fromEntries(await Promise.all(entries));
 }
@@ -289,6 +289,16 @@ export class Stage {
       await Promise.all([primary, ...(secondary === null ? [] : [secondary])].map((each) => closeDatabase(each)));
     };
     return { repository, close };
+  }
+
+  /** Resolves once a session of local waits for a lock. */
+  async eventuallyBlocked(): Promise<void> {
+    await eventually('a session waits for a lock', async () => {
+      const { rowCount } = await this.local.query(
+        "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+      );
+      return (rowCount ?? 0) > 0;
+    });
   }
 
   /** Rows that local holds, EC2 lacks, and no ledger entry covers: what the third promise rules out. */
