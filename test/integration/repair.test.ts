@@ -5,7 +5,7 @@ import type { Side } from '../../src/lib/domain/side.js';
 import { prepareSide } from '../../src/lib/operations/init.js';
 import type { CommittedBatch } from '../../src/lib/repository/batch.js';
 import { DualWriteRepository } from '../../src/lib/repository/dual-write-repository.js';
-import { markMissed, summarizeLedger } from '../../src/lib/repository/ledger.js';
+import { compactUnproven, markMissed, summarizeLedger } from '../../src/lib/repository/ledger.js';
 import { buryConsumers } from '../../src/lib/repository/markers.js';
 import { repairMissed, type RepairOutcome } from '../../src/lib/repository/repair.js';
 import { SecondaryWriter } from '../../src/lib/repository/secondary-writer.js';
@@ -150,6 +150,19 @@ describe('repair', () => {
     const outcomes = await Promise.all([repair(), repair()]);
     expect(outcomes.reduce((sum, outcome) => sum + outcome.entries, 0)).to.equal(12);
     expect(await rowsOf(secondary)).to.deep.equal(await rowsOf(primary));
+  });
+
+  it('keeps on record what settled batches touched, and keeps that record small', async () => {
+    for (let minute = 1; minute <= 5; minute += 1) {
+      await miss(await commit(readingsAt(['a', 'b'], minute)));
+      await repair();
+    }
+    const read = async () => await primary.pool.query<{ times: string }>('select times::text from sensorctl.unproven');
+    expect((await read()).rows).to.have.length(5);
+    await primary.pool.query("update sensorctl.unproven set settled_at = '2025-07-02T10:00:00Z'");
+    await compactUnproven(primary.pool);
+    await compactUnproven(primary.pool);
+    expect((await read()).rows).to.deep.equal([{ times: '{["2025-07-01 00:01:00+00","2025-07-01 00:06:00+00")}' }]);
   });
 
   describe('where the EC2 table has no unique key', () => {

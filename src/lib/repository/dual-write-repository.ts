@@ -8,7 +8,7 @@ import type { CommittedBatch } from './batch.js';
 import { BOOKKEEPING_VERSION, readBookkeepingVersion } from './bookkeeping-schema.js';
 import { CircuitBreaker, type BreakerState } from './circuit-breaker.js';
 import { endConsumer, HEARTBEAT_MS, registerConsumer, renewLease } from './consumer-lease.js';
-import { markUnclaimed, readGaps, summarizeLedger, type Gap, type LedgerSummary } from './ledger.js';
+import { compactUnproven, markUnclaimed, readGaps, summarizeLedger, type Gap, type LedgerSummary } from './ledger.js';
 import { writeToPrimary, type WriteRequest } from './primary-writer.js';
 import { findObstacles } from './reading-tables.js';
 import { healUntilStopped } from './self-healing.js';
@@ -33,6 +33,7 @@ export interface DualWriteOptions {
   readonly logger?: Logger;
 }
 
+const BEATS_A_COMPACTION = 12;
 const DEFAULT_WAITING_BYTES = 64 * 1024 * 1024;
 
 /**
@@ -50,6 +51,7 @@ export class DualWriteRepository {
   readonly #logger: Logger;
   readonly #stopping = new AbortController();
   #heartbeat: NodeJS.Timeout | undefined;
+  #beats = 0;
   #renewedAt = performance.now();
   #beating: Promise<void> = Promise.resolve();
   #background: Promise<void>[] = [];
@@ -206,6 +208,8 @@ export class DualWriteRepository {
     try {
       if (!(await renewLease(pool, this.#consumerId))) await this.#registerAnew();
       this.#renewedAt = performance.now();
+      this.#beats += 1;
+      if (this.#beats % BEATS_A_COMPACTION === 0) await compactUnproven(pool);
       const found = await markUnclaimed(pool, this.#consumerId, [...this.#held]);
       if (found > 0) this.#logger.warn('ledger entries of unanswered commits are now missed', { entries: found });
     } catch (error) {

@@ -1,5 +1,16 @@
 import type { Queryable } from '../db/database.js';
 
+/** One row an hour and table is enough to know what to prove; neighbours within a minute become one range. */
+const COMPACT_UNPROVEN = `
+  with old as (
+    delete from sensorctl.unproven where settled_at < clock_timestamp() - interval '1 minute' returning *
+  )
+  insert into sensorctl.unproven (table_name, times, settled_at)
+  select table_name, range_agg(tstzrange(date_trunc('minute', lower(range)),
+    date_trunc('minute', upper(range) - interval '1 microsecond') + interval '1 minute')), max(settled_at)
+  from (select table_name, unnest(times) as range, settled_at from old) as ranges
+  group by table_name, date_trunc('hour', settled_at)`;
+
 export type LedgerState = 'pending' | 'missed' | 'refused';
 
 /** The ledger in figures, as every reader sees it: what a dead consumer left pending counts as missed. */
@@ -119,6 +130,11 @@ export async function markMissed(primary: Queryable, failures: ReadonlyMap<strin
 export async function markUnclaimed(primary: Queryable, consumerId: string, held: readonly string[]): Promise<number> {
   const { rowCount } = await primary.query(MARK_UNCLAIMED, [consumerId, held]);
   return rowCount ?? 0;
+}
+
+/** Keeps the record of what has to be proved small, however long dual write runs. */
+export async function compactUnproven(primary: Queryable): Promise<void> {
+  await primary.query(COMPACT_UNPROVEN);
 }
 
 export async function summarizeLedger(primary: Queryable): Promise<LedgerSummary[]> {
