@@ -20,7 +20,6 @@ export default class Demo extends BaseCommand {
   static override flags = {
     file: Flags.file({
       multiple: true,
-      exists: true,
       description: 'JSON-lines telemetry to send instead of generated',
     }),
     messages: Flags.integer({ min: 30, default: 12_000, description: 'messages to generate', exclusive: ['file'] }),

@@ -16,7 +16,7 @@ export default class Replay extends BaseCommand {
   static override enableJsonFlag = true;
   static override strict = false;
   static override args = {
-    file: Args.file({ description: 'JSON-lines file; several may be given', required: true, exists: true }),
+    file: Args.file({ description: 'JSON-lines file; several may be given', required: true }),
   };
   static override flags = {
     rate: Flags.integer({ min: 1, description: 'messages a second [default: as fast as the queue takes them]' }),
