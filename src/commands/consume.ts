@@ -56,7 +56,7 @@ The first Ctrl-C or SIGTERM finishes what is in hand and exits with 0; the secon
     const { flags } = await this.parse(Consume);
     const chosen = flags['dual-write'] as boolean | undefined;
     const settings = this.settings({
-      required: ['SQS_QUEUE_URL'],
+      required: (given) => ['SQS_QUEUE_URL', ...(given.ENABLE_DUAL_WRITE === 'true' ? ['EC2_DB_HOST'] : [])],
       flags: chosen === undefined ? {} : { ENABLE_DUAL_WRITE: String(chosen) },
     });
     const dualWrite = settings.enableDualWrite === true;

@@ -29,6 +29,9 @@ export interface QueueSettings {
   readonly credentials: { accessKeyId: string; secretAccessKey: string; sessionToken?: string } | undefined;
 }
 
+/** Settings without which a command cannot do; may depend on what is given, by variable. */
+export type RequiredSettings = readonly string[] | ((given: Readonly<Record<string, string>>) => readonly string[]);
+
 export interface SettingSources {
   /** The folder that holds `.env.local` and `.env`. */
   readonly directory: string;
@@ -117,14 +120,15 @@ export const SETTING_NAMES = Object.keys(SCHEMA.shape);
  * Reads flags over environment over `.env.local` over `.env`; an empty value counts as not set. `required` names what
  * the command cannot do without. Throws a UsageError that names every fault at once.
  */
-export function loadSettings(sources: SettingSources, required: readonly string[] = []): Settings {
+export function loadSettings(sources: SettingSources, required: RequiredSettings = []): Settings {
   const given = collect(sources);
+  const wanted = typeof required === 'function' ? required(given) : required;
   const parsed = SCHEMA.safeParse(given);
   const faults = [
     ...(parsed.error?.issues ?? [])
       .map((issue) => String(issue.path[0]))
       .map((name) => `${name} should be ${expectation(name)}`),
-    ...required
+    ...wanted
       .filter((name) => given[name] === undefined)
       .map((name) => `${name} is not set; it should be ${expectation(name)}`),
     ...halfCredentials(given),

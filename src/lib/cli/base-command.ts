@@ -1,5 +1,5 @@
 import { Command, Errors, Flags } from '@oclif/core';
-import { loadSettings, type Settings } from '../config.js';
+import { loadSettings, type RequiredSettings, type Settings } from '../config.js';
 import { EXIT_CODE, SensorctlError } from '../errors.js';
 import { createLogger, type Logger } from '../logger.js';
 import { createRedactor } from './redact.js';
@@ -21,7 +21,7 @@ export abstract class BaseCommand extends Command {
 
   /** Reads and checks all settings; prints what is valid but unwise. `required` are those this command needs. */
   protected settings(
-    options: { required?: readonly string[]; flags?: Record<string, string | undefined> } = {},
+    options: { required?: RequiredSettings; flags?: Record<string, string | undefined> } = {},
   ): Settings {
     const settings = loadSettings(
       { directory: process.cwd(), environment: process.env, ...(options.flags ? { flags: options.flags } : {}) },

@@ -1,5 +1,4 @@
-import { createReadStream } from 'node:fs';
-import { createInterface } from 'node:readline';
+import { open } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { UsageError } from '../errors.js';
 import { asQueueError } from '../queue/queue-error.js';
@@ -50,11 +49,13 @@ export async function replay({ queue, bodies, rate, stop, onProgress }: ReplayOp
 export async function* readBodies(paths: readonly string[]): AsyncGenerator<string> {
   for (const path of paths) {
     try {
-      for await (const line of createInterface({ input: createReadStream(path, 'utf8'), crlfDelay: Infinity })) {
+      const file = await open(path);
+      for await (const line of file.readLines()) {
         if (line.trim() !== '') yield line;
       }
     } catch (error) {
-      throw new UsageError(`${path} cannot be read: ${(error as Error).message}`, { cause: error });
+      const next = 'name JSON-lines files that exist and can be read';
+      throw new UsageError(`${path} cannot be read: ${(error as Error).message}`, { next, cause: error });
     }
   }
 }
