@@ -58,6 +58,8 @@ export function openDatabase(options: DatabaseOptions): Database {
     types: { getTypeParser: (oid: number) => parserOf(oid) },
   } satisfies pg.PoolConfig & { pipeline: true; lock_timeout: number });
   pool.on('error', (error) => options.onIdleError?.(error));
+  // The pool listens only to idle clients. One in use that breaks fails its calls, and would end the process besides.
+  pool.on('connect', (client) => client.on('error', () => undefined));
   return { side: options.side, connection, pool };
 }
 
