@@ -87,7 +87,15 @@ describe('init', function () {
   });
 
   it('leaves one schema when ten processes start at once', async () => {
-    const results = await Promise.all(Array.from({ length: 10 }, () => stage.run(['init', '--json'])));
+    // Held before the first change until all ten are there: they go on at the same moment.
+    const gate = await stage.local.connect();
+    await gate.query('begin');
+    await gate.query('lock table pg_namespace in share row exclusive mode');
+    const running = Array.from({ length: 10 }, () => stage.run(['init', '--json']));
+    await stage.eventuallyBlocked(10);
+    await gate.query('rollback');
+    gate.release();
+    const results = await Promise.all(running);
     expectAllDone(results);
     const created = results.flatMap(({ stdout }) => (JSON.parse(stdout) as InitReport).sides);
     for (const side of ['local', 'ec2']) {

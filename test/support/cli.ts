@@ -292,13 +292,13 @@ export class Stage {
     return { repository, close };
   }
 
-  /** Resolves once a session of local waits for a lock. */
-  async eventuallyBlocked(): Promise<void> {
-    await eventually('a session waits for a lock', async () => {
+  /** Resolves once so many sessions of local wait for a lock. */
+  async eventuallyBlocked(sessions = 1): Promise<void> {
+    await eventually(`${sessions} sessions wait for a lock`, async () => {
       const { rowCount } = await this.local.query(
         "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
       );
-      return (rowCount ?? 0) > 0;
+      return (rowCount ?? 0) >= sessions;
     });
   }
 
