@@ -113,8 +113,13 @@ export class DualWriteRepository {
     this.#sender?.enqueue(batch);
   }
 
-  /** Resolves when every dispatched batch has been confirmed or entered as missed. */
-  async idle(): Promise<void> {
+  /**
+   * Resolves when every dispatched batch has been confirmed or entered as missed. Once `stop` aborts, a primary that is
+   * away is not waited for: what could not be settled counts as missed when the lease ends.
+   */
+  async idle(stop?: AbortSignal): Promise<void> {
+    if (stop?.aborted === true) this.#settlement.close();
+    else stop?.addEventListener('abort', () => this.#settlement.close(), { once: true });
     await this.#sender?.idle();
     await this.#settlement.idle();
   }

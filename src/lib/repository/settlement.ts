@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Database } from '../db/database.js';
 import { backoffMs } from '../domain/backoff.js';
 import type { Logger } from '../logger.js';
@@ -15,7 +16,7 @@ export class Settlement {
   #confirmed = new Map<string, readonly RefusedReading[]>();
   #missed = new Map<string, string>();
   #flushing: Promise<void> | null = null;
-  #closed = false;
+  readonly #closing = new AbortController();
 
   constructor(
     private readonly primary: Database,
@@ -41,7 +42,7 @@ export class Settlement {
 
   /** Stops retrying; what is not in the ledger by then counts as missed once the lease has ended. */
   close(): void {
-    this.#closed = true;
+    this.#closing.abort();
   }
 
   #schedule(): void {
@@ -51,9 +52,11 @@ export class Settlement {
   }
 
   async #flushAll(): Promise<void> {
+    const { signal } = this.#closing;
     let failures = 0;
-    while (this.#confirmed.size + this.#missed.size > 0 && !(this.#closed && failures > 0)) {
-      await delay(failures === 0 ? LINGER_MS : backoffMs(failures, RETRY_MS));
+    while (this.#confirmed.size + this.#missed.size > 0 && !(signal.aborted && failures > 0)) {
+      const pauseMs = failures === 0 ? LINGER_MS : backoffMs(failures, RETRY_MS);
+      await delay(pauseMs, undefined, { signal }).catch(() => undefined);
       failures = (await this.#flush()) ? 0 : failures + 1;
     }
   }
@@ -74,8 +77,4 @@ export class Settlement {
     for (const batchId of [...confirmed, ...missed.keys()]) this.held.delete(batchId);
     return true;
   }
-}
-
-async function delay(ms: number): Promise<void> {
-  await new Promise((resolve) => setTimeout(resolve, ms));
 }

@@ -101,7 +101,7 @@ class Consumption {
     batcher.flush();
     while (this.#working.size > 0) await Promise.all(this.#working);
     if (this.#defect !== undefined) throw this.#defect;
-    await options.repository.idle();
+    await options.repository.idle(this.#stop);
     return this.#tally.summarize(options.repository);
   }
 
