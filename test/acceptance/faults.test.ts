@@ -1,0 +1,378 @@
+// The dual write under faults: each test tries to break one promise, with real consumers, servers, and a network between.
+import { setTimeout as sleep } from 'node:timers/promises';
+
+import { expect } from 'chai';
+
+import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
+import { renderSurvived, runChaos } from '../chaos/chaos.js';
+import { account, countUnsettled, Observer } from '../chaos/invariants.js';
+import { poison, SPACING_MS } from '../chaos/load.js';
+import { ChaosStage, startServers, stopServers, type Servers } from '../chaos/stage.js';
+import { eventually, readContent } from '../support/cli.js';
+import { COMMITTED, READY_FOR_QUERY } from '../support/proxy.js';
+
+const PRIMARY_BATCH = 'sensorctl primary';
+const SECONDARY_BATCH = 'sensorctl secondary';
+const SEED = 20250701;
+const SIDE_BY_SIDE = 4;
+const HEALED_WITHIN_MS = 45_000;
+
+interface Run {
+  readonly title: string;
+  readonly run: () => Promise<void>;
+  outcome?: Promise<void>;
+}
+
+/** Scenarios wait more than they work: some run side by side, each on databases, a queue and networks of its own. */
+class Ahead {
+  readonly #runs: Run[] = [];
+  #active = 0;
+
+  /** Declares a test that may start while others before it still run. */
+  it(title: string, run: () => Promise<void>): void {
+    this.#runs.push({ title, run });
+    it(title, async () => {
+      const asked = this.#runs.find((each) => each.title === title);
+      // Asked for some tests alone, mocha gets no others.
+      const isAlone = process.argv.some((argument) => /^(-g|-f|--grep|--fgrep)/.test(argument));
+      if (asked !== undefined) this.#start(asked);
+      if (!isAlone) this.#fill();
+      await asked?.outcome;
+    });
+  }
+
+  /** Resolves when nothing runs any more. */
+  async end(): Promise<void> {
+    await Promise.allSettled(this.#runs.flatMap((each) => each.outcome ?? []));
+  }
+
+  #fill(): void {
+    for (const each of this.#runs) if (this.#active < SIDE_BY_SIDE) this.#start(each);
+  }
+
+  #start(each: Run): void {
+    if (each.outcome !== undefined) return;
+    this.#active += 1;
+    each.outcome = each.run().finally(() => {
+      this.#active -= 1;
+      this.#fill();
+    });
+    each.outcome.catch(() => undefined);
+  }
+}
+
+describe('the dual write under faults', function () {
+  this.timeout(180_000);
+  this.slow(30_000);
+  const ahead = new Ahead();
+  let shared: Servers;
+
+  before(async () => {
+    shared = await startServers({ durable: false });
+  });
+
+  after(async () => {
+    await ahead.end();
+    await stopServers(shared);
+  });
+
+  /** A scenario on databases of its own; on servers of its own, where it stops or freezes them. */
+  function scenario(title: string, run: (stage: ChaosStage) => Promise<void>, own = false): void {
+    ahead.it(title, async () => {
+      const servers = own ? await startServers({ durable: false }) : shared;
+      const stage = await ChaosStage.open(servers);
+      try {
+        await run(stage);
+      } finally {
+        await stage.close();
+        if (own) await stopServers(servers);
+      }
+    });
+  }
+
+  scenario('a timeout whose EC2 write had committed adds nothing on retry', async (stage) => {
+    const bodies = telemetry(30);
+    await stage.send(bodies);
+    const committed = stage.network.ec2.swallowAnswer(SECONDARY_BATCH, READY_FOR_QUERY, 'silence');
+    const drained = await stage.drain();
+    await committed;
+    expect(drained.stderr).to.match(/EC2 write failed .*attempt=1 attempts=4/);
+    expect(drained).to.include({ missed: 0, confirmed: drained.accepted });
+    expect(await countUnsettled(stage)).to.equal(0);
+    expect(await account(stage, bodies)).to.deep.equal([]);
+  });
+
+  scenario('a statement to EC2 that is cut off in the middle is repeated whole', async (stage) => {
+    const bodies = telemetry(30);
+    await stage.send(bodies);
+    const cut = stage.network.ec2.cutRequest(SECONDARY_BATCH);
+    const drained = await stage.drain();
+    await cut;
+    expect(drained).to.include({ missed: 0, confirmed: drained.accepted });
+    expect(await account(stage, bodies)).to.deep.equal([]);
+  });
+
+  scenario('an ambiguous local commit leaves no entry pending under a living consumer', async (stage) => {
+    const bodies = telemetry(30);
+    const consumer = await stage.consume();
+    await consumer.printed('Initializing');
+    const committed = stage.network.local.swallowAnswer(PRIMARY_BATCH, COMMITTED, 'reset');
+    await stage.send(bodies);
+    await committed;
+    await eventually('the commit without an answer counts as missed', () =>
+      Promise.resolve(consumer.stderr.includes('are now missed')),
+    );
+    await settled(stage);
+    consumer.kill('SIGKILL');
+    await consumer.wait();
+    expect(await account(stage, bodies)).to.deep.equal([]);
+  });
+
+  scenario('one reading of 1970 and one of today make two small gaps', async (stage) => {
+    const bodies = ['1970-01-01T00:00:00Z', '2025-07-01T00:00:00Z'].map((timestamp) => weather('WX-1', timestamp));
+    await stage.send(bodies);
+    stage.network.ec2.refuse();
+    const { gaps, missed } = await stage.drain();
+    expect(missed).to.equal(2);
+    expect(gaps.map(({ table, from, to }) => [table, from, to])).to.deep.equal([
+      ['sensor_readings', '1970-01-01 00:00:00+00', '1970-01-01 00:00:00.000001+00'],
+      ['sensor_readings', '2025-07-01 00:00:00+00', '2025-07-01 00:00:00.000001+00'],
+    ]);
+  });
+
+  scenario('what EC2 alone refuses stays local, is named with its reason, and the rest arrives', async (stage) => {
+    await stage.ec2.query(`
+      create table site (sensor_id text primary key);
+      insert into site select 'WX-' || n from generate_series(1, 20) as n where n <> 7;
+      alter table sensor_readings
+        add constraint known_site foreign key (sensor_id) references site,
+        add constraint no_eleven check (sensor_id <> 'WX-11')`);
+    const bodies = Array.from({ length: 20 }, (_, index) => weather(`WX-${index + 1}`, '2025-07-01T00:00:00Z'));
+    await stage.send(bodies);
+    const drained = await stage.drain();
+    expect(drained).to.include({ accepted: 20, confirmed: 18, refusedBySecondary: 2, missed: 0 });
+    const { rows } = await stage.local.query<{ sensor_id: string; state: string; reason: string }>(
+      'select sensor_id, state, reason from sensorctl.ledger order by sensor_id',
+    );
+    expect(rows.map(({ sensor_id, state }) => [sensor_id, state])).to.deep.equal([
+      ['WX-11', 'refused'],
+      ['WX-7', 'refused'],
+    ]);
+    expect(rows[0]?.reason).to.match(/23514.*no_eleven/);
+    expect(rows[1]?.reason).to.match(/23503.*known_site/);
+    expect(await new Observer(stage).look()).to.deep.equal([]);
+    const onEc2 = await stage.ec2.query('select from sensor_readings');
+    expect(onEc2.rowCount).to.equal(18);
+  });
+
+  scenario(
+    'what a killed consumer left pending counts as missed when its lease ends, and another repairs it',
+    async (stage) => {
+      const bodies = telemetry(30);
+      stage.network.ec2.blackHole();
+      await stage.send(bodies);
+      const first = await stage.consume(['--dual-write'], { EC2_WRITE_TIMEOUT: '20000' });
+      await eventually('all is committed locally', () => stage.isQueueEmpty());
+      first.kill('SIGKILL');
+      await first.wait();
+      const pending = await ledgerStates(stage);
+      expect(pending).to.deep.equal(['pending']);
+      expect(await new Observer(stage).look()).to.deep.equal([]);
+      await stage.expireLeases([first.pid]);
+      expect(await ledgerStates(stage)).to.deep.equal(['missed']);
+      await stage.network.ec2.pass();
+      const second = await stage.consume();
+      await settled(stage);
+      second.kill('SIGKILL');
+      await second.wait();
+      expect(await account(stage, bodies)).to.deep.equal([]);
+    },
+  );
+
+  scenario('the flag on, off, on leaves no unknown hole', async (stage) => {
+    const bodies = telemetry(90);
+    const observer = new Observer(stage);
+    const parts = [bodies.slice(0, 30), bodies.slice(30, 60), bodies.slice(60)];
+    for (const [index, flag] of ['--dual-write', '--no-dual-write', '--dual-write'].entries()) {
+      await stage.send(parts[index] ?? []);
+      const healing = index === 2 ? [] : ['--heal-rate', '0'];
+      await stage.drain([flag, ...healing]);
+      expect(await observer.look(), flag).to.deep.equal([]);
+    }
+    const healer = await stage.consume();
+    await settled(stage);
+    healer.kill('SIGKILL');
+    await healer.wait();
+    expect(await account(stage, bodies)).to.deep.equal([]);
+  });
+
+  scenario('EC2 slowed by 200 ms each way keeps up with ingestion', async (stage) => {
+    const bodies = telemetry(1_500);
+    stage.network.ec2.delay(200);
+    const sending = stage.send(bodies, 300);
+    const consumer = await stage.consume(['--dual-write'], { EC2_WRITE_TIMEOUT: '10000' });
+    await sending;
+    await eventually('all is committed locally', () => stage.isQueueEmpty());
+    const pending = await stage.local.query<{ seconds: string }>(
+      'select coalesce(extract(epoch from clock_timestamp() - min(committed_at)), 0) as seconds from sensorctl.ledger',
+    );
+    expect(Number(pending.rows[0]?.seconds), 'lag in seconds').to.be.below(8);
+    await settled(stage);
+    consumer.kill('SIGTERM');
+    const { code, stderr } = await consumer.wait();
+    expect(code).to.equal(0);
+    expect(stderr).not.to.include('EC2 write failed');
+    expect(await account(stage, bodies)).to.deep.equal([]);
+  });
+
+  scenario('ten consumers with the same sensors: no reading lost or twice', async (stage) => {
+    const bodies = telemetry(2_000, 50);
+    const few = { TIMESCALE_POOL_MAX: '3', EC2_POOL_MAX: '3' };
+    const consumers = await Promise.all(Array.from({ length: 10 }, () => stage.consume(['--dual-write'], few)));
+    await stage.send([...bodies, ...bodies]);
+    await eventually('the queue is empty', () => stage.isQueueEmpty(), HEALED_WITHIN_MS);
+    await settled(stage);
+    for (const consumer of consumers) consumer.kill('SIGKILL');
+    await Promise.all(consumers.map((consumer) => consumer.wait()));
+    const worked = consumers.filter(({ stderr }) => stderr.includes('Local write successful'));
+    expect(worked).to.have.length.above(5);
+    expect(await account(stage, bodies)).to.deep.equal([]);
+  });
+
+  scenario('redelivered messages change nothing', async (stage) => {
+    const bodies = [...telemetry(150), ...Array.from({ length: 9 }, (_, index) => poison(index))];
+    await stage.send(bodies);
+    await stage.drain();
+    const before = [await readContent(stage.local), await readContent(stage.ec2)];
+    await stage.send([...bodies.toReversed(), ...bodies]);
+    const again = await stage.drain();
+    expect(again.accepted).to.equal(0);
+    expect([await readContent(stage.local), await readContent(stage.ec2)]).to.deep.equal(before);
+    expect(await countUnsettled(stage)).to.equal(0);
+    expect(await account(stage, bodies)).to.deep.equal([]);
+  });
+
+  scenario('a queue that cannot be reached for a while: consumption goes on by itself', async (stage) => {
+    const bodies = telemetry(90);
+    await stage.send(bodies.slice(0, 30));
+    const consumer = await stage.consume();
+    await eventually('the first messages are consumed', () => stage.isQueueEmpty());
+    stage.network.queue.refuse();
+    await stage.send(bodies.slice(30, 60));
+    await consumer.printed('receiving failed, trying again');
+    await stage.network.queue.pass();
+    const lost = stage.network.queue.swallowAnswer('DeleteMessageBatch', Buffer.from('Successful'), 'reset');
+    await stage.send(bodies.slice(60));
+    await eventually('the other messages are consumed', () => stage.isQueueEmpty());
+    await lost;
+    await settled(stage);
+    consumer.kill('SIGTERM');
+    expect((await consumer.wait()).code).to.equal(0);
+    expect(await account(stage, bodies)).to.deep.equal([]);
+  });
+
+  scenario(
+    'asked to stop while local is away, a consumer ends soon, and what it could not settle is repaired',
+    async (stage) => {
+      const bodies = telemetry(30);
+      stage.network.ec2.delay(300);
+      const consumer = await stage.consume(['--dual-write'], { EC2_WRITE_TIMEOUT: '20000' });
+      await stage.send(bodies);
+      await eventually('all is committed locally', () => stage.isQueueEmpty());
+      stage.network.local.refuse();
+      consumer.kill('SIGTERM');
+      const ended = await Promise.race([consumer.wait(), sleep(20_000, null, { ref: false })]);
+      consumer.kill('SIGKILL');
+      expect(ended?.code, consumer.stderr).to.be.oneOf([0, 3]);
+      await stage.network.local.pass();
+      await stage.network.ec2.pass();
+      await stage.expireLeases([consumer.pid]);
+      const healer = await stage.consume();
+      await settled(stage);
+      healer.kill('SIGKILL');
+      await healer.wait();
+      expect(await account(stage, bodies)).to.deep.equal([]);
+    },
+  );
+
+  scenario(
+    'EC2 frozen: ingestion goes on, batches go to the ledger, and after the thaw the gap closes by itself',
+    async (stage) => {
+      const bodies = telemetry(300);
+      await stage.send(bodies.slice(0, 50));
+      const consumer = await stage.consume();
+      await settled(stage);
+      await stage.servers.ec2.freeze();
+      const frozenAt = performance.now();
+      await stage.send(bodies.slice(50), 150);
+      await eventually('all is committed locally', () => stage.isQueueEmpty());
+      expect(performance.now() - frozenAt, 'ms to ingest beside a frozen EC2').to.be.below(10_000);
+      await consumer.printed('EC2 is left out until it answers again');
+      expect(await countUnsettled(stage)).to.be.above(0);
+      stage.servers.ec2.thaw();
+      expect(await new Observer(stage).look()).to.deep.equal([]);
+      await settled(stage);
+      consumer.kill('SIGTERM');
+      expect((await consumer.wait()).code).to.equal(0);
+      expect(await account(stage, bodies)).to.deep.equal([]);
+    },
+    true,
+  );
+
+  scenario(
+    'local restarting: nothing is acknowledged that is not stored, and consumption goes on by itself',
+    async (stage) => {
+      const bodies = telemetry(120);
+      await stage.send(bodies.slice(0, 40));
+      const consumer = await stage.consume();
+      await settled(stage);
+      await stage.servers.local.stop('immediate');
+      await stage.send(bodies.slice(40));
+      await consumer.printed('local write failed; nothing is acknowledged');
+      const { visible, inFlight } = await stage.queue.readState();
+      expect(visible + inFlight).to.equal(80);
+      await stage.servers.local.start();
+      await eventually('the other messages are consumed', () => stage.isQueueEmpty());
+      await settled(stage);
+      consumer.kill('SIGTERM');
+      expect((await consumer.wait()).code).to.equal(0);
+      expect(await account(stage, bodies)).to.deep.equal([]);
+    },
+    true,
+  );
+
+  ahead.it('twenty seconds of faults by seed: nothing is lost, nothing is twice, no gap is unknown', async () => {
+    const report = await runChaos({
+      seed: SEED,
+      seconds: 20,
+      rate: 60,
+      consumers: 2,
+      lookEveryMs: 500,
+      calmMs: 700,
+      powerCuts: false,
+      restMs: 90_000,
+    });
+    expect(report.looks).to.be.above(3);
+    expect([...report.survived.values()].length, renderSurvived(report.survived)).to.be.above(5);
+  });
+});
+
+/** So far apart in time that each reading is a range of its own in the ledger. */
+function telemetry(count: number, spacingMs = SPACING_MS): string[] {
+  return [...generateTelemetry({ seed: SEED, count, spacingMs })];
+}
+
+function weather(sensorId: string, timestamp: string): string {
+  return JSON.stringify({ timestamp, sensorType: 'weather', sensorId, data: { temperature: 30 } });
+}
+
+async function ledgerStates(stage: ChaosStage): Promise<string[]> {
+  const { rows } = await stage.local.query<{ state: string }>('select distinct state from sensorctl.ledger_state');
+  return rows.map((row) => row.state);
+}
+
+/** Waits until queue and ledger are empty. */
+async function settled(stage: ChaosStage): Promise<void> {
+  const isSettled = async () => (await stage.isQueueEmpty()) && (await countUnsettled(stage)) === 0;
+  await eventually('queue and ledger are empty', isSettled, HEALED_WITHIN_MS);
+}

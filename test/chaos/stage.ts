@@ -1,0 +1,167 @@
+import { randomBytes } from 'node:crypto';
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+
+import type pg from 'pg';
+
+import { closeDatabase, openDatabase } from '../../src/lib/db/database.js';
+import type { Side } from '../../src/lib/domain/side.js';
+import { prepareSide } from '../../src/lib/operations/init.js';
+import { replay } from '../../src/lib/operations/replay.js';
+import { Queue } from '../../src/lib/queue/queue.js';
+import { startPostgres } from '../../src/lib/sandbox/postgres.js';
+import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
+import { startQueue, type QueueServer } from '../../src/lib/sandbox/queue.js';
+import { poolOf, sideSettings, startCli, type CliSettings, type RunningCli } from '../support/cli.js';
+import { TcpProxy } from '../support/proxy.js';
+
+/** Longer than any run: a test ends what it starts. */
+const CONSUMER_TIMEOUT_MS = 3_600_000;
+const TEMPLATE = 'chaos_template';
+const NEVER_TO_DEAD_LETTERS = 1000;
+
+/** Servers of one's own, to be stopped, killed and frozen at will. */
+export interface Servers {
+  readonly local: PostgresServer;
+  readonly ec2: PostgresServer;
+  readonly queue: QueueServer;
+  /** Holds the data of both sides. */
+  readonly directory: string;
+}
+
+/** Starts two servers, each with a prepared database that others are copied from, and a queue. */
+export async function startServers({ durable }: { durable: boolean }): Promise<Servers> {
+  const directory = await mkdtemp(path.join(tmpdir(), 'sensorctl-chaos-'));
+  await chmod(directory, 0o755); // PostgreSQL may run under another account
+  const [local, ec2, queue] = await Promise.all([
+    startPostgres({ durable, dataDir: path.join(directory, 'local') }),
+    startPostgres({ durable, dataDir: path.join(directory, 'ec2') }),
+    startQueue(),
+  ]);
+  await Promise.all([prepareTemplate('local', local), prepareTemplate('ec2', ec2)]);
+  return { local, ec2, queue, directory };
+}
+
+/** Stops the servers; their data stays where somebody may want to look at it. */
+export async function stopServers({ local, ec2, queue, directory }: Servers, keepData = false): Promise<void> {
+  await Promise.all([local.stop('immediate'), ec2.stop('immediate'), queue.stop()]);
+  if (!keepData) await rm(directory, { recursive: true, force: true });
+}
+
+async function prepareTemplate(side: Side, server: PostgresServer): Promise<void> {
+  await server.createDatabase(TEMPLATE, 'template0');
+  const { host, port, user, password } = server;
+  const place = { host, port, user, password, database: TEMPLATE };
+  const database = openDatabase({
+    side,
+    connection: { ...place, sslMode: 'disable', sslRootCert: undefined },
+    poolMax: 1,
+    callTimeoutMs: 60_000,
+    applicationName: 'chaos',
+  });
+  await prepareSide(database, { addKeys: false });
+  await closeDatabase(database);
+}
+
+interface StageOptions {
+  readonly seed?: number;
+  readonly visibilityTimeoutSeconds?: number;
+}
+
+/** Two prepared databases and a queue of one's own on running servers, and a network in front of each. */
+export class ChaosStage {
+  private constructor(
+    readonly servers: Servers,
+    /** Straight to each side, past the network. */
+    readonly local: pg.Pool,
+    readonly ec2: pg.Pool,
+    readonly queue: Queue,
+    readonly network: { readonly local: TcpProxy; readonly ec2: TcpProxy; readonly queue: TcpProxy },
+    readonly settings: CliSettings,
+  ) {}
+
+  static async open(servers: Servers, { seed = 1, visibilityTimeoutSeconds = 3 }: StageOptions = {}) {
+    const name = `chaos_${randomBytes(6).toString('hex')}`;
+    const { local, ec2, queue } = servers;
+    const [queueUrl] = await Promise.all([
+      queue.createQueue(name, { visibilityTimeoutSeconds, maxReceiveCount: NEVER_TO_DEAD_LETTERS }),
+      local.createDatabase(name, TEMPLATE),
+      ec2.createDatabase(name, TEMPLATE),
+    ]);
+    const endpoint = new URL(queue.endpoint);
+    const network = {
+      local: await TcpProxy.open(local, seed),
+      ec2: await TcpProxy.open(ec2, seed + 1),
+      queue: await TcpProxy.open({ host: endpoint.hostname, port: Number(endpoint.port) }, seed + 2),
+    };
+    const { region, accessKeyId, secretAccessKey } = queue;
+    const connection = { queueUrl, region, endpoint: queue.endpoint, credentials: { accessKeyId, secretAccessKey } };
+    const behind = `http://${network.queue.host}:${network.queue.port}`;
+    return new ChaosStage(servers, poolOf(local, name), poolOf(ec2, name), new Queue(connection), network, {
+      ...sideSettings('local', local, name),
+      ...sideSettings('ec2', ec2, name),
+      TIMESCALE_PORT: String(network.local.port),
+      EC2_DB_PORT: String(network.ec2.port),
+      TIMESCALE_POOL_MAX: '5',
+      EC2_POOL_MAX: '4',
+      EC2_WRITE_TIMEOUT: '1000',
+      EC2_RETRY_DELAY: '50',
+      SQS_QUEUE_URL: queueUrl.replace(queue.endpoint, behind),
+      AWS_ENDPOINT_URL_SQS: behind,
+      AWS_REGION: region,
+      AWS_ACCESS_KEY_ID: accessKeyId,
+      AWS_SECRET_ACCESS_KEY: secretAccessKey,
+    });
+  }
+
+  /** Starts `sensorctl consume` with small batches, so that many of them are cut off. */
+  async consume(args: readonly string[] = ['--dual-write'], settings: CliSettings = {}): Promise<RunningCli> {
+    const small = ['--batch-linger', '50', '--batch-messages', '50', '--pollers', '4'];
+    const options = { settings: { ...this.settings, ...settings }, timeoutMs: CONSUMER_TIMEOUT_MS };
+    return await startCli(['consume', ...args, ...small], options);
+  }
+
+  /** Consumes until the queue is empty and every write has settled; returns what `--json` printed. */
+  async drain(args: readonly string[] = ['--dual-write'], settings: CliSettings = {}): Promise<Drained> {
+    const consumer = await this.consume([...args, '--drain', '--json'], settings);
+    const { code, stdout, stderr } = await consumer.wait();
+    if (code !== 0) throw new Error(`consume --drain ended with ${String(code)}:\n${stdout}\n${stderr}`);
+    return { ...(JSON.parse(stdout) as Omit<Drained, 'stderr'>), stderr };
+  }
+
+  /** Past the network. */
+  async send(bodies: Iterable<string>, rate = Infinity): Promise<void> {
+    await replay({ queue: this.queue, bodies, rate, stop: new AbortController().signal });
+  }
+
+  async isQueueEmpty(): Promise<boolean> {
+    const { visible, inFlight, delayed } = await this.queue.readState();
+    return visible + inFlight + delayed === 0;
+  }
+
+  /** Lets the leases of dead consumers run out now. */
+  async expireLeases(pids: readonly (number | undefined)[]): Promise<void> {
+    const sql =
+      'update sensorctl.consumer set lease_until = clock_timestamp() where pid = any ($1) and ended_at is null';
+    await this.local.query(sql, [pids]);
+  }
+
+  async close(): Promise<void> {
+    this.queue.close();
+    for (const proxy of Object.values(this.network)) proxy.close();
+    await Promise.all([this.local.end(), this.ec2.end()]);
+  }
+}
+
+/** What `consume --drain --json` prints, as far as these tests ask. */
+export interface Drained {
+  readonly accepted: number;
+  readonly refused: number;
+  readonly quarantined: number;
+  readonly confirmed: number;
+  readonly missed: number;
+  readonly refusedBySecondary: number;
+  readonly gaps: readonly { readonly table: string; readonly from: string; readonly to: string }[];
+  readonly stderr: string;
+}
