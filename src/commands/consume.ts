@@ -1,12 +1,9 @@
 import { Flags } from '@oclif/core';
 import { BaseCommand } from '../lib/cli/base-command.js';
-import { queueConnection } from '../lib/cli/queue.js';
+import { openQueue } from '../lib/cli/queue.js';
 import { withRepository } from '../lib/cli/repository.js';
 import { formatCount, renderTable } from '../lib/cli/table.js';
-import { consume } from '../lib/operations/consume/consume.js';
-import type { ConsumeSummary } from '../lib/operations/consume/tally.js';
-import { Queue } from '../lib/queue/queue.js';
-import type { Gap } from '../lib/repository/ledger.js';
+import { consume, type ConsumeReport } from '../lib/operations/consume/consume.js';
 
 export default class Consume extends BaseCommand {
   static override summary = 'Consume telemetry from the queue into local and, with dual write on, into EC2.';
@@ -52,7 +49,7 @@ The first Ctrl-C or SIGTERM finishes what is in hand and exits with 0; the secon
     }),
   };
 
-  async run(): Promise<ConsumeSummary & { gaps: Gap[] }> {
+  async run(): Promise<ConsumeReport> {
     const { flags } = await this.parse(Consume);
     const chosen = flags['dual-write'] as boolean | undefined;
     const settings = this.settings({
@@ -63,11 +60,11 @@ The first Ctrl-C or SIGTERM finishes what is in hand and exits with 0; the secon
     this.note(dualWrite ? '🔄 Initializing dual-write repository...' : '📝 Initializing single-write repository...');
     for (const warning of dualWrite ? settings.warnings : []) this.note(`Warning: ${warning}`);
     const logger = this.logger(flags.verbose);
-    const queue = new Queue(queueConnection(settings));
+    const queue = openQueue(settings);
     const stop = this.stopSignal();
     const options = { command: 'consume', healRate: flags['heal-rate'], logger };
-    const { summary, gaps } = await withRepository(settings, options, async (repository) => ({
-      summary: await consume({
+    const report = await withRepository(settings, options, (repository) =>
+      consume({
         queue,
         repository,
         primarySide: 'local',
@@ -81,15 +78,14 @@ The first Ctrl-C or SIGTERM finishes what is in hand and exits with 0; the secon
         logger,
         stop,
       }),
-      gaps: await repository.readGaps(),
-    }));
+    );
     queue.close();
-    this.log(renderSummary(summary, gaps));
-    return { ...summary, gaps };
+    this.log(renderReport(report));
+    return report;
   }
 }
 
-function renderSummary(summary: ConsumeSummary, gaps: readonly Gap[]): string {
+function renderReport({ gaps, ...summary }: ConsumeReport): string {
   const items = summary.accepted + summary.refused + summary.quarantined;
   const account = renderTable(
     ['consumed', 'count'],
@@ -106,12 +102,13 @@ function renderSummary(summary: ConsumeSummary, gaps: readonly Gap[]): string {
       ['not acknowledged (will come again)', summary.unacknowledged],
     ],
   );
+  if (gaps === null) return `${account}\nThe ledger did not answer: run consume --drain again to see the gaps.`;
   return gaps.length === 0 ? account : `${account}\n${renderGaps(gaps)}`;
 }
 
 const GAPS_SHOWN = 10;
 
-function renderGaps(gaps: readonly Gap[]): string {
+function renderGaps(gaps: NonNullable<ConsumeReport['gaps']>): string {
   const shown = gaps.slice(0, GAPS_SHOWN).map(({ table, from, to, entries }) => [table, from, to, entries]);
   const more = gaps.length > GAPS_SHOWN ? `\nand ${formatCount(gaps.length - GAPS_SHOWN)} gaps more` : '';
   return `${renderTable(['gap: EC2 may lack readings of', 'from', 'to', 'ledger entries'], shown)}${more}`;

@@ -4,8 +4,6 @@ import { commandRunner } from '../lib/cli/command-runner.js';
 import { renderTable } from '../lib/cli/table.js';
 import { EXIT_CODE } from '../lib/errors.js';
 import { demo, type DemoReport } from '../lib/operations/demo/demo.js';
-import { readBodies } from '../lib/operations/replay.js';
-import { generateTelemetry } from '../lib/telemetry/generate.js';
 
 const SECONDS_OF_LOAD = 24;
 
@@ -28,13 +26,10 @@ export default class Demo extends BaseCommand {
 
   async run(): Promise<DemoReport> {
     const { flags } = await this.parse(Demo);
-    const messages = flags.file === undefined ? flags.messages : await countBodies(flags.file);
-    const bodies =
-      flags.file === undefined ? generateTelemetry({ seed: flags.seed, count: messages }) : readBodies(flags.file);
+    const { file: files, messages, seed } = flags;
     const report = await demo({
-      messages,
-      bodies,
-      rate: Math.ceil(messages / SECONDS_OF_LOAD),
+      telemetry: files === undefined ? { messages, seed } : { files },
+      loadSeconds: SECONDS_OF_LOAD,
       runner: commandRunner(this.config.root),
       tell: (line) => this.note(line),
       stop: this.stopSignal(),
@@ -43,12 +38,6 @@ export default class Demo extends BaseCommand {
     if (!report.adds) process.exitCode = EXIT_CODE.no;
     return report;
   }
-}
-
-async function countBodies(files: readonly string[]): Promise<number> {
-  let count = 0;
-  for await (const body of readBodies(files)) count += Math.min(1, body.length);
-  return count;
 }
 
 function renderReport({ sent, consumed, local, ec2, missed, adds }: DemoReport): string {

@@ -2,7 +2,6 @@ import { Flags } from '@oclif/core';
 import { BaseCommand } from '../lib/cli/base-command.js';
 import { openSide, withDatabases } from '../lib/cli/sides.js';
 import { renderTable } from '../lib/cli/table.js';
-import type { Side } from '../lib/domain/side.js';
 import { EXIT_CODE } from '../lib/errors.js';
 import { prepareSide, type SidePreparation } from '../lib/operations/init.js';
 
@@ -33,7 +32,7 @@ Exit code 1 when something still stands in the way.`;
     const { flags } = await this.parse(Init);
     const settings = this.settings();
     const wanted = flags.side ?? (settings.ec2 === null ? 'local' : 'both');
-    const sides: Side[] = wanted === 'both' ? ['local', 'ec2'] : [wanted];
+    const sides: SidePreparation['side'][] = wanted === 'both' ? ['local', 'ec2'] : [wanted];
     const databases = sides.map((side) => openSide(side, settings, 'init', this.logger()));
     if (flags['add-keys']) this.note(ADD_KEYS_EXPLAINED);
     const prepared = await withDatabases(databases, () =>

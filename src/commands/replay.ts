@@ -1,11 +1,10 @@
 import { Args, Flags } from '@oclif/core';
 import { BaseCommand } from '../lib/cli/base-command.js';
 import { createProgress } from '../lib/cli/progress.js';
-import { queueConnection } from '../lib/cli/queue.js';
+import { openQueue } from '../lib/cli/queue.js';
 import { formatCount } from '../lib/cli/table.js';
 import { EXIT_CODE } from '../lib/errors.js';
 import { readBodies, replay, type ReplaySummary } from '../lib/operations/replay.js';
-import { Queue } from '../lib/queue/queue.js';
 
 export default class Replay extends BaseCommand {
   static override summary = 'Send telemetry from JSON-lines files to the queue, one message a line.';
@@ -24,7 +23,7 @@ export default class Replay extends BaseCommand {
 
   async run(): Promise<ReplaySummary> {
     const { argv, flags } = await this.parse(Replay);
-    const queue = new Queue(queueConnection(this.settings({ required: ['SQS_QUEUE_URL'] })));
+    const queue = openQueue(this.settings({ required: ['SQS_QUEUE_URL'] }));
     const stop = this.stopSignal();
     const progress = createProgress('Sending');
     try {

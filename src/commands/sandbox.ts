@@ -1,7 +1,6 @@
-import { writeFile } from 'node:fs/promises';
 import { Flags } from '@oclif/core';
 import { BaseCommand } from '../lib/cli/base-command.js';
-import { startSandbox } from '../lib/sandbox/sandbox.js';
+import { runSandbox } from '../lib/operations/sandbox.js';
 
 export default class SandboxCommand extends BaseCommand {
   static override summary = 'Run two PostgreSQL servers and an SQS-compatible queue on this machine.';
@@ -17,30 +16,17 @@ export default class SandboxCommand extends BaseCommand {
 
   async run(): Promise<void> {
     const { flags } = await this.parse(SandboxCommand);
-    const stop = this.stopSignal();
+    const ready =
+      'Ready. In a second terminal: sensorctl init, then sensorctl consume --dual-write. Ctrl-C stops the sandbox.';
     this.note('Starting two PostgreSQL servers and a queue...');
-    const sandbox = await startSandbox(flags.data === undefined ? {} : { dataDir: flags.data });
-    try {
-      const settings = Object.entries(sandbox.settings()).map(([name, value]) => `${name}=${value}`);
-      this.log(settings.join('\n'));
-      if (flags['write-env'] !== undefined)
-        await writeFile(flags['write-env'], `${settings.join('\n')}\n`, { mode: 0o600 });
-      this.note(
-        'Ready. In a second terminal: sensorctl init, then sensorctl consume --dual-write. Ctrl-C stops the sandbox.',
-      );
-      await aborted(stop);
-    } finally {
-      await sandbox.stop();
-    }
+    await runSandbox({
+      dataDir: flags.data,
+      envFile: flags['write-env'],
+      onReady: (environment) => {
+        this.log(environment.trimEnd());
+        this.note(ready);
+      },
+      stop: this.stopSignal(),
+    });
   }
-}
-
-async function aborted(signal: AbortSignal): Promise<void> {
-  // The listener alone does not keep Node running; the timer does.
-  const alive = setInterval(() => undefined, 60_000);
-  await new Promise<void>((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
-  });
-  clearInterval(alive);
 }

@@ -1,10 +1,10 @@
 import type { Settings } from '../config.js';
 import { UsageError } from '../errors.js';
-import type { QueueConnection } from '../queue/queue.js';
+import { Queue } from '../queue/queue.js';
 
-/** The queue of the settings; throws a UsageError where SQS_QUEUE_URL is not set. */
-export function queueConnection({ queue }: Settings): QueueConnection {
+/** Opens the queue of the settings; throws a UsageError where SQS_QUEUE_URL is not set. */
+export function openQueue({ queue }: Settings): Queue {
   const { queueUrl } = queue;
   if (queueUrl === undefined) throw new UsageError('SQS_QUEUE_URL is not set', { next: 'set it in .env.local' });
-  return { ...queue, queueUrl };
+  return new Queue({ ...queue, queueUrl });
 }

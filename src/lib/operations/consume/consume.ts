@@ -9,6 +9,7 @@ import type { Queue, ReceivedMessage } from '../../queue/queue.js';
 import type { CommittedBatch } from '../../repository/batch.js';
 import { LEASE_SECONDS } from '../../repository/consumer-lease.js';
 import type { DualWriteRepository } from '../../repository/dual-write-repository.js';
+import type { Gap } from '../../repository/ledger.js';
 import type { WriteRequest } from '../../repository/primary-writer.js';
 import type { QuarantineRecord } from '../../repository/quarantine.js';
 import { decodeMessage, type DecodeOptions } from '../../telemetry/decode.js';
@@ -40,6 +41,11 @@ export interface ConsumeOptions {
   readonly onProgress?: (summary: ConsumeSummary) => void;
 }
 
+export interface ConsumeReport extends ConsumeSummary {
+  /** What EC2 may lack, of this run and of all others; null where the ledger did not answer. */
+  readonly gaps: readonly Gap[] | null;
+}
+
 const LONG_POLL_SECONDS = 5;
 const DRAIN_POLL_SECONDS = 1;
 const BATCHES_IN_HAND = 8;
@@ -53,7 +59,7 @@ const PRIMARY_RETRY_LIMIT_MS = 10_000;
  * the primary, acknowledges it, and sends it to the secondary in the background. Throws when the queue cannot be read at
  * start, or at a defect; afterwards trouble with queue or databases is waited out.
  */
-export async function consume(options: ConsumeOptions): Promise<ConsumeSummary> {
+export async function consume(options: ConsumeOptions): Promise<ConsumeReport> {
   const { queue, logger } = options;
   const state = await queue.readState().catch((error: unknown) => {
     throw asQueueError(error, queue.url);
@@ -62,7 +68,12 @@ export async function consume(options: ConsumeOptions): Promise<ConsumeSummary> 
   const inHand = new InHand(queue, state.visibilityTimeoutSeconds * 1000, limits, logger);
   inHand.start();
   try {
-    return await new Consumption(options, inHand).run();
+    const summary = await new Consumption(options, inHand).run();
+    const gaps = await options.repository.readGaps().catch((error: unknown) => {
+      logger.warn('the ledger could not be read', { error: describeFault(error) });
+      return null;
+    });
+    return { ...summary, gaps };
   } finally {
     await inHand.stop();
   }

@@ -1,19 +1,18 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { closeDatabase, openDatabase, type Database } from '../../db/database.js';
 import { Queue } from '../../queue/queue.js';
 import { startSandbox, type Sandbox } from '../../sandbox/sandbox.js';
 import type { PostgresServer } from '../../sandbox/postgres-server.js';
 import type { Side } from '../../domain/side.js';
-import type { ConsumeSummary } from '../consume/tally.js';
-import { replay } from '../replay.js';
+import { InterruptedError } from '../../errors.js';
 import { readSideCounts, type SideCounts } from './counts.js';
 import { startCommand, type CommandRunner } from './run-command.js';
+import { withTelemetryFiles, type TelemetrySource } from './telemetry-files.js';
 
 export interface DemoOptions {
-  /** The telemetry to send: how many messages, and their bodies. */
-  readonly messages: number;
-  readonly bodies: AsyncIterable<string> | Iterable<string>;
-  /** Messages a second. */
-  readonly rate: number;
+  readonly telemetry: TelemetrySource;
+  /** How long the telemetry is sent, in seconds. */
+  readonly loadSeconds: number;
   /** Starts `sensorctl` with these arguments; the demo runs the commands that an operator would. */
   readonly runner: CommandRunner;
   /** Told what happens, a line a step. */
@@ -21,9 +20,18 @@ export interface DemoOptions {
   readonly stop: AbortSignal;
 }
 
+/** What `consume --json` accounts for. */
+interface Consumed {
+  readonly messages: number;
+  readonly furtherReadings: number;
+  readonly accepted: number;
+  readonly refused: number;
+  readonly quarantined: number;
+}
+
 export interface DemoReport {
   readonly sent: number;
-  readonly consumed: ConsumeSummary;
+  readonly consumed: Consumed;
   readonly local: SideCounts;
   readonly ec2: SideCounts;
   /** Readings that the ledger says EC2 lacks. */
@@ -67,15 +75,14 @@ async function migrate(options: DemoOptions, stage: Stage): Promise<DemoReport> 
   const queue = new Queue({ queueUrl, region: credentials.region, endpoint: credentials.endpoint, credentials });
   const ticker = setInterval(() => void narrate(stage, tell), TICK_MS);
   try {
-    tell(`Sending ${options.messages} messages at ${options.rate} a second. EC2 will be lost for the middle third.`);
-    const { sent } = await replay({ queue, bodies: withOutage(options, stage), rate: options.rate, stop });
+    const sent = await sendWithOutage(options, stage);
     tell('All sent. Waiting until the queue is empty and the consumer has repaired what EC2 missed.');
     await untilEmpty(queue, stop);
     await untilRepaired(stage, stop);
     tell('Stopping the consumer as an operator would (SIGTERM).');
     clearInterval(ticker);
     consumer.terminate();
-    return await report(sent, JSON.parse(await consumer.finished) as ConsumeSummary, stage);
+    return await report(sent, JSON.parse(await consumer.finished) as Consumed, stage);
   } finally {
     clearInterval(ticker);
     queue.close();
@@ -83,22 +90,32 @@ async function migrate(options: DemoOptions, stage: Stage): Promise<DemoReport> 
   }
 }
 
-/** Passes the bodies on; EC2 stops after the first third of them and starts again after the second. */
-async function* withOutage(options: DemoOptions, { sandbox }: Stage): AsyncGenerator<string> {
-  let index = 0;
-  const [lost, back] = [Math.floor(options.messages / 3), Math.floor((options.messages * 2) / 3)];
-  for await (const body of options.bodies) {
-    if (index === lost) {
-      options.tell('✗ EC2 goes down. Local goes on; what EC2 misses is entered in the ledger.');
+/** Replays the telemetry; EC2 stops after the first third of the time and starts again after the second. */
+async function sendWithOutage(options: DemoOptions, { sandbox }: Stage): Promise<number> {
+  const { telemetry, loadSeconds, runner, tell, stop } = options;
+  const thirdMs = (loadSeconds * 1000) / 3;
+  return await withTelemetryFiles(telemetry, async (files, messages) => {
+    const rate = String(Math.ceil(messages / loadSeconds));
+    tell(`$ sensorctl replay ${files.join(' ')} --rate ${rate}        (${messages} messages)`);
+    const replaying = startCommand(runner, ['replay', ...files, '--rate', rate, '--json'], sandbox.settings());
+    try {
+      await wait(thirdMs, stop);
+      tell('✗ EC2 goes down. Local goes on; what EC2 misses is entered in the ledger.');
       await sandbox.ec2.stop('immediate');
-    }
-    if (index === back) {
-      options.tell('✓ EC2 is back.');
+      await wait(thirdMs, stop);
+      tell('✓ EC2 is back.');
       await sandbox.ec2.start();
+      return (JSON.parse(await replaying.finished) as { sent: number }).sent;
+    } finally {
+      replaying.kill();
     }
-    index += 1;
-    yield body;
-  }
+  });
+}
+
+async function wait(ms: number, stop: AbortSignal): Promise<void> {
+  await delay(ms, undefined, { signal: stop }).catch(() => {
+    throw new InterruptedError('the demo was stopped');
+  });
 }
 
 async function narrate({ local, ec2 }: Stage, tell: (line: string) => void): Promise<void> {
@@ -129,7 +146,7 @@ async function untilRepaired({ local }: Stage, stop: AbortSignal): Promise<void>
   }
 }
 
-async function report(sent: number, consumed: ConsumeSummary, { local, ec2 }: Stage): Promise<DemoReport> {
+async function report(sent: number, consumed: Consumed, { local, ec2 }: Stage): Promise<DemoReport> {
   const [here, there] = [await readSideCounts(local), await readSideCounts(ec2)];
   const missed = here.ledger.missed + here.ledger.pending + here.ledger.refused;
   const items = consumed.accepted + consumed.refused + consumed.quarantined;

@@ -1,0 +1,52 @@
+import { createReadStream } from 'node:fs';
+import { mkdtemp, open, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { UsageError } from '../../errors.js';
+import { generateTelemetry } from '../../telemetry/generate.js';
+
+/** JSON-lines files, or how much to generate from which seed. */
+export type TelemetrySource =
+  { readonly files: readonly string[] } | { readonly messages: number; readonly seed: number };
+
+/** Lends the telemetry as files, with the number of messages in them, for the length of `work`. */
+export async function withTelemetryFiles<Result>(
+  source: TelemetrySource,
+  work: (files: readonly string[], messages: number) => Promise<Result>,
+): Promise<Result> {
+  if ('files' in source)
+    return await work(
+      source.files.map((file) => resolve(file)),
+      await countLines(source.files),
+    );
+  const directory = await mkdtemp(join(tmpdir(), 'sensorctl-demo-'));
+  try {
+    const file = join(directory, 'telemetry.jsonl');
+    await writeGenerated(file, source);
+    return await work([file], source.messages);
+  } finally {
+    await rm(directory, { recursive: true, force: true });
+  }
+}
+
+async function writeGenerated(file: string, { messages, seed }: { messages: number; seed: number }): Promise<void> {
+  const handle = await open(file, 'w');
+  try {
+    const bodies = [...generateTelemetry({ seed, count: messages })];
+    await handle.writeFile(`${bodies.join('\n')}\n`);
+  } finally {
+    await handle.close();
+  }
+}
+
+async function countLines(files: readonly string[]): Promise<number> {
+  let lines = 0;
+  for (const file of files) {
+    try {
+      for await (const chunk of createReadStream(file)) lines += (chunk as Buffer).filter((byte) => byte === 10).length;
+    } catch (error) {
+      throw new UsageError(`${file} cannot be read: ${(error as Error).message}`, { cause: error });
+    }
+  }
+  return lines;
+}
