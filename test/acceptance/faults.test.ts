@@ -33,10 +33,8 @@ class Ahead {
     this.#runs.push({ title, run });
     it(title, async () => {
       const asked = this.#runs.find((each) => each.title === title);
-      // Asked for some tests alone, mocha gets no others.
-      const isAlone = process.argv.some((argument) => /^(-g|-f|--grep|--fgrep)/.test(argument));
       if (asked !== undefined) this.#start(asked);
-      if (!isAlone) this.#fill();
+      this.#fill();
       await asked?.outcome;
     });
   }
@@ -46,7 +44,9 @@ class Ahead {
     await Promise.allSettled(this.#runs.flatMap((each) => each.outcome ?? []));
   }
 
+  /** Nothing but what was asked for, where mocha was asked for some tests alone. */
   #fill(): void {
+    if (process.argv.some((argument) => /^(-g|-f|--grep|--fgrep)/.test(argument))) return;
     for (const each of this.#runs) if (this.#active < SIDE_BY_SIDE) this.#start(each);
   }
 
