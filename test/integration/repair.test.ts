@@ -7,6 +7,9 @@ import type { CommittedBatch } from '../../src/lib/repository/batch.js';
 import { DualWriteRepository } from '../../src/lib/repository/dual-write-repository.js';
 import { compactUnproven, markMissed, summarizeLedger } from '../../src/lib/repository/ledger.js';
 import { buryConsumers } from '../../src/lib/repository/markers.js';
+import { CircuitBreaker } from '../../src/lib/repository/circuit-breaker.js';
+import { healUntilStopped } from '../../src/lib/repository/self-healing.js';
+import { silentLogger } from '../../src/lib/logger.js';
 import { repairMissed, type RepairOutcome } from '../../src/lib/repository/repair.js';
 import { SecondaryWriter } from '../../src/lib/repository/secondary-writer.js';
 import { createTestDatabase, ec2Server, localServer, type TestDatabase } from '../support/servers.js';
@@ -120,15 +123,58 @@ describe('repair', () => {
     expect(kept.rows.map(({ body }) => (JSON.parse(body) as { level_cm: number }).level_cm)).to.deep.equal([99]);
   });
 
-  it('leaves the ledger as it was when EC2 cannot be made equal', async () => {
+  it('names a reading that EC2 cannot hold as it is, and brings the rest', async () => {
+    const [plain, fine] = readingsAt(['a', 'b'], 1);
     await secondary.pool.query('alter table water_level_readings alter level_cm type numeric(5,0)');
-    await miss(await commit(readingsAt(['a'], 1)));
-    const error = await repair().then(
-      () => null,
-      (failure: unknown) => failure as Error,
+    await miss(await commit([{ ...plain!, values: { ...plain!.values, level_cm: -3 } }, fine!]));
+    expect(await repair()).to.include({ refused: 1 });
+    expect(await ledger()).to.deep.equal({ refused: 1 });
+    const { rows } = await primary.pool.query<{ sensor_id: string; reason: string }>(
+      'select sensor_id, reason from sensorctl.ledger',
     );
-    expect(error?.message).to.match(/1 of 1 rows of water_level_readings on EC2 did not become equal/);
-    expect(await ledger()).to.deep.equal({ missed: 1 });
+    expect(rows).to.deep.equal([{ sensor_id: 'b', reason: 'EC2 does not hold it as it was written' }]);
+  });
+
+  it('does not let a table that cannot be repaired hold up the others', async () => {
+    await secondary.pool.query('alter table water_level_readings drop column rssi');
+    for (let minute = 1; minute <= 3; minute += 1) await miss(await commit(readingsAt(['a', 'b'], minute)));
+    const [water] = readingsAt(['m'], 4);
+    const moisture: Reading = {
+      ...water!,
+      table: 'moisture_readings',
+      sensorType: 'moisture',
+      values: { voltage: 3.9 },
+    };
+    await miss(await commit([moisture]));
+    const stop = new AbortController();
+    const healing = healUntilStopped({
+      primary,
+      secondary,
+      writer: new SecondaryWriter(secondary),
+      breaker: new CircuitBreaker(),
+      rowsPerSecond: 1000,
+      logger: silentLogger,
+      signal: stop.signal,
+    });
+    await until(async () => (await secondary.pool.query('select from moisture_readings')).rowCount === 1);
+    stop.abort();
+    await healing;
+    expect(await ledger()).to.deep.equal({ missed: 3 });
+  });
+
+  it('finds out by itself that EC2 is back, though no batch comes along to probe', async () => {
+    await miss(await commit(readingsAt(['a'], 1)));
+    const breaker = new CircuitBreaker();
+    for (let failure = 1; failure <= 3; failure += 1) breaker.failed('by the test');
+    expect(breaker.state).to.equal('open');
+    const stop = new AbortController();
+    const writer = new SecondaryWriter(secondary);
+    const options = { primary, secondary, writer, breaker, rowsPerSecond: 1000, logger: silentLogger };
+    const healing = healUntilStopped({ ...options, signal: stop.signal });
+    await until(async () => (await rowsOf(secondary)).length === 1);
+    stop.abort();
+    await healing;
+    expect(breaker.state).to.equal('closed');
   });
 
   it('names a reading that only EC2 refuses, once, and brings the rest', async () => {
@@ -220,6 +266,11 @@ describe('repair', () => {
     });
   });
 });
+
+async function until(check: () => Promise<boolean>): Promise<void> {
+  const deadline = Date.now() + 30_000;
+  while (!(await check())) if (Date.now() > deadline) throw new Error('not within 30 s');
+}
 
 /** Polls until so many sessions of the database wait for a lock. */
 async function untilWaiting({ pool }: Database, sessions: number): Promise<void> {

@@ -134,7 +134,7 @@ const UPDATE_REGISTRY = `
         sensor_type = case
           when known.last_seen is null
             or (excluded.last_seen, excluded.sensor_type collate "C") > (known.last_seen, coalesce(known.sensor_type, ''))
-          then excluded.sensor_type else known.sensor_type end,
+          then coalesce(excluded.sensor_type, known.sensor_type) else known.sensor_type end,
         location_lat = coalesce(excluded.location_lat, known.location_lat),
         location_lng = coalesce(excluded.location_lng, known.location_lng)
     )`;
@@ -180,13 +180,13 @@ function unnest(table: ReadingTable, parameters: Parameters): string {
 /** The array parameters of a table, from `$first` on, as rows under `alias`, with their place in `ordinality`. */
 export function unnestColumns(table: ReadingTable, first: number, alias: string): string {
   const columns = batchColumns(table);
-  const arrays = columns.map((column, index) => `$${first + index}::${arrayType(table, column)}[]`);
+  const arrays = columns.map((column, index) => `$${first + index}::${parameterType(table, column)}[]`);
   const names = [...columns, 'ordinality'].map(quoteIdentifier);
   return `unnest(${arrays.join(', ')}) with ordinality as ${alias} (${names.join(', ')})`;
 }
 
 /** The type a value travels as: wide, so that rounding and limits are those of the column that takes it. */
-function arrayType(table: ReadingTable, column: string): string {
+export function parameterType(table: ReadingTable, column: string): string {
   if (column === 'time') return 'timestamptz';
   const declared = READING_COLUMNS[table][column] ?? 'text';
   if (/^(numeric|integer)/.test(declared)) return 'numeric';

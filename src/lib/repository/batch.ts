@@ -51,6 +51,15 @@ export function halveRows(rows: readonly AcceptedRows[]): [AcceptedRows[], Accep
   return [sliceRows(rows, 0, middle), sliceRows(rows, middle, Infinity)];
 }
 
+/** The rows at these places, counted from 0. */
+export function pickRows(rows: AcceptedRows, places: readonly number[]): AcceptedRows {
+  const columns = rows.columns.map((_, index) => {
+    const items = columnItems(rows, index);
+    return places.map((place) => items[place] ?? null);
+  });
+  return { table: rows.table, readings: places.length, columns };
+}
+
 export function countReadings(rows: readonly AcceptedRows[]): number {
   return rows.reduce((sum, each) => sum + each.readings, 0);
 }
@@ -69,8 +78,12 @@ function sliceRows(rows: readonly AcceptedRows[], from: number, to: number): Acc
     const [first, last] = [Math.max(from - offset, 0), Math.min(to - offset, each.readings)];
     offset += each.readings;
     if (first >= last) continue;
-    const columns = each.columns.map((_, index) => columnItems(each, index).slice(first, last));
-    slices.push({ table: each.table, readings: last - first, columns });
+    slices.push(
+      pickRows(
+        each,
+        Array.from({ length: last - first }, (_, place) => first + place),
+      ),
+    );
   }
   return slices;
 }

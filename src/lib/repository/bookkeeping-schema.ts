@@ -85,6 +85,8 @@ const MIGRATIONS: readonly string[] = [
     constraint marked_once primary key (batch_id, table_name)
   );
 
+  create index batch_marker_consumer on sensorctl.batch_marker (consumer_id);
+
   create table sensorctl.dead_consumer (
     consumer_id uuid primary key,
     recorded_at timestamptz not null default clock_timestamp()

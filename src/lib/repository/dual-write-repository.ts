@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { setMaxListeners } from 'node:events';
 import type { Database } from '../db/database.js';
 import { describeFault } from '../db/sqlstate.js';
 import { sideTitle, sideTitleCapitalized, type WriteMode } from '../domain/side.js';
@@ -53,7 +54,7 @@ export class DualWriteRepository {
   #heartbeat: NodeJS.Timeout | undefined;
   #beats = 0;
   #renewedAt = performance.now();
-  #beating: Promise<void> = Promise.resolve();
+  #beating: Promise<void> | null = null;
   #background: Promise<void>[] = [];
 
   private constructor(private readonly options: DualWriteOptions) {
@@ -71,7 +72,7 @@ export class DualWriteRepository {
     const repository = new DualWriteRepository(options);
     await repository.#register();
     repository.#heartbeat = setInterval(() => {
-      repository.#beating = repository.#beating.then(() => repository.#beat());
+      repository.#beating ??= repository.#beat().finally(() => (repository.#beating = null));
     }, HEARTBEAT_MS);
     repository.#startBackground();
     return repository;
@@ -183,6 +184,8 @@ export class DualWriteRepository {
   }
 
   #createSender(secondary: Database, writer: SecondaryWriter): SecondarySender {
+    // Every batch that waits for its next attempt listens to the signal.
+    setMaxListeners(0, this.#stopping.signal);
     return new SecondarySender({
       side: secondary.side,
       writer,
@@ -213,13 +216,16 @@ export class DualWriteRepository {
     try {
       if (!(await renewLease(pool, this.#consumerId))) await this.#registerAnew();
       this.#renewedAt = performance.now();
-      this.#beats += 1;
-      if (this.#beats % BEATS_A_COMPACTION === 0) await compactUnproven(pool);
       const found = await markUnclaimed(pool, this.#consumerId, [...this.#held]);
       if (found > 0) this.#logger.warn('ledger entries of unanswered commits are now missed', { entries: found });
     } catch (error) {
       this.#logger.warn('lease could not be renewed', { error: describeFault(error) });
     }
+    this.#beats += 1;
+    if (this.#beats % BEATS_A_COMPACTION !== 0) return;
+    await compactUnproven(pool).catch((error: unknown) => {
+      this.#logger.warn('what is unproven could not be compacted', { error: describeFault(error) });
+    });
   }
 }
 

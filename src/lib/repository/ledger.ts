@@ -3,7 +3,13 @@ import type { Queryable } from '../db/database.js';
 /** One row an hour and table is enough to know what to prove; neighbours within a minute become one range. */
 const COMPACT_UNPROVEN = `
   with old as (
-    delete from sensorctl.unproven where settled_at < clock_timestamp() - interval '1 minute' returning *
+    delete from sensorctl.unproven where unproven_id in (
+      select unnest(ids) from (
+        select array_agg(unproven_id) as ids from sensorctl.unproven
+        where settled_at < clock_timestamp() - interval '1 minute'
+        group by table_name, date_trunc('hour', settled_at) having count(*) > 1
+      ) as crowded
+    ) returning *
   )
   insert into sensorctl.unproven (table_name, times, settled_at)
   select table_name, range_agg(tstzrange(date_trunc('minute', lower(range)),
@@ -43,7 +49,10 @@ export interface RefusedReading {
 
 const SETTLE = `
   with settled as (
-    delete from sensorctl.ledger where batch_id = any($1::uuid[]) returning table_name, times
+    delete from sensorctl.ledger where entry_id in (
+      -- What a repair holds it settles itself.
+      select entry_id from sensorctl.ledger where batch_id = any($1::uuid[]) for update skip locked
+    ) returning table_name, times
   ), refused as (
     insert into sensorctl.ledger (batch_id, consumer_id, table_name, sensor_id, times, reason, state, readings)
     select batch_id, consumer_id, table_name, sensor_id,
@@ -63,8 +72,12 @@ const SETTLE = `
 
 const MARK_MISSED = `
   update sensorctl.ledger as entry set state = 'missed', reason = failure.reason
-  from unnest($1::uuid[], $2::text[]) as failure (batch_id, reason)
-  where entry.batch_id = failure.batch_id and entry.state = 'pending'`;
+  from (
+    select entry_id, failure.reason
+    from sensorctl.ledger join unnest($1::uuid[], $2::text[]) as failure (batch_id, reason) using (batch_id)
+    where state = 'pending' for update of ledger skip locked
+  ) as failure
+  where entry.entry_id = failure.entry_id`;
 
 /** An entry younger than this may belong to a batch whose commit its consumer has not heard of yet. */
 const UNCLAIMED_AGE = "interval '2 seconds'";

@@ -32,7 +32,11 @@ const FIND_ENDED = `
 
 const FIND_MARKED = 'select distinct consumer_id from sensorctl.batch_marker';
 const RECORD_DEAD = 'insert into sensorctl.dead_consumer (consumer_id) values ($1) on conflict do nothing';
-const REMOVE_MARKERS = 'delete from sensorctl.batch_marker where consumer_id = $1';
+const REMOVE_MARKERS = `
+  delete from sensorctl.batch_marker where (batch_id, table_name) in (
+    select batch_id, table_name from sensorctl.batch_marker where consumer_id = $1 limit $2
+  )`;
+const MARKERS_AT_ONCE = 10_000;
 
 /** Goes first in a transaction that writes under the markers of a consumer. */
 export function lockConsumer(consumerId: string): Statement {
@@ -70,7 +74,10 @@ export async function buryConsumers(primary: Database, secondary: Database): Pro
       await client.query(LOCK_CONSUMER, [consumerId]);
       await client.query(RECORD_DEAD, [consumerId]);
     });
-    await secondary.pool.query(REMOVE_MARKERS, [consumerId]);
+    let removed: number | null;
+    do {
+      ({ rowCount: removed } = await secondary.pool.query(REMOVE_MARKERS, [consumerId, MARKERS_AT_ONCE]));
+    } while (removed === MARKERS_AT_ONCE);
   }
   return ended.length;
 }

@@ -1,19 +1,26 @@
 import { quoteIdentifier } from '../db/identifiers.js';
 import { READING_COLUMNS, type ReadingTable } from '../domain/reading.js';
-import { batchColumns, unnestColumns } from './batch-sql.js';
+import { batchColumns, parameterType, unnestColumns } from './batch-sql.js';
 
-/** Claims entries that nobody else repairs; the oldest come first. Parameters: how many, the states wanted. */
+/**
+ * Claims entries of one table, that of the oldest one, which nobody else repairs. Parameters: how many, the states
+ * wanted, entries to leave alone.
+ */
 export const CLAIM_ENTRIES = `
+  with wanted as (
+    select entry_id, table_name from sensorctl.ledger_state
+    where state = any ($2::text[]) and entry_id <> all ($3::bigint[])
+  )
   select entry.entry_id, entry.table_name
-  from sensorctl.ledger as entry join sensorctl.ledger_state as seen using (entry_id)
-  where seen.state = any ($2::text[])
+  from sensorctl.ledger as entry join wanted using (entry_id)
+  where entry.table_name = (select table_name from wanted order by entry_id limit 1)
   order by entry.entry_id limit $1
   for update of entry skip locked`;
 
 /** The unconfirmed entries of a table whose times overlap those of the given ones, these included. */
 export const FIND_OVERLAPPING = `
   select entry_id, batch_id, consumer_id from sensorctl.ledger
-  where table_name = $2 and times && (
+  where table_name = $2 and state <> 'refused' and times && (
     select range_agg(times) from (
       select unnest(times) as times from sensorctl.ledger where entry_id = any ($1::bigint[]) and table_name = $2
     ) as ranges
@@ -54,44 +61,37 @@ export function fetchRowsSql(count: number): string {
   return `fetch ${count} from rows_to_repair`;
 }
 
-/**
- * Makes rows that the secondary holds with another content what the primary holds; what they were goes to the
- * quarantine of the secondary. Parameters: the table's arrays, then the side's name. Answers `corrected`.
- */
-export function correctRowsSql(table: ReadingTable): string {
+/** Finds the rows that the secondary does not hold exactly as the primary does. Parameters: the table's arrays. Answers their `place`s. */
+export function findUnequalSql(table: ReadingTable): string {
   const columns = Object.keys(READING_COLUMNS[table]).map(quoteIdentifier);
-  const width = columns.length + 2;
-  const assignments = columns.map((column) => `${column} = wanted.${column}`).join(', ');
-  const name = quoteIdentifier(table);
-  return `with
-    differing as (
-      select to_jsonb(stored) as was, wanted.*
-      from ${unnestColumns(table, 1, 'wanted')} join ${name} as stored using (sensor_id, time)
-      where (${columns.map((column) => `stored.${column}`).join(', ')})
-        is distinct from (${columns.map((column) => `wanted.${column}`).join(', ')})
-    ),
-    kept as (
-      insert into sensorctl.quarantine (digest, side, reason, table_name, sensor_id, reading_time, body)
-      select sha256(convert_to($${width + 1} || '${table}' || was::text, 'UTF8')), $${width + 1},
-        'differed from the primary, which replaced it', '${table}', sensor_id, time::text, was::text
-      from differing on conflict (digest) do nothing
-    ),
-    corrected as (
-      update ${name} as stored set ${assignments} from differing as wanted
-      where stored.sensor_id = wanted.sensor_id and stored.time = wanted.time returning 1
-    )
-    select count(*) as corrected from corrected`;
-}
-
-/** Counts the rows that the secondary holds exactly as the primary does. Parameters: the table's arrays. Answers `equal`. */
-export function countEqualSql(table: ReadingTable): string {
-  const columns = Object.keys(READING_COLUMNS[table]).map(quoteIdentifier);
-  return `select count(*) as equal
+  return `select ordinality as place
     from ${unnestColumns(table, 1, 'wanted')}
-    where exists (
+    where not exists (
       select from ${quoteIdentifier(table)} as stored
       where stored.sensor_id = wanted.sensor_id and stored.time = wanted.time
         and (${columns.map((column) => `stored.${column}`).join(', ')})
           is not distinct from (${columns.map((column) => `wanted.${column}`).join(', ')})
     )`;
+}
+
+/**
+ * Makes one row of the secondary what the primary holds; what it was goes to the quarantine of the secondary. By its key
+ * alone: on a compressed chunk TimescaleDB then decompresses what it must and no more. Parameters: the row's columns,
+ * then the side's name.
+ */
+export function correctRowSql(table: ReadingTable): string {
+  const [time, sensorId, ...columns] = batchColumns(table);
+  const name = quoteIdentifier(table);
+  const place = (column: string): string => `$${[time, sensorId, ...columns].indexOf(column) + 1}`;
+  const value = (column: string): string => `${place(column)}::text::${parameterType(table, column)}`;
+  return `with
+    kept as (
+      insert into sensorctl.quarantine (digest, side, reason, table_name, sensor_id, reading_time, body)
+      select sha256(convert_to($${columns.length + 3} || '${table}' || to_jsonb(stored)::text, 'UTF8')), $${columns.length + 3},
+        'differed from the primary, which replaced it', '${table}', sensor_id, time::text, to_jsonb(stored)::text
+      from ${name} as stored where time = $1::timestamptz and sensor_id = $2
+      on conflict (digest) do nothing
+    )
+    update ${name} set ${columns.map((column) => `${quoteIdentifier(column)} = ${value(column)}`).join(', ')}
+    where time = $1::timestamptz and sensor_id = $2`;
 }

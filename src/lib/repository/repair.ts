@@ -1,23 +1,22 @@
 import { randomUUID } from 'node:crypto';
 import type { Database, Queryable } from '../db/database.js';
-import { repeatCollisions, runTransaction, withTransaction } from '../db/transaction.js';
-import { READING_TABLES, type ReadingTable } from '../domain/reading.js';
+import { repeatCollisions, withTransaction } from '../db/transaction.js';
+import type { ReadingTable } from '../domain/reading.js';
 import { sideTitle } from '../domain/side.js';
-import { UnreachableError } from '../errors.js';
-import type { AcceptedRows } from './batch.js';
+import { columnItems, pickRows, type AcceptedRows } from './batch.js';
 import { batchColumns } from './batch-sql.js';
 import { settleBatches, type LedgerState } from './ledger.js';
 import {
-  FIND_OVERLAPPING,
   CLAIM_ENTRIES,
   CLOSE_ROWS,
-  correctRowsSql,
-  countEqualSql,
+  correctRowSql,
   fetchRowsSql,
+  FIND_OVERLAPPING,
+  findUnequalSql,
   openRowsSql,
   SETTLE_ENTRIES,
 } from './repair-sql.js';
-import type { Refusal, SecondaryWriter } from './secondary-writer.js';
+import { refusalsOf, type Refusal, type SecondaryWriter } from './secondary-writer.js';
 
 export interface RepairOptions {
   readonly primary: Database;
@@ -29,7 +28,11 @@ export interface RepairOptions {
   readonly entries: number;
   /** `refused` entries are tried again only where somebody asks for it. */
   readonly states: readonly LedgerState[];
-  /** Called after each page with its number of rows; whoever awaits here bounds the rate. */
+  /** Entries to leave alone. */
+  readonly except?: readonly number[];
+  /** Told which entries are being repaired, before anything can fail. */
+  readonly onClaim?: (ids: readonly number[]) => void;
+  /** Called after each page with its number of rows; whoever awaits here bounds the rate, and ends it by throwing. */
   readonly pace: (rows: number) => Promise<void>;
 }
 
@@ -42,8 +45,10 @@ export interface RepairOutcome {
   readonly refused: number;
 }
 
-/** The claim is a lock: it must outlast one page on the secondary, and be gone before a consumer's lease is. */
+/** The claim is a lock: it is gone before a consumer's lease is. */
 const CLAIM_TIMEOUTS = "set local idle_in_transaction_session_timeout = '28s'";
+/** A page on a slow secondary may take longer than that: the claim is kept awake, in ms. */
+const KEEP_AWAKE_MS = 5_000;
 
 interface UnconfirmedEntry {
   readonly entry_id: number;
@@ -53,7 +58,7 @@ interface UnconfirmedEntry {
 
 interface Claim {
   readonly ids: readonly number[];
-  readonly tables: readonly ReadingTable[];
+  readonly table: ReadingTable;
 }
 
 /**
@@ -72,46 +77,55 @@ export async function repairMissed(options: RepairOptions): Promise<RepairOutcom
       async (client) => {
         await client.query(CLAIM_TIMEOUTS);
         const claim = await claimEntries(client, options);
-        if (claim.ids.length === 0) return { entries: 0, rows: 0, corrected: 0, refused: 0 };
-        const totals = { rows: 0, corrected: 0 };
-        const refusals: Refusal[] = [];
-        for (const table of claim.tables) {
-          const ids = await takeOver(client, table, claim.ids, options.writer);
-          for await (const rows of readPages(client, table, { ids, pageRows: options.pageRows })) {
-            const refused = await options.writer.repair(rows);
-            totals.corrected += await correctAndVerify(rows, refused, options.secondary);
-            totals.rows += rows.readings;
-            refusals.push(...refused);
-            await options.pace(rows.readings);
-          }
+        if (claim === null) return { entries: 0, rows: 0, corrected: 0, refused: 0 };
+        options.onClaim?.(claim.ids);
+        const keeper = setInterval(() => void client.query('select').catch(() => undefined), KEEP_AWAKE_MS);
+        try {
+          return await repairClaimed(client, claim, options);
+        } finally {
+          clearInterval(keeper);
         }
-        await settle(client, claim, refusals);
-        return { ...totals, entries: claim.ids.length, refused: refusals.length };
       },
       'repeatable read',
     ),
   );
 }
 
-async function claimEntries(client: Queryable, { entries, states }: RepairOptions): Promise<Claim> {
-  const { rows } = await client.query<{ entry_id: number; table_name: string }>(CLAIM_ENTRIES, [entries, states]);
-  const touched = new Set(rows.map((row) => row.table_name));
-  return { ids: rows.map((row) => row.entry_id), tables: READING_TABLES.filter((table) => touched.has(table)) };
+async function repairClaimed(client: Queryable, claim: Claim, options: RepairOptions): Promise<RepairOutcome> {
+  const totals = { rows: 0, corrected: 0 };
+  const refusals: Refusal[] = [];
+  const ids = await takeOver(client, claim, options.writer);
+  for await (const rows of readPages(client, claim.table, { ids, pageRows: options.pageRows })) {
+    const refused = await options.writer.repair(rows);
+    const { corrected, unequal } = await correctAndVerify(withoutRefused(rows, refused), options.secondary);
+    refusals.push(...refused, ...unequal);
+    totals.corrected += corrected;
+    totals.rows += rows.readings;
+    await options.pace(rows.readings);
+  }
+  await settle(client, claim, refusals);
+  return { ...totals, entries: claim.ids.length, refused: refusals.length };
+}
+
+async function claimEntries(client: Queryable, { entries, states, except = [] }: RepairOptions): Promise<Claim | null> {
+  const { rows } = await client.query<{ entry_id: number; table_name: ReadingTable }>(CLAIM_ENTRIES, [
+    entries,
+    states,
+    except,
+  ]);
+  const [first] = rows;
+  return first === undefined ? null : { ids: rows.map((row) => row.entry_id), table: first.table_name };
 }
 
 /**
  * Returns the entries whose times are to be repaired. Where the secondary has no key: all unconfirmed entries that
  * overlap, and theirs, since these batches are marked as taken over and will not be written by their consumers any more.
  */
-async function takeOver(
-  client: Queryable,
-  table: ReadingTable,
-  claimed: readonly number[],
-  writer: SecondaryWriter,
-): Promise<readonly number[]> {
-  if (await writer.isKeyed(table)) return claimed;
+async function takeOver(client: Queryable, claim: Claim, writer: SecondaryWriter): Promise<readonly number[]> {
+  const { table } = claim;
+  if (await writer.isKeyed(table)) return claim.ids;
   let covered: UnconfirmedEntry[] = [];
-  for (let ids = claimed; ; ids = covered.map((entry) => entry.entry_id)) {
+  for (let ids = claim.ids; ; ids = covered.map((entry) => entry.entry_id)) {
     const { rows } = await client.query<UnconfirmedEntry & Record<string, unknown>>(FIND_OVERLAPPING, [ids, table]);
     const grown = rows.length > covered.length;
     covered = rows;
@@ -140,23 +154,46 @@ function pageOf(table: ReadingTable, rows: readonly (string | null)[][]): Accept
   return { table, readings: rows.length, columns };
 }
 
-/** Returns how many rows were corrected; throws where the secondary does not hold what the primary does. */
-async function correctAndVerify(rows: AcceptedRows, refused: readonly Refusal[], secondary: Database): Promise<number> {
-  const { table, columns, readings } = rows;
-  const [correction, check] = await repeatCollisions(() =>
-    runTransaction(secondary.pool, [
-      { text: correctRowsSql(table), values: [...columns, secondary.side] },
-      { text: countEqualSql(table), values: columns },
-    ]),
-  );
-  const equal = Number(check?.rows[0]?.equal);
-  if (equal + refused.length < readings) {
-    const lacking = readings - refused.length - equal;
-    throw new UnreachableError(
-      `${lacking} of ${readings} rows of ${table} on ${sideTitle(secondary.side)} did not become equal`,
-    );
+interface Verdict {
+  readonly corrected: number;
+  /** Rows that did not become what the primary holds: a narrower column, a trigger. */
+  readonly unequal: readonly Refusal[];
+}
+
+/** Looks whether each row is on the secondary, equal; corrects those that are not, and looks again. */
+async function correctAndVerify(rows: AcceptedRows, secondary: Database): Promise<Verdict> {
+  const differing = await findUnequal(rows, secondary);
+  if (differing === null) return { corrected: 0, unequal: [] };
+  const text = correctRowSql(rows.table);
+  for (let place = 0; place < differing.readings; place += 1) {
+    const values = differing.columns.map((_, index) => columnItems(differing, index)[place] ?? null);
+    await repeatCollisions(() => secondary.pool.query(text, [...values, secondary.side]));
   }
-  return Number(correction?.rows[0]?.corrected);
+  const left = await findUnequal(differing, secondary);
+  const unequal =
+    left === null ? [] : refusalsOf(left, `${sideTitle(secondary.side)} does not hold it as it was written`);
+  return { corrected: differing.readings - unequal.length, unequal };
+}
+
+/** The rows that the secondary does not hold exactly; null where it holds them all. */
+async function findUnequal(rows: AcceptedRows, { pool }: Database): Promise<AcceptedRows | null> {
+  if (rows.readings === 0) return null;
+  const { rows: found } = await pool.query<{ place: number }>(findUnequalSql(rows.table), [...rows.columns]);
+  return found.length === 0
+    ? null
+    : pickRows(
+        rows,
+        found.map(({ place }) => place - 1),
+      );
+}
+
+function withoutRefused(rows: AcceptedRows, refused: readonly Refusal[]): AcceptedRows {
+  if (refused.length === 0) return rows;
+  const keyOf = (time: string | null | undefined, sensorId: string | null | undefined): string => `${time} ${sensorId}`;
+  const keys = new Set(refused.map(({ time, sensorId }) => keyOf(time, sensorId)));
+  const [times, sensorIds] = [columnItems(rows, 0), columnItems(rows, 1)];
+  const places = times.map((_, place) => place).filter((place) => !keys.has(keyOf(times[place], sensorIds[place])));
+  return pickRows(rows, places);
 }
 
 /** What the secondary refused stays in the ledger, a reading an entry; under which consumer does not matter any more. */

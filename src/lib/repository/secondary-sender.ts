@@ -56,7 +56,8 @@ export class SecondarySender {
       this.settle(batch, { confirmed: false, reason: `${sideTitle(this.options.side)} is slower than ingestion` });
       return;
     }
-    this.#waiting.push(batch);
+    // The quarantined messages have been stored: only what is sent waits.
+    this.#waiting.push({ ...batch, quarantined: [] });
     this.#waitingBytes += batch.bytes;
     this.#startNext();
   }

@@ -95,7 +95,7 @@ export class SecondaryWriter {
       return [];
     } catch (error) {
       if (faultKind(error) !== 'refused') throw error;
-      if (countReadings(rows) === 1) return rows.map((only) => refusalOf(only, error));
+      if (countReadings(rows) === 1) return rows.flatMap((only) => refusalsOf(only, describeFault(error)));
       const [first, second] = halveRows(rows);
       return [...(await this.#insertOrHalve(first, insert)), ...(await this.#insertOrHalve(second, insert))];
     }
@@ -129,9 +129,14 @@ function insertWhereAbsent(rows: readonly AcceptedRows[]): Statement[] {
   ]);
 }
 
-function refusalOf(row: AcceptedRows, error: unknown): Refusal {
-  const [time] = columnItems(row, 0);
-  const [sensorId] = columnItems(row, 1);
-  const reason = describeFault(error);
-  return { entryId: randomUUID(), table: row.table, sensorId: sensorId ?? '', time: time ?? '', reason };
+/** Names each of the rows as refused, for one reason. */
+export function refusalsOf(rows: AcceptedRows, reason: string): Refusal[] {
+  const [times, sensorIds] = [columnItems(rows, 0), columnItems(rows, 1)];
+  return times.map((time, place) => ({
+    entryId: randomUUID(),
+    table: rows.table,
+    sensorId: sensorIds[place] ?? '',
+    time: time ?? '',
+    reason,
+  }));
 }

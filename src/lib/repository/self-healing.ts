@@ -1,10 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { describeFault } from '../db/sqlstate.js';
 import { backoffMs } from '../domain/backoff.js';
+import { sideTitle } from '../domain/side.js';
 import type { Logger } from '../logger.js';
 import type { CircuitBreaker } from './circuit-breaker.js';
 import { buryConsumers } from './markers.js';
-import { repairMissed, type RepairOptions } from './repair.js';
+import { repairMissed, type RepairOptions, type RepairOutcome } from './repair.js';
 
 export interface SelfHealingOptions extends Pick<RepairOptions, 'primary' | 'secondary' | 'writer'> {
   readonly breaker: CircuitBreaker;
@@ -18,46 +19,108 @@ const ENTRIES_A_REPAIR = 20;
 const PAGE_ROWS = 1_000;
 const IDLE_MS = 1_000;
 const BURY_MS = 30_000;
-const FAILURE_MS = 2_000;
+const FAILURE_MS = 1_000;
+const LONGEST_FAILURE_MS = 15_000;
+const SET_ASIDE_MS = 60_000;
 
 /**
  * Repairs missed entries in the background while the secondary answers, at a bounded rate, until the signal aborts.
  * Consumers share the work: an entry that one repairs is skipped by the others. Never throws.
  */
 export async function healUntilStopped(options: SelfHealingOptions): Promise<void> {
-  const { signal, breaker, logger, rowsPerSecond } = options;
-  const pause = async (ms: number): Promise<void> => {
-    await delay(ms, undefined, { signal }).catch(() => undefined);
-  };
-  let buriedAt = performance.now();
-  const rest = async (): Promise<void> => {
-    if (performance.now() - buriedAt > BURY_MS) {
-      buriedAt = performance.now();
-      await buryConsumers(options.primary, options.secondary);
-    }
-    await pause(IDLE_MS);
-  };
+  const { signal, logger } = options;
+  const healing = new Healing(options);
   let failures = 0;
   while (!signal.aborted) {
-    if (breaker.state !== 'closed') {
-      await pause(IDLE_MS);
-      continue;
-    }
     try {
-      const outcome = await repairMissed({
-        ...options,
-        entries: ENTRIES_A_REPAIR,
-        pageRows: Math.min(PAGE_ROWS, Math.max(1, rowsPerSecond)),
-        states: ['missed'],
-        pace: (rows) => pause((rows / rowsPerSecond) * 1000),
-      });
+      await healing.round();
       failures = 0;
-      if (outcome.entries === 0) await rest();
-      else logger.info('ledger repaired', { ...outcome });
     } catch (error) {
+      if (isAborted(signal)) return;
       failures += 1;
       logger.warn('repair failed, trying again later', { error: describeFault(error) });
-      await pause(backoffMs(failures, FAILURE_MS, 60_000));
+      await delay(backoffMs(failures, FAILURE_MS, LONGEST_FAILURE_MS), undefined, { signal }).catch(() => undefined);
     }
   }
+}
+
+class Healing {
+  #entries = ENTRIES_A_REPAIR;
+  /** Entries that failed alone, and until when others go before them. */
+  readonly #setAside = new Map<number, number>();
+  #buriedAt = performance.now();
+
+  constructor(private readonly options: SelfHealingOptions) {}
+
+  /** One repair, or a pause where there is nothing to do. Throws what the repair throws, and when it was stopped. */
+  async round(): Promise<void> {
+    if (!(await this.#secondaryAnswers())) {
+      await this.#pause(IDLE_MS);
+      return;
+    }
+    const outcome = await this.#repair();
+    if (outcome.entries > 0) this.options.logger.info('ledger repaired', { ...outcome });
+    else await this.#rest();
+  }
+
+  /** While the breaker is open and no batch comes along to probe, this does. */
+  async #secondaryAnswers(): Promise<boolean> {
+    const { breaker, secondary, logger } = this.options;
+    if (breaker.state === 'closed') return true;
+    if (!breaker.tryAcquire()) return false;
+    try {
+      await secondary.pool.query('select');
+    } catch (error) {
+      breaker.failed(describeFault(error));
+      return false;
+    }
+    breaker.succeeded();
+    logger.info(`${sideTitle(secondary.side)} answers again`);
+    return true;
+  }
+
+  /** After a failure entries are tried alone, so that one which cannot be repaired holds up no other. */
+  async #repair(): Promise<RepairOutcome> {
+    const { rowsPerSecond } = this.options;
+    let claimed: readonly number[] = [];
+    try {
+      const outcome = await repairMissed({
+        ...this.options,
+        entries: this.#entries,
+        pageRows: Math.min(PAGE_ROWS, Math.max(1, rowsPerSecond)),
+        states: ['missed'],
+        except: this.#exceptions(),
+        onClaim: (ids) => (claimed = ids),
+        pace: (rows) => this.#pause((rows / rowsPerSecond) * 1000),
+      });
+      this.#entries = Math.min(this.#entries * 2, ENTRIES_A_REPAIR);
+      return outcome;
+    } catch (error) {
+      this.#entries = 1;
+      const [only] = claimed;
+      if (only !== undefined && claimed.length === 1) this.#setAside.set(only, performance.now() + SET_ASIDE_MS);
+      throw error;
+    }
+  }
+
+  #exceptions(): number[] {
+    for (const [id, until] of this.#setAside) if (until < performance.now()) this.#setAside.delete(id);
+    return [...this.#setAside.keys()];
+  }
+
+  async #rest(): Promise<void> {
+    if (performance.now() - this.#buriedAt > BURY_MS) {
+      this.#buriedAt = performance.now();
+      await buryConsumers(this.options.primary, this.options.secondary);
+    }
+    await this.#pause(IDLE_MS);
+  }
+
+  async #pause(ms: number): Promise<void> {
+    await delay(ms, undefined, { signal: this.options.signal });
+  }
+}
+
+function isAborted(signal: AbortSignal): boolean {
+  return signal.aborted;
 }

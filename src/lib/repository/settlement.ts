@@ -48,6 +48,7 @@ export class Settlement {
   #schedule(): void {
     this.#flushing ??= this.#flushAll().finally(() => {
       this.#flushing = null;
+      if (this.#confirmed.size + this.#missed.size > 0 && !this.#closing.signal.aborted) this.#schedule();
     });
   }
 
