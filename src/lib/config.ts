@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { parseEnv } from 'node:util';
 import { z } from 'zod';
 import { readCertificate, type ConnectionSettings, type SslMode } from './db/connection.js';
+import { isTimezone } from './domain/time.js';
 import { UsageError } from './errors.js';
 
 /** Everything that settings decide, checked and frozen. */
@@ -71,10 +72,7 @@ const certificate = z
     }
   })
   .describe('the path of a readable PEM file');
-const timezone = z
-  .string()
-  .refine((name) => Intl.supportedValuesOf('timeZone').includes(name) || name === 'UTC')
-  .describe('an IANA time zone such as Asia/Bangkok');
+const timezone = z.string().refine(isTimezone).describe('an IANA time zone such as Asia/Bangkok');
 
 /** Every setting by its variable; `.describe` says what a right value is. */
 const SCHEMA = z.object({
@@ -86,7 +84,7 @@ const SCHEMA = z.object({
   TIMESCALE_PASSWORD: text.optional(),
   TIMESCALE_SSLMODE: sslMode.default('disable'),
   TIMESCALE_SSLROOTCERT: certificate.optional(),
-  TIMESCALE_POOL_MAX: wholeNumber(2, 1000).default(20),
+  TIMESCALE_POOL_MAX: wholeNumber(4, 1000).default(20),
   EC2_DB_HOST: text.optional(),
   EC2_DB_PORT: port.default(5432),
   EC2_DB_NAME: text.default('sensor_data'),

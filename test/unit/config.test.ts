@@ -114,7 +114,7 @@ describe('settings', () => {
       '  - ENABLE_DUAL_WRITE should be true or false',
       '  - TIMESCALE_PORT should be a whole number from 1 to 65535',
       '  - TIMESCALE_SSLMODE should be one of disable, require, verify-ca, verify-full',
-      '  - TIMESCALE_POOL_MAX should be a whole number from 2 to 1000',
+      '  - TIMESCALE_POOL_MAX should be a whole number from 4 to 1000',
       '  - TIMESCALE_SSLROOTCERT should be the path of a readable PEM file',
       '  - EC2_DB_PORT should be a whole number from 1 to 65535',
       '  - EC2_DB_SSLROOTCERT should be the path of a readable PEM file',

@@ -21,11 +21,12 @@ export default class QuarantineList extends BaseCommand {
     const settings = this.settings();
     const sides = settings.ec2 === null ? (['local'] as const) : (['local', 'ec2'] as const);
     const databases = sides.map((side) => openSide(side, settings, 'quarantine', this.logger()));
-    const records = await withDatabases(databases, () =>
+    const { records, failures } = await withDatabases(databases, () =>
       listQuarantine(databases, { resolvedToo: flags.all, limit: flags.limit }),
     );
     this.log(records.length === 0 ? 'The quarantine is empty.' : renderRecords(records));
-    return { records };
+    for (const failure of failures) this.note(`Warning: ${failure.message}`);
+    return { records: [...records] };
   }
 }
 

@@ -8,6 +8,15 @@ export interface TableShape {
   /** Each unique key that covers the whole table: its column names, sorted. */
   readonly uniqueKeys: readonly (readonly string[])[];
   readonly hypertable: boolean;
+  /** TimescaleDB here loses rows of this table: see `losesRowsOnConflict`. */
+  readonly losesRows: boolean;
+}
+
+/** What a server must be for sensorctl to work on it. */
+export interface ServerFacts {
+  /** Such as 150020. */
+  readonly version: number;
+  readonly encoding: string;
 }
 
 export interface TimescaleDbState {
@@ -40,8 +49,11 @@ const READ_TIMESCALEDB = `
     exists (select from pg_available_extensions where name = 'timescaledb')
       and exists (select from pg_settings where name = 'shared_preload_libraries' and setting ~ 'timescaledb') as creatable`;
 
+const READ_SERVER = `
+  select current_setting('server_version_num')::int as version, current_setting('server_encoding') as encoding`;
+
 const READ_HYPERTABLES = `
-  select hypertable_name as name from timescaledb_information.hypertables
+  select hypertable_name as name, compression_enabled as compressed from timescaledb_information.hypertables
   where hypertable_schema = any (current_schemas(false))`;
 
 /** Reads the tables of these names that the search path finds; those that do not exist are absent from the answer. */
@@ -60,6 +72,7 @@ export async function readTableShapes(
     columns: new Map(columns.filter((row) => row.table_name === name).map((row) => [row.column_name, row.type])),
     uniqueKeys: keys.filter((row) => row.table_name === name).map((row) => JSON.parse(row.columns) as string[]),
     hypertable: hypertables.has(name),
+    losesRows: hypertables.get(name) === true,
   });
   return new Map([...new Set(columns.map((row) => row.table_name))].map((name) => [name, shapeOf(name)]));
 }
@@ -70,12 +83,29 @@ export function hasUniqueKey(shape: TableShape, columns: readonly string[]): boo
   return shape.uniqueKeys.some((key) => key.join() === wanted);
 }
 
+export async function readServer(database: Queryable): Promise<ServerFacts> {
+  const { rows } = await database.query<{ version: number; encoding: string }>(READ_SERVER);
+  return rows[0] ?? { version: 0, encoding: '' };
+}
+
 export async function readTimescaleDb(database: Queryable): Promise<TimescaleDbState> {
   const { rows } = await database.query<{ installed: string | null; creatable: boolean }>(READ_TIMESCALEDB);
   return rows[0] ?? { installed: null, creatable: false };
 }
 
-async function readHypertables(database: Queryable): Promise<ReadonlySet<string>> {
-  if ((await readTimescaleDb(database)).installed === null) return new Set();
-  return new Set((await database.query<{ name: string }>(READ_HYPERTABLES)).rows.map((row) => row.name));
+/**
+ * Before TimescaleDB 2.18.1 `insert … on conflict do nothing` into a compressed chunk drops every row after the first
+ * conflict (its changelog).
+ */
+export function losesRowsOnConflict(version: string): boolean {
+  const [major = 0, minor = 0, patch = 0] = version.split(/[.-]/).map(Number);
+  return major < 2 || (major === 2 && (minor < 18 || (minor === 18 && patch < 1)));
+}
+
+/** Name → whether its rows can be lost. */
+async function readHypertables(database: Queryable): Promise<ReadonlyMap<string, boolean>> {
+  const { installed } = await readTimescaleDb(database);
+  if (installed === null) return new Map();
+  const { rows } = await database.query<{ name: string; compressed: boolean }>(READ_HYPERTABLES);
+  return new Map(rows.map(({ name, compressed }) => [name, compressed && losesRowsOnConflict(installed)]));
 }

@@ -20,6 +20,8 @@ export interface Database {
   readonly side: Side;
   readonly connection: ConnectionSettings;
   readonly pool: pg.Pool;
+  /** Every connection that is open, idle or in use. */
+  readonly connections: ReadonlySet<pg.PoolClient>;
 }
 
 /** A transaction's open client, or the pool for a statement that stands alone. */
@@ -59,21 +61,29 @@ export function openDatabase(options: DatabaseOptions): Database {
   } satisfies pg.PoolConfig & { pipeline: true; lock_timeout: number });
   pool.on('error', (error) => options.onIdleError?.(error));
   // The pool listens only to idle clients. One in use that breaks fails its calls, and would end the process besides.
-  pool.on('connect', (client) => client.on('error', () => undefined));
-  return { side: options.side, connection, pool };
+  const connections = new Set<pg.PoolClient>();
+  pool.on('connect', (client) => {
+    client.on('error', () => undefined);
+    connections.add(client);
+  });
+  pool.on('remove', (client) => connections.delete(client));
+  return { side: options.side, connection, pool, connections };
 }
 
 /** Ends the pool; connections that a silent server keeps open are cut after two seconds. */
-export async function closeDatabase({ pool }: Database): Promise<void> {
+export async function closeDatabase({ pool, connections }: Database): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
-  const deadline = new Promise<void>((resolve) => {
-    timer = setTimeout(() => {
-      destroySockets(pool);
-      resolve();
-    }, CLOSE_TIMEOUT_MS);
+  const deadline = new Promise<void>((resolve) => (timer = setTimeout(resolve, CLOSE_TIMEOUT_MS)));
+  const ended = new Promise<void>((resolve) => {
+    const check = (): void => {
+      if (connections.size === 0) resolve();
+    };
+    pool.on('remove', check);
+    void pool.end().then(check);
   });
-  await Promise.race([pool.end(), deadline]);
+  await Promise.race([ended, deadline]);
   clearTimeout(timer);
+  for (const connection of connections) destroySocket(connection);
 }
 
 /** Turns a failed call into an error that says where it happened and what to try next. */
@@ -99,8 +109,10 @@ function nextStep(error: unknown, side: Side): string {
       return `run: sensorctl init --side ${side}`;
     case '42501':
       return `grant the role of ${prefix}_USER the rights that the README lists`;
-    default:
+    case undefined:
       return `check that the server runs and that ${prefix}_HOST, ${prefix}_PORT and ${prefix}_SSLMODE are right`;
+    default:
+      return 'the server answered so; its own log says more';
   }
 }
 
@@ -110,7 +122,6 @@ function parserOf(oid: number): (value: string) => unknown {
   return NUMBERS.has(oid) ? Number : (value) => value;
 }
 
-function destroySockets(pool: pg.Pool): void {
-  const { _clients: clients } = pool as unknown as { _clients: { connection: { stream: { destroy(): void } } }[] };
-  for (const client of clients) client.connection.stream.destroy();
+function destroySocket(client: pg.PoolClient): void {
+  (client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream.destroy();
 }

@@ -11,7 +11,7 @@ import pg from 'pg';
 export type FaultKind = 'collision' | 'unavailable' | 'refused' | 'misconfigured' | 'defect';
 
 /** Errors of the SQL text itself: sensorctl wrote it. */
-const DEFECTS = new Set(['42601', '42702', '42803', '42804', '42P02', '42P18']);
+const DEFECTS = new Set(['42601', '42702', '42803', '42P02', '42P18']);
 const COLLISION = new Set(['40P01', '40001']);
 const REFUSED_CLASSES = new Set(['22', '23', '44', '54', 'P0']);
 const MISCONFIGURED_CLASSES = new Set(['0A', '28', '3D', '3F', '42']);

@@ -4,6 +4,7 @@ import type { Side } from '../domain/side.js';
 import { addKeys, type KeyAddition } from '../repository/add-keys.js';
 import { migrateBookkeeping } from '../repository/bookkeeping-schema.js';
 import {
+  assertServer,
   createReadingTables,
   findObstacles,
   prepareTimescaleDb,
@@ -26,6 +27,7 @@ export interface SidePreparation {
 /** Creates what is missing on one side; runs any number of times, from any number of processes. */
 export async function prepareSide(database: Database, options: { addKeys: boolean }): Promise<SidePreparation> {
   try {
+    await assertServer(database);
     const timescaleDb = await prepareTimescaleDb(database);
     const bookkeeping = await migrateBookkeeping(database);
     const tables = await createReadingTables(database, timescaleDb !== null);

@@ -23,12 +23,18 @@ export interface RetryOutcome {
 
 const PAGE = 500;
 
-/** Lists records of both sides, the oldest first, at most `limit` a side. */
+/** What the quarantine of each side holds, and what could not be asked. */
+export interface QuarantineListing {
+  readonly records: readonly NamedRecord[];
+  readonly failures: readonly Error[];
+}
+
+/** Lists records of both sides, the oldest first, at most `limit` a side; a side that is away does not hide the other. */
 export async function listQuarantine(
   databases: readonly Database[],
   options: { resolvedToo: boolean; limit: number },
-): Promise<NamedRecord[]> {
-  const lists = await Promise.all(
+): Promise<QuarantineListing> {
+  const lists = await Promise.allSettled(
     databases.map((database) =>
       reach(database, async () => {
         const records = await listRecords(database.pool, { ...options, after: 0 });
@@ -36,7 +42,10 @@ export async function listQuarantine(
       }),
     ),
   );
-  return lists.flat();
+  const failures = lists.flatMap((list) => (list.status === 'rejected' ? [list.reason as Error] : []));
+  const [first] = failures;
+  if (first !== undefined && failures.length === databases.length) throw first;
+  return { records: lists.flatMap((list) => (list.status === 'fulfilled' ? list.value : [])), failures };
 }
 
 /** Throws a UsageError where the record does not exist. */
@@ -84,6 +93,10 @@ async function retryPage(repository: DualWriteRepository, records: readonly Stor
   const failures = new Map<number, string>();
   const readings: Reading[] = [];
   for (const { id, body, messageId } of records) {
+    if (messageId === null) {
+      failures.set(id, 'a row, not a message: there is nothing to decode');
+      continue;
+    }
     const decoded = decodeMessage(body, telemetry);
     const [fault] = decoded.faults;
     if (fault !== undefined) failures.set(id, fault.reason);

@@ -25,24 +25,30 @@ const RETRY_MS = 200;
 /** Sends each body as a message, ten a call; stops early, with what was sent, when told to. Throws an UnreachableError. */
 export async function replay({ queue, bodies, rate, stop, onProgress }: ReplayOptions): Promise<ReplaySummary> {
   const startedAt = performance.now();
-  const sending = new Set<Promise<void>>();
+  const sending = new Set<Promise<unknown>>();
   let taken = 0;
   let sent = 0;
+  let failure: Error | undefined;
   for await (const group of groupsOf(bodies, SQS_BATCH)) {
-    if (stop.aborted) break;
+    if (stop.aborted || failure !== undefined) break;
     taken += group.length;
     const send = sendAll(queue, group).then(() => {
       sent += group.length;
       onProgress?.(sent);
     });
-    const tracked = send.finally(() => sending.delete(tracked));
+    const tracked = send.catch((error: unknown) => (failure ??= error as Error)).finally(() => sending.delete(tracked));
     sending.add(tracked);
     if (sending.size >= SENDS_SIDE_BY_SIDE) await Promise.race(sending);
     const dueMs = (taken / rate) * 1000 - (performance.now() - startedAt);
     if (dueMs > 1) await delay(dueMs, undefined, { signal: stop }).catch(() => undefined);
   }
   await Promise.all(sending);
+  throwIfFailed(failure);
   return { sent, seconds: Math.round(performance.now() - startedAt) / 1000 };
+}
+
+function throwIfFailed(failure: Error | undefined): void {
+  if (failure !== undefined) throw failure;
 }
 
 /** The lines of JSON-lines files, one message body each; empty lines are left out. Throws a UsageError for a file it cannot read. */

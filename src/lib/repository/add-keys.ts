@@ -1,8 +1,10 @@
-import { hasUniqueKey, readTableShapes } from '../db/catalog.js';
-import type { Database, Queryable } from '../db/database.js';
+import { hasUniqueKey, readTableShapes, type TableShape } from '../db/catalog.js';
+import type { Database } from '../db/database.js';
 import { quoteIdentifier } from '../db/identifiers.js';
 import { withTransaction } from '../db/transaction.js';
 import { READING_TABLES, type ReadingTable } from '../domain/reading.js';
+import { sideTitle } from '../domain/side.js';
+import { UnreachableError } from '../errors.js';
 import { READING_KEY } from './reading-tables.js';
 
 /** What `addKey` did to one table. */
@@ -36,8 +38,16 @@ const QUARANTINE_DIFFERING = `
 const DELETE_SURPLUS = `
   delete from %table% as stored using surplus where stored.tableoid = surplus.table_id and stored.ctid = surplus.row_id`;
 
-/** Takes seconds to hours on a large table: its sessions have no statement timeout. */
+/** Takes seconds to hours on a large table: neither the server nor the client gives up. */
 const NO_TIMEOUT = 'set local statement_timeout = 0';
+const PATIENT = { query_timeout: 2 ** 31 - 1 };
+
+/** The server ends the work, and lets the table go, soon after this process is gone; where the system can tell (Linux). */
+const NOTICE_LOSS = `
+  select set_config('client_connection_check_interval', '5s', true) where version() like '%linux%'`;
+
+const FIND_COMPRESSED = `
+  select from timescaledb_information.chunks where hypertable_name = $1 and is_compressed limit 1`;
 
 /**
  * Makes the reading tables that lack their unique key ready for dual write, each in one transaction, in which nobody
@@ -48,32 +58,36 @@ export async function addKeys(database: Database): Promise<KeyAddition[]> {
   const additions: KeyAddition[] = [];
   for (const table of READING_TABLES) {
     const shape = shapes.get(table);
-    if (shape !== undefined && !hasUniqueKey(shape, READING_KEY)) additions.push(await addKey(database, table));
+    if (shape !== undefined && !hasUniqueKey(shape, READING_KEY)) additions.push(await addKey(database, table, shape));
   }
   return additions;
 }
 
-async function addKey(database: Database, table: ReadingTable): Promise<KeyAddition> {
+async function addKey(database: Database, table: ReadingTable, { hypertable }: TableShape): Promise<KeyAddition> {
   return await withTransaction(database.pool, async (client) => {
-    await client.query(NO_TIMEOUT);
-    await client.query(forTable(table, 'lock table %table% in share row exclusive mode'));
-    await client.query(forTable(table, RANK_ROWS));
-    const quarantined = await countOf(
-      client,
-      'select count(*) as rows from surplus where content is distinct from kept',
-    );
-    await client.query(QUARANTINE_DIFFERING, [database.side, table]);
-    const deleted = await client.query(forTable(table, DELETE_SURPLUS));
+    const run = async (sql: string, values: unknown[] = []): Promise<number> =>
+      (await client.query({ text: forTable(table, sql), values, ...PATIENT })).rowCount ?? 0;
+    await run(NO_TIMEOUT);
+    await run(NOTICE_LOSS);
+    await run('lock table %table% in share row exclusive mode');
+    if (hypertable && (await run(FIND_COMPRESSED, [table])) > 0) throw compressed(table, database);
+    await run(RANK_ROWS);
+    const quarantined = await run('select from surplus where content is distinct from kept');
+    await run(QUARANTINE_DIFFERING, [database.side, table]);
+    const deleted = await run(DELETE_SURPLUS);
     const name = quoteIdentifier(`${table}_key`);
-    await client.query(forTable(table, `create unique index ${name} on %table% (${READING_KEY.join(', ')})`));
-    return { table, duplicatesRemoved: (deleted.rowCount ?? 0) - quarantined, quarantined };
+    await run(`create unique index ${name} on %table% (${READING_KEY.join(', ')})`);
+    return { table, duplicatesRemoved: deleted - quarantined, quarantined };
+  });
+}
+
+function compressed(table: ReadingTable, { side }: Database): Error {
+  const message = `${table} on ${sideTitle(side)} has compressed chunks, in which duplicates cannot be removed`;
+  return new UnreachableError(message, {
+    next: `run: select decompress_chunk(c, true) from show_chunks('${table}') c;`,
   });
 }
 
 function forTable(table: ReadingTable, sql: string): string {
   return sql.replaceAll('%table%', quoteIdentifier(table));
-}
-
-async function countOf(client: Queryable, sql: string): Promise<number> {
-  return (await client.query<{ rows: number }>(sql)).rows[0]?.rows ?? 0;
 }

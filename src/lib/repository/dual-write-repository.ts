@@ -11,7 +11,7 @@ import { CircuitBreaker, type BreakerState } from './circuit-breaker.js';
 import { endConsumer, HEARTBEAT_MS, registerConsumer, renewLease } from './consumer-lease.js';
 import { compactUnproven, markUnclaimed, readGaps, summarizeLedger, type Gap, type LedgerSummary } from './ledger.js';
 import { writeToPrimary, type WriteRequest } from './primary-writer.js';
-import { findObstacles } from './reading-tables.js';
+import { assertServer, findObstacles } from './reading-tables.js';
 import { healUntilStopped } from './self-healing.js';
 import { SecondarySender, type RetryPolicy, type SendOutcome, type SendTotals } from './secondary-sender.js';
 import { SecondaryWriter } from './secondary-writer.js';
@@ -231,6 +231,7 @@ export class DualWriteRepository {
 
 async function assertPrepared(primary: Database): Promise<void> {
   const { side } = primary;
+  await assertServer(primary);
   const version = await readBookkeepingVersion(primary);
   const next = `run: sensorctl init --side ${side}`;
   if (version === 0) throw new UnreachableError(`the ${sideTitle(side)} database was never prepared`, { next });

@@ -1,8 +1,10 @@
-import { hasUniqueKey, readTableShapes, readTimescaleDb, type TableShape } from '../db/catalog.js';
+import { hasUniqueKey, readServer, readTableShapes, readTimescaleDb, type TableShape } from '../db/catalog.js';
 import type { Database, Queryable } from '../db/database.js';
 import { quoteIdentifier } from '../db/identifiers.js';
 import { sqlstateOf } from '../db/sqlstate.js';
 import { withTransaction } from '../db/transaction.js';
+import { sideTitle } from '../domain/side.js';
+import { UnreachableError } from '../errors.js';
 import { READING_COLUMNS, READING_TABLES, type ReadingTable } from '../domain/reading.js';
 
 /** The key of a reading. */
@@ -48,6 +50,8 @@ const CREATE_REGISTRY = `
 
 const CREATE_HYPERTABLE = `
   select create_hypertable($1::text::regclass, 'time', chunk_time_interval => $2::interval, create_default_indexes => false)`;
+
+const OLDEST_SERVER = 140_000;
 
 /** The columns that sensorctl writes in sensor_registry. */
 const REGISTRY_COLUMNS = ['sensor_id', 'sensor_type', 'last_seen', 'location_lat', 'location_lng'];
@@ -106,9 +110,30 @@ function obstaclesOf(
   const missing = columns
     .filter((column) => !shape.columns.has(column))
     .map((column) => ({ table, problem: `has no column ${column}`, blocks: true, next: addColumnSql(table, column) }));
+  if (shape.losesRows) missing.push(losesRows(table));
   if (missing.length > 0 || hasUniqueKey(shape, key)) return missing;
   const next = `sensorctl init --side ${side} --add-keys`;
   return [{ table, problem: `has no unique key (${key.join(', ')})`, blocks: table === REGISTRY, next }];
+}
+
+function losesRows(table: string): Obstacle {
+  const problem =
+    'has compression on, and TimescaleDB before 2.18.1 loses rows that are written into compressed chunks';
+  return { table, problem, blocks: true, next: 'upgrade TimescaleDB to 2.18.1 or newer' };
+}
+
+/** Throws an UnreachableError where the server is too old or its encoding cannot hold every message. */
+export async function assertServer({ pool, side }: Database): Promise<void> {
+  const { version, encoding } = await readServer(pool);
+  const where = `the ${sideTitle(side)} database`;
+  if (version < OLDEST_SERVER) {
+    const message = `${where} is PostgreSQL ${Math.floor(version / 10_000)}; sensorctl needs 14 or newer (multiranges)`;
+    throw new UnreachableError(message, { next: 'upgrade the server' });
+  }
+  if (encoding === 'UTF8') return;
+  throw new UnreachableError(`${where} has the encoding ${encoding}, which cannot hold every message`, {
+    next: 'use a database with the encoding UTF8',
+  });
 }
 
 function addColumnSql(table: string, column: string): string {

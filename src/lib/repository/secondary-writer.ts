@@ -6,6 +6,7 @@ import { describeFault, faultKind } from '../db/sqlstate.js';
 import { repeatCollisions, runTransaction, type Statement } from '../db/transaction.js';
 import type { ReadingTable } from '../domain/reading.js';
 import { sideTitle } from '../domain/side.js';
+import { UnreachableError } from '../errors.js';
 import { columnItems, countReadings, halveRows, type AcceptedRows } from './batch.js';
 import { secondaryBatchSql, statementName, type InsertGuard } from './batch-sql.js';
 import type { RefusedReading } from './ledger.js';
@@ -52,6 +53,7 @@ export class SecondaryWriter {
     const known = this.#keyed.get(table);
     if (known !== undefined) return known;
     const shape = (await readTableShapes(this.secondary.pool, [table])).get(table);
+    if (shape?.losesRows === true) throw losingRows(table, this.secondary);
     // A table that is not there gives its own error when it is written to.
     const keyed = shape === undefined || hasUniqueKey(shape, READING_KEY);
     if (shape !== undefined) this.#keyed.set(table, keyed);
@@ -127,6 +129,11 @@ function insertWhereAbsent(rows: readonly AcceptedRows[]): Statement[] {
     lockTable(table),
     { text: secondaryBatchSql([table], () => 'absence'), values: columns },
   ]);
+}
+
+function losingRows(table: ReadingTable, { side }: Database): Error {
+  const message = `${table} on ${sideTitle(side)} is compressed by a TimescaleDB before 2.18.1, which would lose rows`;
+  return new UnreachableError(message, { next: 'upgrade TimescaleDB to 2.18.1 or newer' });
 }
 
 /** Names each of the rows as refused, for one reason. */

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { backoffMs } from '../../domain/backoff.js';
 import { chunksOf } from '../../domain/chunks.js';
 import type { Logger } from '../../logger.js';
+import { asQueueError } from '../../queue/queue-error.js';
 import { SQS_BATCH, type Queue, type ReceivedMessage } from '../../queue/queue.js';
 
 const TRIES = 4;
@@ -25,7 +26,12 @@ async function deleteGroup(queue: Queue, messages: ReceivedMessage[], logger: Lo
     try {
       left = await queue.delete(left);
     } catch (error) {
-      logger.warn('acknowledgement failed', { messages: left.length, attempt, attempts: TRIES, error: String(error) });
+      logger.warn('acknowledgement failed', {
+        messages: left.length,
+        attempt,
+        attempts: TRIES,
+        error: asQueueError(error, queue.url).message,
+      });
     }
   }
   return left.length;

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { describeFault, faultKind } from '../../db/sqlstate.js';
 import { backoffMs } from '../../domain/backoff.js';
@@ -65,7 +66,7 @@ export async function consume(options: ConsumeOptions): Promise<ConsumeReport> {
     throw asQueueError(error, queue.url);
   });
   const limits = { messages: options.batchMessages * BATCHES_IN_HAND, bytes: BYTES_IN_HAND };
-  const inHand = new InHand(queue, state.visibilityTimeoutSeconds * 1000, limits, logger);
+  const inHand = new InHand(queue, Math.max(1, state.visibilityTimeoutSeconds) * 1000, limits, logger);
   inHand.start();
   try {
     const summary = await new Consumption(options, inHand).run();
@@ -92,6 +93,8 @@ class Consumption {
     private readonly inHand: InHand,
   ) {
     this.#stop = AbortSignal.any([options.stop, this.#failed.signal]);
+    // Every poller and every batch that waits for the primary listens to it.
+    setMaxListeners(0, this.#stop);
   }
 
   async run(): Promise<ConsumeSummary> {

@@ -4,9 +4,9 @@ import type { BreakerState } from '../../repository/circuit-breaker.js';
 
 /** How a consumer fares, for whoever watches it. */
 export interface ConsumerHealth {
-  /** Alive: its polls come back and its lease is renewed. */
+  /** Alive: it polls the queue, or pauses on purpose. */
   readonly healthy: boolean;
-  /** Taking messages: the primary stores what is received. */
+  /** Taking messages: it polls, its lease is renewed, and the primary stores what is received. */
   readonly ready: boolean;
   /** Why it is not healthy or not ready; empty when it is both. */
   readonly reasons: readonly string[];

@@ -1,5 +1,6 @@
 import { chunksOf } from '../../domain/chunks.js';
 import type { Logger } from '../../logger.js';
+import { asQueueError } from '../../queue/queue-error.js';
 import { SQS_BATCH, type Queue, type ReceivedMessage } from '../../queue/queue.js';
 
 interface Held {
@@ -14,7 +15,7 @@ export class InHand {
   #bytes = 0;
   #waiting: (() => void)[] = [];
   #keeper: NodeJS.Timeout | undefined;
-  #extending: Promise<void> = Promise.resolve();
+  #extending: Promise<void> | null = null;
 
   constructor(
     private readonly queue: Queue,
@@ -30,7 +31,7 @@ export class InHand {
   /** Starts extending the visibility of whatever has used up half of it. */
   start(): void {
     this.#keeper = setInterval(() => {
-      this.#extending = this.#extending.then(() => this.#extendAgeing());
+      this.#extending ??= this.#extendAgeing().finally(() => (this.#extending = null));
     }, this.visibilityMs / 4);
   }
 
@@ -69,7 +70,9 @@ export class InHand {
         await this.queue.extendVisibility(messages, Math.ceil(this.visibilityMs / 1000));
         for (const held of group) held.invisibleUntil = performance.now() + this.visibilityMs;
       } catch (error) {
-        this.logger.warn('visibility could not be extended; messages may be delivered again', { error: String(error) });
+        this.logger.warn('visibility could not be extended; messages may be delivered again', {
+          error: asQueueError(error, this.queue.url).message,
+        });
       }
     }
   }

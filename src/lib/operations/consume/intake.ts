@@ -26,6 +26,8 @@ export interface IntakeOptions {
 
 const FIRST_RETRY_MS = 500;
 const EMPTY_READINGS_IN_A_ROW = 2;
+/** The SDK gives a call up before; a poll that outlives this has stopped silently, and another takes its place. */
+const POLL_DEADLINE_MS = 45_000;
 
 /** Receives messages with several long polls in parallel until it is stopped, has enough, or the queue is drained. */
 export class Intake {
@@ -57,7 +59,7 @@ export class Intake {
       await primaryAvailable();
       this.#polledAt = performance.now();
       try {
-        await this.#receiveOnce();
+        await withDeadline(this.#receiveOnce(), POLL_DEADLINE_MS);
         failures = 0;
       } catch (error) {
         failures += 1;
@@ -105,4 +107,13 @@ export class Intake {
       this.#checkingEmpty = null;
     }
   }
+}
+
+/** Rejects when the work takes longer; whatever it brings later is delivered all the same. */
+async function withDeadline(work: Promise<void>, ms: number): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const deadline = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`a poll has been silent for ${ms / 1000} s`)), ms);
+  });
+  await Promise.race([work, deadline]).finally(() => clearTimeout(timer));
 }

@@ -7,7 +7,7 @@ import type { Side } from '../../domain/side.js';
 import { InterruptedError } from '../../errors.js';
 import { readSideCounts, type SideCounts } from './counts.js';
 import { startCommand, type CommandRunner } from './run-command.js';
-import { withTelemetryFiles, type TelemetrySource } from './telemetry-files.js';
+import { withTelemetryFiles, type TelemetryFiles, type TelemetrySource } from './telemetry-files.js';
 
 export interface DemoOptions {
   readonly telemetry: TelemetrySource;
@@ -40,18 +40,23 @@ export interface DemoReport {
   readonly adds: boolean;
 }
 
+const POLL_MS = 200;
 const TICK_MS = 2_000;
 const REPAIR_LIMIT_MS = 30_000;
 const CALL_TIMEOUT_MS = 5_000;
 
 /** Runs the dual write in a sandbox from start to end, with EC2 lost and back in between. */
 export async function demo(options: DemoOptions): Promise<DemoReport> {
+  return await withTelemetryFiles(options.telemetry, (telemetry) => runInSandbox(options, telemetry));
+}
+
+async function runInSandbox(options: DemoOptions, telemetry: TelemetryFiles): Promise<DemoReport> {
   options.tell('Starting the sandbox: two PostgreSQL servers and an SQS-compatible queue, from npm packages.');
   const sandbox = await startSandbox();
   const local = openSandboxSide('local', sandbox.local);
   const ec2 = openSandboxSide('ec2', sandbox.ec2);
   try {
-    return await migrate(options, { sandbox, local, ec2 });
+    return await migrate(options, { sandbox, local, ec2, telemetry });
   } finally {
     await Promise.all([closeDatabase(local), closeDatabase(ec2)]);
     await sandbox.stop();
@@ -62,6 +67,7 @@ interface Stage {
   readonly sandbox: Sandbox;
   readonly local: Database;
   readonly ec2: Database;
+  readonly telemetry: TelemetryFiles;
 }
 
 async function migrate(options: DemoOptions, stage: Stage): Promise<DemoReport> {
@@ -91,25 +97,24 @@ async function migrate(options: DemoOptions, stage: Stage): Promise<DemoReport> 
 }
 
 /** Replays the telemetry; EC2 stops after the first third of the time and starts again after the second. */
-async function sendWithOutage(options: DemoOptions, { sandbox }: Stage): Promise<number> {
-  const { telemetry, loadSeconds, runner, tell, stop } = options;
+async function sendWithOutage(options: DemoOptions, { sandbox, telemetry }: Stage): Promise<number> {
+  const { loadSeconds, runner, tell, stop } = options;
+  const { files, messages } = telemetry;
   const thirdMs = (loadSeconds * 1000) / 3;
-  return await withTelemetryFiles(telemetry, async (files, messages) => {
-    const rate = String(Math.ceil(messages / loadSeconds));
-    tell(`$ sensorctl replay ${files.join(' ')} --rate ${rate}        (${messages} messages)`);
-    const replaying = startCommand(runner, ['replay', ...files, '--rate', rate, '--json'], sandbox.settings());
-    try {
-      await wait(thirdMs, stop);
-      tell('✗ EC2 goes down. Local goes on; what EC2 misses is entered in the ledger.');
-      await sandbox.ec2.stop('immediate');
-      await wait(thirdMs, stop);
-      tell('✓ EC2 is back.');
-      await sandbox.ec2.start();
-      return (JSON.parse(await replaying.finished) as { sent: number }).sent;
-    } finally {
-      replaying.kill();
-    }
-  });
+  const rate = String(Math.ceil(messages / loadSeconds));
+  tell(`$ sensorctl replay ${files.join(' ')} --rate ${rate}        (${messages} messages)`);
+  const replaying = startCommand(runner, ['replay', ...files, '--rate', rate, '--json'], sandbox.settings());
+  try {
+    await wait(thirdMs, stop);
+    tell('✗ EC2 goes down. Local goes on; what EC2 misses is entered in the ledger.');
+    await sandbox.ec2.stop('immediate');
+    await wait(thirdMs, stop);
+    tell('✓ EC2 is back.');
+    await sandbox.ec2.start();
+    return (JSON.parse(await replaying.finished) as { sent: number }).sent;
+  } finally {
+    replaying.kill();
+  }
 }
 
 async function wait(ms: number, stop: AbortSignal): Promise<void> {
@@ -129,20 +134,20 @@ async function narrate({ local, ec2 }: Stage, tell: (line: string) => void): Pro
 }
 
 async function untilEmpty(queue: Queue, stop: AbortSignal): Promise<void> {
-  while (!stop.aborted) {
+  for (;;) {
     const { visible, inFlight } = await queue.readState();
     if (visible + inFlight === 0) return;
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    await wait(POLL_MS, stop);
   }
 }
 
 /** A repair that takes longer than the demo wants to last shows in the last table as missed. */
 async function untilRepaired({ local }: Stage, stop: AbortSignal): Promise<void> {
   const deadline = performance.now() + REPAIR_LIMIT_MS;
-  while (!stop.aborted && performance.now() < deadline) {
+  while (performance.now() < deadline) {
     const { ledger } = await readSideCounts(local);
     if (ledger.pending + ledger.missed === 0) return;
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    await wait(POLL_MS, stop);
   }
 }
 

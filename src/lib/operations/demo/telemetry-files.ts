@@ -9,21 +9,24 @@ import { generateTelemetry } from '../../telemetry/generate.js';
 export type TelemetrySource =
   { readonly files: readonly string[] } | { readonly messages: number; readonly seed: number };
 
+export interface TelemetryFiles {
+  /** Absolute paths. */
+  readonly files: readonly string[];
+  readonly messages: number;
+}
+
 /** Lends the telemetry as files, with the number of messages in them, for the length of `work`. */
 export async function withTelemetryFiles<Result>(
   source: TelemetrySource,
-  work: (files: readonly string[], messages: number) => Promise<Result>,
+  work: (telemetry: TelemetryFiles) => Promise<Result>,
 ): Promise<Result> {
   if ('files' in source)
-    return await work(
-      source.files.map((file) => resolve(file)),
-      await countLines(source.files),
-    );
+    return await work({ files: source.files.map((file) => resolve(file)), messages: await countLines(source.files) });
   const directory = await mkdtemp(join(tmpdir(), 'sensorctl-demo-'));
   try {
     const file = join(directory, 'telemetry.jsonl');
     await writeGenerated(file, source);
-    return await work([file], source.messages);
+    return await work({ files: [file], messages: source.messages });
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
@@ -45,7 +48,8 @@ async function countLines(files: readonly string[]): Promise<number> {
     try {
       for await (const chunk of createReadStream(file)) lines += (chunk as Buffer).filter((byte) => byte === 10).length;
     } catch (error) {
-      throw new UsageError(`${file} cannot be read: ${(error as Error).message}`, { cause: error });
+      const next = 'name a JSON-lines file that exists and can be read';
+      throw new UsageError(`${file} cannot be read: ${(error as Error).message}`, { next, cause: error });
     }
   }
   return lines;
