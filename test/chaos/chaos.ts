@@ -2,11 +2,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import { createRandom } from '../../src/lib/domain/random.js';
 import { eventually } from '../support/cli.js';
-import { FAULTS, NotStruckError, POWER_CUTS, type Fault, type Scene } from './faults.js';
+import { FAULTS, NotStruckError, POWER_CUTS, type Fault, type Scene, type Target } from './faults.js';
 import { Fleet } from './fleet.js';
 import { account, countUnsettled, Observer, type Violations } from './invariants.js';
 import { Load } from './load.js';
 import { ChaosStage, startServers, stopServers, type Servers } from './stage.js';
+
+/** Consumers live long enough to renew their lease, now and then. */
+const CALM: Partial<Record<Target, number>> = { consumer: 4 };
 
 export interface ChaosOptions {
   readonly seed: number;
@@ -138,7 +141,7 @@ class Chaos {
         const random = createRandom(Math.floor(this.#random() * 2 ** 32));
         const mine = faults.filter((fault) => fault.target === target);
         for (;;) {
-          await this.#wait(random() * 2 * this.options.calmMs);
+          await this.#wait(random() * 2 * this.options.calmMs * (CALM[target] ?? 1));
           const fault = mine[Math.floor(random() * mine.length)];
           if (fault === undefined || this.#over.signal.aborted) return;
           await this.#strike(fault, random);

@@ -71,6 +71,8 @@ interface StageOptions {
 
 /** Two prepared databases and a queue of one's own on running servers, and a network in front of each. */
 export class ChaosStage {
+  readonly #consumers: RunningCli[] = [];
+
   private constructor(
     readonly servers: Servers,
     /** Straight to each side, past the network. */
@@ -115,11 +117,18 @@ export class ChaosStage {
     });
   }
 
-  /** Starts `sensorctl consume` with small batches, so that many of them are cut off. */
+  /** Starts `sensorctl consume` with small batches, so that many of them are cut off; `close` kills what still runs. */
   async consume(args: readonly string[] = ['--dual-write'], settings: CliSettings = {}): Promise<RunningCli> {
     const small = ['--batch-linger', '50', '--batch-messages', '50', '--pollers', '4'];
     const options = { settings: { ...this.settings, ...settings }, timeoutMs: CONSUMER_TIMEOUT_MS };
-    return await startCli(['consume', ...args, ...small], options);
+    const consumer = await startCli(['consume', ...args, ...small], options);
+    this.#consumers.push(consumer);
+    return consumer;
+  }
+
+  /** The last lines of each consumer's log, for a test that failed. */
+  readLogs(lines = 15): string {
+    return this.#consumers.map(({ pid, stderr }) => [pid, ...stderr.split('\n').slice(-lines)].join('\n')).join('\n');
   }
 
   /** Consumes until the queue is empty and every write has settled; returns what `--json` printed. */
@@ -148,6 +157,8 @@ export class ChaosStage {
   }
 
   async close(): Promise<void> {
+    for (const consumer of this.#consumers) consumer.kill('SIGKILL');
+    await Promise.all(this.#consumers.map((consumer) => consumer.wait()));
     this.queue.close();
     for (const proxy of Object.values(this.network)) proxy.close();
     await Promise.all([this.local.end(), this.ec2.end()]);
