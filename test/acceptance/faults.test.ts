@@ -17,7 +17,7 @@ const SEED = 20250701;
 const SIDE_BY_SIDE = 4;
 /** Longer than a confirmed batch waits to be settled. */
 const SETTLING_MS = 500;
-const HEALED_WITHIN_MS = 45_000;
+const HEALED_WITHIN_MS = 120_000;
 
 interface Run {
   readonly title: string;

@@ -146,7 +146,12 @@ const QUALITY = 8;
 /** The rows without what the repetitions of a message differ in: which of them arrives first is up to the queue. */
 function withoutRssi(content: Record<string, string[]>): Record<string, string[]> {
   const water = content.water_level_readings!.map((row) => row.split(',').toSpliced(QUALITY, 1).toSpliced(RSSI, 1));
-  return { ...content, water_level_readings: water.map((columns) => columns.join()) };
+  // Two one-sensor moisture messages of one second share a key, and differ in everything else.
+  const moisture = content.moisture_readings!.map((row) => row.split(',').slice(0, 2));
+  const [water_level_readings, moisture_readings] = [water, moisture].map((rows) =>
+    rows.map((columns) => columns.join()),
+  );
+  return { ...content, water_level_readings: water_level_readings!, moisture_readings: moisture_readings! };
 }
 
 /** Items that only one of two lists holds. */

@@ -1,4 +1,4 @@
-import type pg from 'pg';
+import pg from 'pg';
 import { faultKind, sqlstateOf } from './sqlstate.js';
 
 /** A statement and its values, to be sent with others in one round trip. */
@@ -27,7 +27,7 @@ export async function runTransaction(
     client.query('commit'),
   ]);
   const failure = firstFailure(outcomes);
-  client.release(failure !== undefined && sqlstateOf(failure) === undefined);
+  client.release(failure !== undefined && !leavesConnectionUsable(failure));
   if (failure !== undefined) throw failure;
   return outcomes.slice(1, -1).map((outcome) => (outcome as PromiseFulfilledResult<pg.QueryResult>).value);
 }
@@ -67,6 +67,11 @@ export async function repeatCollisions<Result>(work: () => Promise<Result>): Pro
       if (faultKind(error) !== 'collision' || collisions === COLLISIONS_AT_MOST) throw error;
     }
   }
+}
+
+/** A statement that the server refused leaves the session as it was; anything else (FATAL, a lost socket) does not. */
+function leavesConnectionUsable(failure: Error): boolean {
+  return failure instanceof pg.DatabaseError && failure.severity === 'ERROR';
 }
 
 function firstFailure(outcomes: readonly PromiseSettledResult<unknown>[]): Error | undefined {
