@@ -8,7 +8,7 @@ import { renderSurvived, runChaos } from '../chaos/chaos.js';
 import { account, countUnsettled, Observer } from '../chaos/invariants.js';
 import { poison, SPACING_MS } from '../chaos/load.js';
 import { ChaosStage, startServers, stopServers, type Servers } from '../chaos/stage.js';
-import { eventually, readContent } from '../support/cli.js';
+import { eventually, readContent, type RunningCli } from '../support/cli.js';
 import { COMMITTED, READY_FOR_QUERY } from '../support/proxy.js';
 
 const PRIMARY_BATCH = 'sensorctl primary';
@@ -120,13 +120,11 @@ describe('the dual write under faults', function () {
   scenario('an ambiguous local commit leaves no entry pending under a living consumer', async (stage) => {
     const bodies = telemetry(30);
     const consumer = await stage.consume();
-    await consumer.printed('Initializing');
+    await logged(consumer, 'Initializing');
     const committed = stage.network.local.swallowAnswer(PRIMARY_BATCH, COMMITTED, 'reset');
     await stage.send(bodies);
     await committed;
-    await eventually('the commit without an answer counts as missed', () =>
-      Promise.resolve(consumer.stderr.includes('are now missed')),
-    );
+    await logged(consumer, 'ledger entries of unanswered commits are now missed');
     await settled(stage);
     expect(await account(stage, bodies)).to.deep.equal([]);
   });
@@ -257,7 +255,7 @@ describe('the dual write under faults', function () {
     await eventually('the first messages are consumed', () => stage.isQueueEmpty());
     stage.network.queue.refuse();
     await stage.send(bodies.slice(30, 60));
-    await consumer.printed('receiving failed, trying again');
+    await logged(consumer, 'receiving failed, trying again');
     await stage.network.queue.pass();
     const lost = stage.network.queue.swallowAnswer('DeleteMessageBatch', Buffer.from('Successful'), 'reset');
     await stage.send(bodies.slice(60));
@@ -303,7 +301,7 @@ describe('the dual write under faults', function () {
       await stage.send(bodies.slice(50), 150);
       await eventually('all is committed locally', () => stage.isQueueEmpty());
       expect(performance.now() - frozenAt, 'ms to ingest beside a frozen EC2').to.be.below(10_000);
-      await consumer.printed('EC2 is left out until it answers again');
+      await logged(consumer, 'EC2 is left out until it answers again');
       expect(await countUnsettled(stage)).to.be.above(0);
       stage.servers.ec2.thaw();
       expect(await new Observer(stage).look()).to.deep.equal([]);
@@ -324,7 +322,7 @@ describe('the dual write under faults', function () {
       await settled(stage);
       await stage.servers.local.stop('immediate');
       await stage.send(bodies.slice(40));
-      await consumer.printed('local write failed; nothing is acknowledged');
+      await logged(consumer, 'local write failed; nothing is acknowledged');
       const { visible, inFlight } = await stage.queue.readState();
       expect(visible + inFlight).to.equal(80);
       await stage.servers.local.start();
@@ -371,4 +369,8 @@ async function ledgerStates(stage: ChaosStage): Promise<string[]> {
 async function settled(stage: ChaosStage): Promise<void> {
   const isSettled = async () => (await stage.isQueueEmpty()) && (await countUnsettled(stage)) === 0;
   await eventually('queue and ledger are empty', isSettled, HEALED_WITHIN_MS);
+}
+
+async function logged(consumer: RunningCli, text: string): Promise<void> {
+  await eventually(`"${text}" is logged`, () => Promise.resolve(consumer.stderr.includes(text)));
 }
