@@ -268,18 +268,22 @@ describe('the dual write under faults', function () {
   });
 
   scenario(
-    'asked to stop while local is away, a consumer ends soon, and what it could not settle is repaired',
+    'asked to stop while local is away, a consumer ends soon: what it holds comes again, what it could not settle is repaired',
     async (stage) => {
-      const bodies = telemetry(30);
+      const bodies = telemetry(60);
       stage.network.ec2.delay(300);
       const consumer = await stage.consume(['--dual-write'], { EC2_WRITE_TIMEOUT: '20000' });
-      await stage.send(bodies);
+      await stage.send(bodies.slice(0, 30));
       await eventually('all is committed locally', () => stage.isQueueEmpty());
       stage.network.local.refuse();
+      await stage.send(bodies.slice(30));
+      await logged(consumer, 'local write failed; nothing is acknowledged');
       consumer.kill('SIGTERM');
       const ended = await Promise.race([consumer.wait(), sleep(20_000, null, { ref: false })]);
       consumer.kill('SIGKILL');
       expect(ended?.code, consumer.stderr).to.be.oneOf([0, 3]);
+      const { visible, inFlight } = await stage.queue.readState();
+      expect(visible + inFlight).to.equal(30);
       await stage.network.local.pass();
       await stage.network.ec2.pass();
       await stage.expireLeases([consumer.pid]);
