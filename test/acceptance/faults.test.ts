@@ -95,17 +95,21 @@ describe('the dual write under faults', function () {
     });
   }
 
-  scenario('a timeout whose EC2 write had committed adds nothing on retry', async (stage) => {
-    const bodies = telemetry(30);
-    await stage.send(bodies);
-    const committed = stage.network.ec2.swallowAnswer(SECONDARY_BATCH, READY_FOR_QUERY, 'silence');
-    const drained = await stage.drain();
-    await committed;
-    expect(drained.stderr).to.match(/EC2 write failed .*attempt=1 attempts=4/);
-    expect(drained).to.include({ missed: 0, confirmed: drained.accepted });
-    expect(await countUnsettled(stage)).to.equal(0);
-    expect(await account(stage, bodies)).to.deep.equal([]);
-  });
+  for (const keyless of [false, true]) {
+    const where = keyless ? ', also where EC2 has no unique key' : '';
+    scenario(`a timeout whose EC2 write had committed adds nothing on retry${where}`, async (stage) => {
+      if (keyless) await stage.dropKeysOfEc2();
+      const bodies = telemetry(30);
+      await stage.send(bodies);
+      const committed = stage.network.ec2.swallowAnswer(SECONDARY_BATCH, READY_FOR_QUERY, 'silence');
+      const drained = await stage.drain();
+      await committed;
+      expect(drained.stderr).to.match(/EC2 write failed .*attempt=1 attempts=4/);
+      expect(drained).to.include({ missed: 0, confirmed: drained.accepted });
+      expect(await countUnsettled(stage)).to.equal(0);
+      expect(await account(stage, bodies)).to.deep.equal([]);
+    });
+  }
 
   scenario('a statement to EC2 that is cut off in the middle is repeated whole', async (stage) => {
     const bodies = telemetry(30);

@@ -23,6 +23,8 @@ export interface ChaosOptions {
   readonly calmMs: number;
   /** Kills PostgreSQL itself too, which takes servers that wait for their disks. */
   readonly powerCuts: boolean;
+  /** EC2 has no unique keys. */
+  readonly keyless?: boolean;
   /** The time given to come to rest after the last fault. */
   readonly restMs: number;
   readonly tell?: (line: string) => void;
@@ -82,7 +84,8 @@ class Chaos {
   }
 
   async run(): Promise<ChaosReport> {
-    const { seed, seconds, consumers, lookEveryMs } = this.options;
+    const { seed, seconds, consumers, lookEveryMs, keyless } = this.options;
+    if (keyless === true) await this.stage.dropKeysOfEc2();
     await Promise.all(Array.from({ length: consumers }, () => this.#fleet.add()));
     const timer = setTimeout(() => this.#over.abort(), seconds * 1000);
     const parts = [

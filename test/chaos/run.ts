@@ -9,6 +9,7 @@ const { values } = parseArgs({
     minutes: { type: 'string', default: '5' },
     rate: { type: 'string', default: '100' },
     consumers: { type: 'string', default: '3' },
+    keyless: { type: 'boolean', default: false },
   },
 });
 
@@ -24,6 +25,7 @@ try {
     lookEveryMs: 2_000,
     calmMs: 1_500,
     powerCuts: true,
+    keyless: values.keyless,
     restMs: 300_000,
     tell: print,
   });

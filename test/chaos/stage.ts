@@ -6,6 +6,7 @@ import path from 'node:path';
 import type pg from 'pg';
 
 import { closeDatabase, openDatabase } from '../../src/lib/db/database.js';
+import { READING_TABLES } from '../../src/lib/domain/reading.js';
 import type { Side } from '../../src/lib/domain/side.js';
 import { prepareSide } from '../../src/lib/operations/init.js';
 import { replay } from '../../src/lib/operations/replay.js';
@@ -147,6 +148,12 @@ export class ChaosStage {
   async isQueueEmpty(): Promise<boolean> {
     const { visible, inFlight, delayed } = await this.queue.readState();
     return visible + inFlight + delayed === 0;
+  }
+
+  /** Makes EC2 what many installations are: tables of readings without a unique key. */
+  async dropKeysOfEc2(): Promise<void> {
+    const drops = READING_TABLES.map((table) => `alter table ${table} drop constraint ${table}_key`);
+    await this.ec2.query(drops.join(';'));
   }
 
   /** Lets the leases of dead consumers run out now. */
