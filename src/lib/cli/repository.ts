@@ -1,7 +1,6 @@
 import { hostname } from 'node:os';
 import type { Settings } from '../config.js';
-import { asUnreachable, type Database } from '../db/database.js';
-import { SensorctlError } from '../errors.js';
+import { asUnreachable } from '../db/database.js';
 import type { Logger } from '../logger.js';
 import { DualWriteRepository } from '../repository/dual-write-repository.js';
 import { openSide, withDatabases } from './sides.js';
@@ -32,19 +31,14 @@ export async function withRepository<Result>(
       consumer: { host: hostname(), pid: process.pid },
       logger,
     }).catch((error: unknown) => {
-      throw explain(error, primary);
+      throw asUnreachable(error, primary);
     });
     try {
       return await work(repository);
     } catch (error) {
-      throw explain(error, primary);
+      throw asUnreachable(error, primary);
     } finally {
       await repository.close();
     }
   });
-}
-
-/** A failed call that nobody explained was one on the primary: failures of the secondary end in the ledger. */
-function explain(error: unknown, primary: Database): Error {
-  return error instanceof SensorctlError ? error : asUnreachable(error, primary);
 }

@@ -1,6 +1,6 @@
 import pg from 'pg';
 import { sideTitle, type Side } from '../domain/side.js';
-import { UnreachableError } from '../errors.js';
+import { SensorctlError, UnreachableError } from '../errors.js';
 import { describeConnection, tlsOptions, type ConnectionSettings } from './connection.js';
 import { describeFault, faultKind, sqlstateOf } from './sqlstate.js';
 
@@ -86,9 +86,9 @@ export async function closeDatabase({ pool, connections }: Database): Promise<vo
   for (const connection of connections) destroySocket(connection);
 }
 
-/** Turns a failed call into an error that says where it happened and what to try next. */
+/** Turns a failed call into an error that says where it happened and what to try next; one that says so already stays. */
 export function asUnreachable(error: unknown, { side, connection }: Pick<Database, 'side' | 'connection'>): Error {
-  if (faultKind(error) === 'defect') return error as Error;
+  if (error instanceof SensorctlError || faultKind(error) === 'defect') return error as Error;
   const where = `the ${sideTitle(side)} database at ${describeConnection(connection)}`;
   return new UnreachableError(`${where} failed: ${describeFault(error)}`, {
     next: nextStep(error, side),

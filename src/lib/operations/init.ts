@@ -1,5 +1,4 @@
 import { asUnreachable, type Database } from '../db/database.js';
-import { faultKind } from '../db/sqlstate.js';
 import type { Side } from '../domain/side.js';
 import { addKeys, type KeyAddition } from '../repository/add-keys.js';
 import { migrateBookkeeping } from '../repository/bookkeeping-schema.js';
@@ -41,6 +40,6 @@ export async function prepareSide(database: Database, options: { addKeys: boolea
       obstacles: await findObstacles(database),
     };
   } catch (error) {
-    throw faultKind(error) === 'defect' ? error : asUnreachable(error, database);
+    throw asUnreachable(error, database);
   }
 }

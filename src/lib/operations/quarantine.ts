@@ -1,7 +1,7 @@
 import { asUnreachable, type Database } from '../db/database.js';
 import type { Reading } from '../domain/reading.js';
 import type { Side } from '../domain/side.js';
-import { SensorctlError, UsageError } from '../errors.js';
+import { UsageError } from '../errors.js';
 import type { DualWriteRepository } from '../repository/dual-write-repository.js';
 import { findRecords, listRecords, resolveRecords, type StoredRecord } from '../repository/quarantine.js';
 import { decodeMessage, type DecodeOptions } from '../telemetry/decode.js';
@@ -133,7 +133,7 @@ async function reach<Result>(database: Database, work: () => Promise<Result>): P
   try {
     return await work();
   } catch (error) {
-    throw error instanceof SensorctlError ? error : asUnreachable(error, database);
+    throw asUnreachable(error, database);
   }
 }
 
