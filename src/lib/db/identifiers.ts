@@ -4,3 +4,8 @@ import pg from 'pg';
 export function quoteIdentifier(name: string): string {
   return pg.escapeIdentifier(name);
 }
+
+/** Quotes a value for a script that a person runs; statements that sensorctl runs take values as parameters. */
+export function quoteLiteral(value: string): string {
+  return pg.escapeLiteral(value);
+}

@@ -1,9 +1,9 @@
 import { hasUniqueKey, readTableShapes, type TableShape } from '../db/catalog.js';
 import type { Database } from '../db/database.js';
 import { quoteIdentifier } from '../db/identifiers.js';
-import { withTransaction } from '../db/transaction.js';
+import { withTransaction, type Statement } from '../db/transaction.js';
 import { READING_TABLES, type ReadingTable } from '../domain/reading.js';
-import { sideTitle } from '../domain/side.js';
+import { sideTitle, type Side } from '../domain/side.js';
 import { UnreachableError } from '../errors.js';
 import { READING_KEY } from './reading-tables.js';
 
@@ -14,29 +14,49 @@ export interface KeyAddition {
   readonly quarantined: number;
 }
 
-const SHARED_KEYS = 'select sensor_id, time from %table% group by sensor_id, time having count(*) > 1';
+/** Where the rows of a table share a key, all but one of them go: by which columns, and what they are told by. */
+interface KeyColumns {
+  readonly table: string;
+  readonly key: readonly string[];
+  readonly side: Side;
+}
+
+const SHARED_KEYS = 'select %key% from %table% group by %key% having count(*) > 1';
 
 /** Of the rows that share a key the one stored first stays: it is the one that a unique key would have let in. */
 const RANK_ROWS = `
   create temporary table surplus on commit drop as
   select * from (
-    select stored.tableoid as table_id, stored.ctid as row_id, stored.sensor_id, stored.time, to_jsonb(stored) as content,
+    select stored.tableoid as table_id, stored.ctid as row_id, %stored_key%, to_jsonb(stored) as content,
       row_number() over same_key as place, first_value(to_jsonb(stored)) over same_key as kept
     from %table% as stored
-    join (${SHARED_KEYS}) as shared using (sensor_id, time)
-    window same_key as (partition by stored.sensor_id, stored.time order by stored.tableoid, stored.ctid)
+    join (${SHARED_KEYS}) as shared using (%key%)
+    window same_key as (partition by %stored_key% order by stored.tableoid, stored.ctid)
   ) as ranked
   where place > 1`;
 
 const QUARANTINE_DIFFERING = `
   insert into sensorctl.quarantine (digest, side, reason, table_name, sensor_id, reading_time, body)
   select sha256(convert_to($1 || $2 || content::text, 'UTF8')), $1, 'shares its key with another row, which was kept', $2,
-    sensor_id, time::text, content::text
+    %sensor%, %time%, content::text
   from surplus where content is distinct from kept
   on conflict (digest) do nothing`;
 
 const DELETE_SURPLUS = `
   delete from %table% as stored using surplus where stored.tableoid = surplus.table_id and stored.ctid = surplus.row_id`;
+
+/**
+ * The statements that leave one row a key, for one transaction that has the table for itself: those that are equal in
+ * all columns are deleted, those that differ go to the quarantine. They leave the temporary table `surplus` behind.
+ */
+export function removeSurplus(columns: KeyColumns): { rank: Statement; keep: Statement; remove: Statement } {
+  const { table, side } = columns;
+  return {
+    rank: { text: forKey(columns, RANK_ROWS) },
+    keep: { text: forKey(columns, QUARANTINE_DIFFERING), values: [side, table] },
+    remove: { text: forKey(columns, DELETE_SURPLUS) },
+  };
+}
 
 /** Takes seconds to hours on a large table: neither the server nor the client gives up. */
 const NO_TIMEOUT = 'set local statement_timeout = 0';
@@ -71,10 +91,11 @@ async function addKey(database: Database, table: ReadingTable, { hypertable }: T
     await run(NOTICE_LOSS);
     await run('lock table %table% in share row exclusive mode');
     if (hypertable && (await run(FIND_COMPRESSED, [table])) > 0) throw compressed(table, database);
-    await run(RANK_ROWS);
+    const { rank, keep, remove } = removeSurplus({ table, key: READING_KEY, side: database.side });
+    await run(rank.text);
     const quarantined = await run('select from surplus where content is distinct from kept');
-    await run(QUARANTINE_DIFFERING, [database.side, table]);
-    const deleted = await run(DELETE_SURPLUS);
+    await run(keep.text, [...(keep.values ?? [])]);
+    const deleted = await run(remove.text);
     const name = quoteIdentifier(`${table}_key`);
     await run(`create unique index ${name} on %table% (${READING_KEY.join(', ')})`);
     return { table, duplicatesRemoved: deleted - quarantined, quarantined };
@@ -88,6 +109,16 @@ function compressed(table: ReadingTable, { side }: Database): Error {
   });
 }
 
-function forTable(table: ReadingTable, sql: string): string {
+function forTable(table: string, sql: string): string {
   return sql.replaceAll('%table%', quoteIdentifier(table));
+}
+
+function forKey({ table, key }: KeyColumns, sql: string): string {
+  const names = key.map(quoteIdentifier);
+  const textOf = (column: string): string => (key.includes(column) ? `${quoteIdentifier(column)}::text` : 'null');
+  return forTable(table, sql)
+    .replaceAll('%key%', names.join(', '))
+    .replaceAll('%stored_key%', names.map((name) => `stored.${name}`).join(', '))
+    .replaceAll('%sensor%', textOf('sensor_id'))
+    .replaceAll('%time%', textOf('time'));
 }

@@ -1,5 +1,5 @@
 import { withTransaction } from '../db/transaction.js';
-import type { Database } from '../db/database.js';
+import type { Database, Queryable } from '../db/database.js';
 
 /** Any number of processes may prepare one database at once; this advisory lock lets one of them do it. */
 const SCHEMA_LOCK = "select pg_advisory_xact_lock(hashtext('sensorctl.schema'))";
@@ -108,6 +108,18 @@ const MIGRATIONS: readonly string[] = [
     resolution text constraint known_resolution check (resolution in ('retried', 'discarded')),
     resolved_at timestamptz constraint resolved_when check ((resolution is null) = (resolved_at is null))
   )`,
+  `
+  -- Each comparison of both sides: how far it has come, what it found. Evidence for the gates, and where to go on.
+  create table sensorctl.comparison (
+    comparison_id bigint generated always as identity primary key,
+    scope jsonb not null,
+    progress jsonb not null,
+    started_at timestamptz not null default clock_timestamp(),
+    finished_at timestamptz,
+    verdict text constraint known_verdict check (verdict in ('identical', 'different')),
+    report jsonb,
+    constraint finished_with_verdict check ((finished_at is null) = (verdict is null))
+  )`,
 ];
 
 export const BOOKKEEPING_VERSION = MIGRATIONS.length;
@@ -128,8 +140,20 @@ export async function migrateBookkeeping({ pool }: Database): Promise<{ from: nu
   });
 }
 
+/** What `migrateBookkeeping` does, as a script for a person to run, any number of times. */
+export function bookkeepingScript(): string {
+  const steps = MIGRATIONS.map((statements, index) => {
+    const version = index + 1;
+    return `  if (${READ_VERSION}) < ${version} then
+${statements};
+    insert into sensorctl.schema_version (version) values (${version});
+  end if;`;
+  });
+  return `${SCHEMA_LOCK};${CREATE_SCHEMA};\ndo $sensorctl$ begin\n${steps.join('\n')}\nend $sensorctl$;`;
+}
+
 /** The version that a database holds; 0 where sensorctl was never there. */
-export async function readBookkeepingVersion({ pool }: Database): Promise<number> {
+export async function readBookkeepingVersion({ pool }: { readonly pool: Queryable }): Promise<number> {
   const { rows } = await pool.query<{ exists: boolean }>(FIND_VERSIONS);
   if (rows[0]?.exists !== true) return 0;
   const versions = await pool.query<{ version: number }>(READ_VERSION);

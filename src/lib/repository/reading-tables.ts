@@ -10,8 +10,9 @@ import { READING_COLUMNS, READING_TABLES, type ReadingTable } from '../domain/re
 /** The key of a reading. */
 export const READING_KEY = ['sensor_id', 'time'] as const;
 
-const REGISTRY = 'sensor_registry';
-const REGISTRY_KEY = ['sensor_id'] as const;
+/** Known sensors; EC2 may carry foreign keys from the readings to it. */
+export const REGISTRY = 'sensor_registry';
+export const REGISTRY_KEY = ['sensor_id'] as const;
 const CHUNK_INTERVAL = '1 day';
 
 /** What stands in the way of dual write, with the command or statement that mends it. */
@@ -51,7 +52,8 @@ const CREATE_REGISTRY = `
 const CREATE_HYPERTABLE = `
   select create_hypertable($1::text::regclass, 'time', chunk_time_interval => $2::interval, create_default_indexes => false)`;
 
-const OLDEST_SERVER = 140_000;
+/** Multiranges came with PostgreSQL 14. */
+export const OLDEST_SERVER = 140_000;
 
 /** The columns that sensorctl writes in sensor_registry. */
 const REGISTRY_COLUMNS = ['sensor_id', 'sensor_type', 'last_seen', 'location_lat', 'location_lng'];
@@ -89,12 +91,16 @@ export async function createReadingTables(database: Database, timescaleDb: boole
 export async function findObstacles(database: Database): Promise<Obstacle[]> {
   const shapes = await readTableShapes(database.pool, [REGISTRY, ...READING_TABLES]);
   return [
-    ...obstaclesOf(REGISTRY, REGISTRY_COLUMNS, REGISTRY_KEY, shapes, database),
-    ...READING_TABLES.flatMap((table) => {
-      const columns = [...READING_KEY, ...Object.keys(READING_COLUMNS[table])];
-      return obstaclesOf(table, columns, READING_KEY, shapes, database);
-    }),
+    ...obstaclesOf(REGISTRY, columnsWritten(REGISTRY), REGISTRY_KEY, shapes, database),
+    ...READING_TABLES.flatMap((table) => obstaclesOf(table, columnsWritten(table), READING_KEY, shapes, database)),
   ];
+}
+
+/** The columns that a batch writes in a table; none of a table that is not one of the four. */
+export function columnsWritten(table: string): readonly string[] {
+  if (table === REGISTRY) return REGISTRY_COLUMNS;
+  const columns = (READING_COLUMNS as Readonly<Record<string, object>>)[table];
+  return columns === undefined ? [] : [...READING_KEY, ...Object.keys(columns)];
 }
 
 function obstaclesOf(
@@ -136,7 +142,8 @@ export async function assertServer({ pool, side }: Database): Promise<void> {
   });
 }
 
-function addColumnSql(table: string, column: string): string {
+/** Adds a column that sensorctl writes, with the type that a new table gives it. */
+export function addColumnSql(table: string, column: string): string {
   const type = (READING_COLUMNS as Record<string, Record<string, string>>)[table]?.[column] ?? 'text';
   return `alter table ${quoteIdentifier(table)} add column ${quoteIdentifier(column)} ${type.replace(' not null', '')};`;
 }
