@@ -1,0 +1,73 @@
+import { Flags } from '@oclif/core';
+import { BaseCommand } from '../lib/cli/base-command.js';
+import { openSide, withDatabases } from '../lib/cli/sides.js';
+import { renderTable } from '../lib/cli/table.js';
+import { EXIT_CODE } from '../lib/errors.js';
+import type { Finding } from '../lib/operations/verify-schema/finding.js';
+import { verifySchema, type SchemaVerdict } from '../lib/operations/verify-schema/verify-schema.js';
+
+export default class VerifySchema extends BaseCommand {
+  static override summary = 'Compare both schemas and say what makes dual write or repair unsafe.';
+  static override description = `Reads the catalogs of both sides in read-only transactions and changes nothing. Each finding has a weight: what blocks makes a write or a repair lose, change or refuse a reading; what warns can hurt later; the rest are notes.
+
+--sql prints one script that brings EC2 in line with local: run it on EC2 and verify again. What has to be done on local or by hand stands in it as comments.
+
+Exit code 1 when something blocks.`;
+  static override examples = [
+    '<%= config.bin %> <%= command.id %>',
+    '<%= config.bin %> <%= command.id %> --table water_level_readings --json',
+    '<%= config.bin %> <%= command.id %> --sql > ec2.sql',
+  ];
+  static override enableJsonFlag = true;
+  static override flags = {
+    table: Flags.string({
+      multiple: true,
+      multipleNonGreedy: true,
+      description: 'only this table, any of local; may be repeated [default: the four of sensorctl]',
+    }),
+    sql: Flags.boolean({ description: 'print the script for EC2 instead of the findings', exclusive: ['json'] }),
+  };
+
+  async run(): Promise<SchemaVerdict> {
+    const { flags } = await this.parse(VerifySchema);
+    const settings = this.settings({ required: ['EC2_DB_HOST'] });
+    const [local, ec2] = (['local', 'ec2'] as const).map((side) =>
+      openSide(side, settings, 'verify-schema', this.logger(flags.verbose)),
+    ) as [ReturnType<typeof openSide>, ReturnType<typeof openSide>];
+    const { verdict, findings, script } = await withDatabases([local, ec2], () =>
+      verifySchema({ local, ec2 }, flags.table),
+    );
+    this.log(flags.sql ? script : renderFindings(verdict, findings));
+    if (verdict === 'blocked') process.exitCode = EXIT_CODE.no;
+    return { verdict, findings };
+  }
+}
+
+const CELL_WIDTH = 40;
+
+function renderFindings(verdict: SchemaVerdict['verdict'], findings: readonly Finding[]): string {
+  const rows = findings.map(({ weight, table, subject, local, ec2 }) =>
+    [weight, table ?? '-', subject, local, ec2].map(shorten),
+  );
+  const details = findings
+    .filter(({ weight }) => weight !== 'notes')
+    .map(({ weight, table, subject, reason, mend }) => {
+      const what = `${weight === 'blocks' ? 'Blocks' : 'Warns'}: ${table === null ? '' : `${table}, `}${subject}: ${reason}.`;
+      return mend === null ? what : `${what}\n  ${mend.replaceAll('\n', '\n  ')}`;
+    });
+  return [
+    ...(rows.length === 0 ? [] : [renderTable(['weight', 'table', 'what', 'local', 'ec2'], rows)]),
+    ...details,
+    verdict === 'blocked' ? BLOCKED : COMPATIBLE,
+  ].join('\n');
+}
+
+const BLOCKED = `Blocked: dual write or repair is not safe yet.
+Next: mend what blocks, EC2 by the script of sensorctl verify-schema --sql, and run sensorctl verify-schema again`;
+const COMPATIBLE = `Compatible: nothing blocks dual write or repair.
+Next: sensorctl consume --dual-write`;
+
+function shorten(text: string): string {
+  const line = text.replaceAll(/\s+/g, ' ').trim();
+  return line.length > CELL_WIDTH ? `${line.slice(0, CELL_WIDTH - 1)}…` : line;
+}

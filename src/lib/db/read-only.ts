@@ -1,0 +1,18 @@
+import type pg from 'pg';
+import type { Database } from './database.js';
+import { withTransaction } from './transaction.js';
+
+/** Lends an open transaction that sees one state of the database and in which the server refuses every change. */
+export async function readOnly<Result>(
+  { pool }: Database,
+  work: (client: pg.PoolClient) => Promise<Result>,
+): Promise<Result> {
+  return await withTransaction(
+    pool,
+    async (client) => {
+      await client.query('set transaction read only');
+      return await work(client);
+    },
+    'repeatable read',
+  );
+}

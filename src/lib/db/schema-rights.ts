@@ -1,0 +1,25 @@
+import type { Queryable } from './database.js';
+
+/** What the role that is connected may do in a schema. */
+export interface SchemaRights {
+  readonly usage: boolean;
+  /** Each table and view of the schema: what of select, insert, update, delete is allowed. */
+  readonly relations: ReadonlyMap<string, readonly string[]>;
+}
+
+const READ_USAGE = `select has_schema_privilege(oid, 'usage') as usage from pg_namespace where nspname = $1`;
+
+const READ_RELATIONS = `
+  select c.relname as name, array_to_json(array(
+    select word from unnest(array['select', 'insert', 'update', 'delete']) as word where has_table_privilege(c.oid, word)
+  ))::text as rights
+  from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relkind in ('r', 'v')`;
+
+/** Null where there is no such schema. */
+export async function readSchemaRights(database: Queryable, schema: string): Promise<SchemaRights | null> {
+  const found = await database.query<{ usage: boolean }>(READ_USAGE, [schema]);
+  const [facts] = found.rows;
+  if (facts === undefined) return null;
+  const { rows } = await database.query<{ name: string; rights: string }>(READ_RELATIONS, [schema]);
+  return { ...facts, relations: new Map(rows.map(({ name, rights }) => [name, JSON.parse(rights) as string[]])) };
+}

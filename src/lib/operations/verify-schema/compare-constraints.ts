@@ -1,0 +1,63 @@
+import { quoteIdentifier } from '../../db/identifiers.js';
+import type { ConstraintFacts } from '../../db/table-catalog.js';
+import { REGISTRY } from '../../repository/reading-tables.js';
+import { blocks, notes, STEP, warns, type Diagnosis } from './finding.js';
+import type { TablePair } from './snapshot.js';
+
+/** Checks, exclusions and foreign keys, by what they say, not by their names. */
+export function compareConstraints(pair: TablePair): Diagnosis[] {
+  const { local, ec2 } = pair;
+  const lacks = (constraints: readonly ConstraintFacts[], { definition }: ConstraintFacts): boolean =>
+    !constraints.some((each) => each.definition === definition);
+  return [
+    ...local.constraints.filter((each) => lacks(ec2.constraints, each)).map((each) => lacking(pair, each)),
+    ...ec2.constraints
+      .filter((each) => lacks(local.constraints, each))
+      .map((each) => (each.kind === 'foreign key' ? extraForeignKey(pair, each) : extra(pair, each))),
+    ...ec2.constraints
+      .filter((each) => each.kind === 'foreign key' && each.parent !== REGISTRY && !lacks(local.constraints, each))
+      .map((each) => sharedForeignKey(pair, each)),
+  ];
+}
+
+function lacking({ table }: TablePair, constraint: ConstraintFacts): Diagnosis {
+  const { name, definition } = constraint;
+  const optional = `alter table ${quoteIdentifier(table)} add constraint ${quoteIdentifier(name)} ${definition};`;
+  const about = { table, subject: subjectOf(constraint), local: definition, ec2: 'does not exist' };
+  const reason = 'EC2 takes every row of local; once EC2 is the primary it takes rows that local would refuse';
+  return notes({ ...about, reason }, { step: STEP.indexes, optional });
+}
+
+function extra({ table }: TablePair, constraint: ConstraintFacts): Diagnosis {
+  const about = { table, subject: subjectOf(constraint), local: 'does not exist', ec2: constraint.definition };
+  return blocks({ ...about, reason: 'EC2 refuses rows that local accepts' }, dropConstraint(table, constraint));
+}
+
+/** Batches write the registry in the same statement as the readings; nothing writes the parents in other tables. */
+function extraForeignKey({ table }: TablePair, constraint: ConstraintFacts): Diagnosis {
+  const about = { table, subject: subjectOf(constraint), local: 'does not exist', ec2: constraint.definition };
+  if (isRegistryKey(constraint)) {
+    return notes({ ...about, reason: `each batch writes the ${REGISTRY} rows that it needs` });
+  }
+  const reason = 'EC2 refuses rows that local accepts: nothing writes the rows that they refer to';
+  return blocks({ ...about, reason }, dropConstraint(table, constraint));
+}
+
+function sharedForeignKey({ table }: TablePair, constraint: ConstraintFacts): Diagnosis {
+  const { definition, parent } = constraint;
+  const reason = `EC2 refuses rows until ${parent ?? 'the parent'} holds there what they refer to; sensorctl writes it to local only`;
+  return warns({ table, subject: subjectOf(constraint), local: definition, ec2: definition, reason });
+}
+
+function dropConstraint(table: string, { name }: ConstraintFacts): { step: typeof STEP.release; sql: string } {
+  const sql = `alter table ${quoteIdentifier(table)} drop constraint if exists ${quoteIdentifier(name)};`;
+  return { step: STEP.release, sql };
+}
+
+function isRegistryKey({ parent, columns, parentColumns }: ConstraintFacts): boolean {
+  return parent === REGISTRY && columns.join() === 'sensor_id' && parentColumns.join() === 'sensor_id';
+}
+
+function subjectOf({ kind, name }: ConstraintFacts): string {
+  return `${kind} ${name}`;
+}

@@ -1,0 +1,113 @@
+import { hasUniqueKey } from '../../db/catalog.js';
+import { quoteIdentifier } from '../../db/identifiers.js';
+import type { IndexFacts, TableCatalog } from '../../db/table-catalog.js';
+import type { Side } from '../../domain/side.js';
+import { READING_TABLES } from '../../domain/reading.js';
+import { READING_KEY, REGISTRY, REGISTRY_KEY } from '../../repository/reading-tables.js';
+import { addKeySql, indexSql } from './key-sql.js';
+import { blocks, notes, STEP, type Diagnosis } from './finding.js';
+import type { TablePair } from './snapshot.js';
+
+/** Primary and unique keys, and the other indexes. */
+export function compareKeys(pair: TablePair): Diagnosis[] {
+  const key = keyOf(pair);
+  if (key === null) return [noKeyAtAll(pair), ...compareIndexes(pair, [])];
+  return [...requireKey(pair, key), ...compareIndexes(pair, key)];
+}
+
+/** The columns by which rows of the two sides are matched; null where local has no unique key to say so. */
+export function keyOf({ table, local }: Pick<TablePair, 'table' | 'local'>): readonly string[] | null {
+  if (table === REGISTRY) return REGISTRY_KEY;
+  if (isReadingTable(table)) return READING_KEY;
+  const primaryFirst = local.indexes.toSorted((a, b) => Number(b.primary) - Number(a.primary));
+  const index = primaryFirst.find(({ columns }) => columns !== null && hasUniqueKey(local.shape, columns));
+  return index?.columns ?? null;
+}
+
+/** What a finding says of the keys of a table. */
+export function describeKeys({ indexes }: TableCatalog): string {
+  const keys = indexes.filter(({ unique }) => unique).map(({ definition }) => definition.replace(/^ USING btree /, ''));
+  return keys.length === 0 ? 'no unique key' : keys.join('; ');
+}
+
+/** How a side gets its key: the tool's own way for a reading table. */
+export function keyCommand(table: string, key: readonly string[], side: Side): string {
+  if (isReadingTable(table)) return `sensorctl init --side ${side} --add-keys`;
+  return `on ${side}: alter table ${quoteIdentifier(table)} add unique (${key.map(quoteIdentifier).join(', ')});`;
+}
+
+const WITHOUT_KEY =
+  'without a unique key retransmissions are stored twice and repair cannot tell rows apart; local always needs it, EC2 from phase 2 on';
+
+function requireKey(pair: TablePair, key: readonly string[]): Diagnosis[] {
+  const { table, local, ec2 } = pair;
+  const lacking = [local, ec2].map(({ shape }) => !hasUniqueKey(shape, key));
+  const about = {
+    ...{ table, subject: `key (${key.join(', ')})`, local: describeKeys(local), ec2: describeKeys(ec2) },
+    reason: WITHOUT_KEY,
+  };
+  return [
+    ...(lacking[0] === true ? [blocks(about, { elsewhere: keyCommand(table, key, 'local') })] : []),
+    ...(lacking[1] === true ? [blocks(about, keyMend(pair, key))] : []),
+  ];
+}
+
+function keyMend(pair: TablePair, key: readonly string[]): { step: typeof STEP.keys; sql: string; command?: string } {
+  const mend = { step: STEP.keys, sql: addKeySql(pair, key) };
+  return isReadingTable(pair.table) ? { ...mend, command: keyCommand(pair.table, key, 'ec2') } : mend;
+}
+
+function noKeyAtAll({ table, local, ec2 }: TablePair): Diagnosis {
+  const about = { table, subject: 'key', local: describeKeys(local), ec2: describeKeys(ec2) };
+  const reason = 'no unique key on local says which columns tell its rows apart; repair needs one';
+  return blocks({ ...about, reason }, { elsewhere: `on local: add a primary key to ${quoteIdentifier(table)}` });
+}
+
+function compareIndexes(pair: TablePair, key: readonly string[]): Diagnosis[] {
+  const { table, local, ec2 } = pair;
+  const lacks = (indexes: readonly IndexFacts[], index: IndexFacts): boolean =>
+    !indexes.some(({ definition, unique }) => definition === index.definition && unique === index.unique);
+  const differ = (index: IndexFacts): boolean => !index.unique || !sameColumns(index.columns, key);
+  return [
+    ...local.indexes
+      .filter((index) => differ(index) && lacks(ec2.indexes, index))
+      .map((index) => lacking(table, index)),
+    ...ec2.indexes
+      .filter((index) => differ(index) && lacks(local.indexes, index))
+      .map((index) => extra(pair, index, key)),
+  ];
+}
+
+function lacking(table: string, index: IndexFacts): Diagnosis {
+  const subject = index.unique ? `unique key ${index.name}` : `index ${index.name}`;
+  const about = { table, subject, local: index.definition.trim(), ec2: 'does not exist' };
+  const sql = indexSql(table, index);
+  if (!index.unique) {
+    const reason = 'EC2 answers the queries that it serves more slowly';
+    return notes({ ...about, reason }, { step: STEP.indexes, sql });
+  }
+  const reason = 'EC2 takes every row of local; once EC2 is the primary it takes rows that local would refuse';
+  return notes({ ...about, reason }, { step: STEP.indexes, optional: sql });
+}
+
+function extra({ table }: TablePair, index: IndexFacts, key: readonly string[]): Diagnosis {
+  const subject = index.unique ? `unique key ${index.name}` : `index ${index.name}`;
+  const about = { table, subject, local: 'does not exist', ec2: index.definition.trim() };
+  if (!index.unique) return notes({ ...about, reason: 'changes no row' });
+  if (key.length > 0 && index.columns !== null && key.every((column) => index.columns?.includes(column) === true)) {
+    return notes({ ...about, reason: `it holds wherever (${key.join(', ')}) is unique` });
+  }
+  const sql =
+    index.constraint === null
+      ? `drop index if exists ${quoteIdentifier(index.name)};`
+      : `alter table ${quoteIdentifier(table)} drop constraint if exists ${quoteIdentifier(index.constraint)};`;
+  return blocks({ ...about, reason: 'EC2 refuses rows that local accepts' }, { step: STEP.release, sql });
+}
+
+function sameColumns(columns: readonly string[] | null, key: readonly string[]): boolean {
+  return columns !== null && [...columns].sort().join() === [...key].sort().join();
+}
+
+function isReadingTable(table: string): boolean {
+  return (READING_TABLES as readonly string[]).includes(table);
+}

@@ -1,0 +1,80 @@
+import { quoteIdentifier } from '../../db/identifiers.js';
+import { sideTitle } from '../../domain/side.js';
+import { bookkeepingScript, BOOKKEEPING_VERSION } from '../../repository/bookkeeping-schema.js';
+import { BOOKKEEPING_RIGHTS, rightsOnTable } from '../../repository/consume-rights.js';
+import { grantSql } from './create-table.js';
+import { blocks, STEP, type Diagnosis } from './finding.js';
+import type { Snapshot } from './snapshot.js';
+
+/** sensorctl's own schema, and whether the role that is connected may do there and in the tables what `consume` does. */
+export function compareRights(local: Snapshot, ec2: Snapshot, tables: readonly string[]): Diagnosis[] {
+  const sides = { local, ec2 };
+  return [
+    ...[local, ec2].flatMap((snapshot) => requireBookkeeping(snapshot, sides)),
+    ...tables.flatMap((table) => [local, ec2].flatMap((snapshot) => requireTableRights(table, snapshot, sides))),
+  ];
+}
+
+interface Sides {
+  readonly local: Snapshot;
+  readonly ec2: Snapshot;
+}
+
+function requireBookkeeping(snapshot: Snapshot, sides: Sides): Diagnosis[] {
+  const { side, bookkeeping, bookkeepingVersion: version } = snapshot;
+  if (version !== null && version < BOOKKEEPING_VERSION) return [missingBookkeeping(snapshot, sides)];
+  const lacking = Object.entries(BOOKKEEPING_RIGHTS[side]).flatMap(([relation, wanted]) => {
+    const held = bookkeeping?.relations.get(relation) ?? [];
+    const missing = wanted.filter((right) => !held.includes(right));
+    return missing.length === 0 ? [] : [{ relation: `sensorctl.${relation}`, missing }];
+  });
+  if (bookkeeping?.usage === true && lacking.length === 0) return [];
+  const words = (each: Snapshot): string => (each.side === side ? describeLacking(lacking) : '-');
+  const about = { table: null, subject: 'rights on the bookkeeping', local: words(sides.local), ec2: words(sides.ec2) };
+  const reason = `the role ${snapshot.server.role} cannot run consume on ${sideTitle(side)}`;
+  const grants = [
+    `grant usage on schema sensorctl to ${quoteIdentifier(snapshot.server.role)};`,
+    ...lacking.map(({ relation, missing }) => grantSql(relation, missing, snapshot.server.role)),
+  ];
+  return [blocks({ ...about, reason }, mendOn(snapshot, grants.join('\n')))];
+}
+
+function missingBookkeeping({ side, server }: Snapshot, { local, ec2 }: Sides): Diagnosis {
+  const words = ({ bookkeepingVersion: version }: Snapshot): string =>
+    version === null ? 'not readable' : version === 0 ? 'does not exist' : `version ${version}`;
+  const about = { table: null, subject: `bookkeeping on ${side}`, local: words(local), ec2: words(ec2) };
+  const reason = 'sensorctl keeps there what was written, missed and refused';
+  const command = `sensorctl init --side ${side}`;
+  if (side === 'local') return blocks({ ...about, reason }, { elsewhere: command });
+  const grants = server.superuser ? '' : `\n${allBookkeepingGrants(server.role)}`;
+  return blocks({ ...about, reason }, { step: STEP.bookkeeping, sql: `${bookkeepingScript()}${grants}`, command });
+}
+
+function allBookkeepingGrants(role: string): string {
+  const tables = Object.entries(BOOKKEEPING_RIGHTS.ec2);
+  return [
+    `grant usage on schema sensorctl to ${quoteIdentifier(role)};`,
+    grantSql('sensorctl.schema_version', ['select'], role),
+    ...tables.map(([relation, rights]) => grantSql(`sensorctl.${relation}`, rights, role)),
+  ].join('\n');
+}
+
+function requireTableRights(table: string, snapshot: Snapshot, { local, ec2 }: Sides): Diagnosis[] {
+  const { side, server, tables } = snapshot;
+  const held = tables.get(table)?.rights;
+  const missing = held === undefined ? [] : rightsOnTable(table, side).filter((right) => !held.includes(right));
+  if (missing.length === 0) return [];
+  const words = (each: Snapshot): string => each.tables.get(table)?.rights.join(', ') ?? '-';
+  const about = { table, subject: `rights on ${side}`, local: words(local), ec2: words(ec2) };
+  const reason = `the role ${server.role} lacks ${missing.join(', ')}`;
+  return [blocks({ ...about, reason }, mendOn(snapshot, grantSql(quoteIdentifier(table), missing, server.role)))];
+}
+
+function mendOn({ side }: Snapshot, sql: string): { elsewhere: string } | { step: typeof STEP.rights; sql: string } {
+  return side === 'local' ? { elsewhere: `on local: ${sql}` } : { step: STEP.rights, sql };
+}
+
+function describeLacking(lacking: readonly { relation: string; missing: readonly string[] }[]): string {
+  const relations = lacking.map(({ relation, missing }) => `${missing.join(', ')} on ${relation}`);
+  return `lacks ${relations.length === 0 ? 'usage on schema sensorctl' : relations.join('; ')}`;
+}

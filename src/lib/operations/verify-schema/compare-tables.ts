@@ -1,0 +1,99 @@
+import { quoteIdentifier } from '../../db/identifiers.js';
+import { addColumnSql, columnsWritten } from '../../repository/reading-tables.js';
+import { compareColumns } from './compare-columns.js';
+import { compareConstraints } from './compare-constraints.js';
+import { compareHypertables } from './compare-hypertables.js';
+import { compareKeys } from './compare-keys.js';
+import { compareTriggers } from './compare-triggers.js';
+import { createTableSql } from './create-table.js';
+import { blocks, notes, STEP, type Diagnosis } from './finding.js';
+import type { Snapshot, TablePair } from './snapshot.js';
+
+/** Everything about one table, in the order in which it is mended. */
+export function compareTable(table: string, local: Snapshot, ec2: Snapshot): Diagnosis[] {
+  const [here, there] = [local.tables.get(table), ec2.tables.get(table)];
+  if (here === undefined || there === undefined) return [missing(table, local, ec2)];
+  const hypertables = { local: local.timescaleDb.hypertables.get(table), ec2: ec2.timescaleDb.hypertables.get(table) };
+  const pair: TablePair = { table, local: here, ec2: there, hypertables, written: columnsWritten(table) };
+  return [
+    ...compareKinds(pair),
+    ...compareRowSecurity(pair),
+    ...requireColumns(pair),
+    ...compareColumns(pair),
+    ...compareKeys(pair),
+    ...compareConstraints(pair),
+    ...compareTriggers(pair),
+    ...compareHypertables(pair, local, ec2),
+  ];
+}
+
+function missing(table: string, local: Snapshot, ec2: Snapshot): Diagnosis {
+  const words = (snapshot: Snapshot): string => (snapshot.tables.has(table) ? 'exists' : 'does not exist');
+  const about = { table, subject: 'table', local: words(local), ec2: words(ec2) };
+  const reason = 'readings cannot be stored on both sides; or the role may not use the schema that it is in';
+  const here = local.tables.get(table);
+  if (here === undefined)
+    return blocks(
+      { ...about, reason },
+      { elsewhere: `sensorctl init --side ${ec2.tables.has(table) ? 'local' : 'both'}` },
+    );
+  return blocks({ ...about, reason }, { step: STEP.table, sql: createTableSql(here, local, ec2) });
+}
+
+function compareKinds({ table, local, ec2 }: TablePair): Diagnosis[] {
+  const found: Diagnosis[] = [];
+  const name = quoteIdentifier(table);
+  if (ec2.kind !== local.kind) {
+    const about = { table, subject: 'kind', local: local.kind, ec2: ec2.kind };
+    const reason =
+      'what is not a table, or is partitioned by PostgreSQL itself, may take rows otherwise, or not at all';
+    found.push(ec2.kind === 'table' ? notes({ ...about, reason }) : blocks({ ...about, reason }));
+  }
+  if (ec2.unlogged) {
+    const about = { table, subject: 'persistence', local: local.unlogged ? 'unlogged' : 'logged', ec2: 'unlogged' };
+    const reason = 'a crash of EC2 empties the table, rows confirmed before among them';
+    found.push(blocks({ ...about, reason }, { step: STEP.release, sql: `alter table ${name} set logged;` }));
+  }
+  if (local.owner !== ec2.owner) {
+    const reason = 'only the owner can change the table';
+    found.push(notes({ table, subject: 'owner', local: local.owner, ec2: ec2.owner, reason }));
+  }
+  return found;
+}
+
+/** Where it holds for the role that is connected, rows are hidden from it or refused, silently or not. */
+function compareRowSecurity({ table, local, ec2 }: TablePair): Diagnosis[] {
+  if (!local.rowSecurity && !ec2.rowSecurity) return [];
+  const words = (side: TablePair['local']): string => {
+    if (!side.rowSecurity) return 'off';
+    return side.rowSecurityActive ? 'on, and holds for this role' : 'on, but not for this role';
+  };
+  const about = { table, subject: 'row security', local: words(local), ec2: words(ec2) };
+  const sql = `alter table ${quoteIdentifier(table)} disable row level security;`;
+  const reason =
+    'rows are hidden from this role or refused to it: what is there looks missing; or let the role bypass it';
+  if (!local.rowSecurityActive && !ec2.rowSecurityActive) {
+    return [notes({ ...about, reason: 'does not hold for the role that is connected' })];
+  }
+  return [
+    ...(local.rowSecurityActive ? [blocks({ ...about, reason }, { elsewhere: `on local: ${sql}` })] : []),
+    ...(ec2.rowSecurityActive ? [blocks({ ...about, reason }, { step: STEP.release, sql })] : []),
+  ];
+}
+
+/** Columns that batches write and local lacks; what EC2 lacks of local's is told by the comparison. */
+function requireColumns({ table, local, ec2, written }: TablePair): Diagnosis[] {
+  return written
+    .filter((column) => !local.shape.columns.has(column))
+    .flatMap((column) => {
+      const sql = addColumnSql(table, column);
+      const words = (side: TablePair['local']): string => side.shape.columns.get(column) ?? 'does not exist';
+      const about = { table, subject: `column ${column}`, local: words(local), ec2: words(ec2) };
+      const reason = 'batches write it';
+      const isOnEc2 = ec2.shape.columns.has(column);
+      return [
+        blocks({ ...about, reason }, { elsewhere: `on local: ${sql}` }),
+        ...(isOnEc2 ? [] : [blocks({ ...about, reason }, { step: STEP.columns, sql })]),
+      ];
+    });
+}

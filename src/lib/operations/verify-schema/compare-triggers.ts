@@ -1,0 +1,53 @@
+import { quoteIdentifier } from '../../db/identifiers.js';
+import type { TriggerFacts } from '../../db/table-catalog.js';
+import { sideTitle } from '../../domain/side.js';
+import { blocks, notes, STEP, warns, type Diagnosis } from './finding.js';
+import type { TablePair } from './snapshot.js';
+
+/** Triggers and rules: what runs beside an insert or an update, and what can turn it into something else. */
+export function compareTriggers(pair: TablePair): Diagnosis[] {
+  const find = (triggers: readonly TriggerFacts[], { name }: TriggerFacts): TriggerFacts | undefined =>
+    triggers.find((trigger) => trigger.name === name);
+  const { local, ec2 } = pair;
+  return [
+    ...ec2.triggers.flatMap((trigger) => onEc2(pair, trigger, find(local.triggers, trigger))),
+    ...local.triggers.filter((trigger) => find(ec2.triggers, trigger) === undefined).map((each) => lacking(pair, each)),
+    ...compareRules(pair),
+  ];
+}
+
+function onEc2({ table }: TablePair, trigger: TriggerFacts, local: TriggerFacts | undefined): Diagnosis[] {
+  const isSame = local?.definition === trigger.definition && local.source === trigger.source;
+  const here = local === undefined ? 'does not exist' : local.definition;
+  const there = local !== undefined && !isSame ? `${trigger.definition}, another function body` : trigger.definition;
+  const about = { table, subject: `trigger ${trigger.name}`, local: here, ec2: there };
+  const sql = `drop trigger if exists ${quoteIdentifier(trigger.name)} on ${quoteIdentifier(table)};`;
+  if (!trigger.beforeRow) {
+    if (isSame) return [];
+    const reason = 'it runs on EC2 for every row from local, and refuses the row where it fails';
+    return [warns({ ...about, reason }, { step: STEP.release, optional: sql })];
+  }
+  if (isSame) return [notes({ ...about, reason: 'it runs again on EC2, on the row as local stored it' })];
+  const reason = 'it can change a row from local or leave it out, and the write is confirmed all the same';
+  return [blocks({ ...about, reason }, { step: STEP.release, sql })];
+}
+
+function lacking({ table }: TablePair, { name, definition }: TriggerFacts): Diagnosis {
+  const about = { table, subject: `trigger ${name}`, local: definition, ec2: 'does not exist' };
+  return notes({ ...about, reason: 'EC2 gets the row as local stored it; once EC2 is the primary nothing runs there' });
+}
+
+/** PostgreSQL refuses `insert … on conflict` on a table that has such a rule. */
+function compareRules({ table, local, ec2 }: TablePair): Diagnosis[] {
+  const reason = 'a rule on insert or update: PostgreSQL refuses `on conflict` beside it';
+  const drop = (name: string): string => `drop rule if exists ${quoteIdentifier(name)} on ${quoteIdentifier(table)};`;
+  const about = (name: string) => ({
+    ...{ table, subject: `rule ${name}`, reason },
+    local: local.rules.includes(name) ? 'exists' : 'does not exist',
+    ec2: ec2.rules.includes(name) ? 'exists' : 'does not exist',
+  });
+  return [
+    ...local.rules.map((name) => blocks(about(name), { elsewhere: `on ${sideTitle('local')}: ${drop(name)}` })),
+    ...ec2.rules.map((name) => blocks(about(name), { step: STEP.release, sql: drop(name) })),
+  ];
+}

@@ -1,0 +1,66 @@
+import { quoteIdentifier, quoteLiteral } from '../../db/identifiers.js';
+import type { AggregateFacts, HypertableFacts, PolicyFacts } from '../../db/timescaledb-catalog.js';
+
+/** Makes a table of EC2 a hypertable like local's; the rows that it holds move into chunks. */
+export function hypertableSql(table: string, { dimensions }: HypertableFacts): string {
+  const [time, ...space] = dimensions;
+  if (time === undefined) return '';
+  const name = regclassLiteral(table);
+  const options = [
+    ...(time.interval === null ? [] : [`chunk_time_interval => ${intervalLiteral(time.interval)}`]),
+    'create_default_indexes => false, migrate_data => true, if_not_exists => true',
+  ];
+  return [
+    `select create_hypertable(${name}, ${quoteLiteral(time.column)}, ${options.join(', ')});`,
+    ...space.map(
+      ({ column, partitions }) =>
+        `select add_dimension(${name}, ${quoteLiteral(column)}, number_partitions => ${partitions ?? 1}, if_not_exists => true);`,
+    ),
+  ].join('\n');
+}
+
+export function chunkIntervalSql(table: string, interval: string): string {
+  return `select set_chunk_time_interval(${regclassLiteral(table)}, ${intervalLiteral(interval)});`;
+}
+
+export function compressionSql(table: string, { segmentBy, orderBy }: HypertableFacts): string {
+  const settings = [
+    'timescaledb.compress',
+    ...(segmentBy === '' ? [] : [`timescaledb.compress_segmentby = ${quoteLiteral(segmentBy)}`]),
+    ...(orderBy === '' ? [] : [`timescaledb.compress_orderby = ${quoteLiteral(orderBy)}`]),
+  ];
+  return `alter table ${quoteIdentifier(table)} set (${settings.join(', ')});`;
+}
+
+/** Replaces a retention or compression policy by local's; only removes it where local has none. */
+export function policySql(table: string, kind: 'retention' | 'compression', policy: PolicyFacts | undefined): string {
+  const name = regclassLiteral(table);
+  const remove = `select remove_${kind}_policy(${name}, if_exists => true);`;
+  if (policy?.after == null) return remove;
+  return `${remove}\nselect add_${kind}_policy(${name}, ${intervalLiteral(policy.after)});`;
+}
+
+export function aggregateSql({ name, definition, materializedOnly, policies }: AggregateFacts): string {
+  const view = quoteIdentifier(name);
+  const settings = `timescaledb.continuous, timescaledb.materialized_only = ${materializedOnly}`;
+  return [
+    `create materialized view if not exists ${view} with (${settings}) as\n${definition}\nwith no data;`,
+    ...policies.filter(({ kind }) => kind === 'refresh').map((policy) => refreshPolicySql(name, policy)),
+  ].join('\n');
+}
+
+export function refreshPolicySql(name: string, { startOffset, endOffset, every }: PolicyFacts): string {
+  const offset = (value: string | null): string => (value === null ? 'null' : intervalLiteral(value));
+  const options = `start_offset => ${offset(startOffset)}, end_offset => ${offset(endOffset)}, schedule_interval => ${intervalLiteral(every)}`;
+  return `select add_continuous_aggregate_policy(${regclassLiteral(name)}, ${options}, if_not_exists => true);`;
+}
+
+/** A table's name as a value that TimescaleDB's functions take. */
+function regclassLiteral(table: string): string {
+  return `${quoteLiteral(quoteIdentifier(table))}::regclass`;
+}
+
+/** Tables whose time is an integer have their intervals as integers. */
+function intervalLiteral(value: string): string {
+  return /^-?\d+$/.test(value) ? value : `interval ${quoteLiteral(value)}`;
+}

@@ -1,0 +1,38 @@
+import { quoteIdentifier, quoteLiteral } from '../../db/identifiers.js';
+import type { IndexFacts } from '../../db/table-catalog.js';
+import type { Statement } from '../../db/transaction.js';
+import { removeSurplus } from '../../repository/add-keys.js';
+import { decompressSql, type TablePair } from './snapshot.js';
+
+/** What `sensorctl init --add-keys` does to a table, as SQL for EC2. */
+export function addKeySql(pair: TablePair, key: readonly string[]): string {
+  const { table, ec2 } = pair;
+  const { rank, keep, remove } = removeSurplus({ table, key, side: 'ec2' });
+  const columns = key.map(quoteIdentifier).join(', ');
+  const index = freeName(`${table}_key`, ec2.indexes);
+  return [
+    `${decompressSql(pair)}lock table ${quoteIdentifier(table)} in share row exclusive mode;`,
+    '-- Exact duplicates are removed; of rows that share a key but differ the one stored first stays, and the others are',
+    '-- kept in sensorctl.quarantine.',
+    ...[rank, keep, remove].map((statement) => `${inlineValues(statement)};`),
+    'drop table surplus;',
+    `create unique index if not exists ${quoteIdentifier(index)} on ${quoteIdentifier(table)} (${columns});`,
+  ].join('\n');
+}
+
+/** An index of local, for EC2. */
+export function indexSql(table: string, { name, unique, definition }: IndexFacts): string {
+  const kind = unique ? 'unique index' : 'index';
+  return `create ${kind} if not exists ${quoteIdentifier(name)} on ${quoteIdentifier(table)}${definition};`;
+}
+
+function freeName(wanted: string, indexes: readonly IndexFacts[]): string {
+  const taken = new Set(indexes.map(({ name }) => name));
+  let name = wanted;
+  for (let count = 1; taken.has(name); count += 1) name = `${wanted}${count}`;
+  return name;
+}
+
+function inlineValues({ text, values = [] }: Statement): string {
+  return text.trim().replaceAll(/\$(\d+)/g, (_, place: string) => quoteLiteral(String(values[Number(place) - 1])));
+}

@@ -1,0 +1,130 @@
+import type { Database } from '../../db/database.js';
+import { readDistinctKeys, readRowsByKey } from '../../db/foreign-keys.js';
+import { quoteIdentifier, quoteLiteral } from '../../db/identifiers.js';
+import { readOnly } from '../../db/read-only.js';
+import { readTableCatalogs, type ConstraintFacts, type TableCatalog } from '../../db/table-catalog.js';
+import { chunksOf } from '../../domain/chunks.js';
+import { blocks, STEP, warns, type Diagnosis } from './finding.js';
+import type { Snapshot } from './snapshot.js';
+
+/** A foreign key that EC2 has or will have, and the rows that EC2 lacks for local's rows to refer to. */
+export interface MissingParents {
+  readonly table: string;
+  readonly constraint: string;
+  readonly parent: string;
+  readonly columns: readonly string[];
+  /** Null where the role may not read what has to be looked at. */
+  readonly rows: readonly (readonly (string | null)[])[] | null;
+}
+
+interface Sides<Each> {
+  readonly local: Each;
+  readonly ec2: Each;
+}
+
+type ForeignKey = ConstraintFacts & { readonly table: string; readonly parent: string };
+
+const ROWS_A_STATEMENT = 500;
+/** Statements longer than this stand in the script alone. */
+const ROWS_SHOWN = 3;
+
+/** Looks, for each foreign key on EC2, what it refers to there; reads the tables, local first. */
+export async function readMissingParents(
+  databases: Sides<Database>,
+  snapshots: Sides<Snapshot>,
+  tables: readonly string[],
+): Promise<MissingParents[]> {
+  const found: MissingParents[] = [];
+  for (const foreignKey of foreignKeysOf(snapshots, tables)) {
+    const missing = await readMissing(databases, snapshots, foreignKey);
+    if (missing.rows === null || missing.rows.length > 0) found.push(missing);
+  }
+  return found;
+}
+
+/** What is missing, as findings; a parent is filled once, however many tables refer to it. */
+export function diagnoseMissingParents(missing: readonly MissingParents[]): Diagnosis[] {
+  return missing.map(({ table, constraint, parent, columns, rows }) => {
+    const subject = `rows of ${parent} for ${constraint}`;
+    if (rows === null) {
+      const reason = `the role may not read ${table} or ${parent} on one side: a missing row refuses the readings that refer to it`;
+      return warns({ table, subject, local: 'not readable', ec2: 'not readable', reason });
+    }
+    const about = { table, subject, local: 'exist', ec2: `lacks ${rows.length}` };
+    const reason = 'EC2 refuses the readings that refer to them, those that a backfill copies above all';
+    const sql = insertSql(parent, columns, rows);
+    const count = `insert the ${rows.length} rows: sensorctl verify-schema --sql holds the statements`;
+    const command = rows.length > ROWS_SHOWN ? { command: count } : {};
+    return blocks({ ...about, reason }, { step: STEP.parents, sql, changes: parent, ...command });
+  });
+}
+
+function foreignKeysOf({ local, ec2 }: Sides<Snapshot>, tables: readonly string[]): ForeignKey[] {
+  return tables.flatMap(
+    (table) =>
+      (ec2.tables.get(table) ?? local.tables.get(table))?.constraints.flatMap((each) =>
+        each.parent === null || !local.tables.has(table) ? [] : [{ ...each, table, parent: each.parent }],
+      ) ?? [],
+  );
+}
+
+async function readMissing(
+  databases: Sides<Database>,
+  snapshots: Sides<Snapshot>,
+  { table, name: constraint, parent, columns, parentColumns }: ForeignKey,
+): Promise<MissingParents> {
+  const about = { table, constraint, parent };
+  const onEc2 = await readOnly(databases.ec2, (client) => readTableCatalogs(client, [parent]));
+  const target = onEc2.get(parent);
+  return await readOnly(databases.local, async (client) => {
+    const source = (await readTableCatalogs(client, [parent])).get(parent);
+    const child = snapshots.local.tables.get(table);
+    if (![source, child, target].every(isReadable)) return { ...about, columns: [], rows: null };
+    const wanted = new Set(await readDistinctKeys(client, table, columns));
+    if (source !== undefined) for (const key of await readDistinctKeys(client, parent, parentColumns)) wanted.add(key);
+    const held = target === undefined ? new Set() : await readKeys(databases.ec2, parent, parentColumns);
+    const missing = [...wanted].filter((key) => !held.has(key)).sort();
+    const shared = source === undefined ? parentColumns : sharedColumns(source, target ?? source);
+    const options = { key: parentColumns, keys: missing, columns: shared };
+    const rows = source === undefined || missing.length === 0 ? [] : await readRowsByKey(client, parent, options);
+    return { ...about, columns: shared, rows: [...rows, ...bareRows(missing, rows, options)] };
+  });
+}
+
+async function readKeys(ec2: Database, parent: string, columns: readonly string[]): Promise<ReadonlySet<string>> {
+  return await readOnly(ec2, (client) => readDistinctKeys(client, parent, columns));
+}
+
+/** A table that is not there cannot hide anything. */
+function isReadable(table: TableCatalog | undefined): boolean {
+  return table === undefined || table.rights.includes('select');
+}
+
+/** Those that local itself lacks in the parent table, where no foreign key holds: the key alone. */
+function bareRows(
+  missing: readonly string[],
+  rows: readonly (readonly (string | null)[])[],
+  { key, columns }: { key: readonly string[]; columns: readonly string[] },
+): (string | null)[][] {
+  const places = key.map((column) => columns.indexOf(column));
+  const found = new Set(rows.map((row) => JSON.stringify(places.map((place) => row[place]))));
+  return missing
+    .map((text) => JSON.parse(text) as string[])
+    .filter((values) => !found.has(JSON.stringify(values)))
+    .map((values) => columns.map((column) => values[key.indexOf(column)] ?? null));
+}
+
+function sharedColumns(source: TableCatalog, target: TableCatalog): string[] {
+  const writable = target.columns.filter(({ generated, identity }) => generated === null && identity !== 'always');
+  const names = new Set(writable.map(({ name }) => name));
+  return source.columns.map(({ name }) => name).filter((name) => names.has(name));
+}
+
+function insertSql(table: string, columns: readonly string[], rows: readonly (readonly (string | null)[])[]): string {
+  const names = columns.map(quoteIdentifier).join(', ');
+  const literal = (value: string | null): string => (value === null ? 'null' : quoteLiteral(value));
+  return chunksOf(rows, ROWS_A_STATEMENT)
+    .map((chunk) => chunk.map((row) => `  (${row.map(literal).join(', ')})`).join(',\n'))
+    .map((values) => `insert into ${quoteIdentifier(table)} (${names}) values\n${values}\non conflict do nothing;`)
+    .join('\n');
+}

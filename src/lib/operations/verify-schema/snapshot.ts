@@ -1,0 +1,70 @@
+import type { Database } from '../../db/database.js';
+import { readSchemaRights, type SchemaRights } from '../../db/schema-rights.js';
+import {
+  readClock,
+  readServerCatalog,
+  readSessionDefaults,
+  type ClockReading,
+  type ServerCatalog,
+  type SessionDefaults,
+} from '../../db/server-catalog.js';
+import { readTableCatalogs, type TableCatalog } from '../../db/table-catalog.js';
+import { readTimescaleDbCatalog, type HypertableFacts, type TimescaleDbCatalog } from '../../db/timescaledb-catalog.js';
+import { quoteIdentifier, quoteLiteral } from '../../db/identifiers.js';
+import { readOnly } from '../../db/read-only.js';
+import type { Side } from '../../domain/side.js';
+import { readBookkeepingVersion } from '../../repository/bookkeeping-schema.js';
+
+/** Everything that the catalogs of one side say, read in one read-only transaction. */
+export interface Snapshot {
+  readonly side: Side;
+  readonly server: ServerCatalog;
+  readonly defaults: SessionDefaults;
+  readonly clock: ClockReading;
+  readonly poolMax: number;
+  readonly timescaleDb: TimescaleDbCatalog;
+  readonly tables: ReadonlyMap<string, TableCatalog>;
+  /** Rights on sensorctl's own schema; null where it is not there. */
+  readonly bookkeeping: SchemaRights | null;
+  /** Null where the role may not read it. */
+  readonly bookkeepingVersion: number | null;
+}
+
+/** A table that both sides have. */
+export interface TablePair {
+  readonly table: string;
+  readonly local: TableCatalog;
+  readonly ec2: TableCatalog;
+  readonly hypertables: { readonly local: HypertableFacts | undefined; readonly ec2: HypertableFacts | undefined };
+  /** The columns that a batch writes by their names. */
+  readonly written: readonly string[];
+}
+
+/** Reads one side. Looks only at catalogs, and changes nothing. */
+export async function readSnapshot(database: Database, tables: readonly string[]): Promise<Snapshot> {
+  const { side, pool } = database;
+  const poolMax = pool.options.max;
+  const defaults = await readSessionDefaults(database);
+  return await readOnly(database, async (client) => {
+    const bookkeeping = await readSchemaRights(client, 'sensorctl');
+    const mayReadVersion = bookkeeping === null || canRead(bookkeeping, 'schema_version');
+    return {
+      ...{ side, poolMax, defaults, bookkeeping },
+      server: await readServerCatalog(client),
+      clock: await readClock(client),
+      timescaleDb: await readTimescaleDbCatalog(client),
+      tables: await readTableCatalogs(client, tables),
+      bookkeepingVersion: mayReadVersion ? await readBookkeepingVersion({ pool: client }) : null,
+    };
+  });
+}
+
+/** On EC2, before a statement that compressed chunks do not allow; nothing where there are none. */
+export function decompressSql({ table, hypertables }: TablePair): string {
+  if (hypertables.ec2?.compressedChunks !== true) return '';
+  return `select decompress_chunk(chunk, true) from show_chunks(${quoteLiteral(quoteIdentifier(table))}) as chunk;\n`;
+}
+
+function canRead({ usage, relations }: SchemaRights, relation: string): boolean {
+  return usage && relations.get(relation)?.includes('select') === true;
+}

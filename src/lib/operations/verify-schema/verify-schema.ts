@@ -1,0 +1,66 @@
+import { asUnreachable, type Database } from '../../db/database.js';
+import { READING_TABLES } from '../../domain/reading.js';
+import { UsageError } from '../../errors.js';
+import { REGISTRY } from '../../repository/reading-tables.js';
+import { compareSchemas } from './compare-schemas.js';
+import type { Finding, Weight } from './finding.js';
+import { readMissingParents } from './missing-parents.js';
+import { renderScript } from './script.js';
+import { readSnapshot, type Snapshot } from './snapshot.js';
+
+/** Whether dual write and repair are safe, and what was found. */
+export interface SchemaVerdict {
+  readonly verdict: 'compatible' | 'blocked';
+  /** The heaviest first. */
+  readonly findings: readonly Finding[];
+}
+
+export interface SchemaReport extends SchemaVerdict {
+  /** SQL that brings EC2 in line with local. */
+  readonly script: string;
+}
+
+const WEIGHTS: readonly Weight[] = ['blocks', 'warns', 'notes'];
+const TABLES: readonly string[] = [REGISTRY, ...READING_TABLES];
+
+/**
+ * Compares both schemas in read-only transactions. `only` names the tables, of local; none means the four of sensorctl.
+ * Throws a UsageError for a table that is not one of the four and that local does not have.
+ */
+export async function verifySchema(
+  databases: { local: Database; ec2: Database },
+  only: readonly string[] = [],
+): Promise<SchemaReport> {
+  const wanted = new Set(only.length === 0 ? TABLES : only);
+  const tables = [
+    ...TABLES.filter((table) => wanted.has(table)),
+    ...[...wanted].filter((table) => !TABLES.includes(table)),
+  ];
+  const [local, ec2] = await Promise.all([databases.local, databases.ec2].map((each) => readSide(each, tables)));
+  if (local === undefined || ec2 === undefined) throw new TypeError('there are two sides');
+  for (const table of tables) if (!TABLES.includes(table)) assertExists(table, local);
+  const snapshots = { local, ec2 };
+  const missingParents = await readMissingParents(databases, snapshots, tables);
+  const diagnoses = compareSchemas({ ...snapshots, tables, missingParents });
+  const findings = WEIGHTS.flatMap((weight) =>
+    diagnoses.map(({ finding }) => finding).filter((each) => each.weight === weight),
+  );
+  return {
+    verdict: findings.some(({ weight }) => weight === 'blocks') ? 'blocked' : 'compatible',
+    findings,
+    script: renderScript(diagnoses, { tables, schemas: ec2.server.schemas }),
+  };
+}
+
+async function readSide(database: Database, tables: readonly string[]): Promise<Snapshot> {
+  try {
+    return await readSnapshot(database, tables);
+  } catch (error) {
+    throw asUnreachable(error, database);
+  }
+}
+
+function assertExists(table: string, { tables }: Snapshot): void {
+  if (tables.has(table)) return;
+  throw new UsageError(`local has no table ${table}`, { next: 'name a table of local as it is spelled there' });
+}
