@@ -7,8 +7,27 @@ import type { Logger } from '../logger.js';
 /** A call on local may take this long, in ms; shorter than a consumer's lease. */
 const LOCAL_CALL_TIMEOUT_MS = 15_000;
 
+/** A call that reads or moves much may take this long, in ms; still shorter than a consumer's lease. */
+const BULK_CALL_TIMEOUT_MS = 28_000;
+
 /** Opens a side by the settings; throws a UsageError where EC2 is asked for and not configured. */
 export function openSide(side: Side, settings: Settings, command: string, logger: Logger): Database {
+  const callTimeoutMs = side === 'local' ? LOCAL_CALL_TIMEOUT_MS : settings.ec2Write.timeoutMs;
+  return open(side, settings, { command, logger, callTimeoutMs });
+}
+
+/** The same for statements that read or move much: EC2_WRITE_TIMEOUT is not meant for them. */
+export function openSideForBulk(side: Side, settings: Settings, command: string, logger: Logger): Database {
+  return open(side, settings, { command, logger, callTimeoutMs: BULK_CALL_TIMEOUT_MS });
+}
+
+interface OpenOptions {
+  readonly command: string;
+  readonly logger: Logger;
+  readonly callTimeoutMs: number;
+}
+
+function open(side: Side, settings: Settings, { command, logger, callTimeoutMs }: OpenOptions): Database {
   const connection = side === 'local' ? settings.local : settings.ec2;
   if (connection === null) {
     throw new UsageError('EC2_DB_HOST is not set', { next: 'set EC2_DB_HOST in .env.local (see .env.dual-write)' });
@@ -17,7 +36,7 @@ export function openSide(side: Side, settings: Settings, command: string, logger
     side,
     connection,
     poolMax: connection.poolMax,
-    callTimeoutMs: side === 'local' ? LOCAL_CALL_TIMEOUT_MS : settings.ec2Write.timeoutMs,
+    callTimeoutMs,
     applicationName: `sensorctl ${command}`,
     onIdleError: (error) => logger.debug(`an idle ${side} connection broke`, { error: error.message }),
   });

@@ -1,4 +1,6 @@
 import type { Queryable } from '../db/database.js';
+import { formatInstant } from '../domain/time.js';
+import type { TimeRange } from '../domain/time-range.js';
 
 /** One row an hour and table is enough to know what to prove; neighbours within a minute become one range. */
 const COMPACT_UNPROVEN = `
@@ -109,6 +111,58 @@ const READ_GAPS = `
     ) as neighbours
   ) as gaps
   group by table_name, gap order by table_name, min(start)`;
+
+/** A part of a ledger entry, for deciding what a reading that the secondary lacks means. */
+export interface UnsettledRange extends TimeRange {
+  readonly entryId: number;
+  readonly state: LedgerState;
+  /** Set where the secondary refused this sensor's reading. */
+  readonly sensorId: string | null;
+}
+
+const FIND_LEDGER = `
+  select exists (
+    select from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+    where nspname = 'sensorctl' and relname = 'ledger_state'
+  ) as exists`;
+
+const READ_UNSETTLED = `
+  select entry_id as "entryId", state, sensor_id as "sensorId",
+    (extract(epoch from lower(range)) * 1000000)::bigint as "from",
+    (extract(epoch from upper(range)) * 1000000)::bigint as "to"
+  from (
+    select entry_id, state, sensor_id, unnest(times) as range from sensorctl.ledger_state
+    where table_name = $1 and times && $2::tstzmultirange
+  ) as entries
+  where range && $2::tstzmultirange`;
+
+const NEWEST_ENTRY = 'select coalesce(max(entry_id), 0)::bigint as newest from sensorctl.ledger_state';
+
+/** Whether sensorctl keeps a ledger in this database. */
+export async function hasLedger(primary: Queryable): Promise<boolean> {
+  const { rows } = await primary.query<{ exists: boolean }>(FIND_LEDGER);
+  return rows[0]?.exists === true;
+}
+
+/** What the ledger says of these ranges of a table, as the reader's snapshot sees it. */
+export async function readUnsettled(
+  primary: Queryable,
+  table: string,
+  ranges: readonly TimeRange[],
+): Promise<UnsettledRange[]> {
+  const texts = ranges.map(({ from, to }) => `[${formatInstant(from)},${formatInstant(to)})`);
+  const { rows } = await primary.query<UnsettledRange & Record<string, unknown>>(READ_UNSETTLED, [
+    table,
+    `{${texts.join(',')}}`,
+  ]);
+  return rows;
+}
+
+/** The newest entry that the reader's snapshot sees; 0 where there is none. */
+export async function readNewestEntry(primary: Queryable): Promise<number> {
+  const { rows } = await primary.query<{ newest: number }>(NEWEST_ENTRY);
+  return rows[0]?.newest ?? 0;
+}
 
 /**
  * Takes batches that the secondary confirmed out of the ledger, all but the readings that it refused; what they touched

@@ -1,0 +1,85 @@
+import type { CompareOutcome } from '../operations/compare/compare.js';
+import type { DifferenceRecord, SideReport, Strip, TableReport } from '../operations/compare/report.js';
+import { formatCount, renderTable } from './table.js';
+
+const HEIGHTS = '▁▂▃▄▅▆▇█';
+const NONE = '·';
+
+/** What a person reads: rows and newest time on both sides, the differences, where in the window they lie, and what to do. */
+export function renderComparison({ report, strips }: CompareOutcome): string {
+  const { tables, window, leftOut, differences } = report;
+  const differing = tables.filter(hasDifference);
+  const sections = [
+    `Window: ${window.from ?? 'the oldest row'} to ${window.to ?? 'the newest row'} (UTC), digests by ${report.digest}`,
+    renderTable(['table', 'side', 'rows', 'newest (UTC)'], tables.flatMap(sideRows)),
+    ...leftOut.map(({ table, before, reason }) => `Left out: ${table} before ${before} (${reason})`),
+    ...(differing.length === 0 ? [] : [renderCounts(differing)]),
+    ...renderStrips(differing, strips),
+    ...differences.map(renderDifference),
+    ...renderMore(differing, differences),
+    renderVerdict(report.verdict, tables),
+  ];
+  return sections.join('\n');
+}
+
+function sideRows({ table, local, ec2 }: TableReport): (string | number)[][] {
+  const row = (side: string, { rows, maxTime }: SideReport): (string | number)[] => [
+    ...[side === 'local' ? table : '', side, rows],
+    maxTime === null ? '-' : maxTime.replace('T', ' ').slice(0, -1),
+  ];
+  return [row('local', local), row('ec2', ec2)];
+}
+
+function hasDifference({ missingOnEc2, missingOnLocal, different }: TableReport): boolean {
+  return missingOnEc2 + missingOnLocal + different > 0;
+}
+
+function renderCounts(tables: readonly TableReport[]): string {
+  const head = ['differences', 'pending', 'known gap', 'unexplained', 'missing on local', 'different'];
+  const rows = tables.map(({ table, pending, knownGap, unexplained, missingOnLocal, different }) => {
+    return [table, pending, knownGap, unexplained, missingOnLocal, different];
+  });
+  return `${renderTable(head, rows)}\n(pending, known gap and unexplained are missing on EC2)`;
+}
+
+function renderStrips(tables: readonly TableReport[], strips: ReadonlyMap<string, Strip>): string[] {
+  const shown = tables.flatMap(({ table }) => {
+    const strip = strips.get(table);
+    return strip === undefined ? [] : [`${table.padEnd(22)} |${renderStrip(strip)}|`];
+  });
+  return shown.length === 0 ? [] : ['Where they lie, from the beginning of the window to its end:', ...shown];
+}
+
+/** A cell for each part of the window, higher where more rows differ; `1234` → `▁▂▃▄`. */
+function renderStrip(strip: Strip): string {
+  const most = Math.max(...strip);
+  const height = (count: number): string => HEIGHTS[Math.ceil((count / most) * HEIGHTS.length) - 1] ?? NONE;
+  return strip.map((count) => (count === 0 ? NONE : height(count))).join('');
+}
+
+function renderDifference({ table, kind, class: found, key, columns }: DifferenceRecord): string {
+  const name = Object.values(key)
+    .map((value) => value ?? 'null')
+    .join(' ');
+  const values = Object.entries(columns).map(([column, { local, ec2 }]) => {
+    return `${column} is ${local ?? 'null'} on local, ${ec2 ?? 'null'} on EC2`;
+  });
+  const what =
+    kind === 'different' ? values.join('; ') : `${kind.replace('ec2', 'EC2')}${found === null ? '' : ` (${found})`}`;
+  return `  ${table} ${name}: ${what}`;
+}
+
+function renderMore(tables: readonly TableReport[], listed: readonly DifferenceRecord[]): string[] {
+  const all = tables.reduce((sum, table) => sum + table.missingOnEc2 + table.missingOnLocal + table.different, 0);
+  return all > listed.length ? [`  and ${formatCount(all - listed.length)} more; --output FILE writes them all`] : [];
+}
+
+function renderVerdict(verdict: string, tables: readonly TableReport[]): string {
+  const pending = tables.reduce((sum, table) => sum + table.pending, 0);
+  const note = pending === 0 ? '' : `, ${formatCount(pending)} on their way to EC2`;
+  if (verdict === 'identical') return `Identical: EC2 holds what local holds${note}.`;
+  const unexplained = tables.some((table) => table.unexplained + table.missingOnLocal + table.different > 0);
+  if (unexplained)
+    return 'Different.\nNext: sensorctl compare --output differences.jsonl (with the same range) lists every row';
+  return 'Different: EC2 lacks what the ledger knows.\nNext: sensorctl consume --dual-write repairs known gaps while EC2 answers; then compare again';
+}

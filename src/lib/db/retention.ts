@@ -1,0 +1,20 @@
+import { readTimescaleDb } from './catalog.js';
+import type { Queryable } from './database.js';
+
+const READ_CUTOFFS = `
+  select hypertable_name as "table",
+    (extract(epoch from now() - (config ->> 'drop_after')::interval) * 1000000)::bigint as cutoff
+  from timescaledb_information.jobs
+  where proc_name = 'policy_retention' and hypertable_schema = any (current_schemas(false))
+    and config ->> 'drop_after' !~ '^[0-9]+$'`;
+
+/**
+ * Reads, for each hypertable with a retention policy, the time (µs since 1970) before which its chunks may be dropped by
+ * now. A paused policy counts too: what it dropped before it was paused is gone.
+ */
+export async function readRetentionCutoffs(database: Queryable): Promise<ReadonlyMap<string, number>> {
+  const { installed } = await readTimescaleDb(database);
+  if (installed === null) return new Map();
+  const { rows } = await database.query<{ table: string; cutoff: number }>(READ_CUTOFFS);
+  return new Map(rows.map(({ table, cutoff }) => [table, cutoff]));
+}

@@ -1,0 +1,270 @@
+import { asUnreachable } from '../../db/database.js';
+import { formatInstant } from '../../domain/time.js';
+import type { TimeRange } from '../../domain/time-range.js';
+import { InterruptedError } from '../../errors.js';
+import type { ComparedTable } from '../../repository/comparison/compared-table.js';
+import { agreeOnMethod, type DigestMethod } from '../../repository/comparison/digest-method.js';
+import {
+  digestWholeTable,
+  findLeaves,
+  NOTHING,
+  type Comparison,
+  type Leaf,
+  type SideTotals,
+} from '../../repository/comparison/find-leaves.js';
+import { Patience } from '../../repository/comparison/patience.js';
+import { resolveRegistry } from '../../repository/comparison/resolve-registry.js';
+import { resolveLeaves, type Difference } from '../../repository/comparison/resolve.js';
+import { scanRange } from '../../repository/comparison/scan.js';
+import type { ComparedSides } from '../../repository/comparison/sides.js';
+import { hasLedger } from '../../repository/ledger.js';
+import { Recorder } from './recorder.js';
+import {
+  verdictOf,
+  type CompareReport,
+  type DifferenceRecord,
+  type LeftOut,
+  type Strip,
+  type TableReport,
+} from './report.js';
+import { isInLedger, isRegistry, planTables } from './tables.js';
+import { Tally } from './tally.js';
+import { rangeOfTable, resolveWindow, type WindowRequest } from './window.js';
+
+export interface CompareRequest extends WindowRequest {
+  /** Empty: sensor_registry and the reading tables. */
+  readonly tables: readonly string[];
+  readonly bucketMicros: number | null;
+  /** How long writes in flight may take to settle, in ms. */
+  readonly settleMs: number;
+  readonly jobs: number;
+  /** Differences in the report, at most. */
+  readonly limit: number;
+  /** Go on with the comparison of the same scope that was interrupted. */
+  readonly resume: boolean;
+}
+
+export interface CompareHooks {
+  readonly stop: AbortSignal;
+  /** Called with every difference. */
+  readonly onDifference: (difference: DifferenceRecord) => Promise<void>;
+  readonly onProgress: (progress: CompareProgress) => void;
+}
+
+export interface CompareProgress {
+  readonly table: string;
+  readonly step: 'comparing digests' | 'looking at differences';
+  /** Rows of the primary digested so far, and the share of the table's range that is done, 0 to 1. */
+  readonly rows: number;
+  readonly done: number;
+  /** Estimated time until the range is done, in ms; null while there is nothing to estimate from. */
+  readonly leftMs: number | null;
+}
+
+export interface CompareOutcome {
+  readonly report: CompareReport;
+  readonly strips: ReadonlyMap<string, Strip>;
+}
+
+/** A table, once its digests are compared. */
+interface Digested {
+  readonly tally: Tally;
+  readonly comparison: Comparison;
+  readonly primary: SideTotals;
+  readonly secondary: SideTotals;
+  readonly leaves: AsyncIterable<Leaf> | Iterable<Leaf>;
+}
+
+/** Rows whose leaves are looked at together. */
+const GROUP_ROWS = 20_000;
+const GROUP_LEAVES = 64;
+
+/**
+ * Compares tables on both sides by digests, and by rows where these differ. A mismatch is a result; throws where the
+ * comparison itself could not be made, or was stopped.
+ */
+export async function compare(
+  sides: ComparedSides,
+  request: CompareRequest,
+  hooks: CompareHooks,
+): Promise<CompareOutcome> {
+  try {
+    return await new Comparer(sides, request, hooks).run();
+  } catch (error) {
+    throw asUnreachable(error, sides.primary);
+  }
+}
+
+class Comparer {
+  readonly #patience: Patience;
+  readonly #leftOut: LeftOut[] = [];
+  readonly #listed: DifferenceRecord[] = [];
+  #ledger = false;
+
+  constructor(
+    private readonly sides: ComparedSides,
+    private readonly request: CompareRequest,
+    private readonly hooks: CompareHooks,
+  ) {
+    this.#patience = new Patience(request.settleMs, hooks.stop);
+  }
+
+  async run(): Promise<CompareOutcome> {
+    const { sides, request } = this;
+    const tables = await planTables(sides, request.tables);
+    const method = await agreeOnMethod([sides.primary.pool, sides.secondary.pool], tables);
+    this.#ledger = await hasLedger(sides.primary.pool);
+    const recorder = await Recorder.open(sides, scopeOf(tables, request), request);
+    const window = await resolveWindow(sides, request);
+    const digested: Digested[] = [];
+    for (const table of tables) digested.push(await this.#digest({ sides, table, method }, window, recorder));
+    const reports: TableReport[] = [];
+    for (const each of digested) reports.push(await this.#resolve(each, recorder));
+    const report = this.#report(reports, digested, { window, method });
+    const ranges = digested.flatMap(({ tally: { table, range } }) =>
+      range === null ? [] : [{ table: table.name, ...range }],
+    );
+    await recorder.finish(report, ranges);
+    const strips = digested.flatMap(({ tally }) =>
+      tally.strip === null ? [] : [[tally.table.name, tally.strip] as const],
+    );
+    return { report, strips: new Map(strips) };
+  }
+
+  async #digest(
+    comparison: Comparison,
+    window: { from: number | null; to: number | null },
+    recorder: Recorder,
+  ): Promise<Digested> {
+    const { table } = comparison;
+    if (table.time === null) return await this.#digestWhole(comparison);
+    const resumed = recorder.progressOf(table.name);
+    const { range, leftOut } = await rangeOfTable(this.sides, table, resumed?.range ?? window);
+    this.#leftOut.push(...leftOut);
+    const tally = new Tally(table, range, this.sides);
+    if (range === null) return { tally, comparison, primary: NOTHING, secondary: NOTHING, leaves: [] };
+    const { bucketMicros, jobs } = this.request;
+    const estimate = estimator(range, resumed?.scan.frontier ?? range.from);
+    const scan = await scanRange(comparison, {
+      ...{ range, bucketMicros, jobs, stop: this.hooks.stop },
+      onProgress: async (progress) => {
+        await recorder.save(table.name, { range, scan: progress });
+        const {
+          frontier,
+          primary: { rows },
+        } = progress;
+        this.hooks.onProgress({ table: table.name, step: 'comparing digests', rows, ...estimate(frontier) });
+      },
+      ...(resumed === undefined ? {} : { resumed: resumed.scan }),
+    });
+    this.#assertNotStopped(recorder);
+    return {
+      tally,
+      comparison,
+      primary: scan.primary,
+      secondary: scan.secondary,
+      leaves: findLeaves(comparison, scan.differing),
+    };
+  }
+
+  async #digestWhole(comparison: Comparison): Promise<Digested> {
+    const { primary, secondary, differing } = await digestWholeTable(comparison);
+    return { tally: new Tally(comparison.table, null, this.sides), comparison, primary, secondary, leaves: differing };
+  }
+
+  async #resolve(
+    { tally, comparison, primary, secondary, leaves }: Digested,
+    recorder: Recorder,
+  ): Promise<TableReport> {
+    const resolve = isRegistry(comparison.table) ? resolveRegistry : resolveLeaves;
+    const options = { patience: this.#patience, ledger: this.#ledger && isInLedger(comparison.table) };
+    for await (const group of groupLeaves(leaves)) {
+      this.#assertNotStopped(recorder);
+      this.hooks.onProgress({
+        table: tally.table.name,
+        step: 'looking at differences',
+        rows: primary.rows,
+        done: 1,
+        leftMs: null,
+      });
+      const found = await resolve(comparison, group, options);
+      for (const difference of await this.#withoutDropped(found, tally)) {
+        tally.add(difference);
+        const record = tally.record(difference);
+        if (this.#listed.length < this.request.limit) this.#listed.push(record);
+        await this.hooks.onDifference(record);
+      }
+    }
+    this.#assertNotStopped(recorder);
+    return tally.report(primary, secondary);
+  }
+
+  /** Retention goes on dropping while a comparison runs: asked after the look, it names what may be gone for that. */
+  async #withoutDropped(found: readonly Difference[], { table, range }: Tally): Promise<readonly Difference[]> {
+    if (found.length === 0 || range === null) return found;
+    const kept = await rangeOfTable(this.sides, table, range);
+    const from = kept.range?.from ?? Infinity;
+    return found.filter(({ leaf: { slice } }) => 'classes' in slice || slice.from >= from);
+  }
+
+  #report(
+    tables: readonly TableReport[],
+    digested: readonly Digested[],
+    { window, method }: { window: { from: number | null; to: number | null }; method: DigestMethod },
+  ): CompareReport {
+    const ranges = digested.flatMap(({ tally: { range } }) => (range === null ? [] : [range]));
+    return {
+      verdict: verdictOf(tables),
+      window: windowOf(ranges, window),
+      tables,
+      digest: method.name,
+      leftOut: this.#leftOut,
+      differences: this.#listed,
+    };
+  }
+
+  #assertNotStopped(recorder: Recorder): void {
+    if (!this.hooks.stop.aborted) return;
+    const next = recorder.records ? 'the same command with --resume goes on from here' : 'run it again';
+    throw new InterruptedError('the comparison was stopped before it had a verdict', { next });
+  }
+}
+
+/** Estimates, by the time spent so far, how much of a range is done and how long the rest will take. */
+function estimator(
+  { from, to }: TimeRange,
+  begun: number,
+): (frontier: number) => { done: number; leftMs: number | null } {
+  const startedAt = performance.now();
+  return (frontier) => {
+    const micros = frontier - begun;
+    const leftMs = micros === 0 ? null : ((performance.now() - startedAt) * (to - frontier)) / micros;
+    return { done: (frontier - from) / (to - from), leftMs };
+  };
+}
+
+async function* groupLeaves(leaves: AsyncIterable<Leaf> | Iterable<Leaf>): AsyncGenerator<Leaf[]> {
+  let group: Leaf[] = [];
+  let rows = 0;
+  for await (const leaf of leaves) {
+    group.push(leaf);
+    rows += leaf.rows;
+    if (rows < GROUP_ROWS && group.length < GROUP_LEAVES) continue;
+    yield group;
+    [group, rows] = [[], 0];
+  }
+  if (group.length > 0) yield group;
+}
+
+function windowOf(
+  ranges: readonly TimeRange[],
+  { from, to }: { from: number | null; to: number | null },
+): CompareReport['window'] {
+  const start = from ?? (ranges.length === 0 ? null : Math.min(...ranges.map((range) => range.from)));
+  const end = to ?? (ranges.length === 0 ? null : Math.max(...ranges.map((range) => range.to)));
+  return { from: start === null ? null : formatInstant(start), to: end === null ? null : formatInstant(end) };
+}
+
+function scopeOf(tables: readonly ComparedTable[], { from, to, windowMicros }: CompareRequest): object {
+  return { tables: tables.map(({ name }) => name), from, to, windowMicros };
+}

@@ -1,0 +1,74 @@
+import type { TimeRange } from '../../domain/time-range.js';
+import { UsageError } from '../../errors.js';
+import {
+  beginComparison,
+  canRecordComparisons,
+  findUnfinishedComparison,
+  finishComparison,
+  saveProgress,
+  type ComparedRange,
+} from '../../repository/comparison-record.js';
+import type { ScanProgress } from '../../repository/comparison/scan.js';
+import type { ComparedSides } from '../../repository/comparison/sides.js';
+import type { CompareReport } from './report.js';
+
+/** How far the scan of a table has come. */
+export interface TableProgress {
+  readonly range: TimeRange;
+  readonly scan: ScanProgress;
+}
+
+const SAVE_EVERY_MS = 1_000;
+
+/** Keeps record of a comparison on the primary, where the role may write there; elsewhere it remembers nothing. */
+export class Recorder {
+  #savedAt = performance.now();
+
+  private constructor(
+    private readonly sides: ComparedSides,
+    private readonly id: number | null,
+    private readonly tables: Map<string, TableProgress>,
+  ) {}
+
+  /** `scope` names what is compared: an interrupted comparison is resumed by one of the same scope. */
+  static async open(sides: ComparedSides, scope: object, { resume }: { resume: boolean }): Promise<Recorder> {
+    const { pool } = sides.primary;
+    if (!(await canRecordComparisons(pool))) {
+      if (resume) throw nothingToResume('this role may not record comparisons, so none can be resumed');
+      return new Recorder(sides, null, new Map());
+    }
+    if (!resume) return new Recorder(sides, (await beginComparison(pool, scope)).id, new Map());
+    const record = await findUnfinishedComparison(pool, scope);
+    if (record === null) throw nothingToResume('no comparison of these tables was interrupted');
+    const { tables = {} } = record.progress as { tables?: Record<string, TableProgress> };
+    return new Recorder(sides, record.id, new Map(Object.entries(tables)));
+  }
+
+  get records(): boolean {
+    return this.id !== null;
+  }
+
+  progressOf(table: string): TableProgress | undefined {
+    return this.tables.get(table);
+  }
+
+  /** Saves now and then, and whenever a table is done. */
+  async save(table: string, progress: TableProgress): Promise<void> {
+    this.tables.set(table, progress);
+    const due = performance.now() - this.#savedAt > SAVE_EVERY_MS || progress.scan.frontier >= progress.range.to;
+    if (this.id === null || !due) return;
+    this.#savedAt = performance.now();
+    await saveProgress(this.sides.primary.pool, this.id, { tables: Object.fromEntries(this.tables) });
+  }
+
+  async finish(report: CompareReport, ranges: readonly ComparedRange[]): Promise<void> {
+    if (this.id === null) return;
+    const { verdict, window, tables, digest, leftOut } = report;
+    const summary = { window, tables, digest, leftOut };
+    await finishComparison(this.sides.primary, this.id, { verdict, report: summary, ranges });
+  }
+}
+
+function nothingToResume(message: string): UsageError {
+  return new UsageError(message, { next: 'run it again without --resume' });
+}

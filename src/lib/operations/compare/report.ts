@@ -1,0 +1,61 @@
+import type { ColumnDifference } from '../../repository/comparison/look.js';
+import type { MissingClass } from '../../repository/comparison/ledger-cover.js';
+import type { Side } from '../../domain/side.js';
+
+export interface SideReport {
+  readonly rows: number;
+  /** UTC text; null without rows or without a time column. */
+  readonly maxTime: string | null;
+}
+
+/** What was found in one table. `missingOnEc2` is the sum of `pending`, `knownGap` and `unexplained`. */
+export interface TableReport {
+  readonly table: string;
+  readonly local: SideReport;
+  readonly ec2: SideReport;
+  readonly missingOnEc2: number;
+  readonly missingOnLocal: number;
+  readonly different: number;
+  readonly pending: number;
+  readonly knownGap: number;
+  readonly unexplained: number;
+}
+
+/** One row that differs, as `--output` writes it. */
+export interface DifferenceRecord {
+  readonly table: string;
+  readonly kind: 'missing on ec2' | 'missing on local' | 'different';
+  /** Of a row that is missing on EC2. */
+  readonly class: MissingClass | null;
+  readonly key: Readonly<Record<string, string | null>>;
+  /** Of a differing row: the columns that differ, with both values as text. */
+  readonly columns: Readonly<Record<string, Readonly<Record<Side, ColumnDifference['primary']>>>>;
+}
+
+/** A range that was not compared. */
+export interface LeftOut {
+  readonly table: string;
+  /** Everything before this time (UTC text). */
+  readonly before: string;
+  readonly reason: string;
+}
+
+/** The result of `compare`; `pending` rows alone leave it identical. */
+export interface CompareReport {
+  readonly verdict: 'identical' | 'different';
+  /** UTC text, [from, to); null where nothing with a time was compared. */
+  readonly window: { readonly from: string | null; readonly to: string | null };
+  readonly tables: readonly TableReport[];
+  readonly digest: 'hash_record_extended' | 'md5';
+  readonly leftOut: readonly LeftOut[];
+  /** The first differences, up to the limit. */
+  readonly differences: readonly DifferenceRecord[];
+}
+
+/** Where in the window the differences of a table lie: how many in each of so many equal parts. */
+export type Strip = readonly number[];
+
+export function verdictOf(tables: readonly TableReport[]): CompareReport['verdict'] {
+  const differ = tables.some((table) => table.missingOnEc2 + table.missingOnLocal + table.different > table.pending);
+  return differ ? 'different' : 'identical';
+}

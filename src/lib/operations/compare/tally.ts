@@ -1,0 +1,85 @@
+import { formatInstant, parseInstant } from '../../domain/time.js';
+import type { TimeRange } from '../../domain/time-range.js';
+import type { ComparedTable } from '../../repository/comparison/compared-table.js';
+import type { SideTotals } from '../../repository/comparison/find-leaves.js';
+import type { Difference } from '../../repository/comparison/resolve.js';
+import type { ComparedSides } from '../../repository/comparison/sides.js';
+import { keyColumns } from '../../repository/comparison/slices.js';
+import type { DifferenceRecord, SideReport, Strip, TableReport } from './report.js';
+
+export const STRIP_CELLS = 60;
+
+/** Counts the differences of one table. */
+export class Tally {
+  readonly #counts = { missing: 0, extra: 0, different: 0, pending: 0, 'known gap': 0, unexplained: 0 };
+  readonly #strip = new Array<number>(STRIP_CELLS).fill(0);
+
+  constructor(
+    readonly table: ComparedTable,
+    readonly range: TimeRange | null,
+    readonly sides: ComparedSides,
+  ) {}
+
+  add(difference: Difference): void {
+    this.#counts[difference.kind] += 1;
+    if (difference.class !== null) this.#counts[difference.class] += 1;
+    const { slice } = difference.leaf;
+    if (this.range === null || 'classes' in slice) return;
+    const time = parseInstant(this.#keyOf(difference).time ?? '') ?? slice.from;
+    const cell = Math.floor(((time - this.range.from) / (this.range.to - this.range.from)) * STRIP_CELLS);
+    this.#strip[cell] = (this.#strip[cell] ?? 0) + 1;
+  }
+
+  get strip(): Strip | null {
+    return this.range === null ? null : this.#strip;
+  }
+
+  report(primary: SideTotals, secondary: SideTotals): TableReport {
+    const isLocal = this.sides.primary.side === 'local';
+    const { missing, extra, different, pending, unexplained } = this.#counts;
+    return {
+      table: this.table.name,
+      local: sideReport(isLocal ? primary : secondary),
+      ec2: sideReport(isLocal ? secondary : primary),
+      missingOnEc2: isLocal ? missing : extra,
+      missingOnLocal: isLocal ? extra : missing,
+      ...{ different, pending, knownGap: this.#counts['known gap'], unexplained },
+    };
+  }
+
+  record(difference: Difference): DifferenceRecord {
+    const { primary, secondary } = this.sides;
+    const lacking = difference.kind === 'missing' ? secondary.side : primary.side;
+    return {
+      table: this.table.name,
+      kind: difference.kind === 'different' ? 'different' : `missing on ${lacking}`,
+      class: difference.class,
+      key: this.#keyOf(difference),
+      columns: Object.fromEntries(
+        difference.columns.map((column) => [
+          column.name,
+          { [primary.side]: column.primary, [secondary.side]: column.secondary } as Record<
+            'local' | 'ec2',
+            string | null
+          >,
+        ]),
+      ),
+    };
+  }
+
+  #keyOf({ key }: Difference): Record<string, string | null> {
+    const columns = keyColumns(this.table);
+    const named = columns.length === 0 ? this.table.columns : columns;
+    return Object.fromEntries(named.map(({ name, type }, index) => [name, readable(key[index] ?? null, type)]));
+  }
+}
+
+/** Times as sensorctl writes them everywhere. */
+function readable(value: string | null, type: string | null): string | null {
+  const instant = value !== null && type?.startsWith('timestamp') === true ? parseInstant(value) : null;
+  return instant === null ? value : formatInstant(instant);
+}
+
+function sideReport({ rows, newest }: SideTotals): SideReport {
+  return { rows, maxTime: newest === null ? null : formatInstant(newest) };
+}

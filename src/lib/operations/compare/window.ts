@@ -1,0 +1,88 @@
+import type { Database } from '../../db/database.js';
+import { quoteIdentifier } from '../../db/identifiers.js';
+import { readRetentionCutoffs } from '../../db/retention.js';
+import { sideTitle } from '../../domain/side.js';
+import { formatInstant, parseInstant } from '../../domain/time.js';
+import { intersect, type TimeRange } from '../../domain/time-range.js';
+import { UnreachableError } from '../../errors.js';
+import type { ComparedTable } from '../../repository/comparison/compared-table.js';
+import { ask, type ComparedSides } from '../../repository/comparison/sides.js';
+import type { LeftOut } from './report.js';
+
+/** What to compare, in µs since 1970: from and to, a window up to now, or (all null) everything. */
+export interface WindowRequest {
+  readonly from: number | null;
+  readonly to: number | null;
+  readonly windowMicros: number | null;
+}
+
+const READ_CLOCK = { text: 'select (extract(epoch from clock_timestamp()) * 1000000)::bigint as now' };
+
+/** The window by the clock of the primary; null bounds are those of each table. */
+export async function resolveWindow(
+  { primary }: ComparedSides,
+  { from, to, windowMicros }: WindowRequest,
+): Promise<{ from: number | null; to: number | null }> {
+  if (windowMicros === null) return { from, to };
+  const [clock] = await ask<{ now: number }>(primary, READ_CLOCK);
+  const end = to ?? clock?.now ?? 0;
+  return { from: end - windowMicros, to: end };
+}
+
+/** The range of a table to compare, and what is left out of it; null where the table has nothing there. */
+export async function rangeOfTable(
+  sides: ComparedSides,
+  table: ComparedTable,
+  { from, to }: { from: number | null; to: number | null },
+): Promise<{ range: TimeRange | null; leftOut: LeftOut[] }> {
+  const held = from === null || to === null ? await heldRange(sides, table) : null;
+  const range = { from: from ?? held?.from ?? 0, to: to ?? held?.to ?? 0 };
+  const cutoff = await retentionCutoff(sides, table);
+  if (cutoff === null || cutoff.micros <= range.from)
+    return { range: range.from < range.to ? range : null, leftOut: [] };
+  const leftOut = {
+    table: table.name,
+    before: formatInstant(cutoff.micros),
+    reason: `retention on ${cutoff.side} drops it`,
+  };
+  return { range: intersect(range, { from: cutoff.micros, to: Infinity }), leftOut: [leftOut] };
+}
+
+/** From the oldest row of either side to after the newest. */
+async function heldRange(sides: ComparedSides, { name }: ComparedTable): Promise<TimeRange | null> {
+  const text = `select min("time")::text as oldest, max("time")::text as newest from ${quoteIdentifier(name)}`;
+  const bounds = await Promise.all(
+    [sides.primary, sides.secondary].map(async (database) => {
+      const [row] = await ask<{ oldest: string | null; newest: string | null }>(database, { text });
+      return [row?.oldest ?? null, row?.newest ?? null].map((time) => readTime(time, name, database));
+    }),
+  );
+  const times = bounds.flat().filter((time) => time !== null);
+  return times.length === 0 ? null : { from: Math.min(...times), to: Math.max(...times) + 1 };
+}
+
+function readTime(text: string | null, table: string, { side }: Database): number | null {
+  if (text === null) return null;
+  const instant = parseInstant(text);
+  if (instant !== null) return instant;
+  throw new UnreachableError(
+    `${table} on ${sideTitle(side)} holds the time ${text}, which is outside the years 1685 to 2254`,
+    {
+      next: 'compare the ranges that matter with --from and --to, or correct that row',
+    },
+  );
+}
+
+/** The later one of both sides: before it, rows may be gone on one of them. */
+async function retentionCutoff(
+  { primary, secondary }: ComparedSides,
+  { name }: ComparedTable,
+): Promise<{ micros: number; side: string } | null> {
+  const cutoffs = await Promise.all(
+    [primary, secondary].map(async ({ pool, side }) => {
+      const micros = (await readRetentionCutoffs(pool)).get(name);
+      return micros === undefined ? [] : [{ micros, side: sideTitle(side) }];
+    }),
+  );
+  return cutoffs.flat().toSorted((one, other) => other.micros - one.micros)[0] ?? null;
+}

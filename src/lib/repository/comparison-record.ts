@@ -1,0 +1,92 @@
+import type { Database, Queryable } from '../db/database.js';
+import { withTransaction } from '../db/transaction.js';
+import { formatInstant } from '../domain/time.js';
+import type { TimeRange } from '../domain/time-range.js';
+
+const CAN_RECORD = `
+  select current_setting('transaction_read_only') = 'off' and not pg_is_in_recovery() and coalesce(
+    (select has_table_privilege(pg_class.oid, 'select, insert, update') and has_schema_privilege(relnamespace, 'usage')
+     from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+     where nspname = 'sensorctl' and relname = 'comparison'), false) as possible`;
+
+const BEGIN = `
+  insert into sensorctl.comparison (scope, progress) values ($1, '{}')
+  returning comparison_id as id, '{}' as progress`;
+
+const FIND_UNFINISHED = `
+  select comparison_id as id, progress::text as progress from sensorctl.comparison
+  where finished_at is null and scope = $1::jsonb order by comparison_id desc limit 1`;
+
+const SAVE = 'update sensorctl.comparison set progress = $2 where comparison_id = $1';
+
+const FINISH = `
+  update sensorctl.comparison set finished_at = clock_timestamp(), verdict = $2, report = $3, progress = '{}'
+  where comparison_id = $1`;
+
+const TRIM_PROVEN = `
+  update sensorctl.unproven set times = times - tstzmultirange(tstzrange($2, $3))
+  where table_name = $1 and times && tstzrange($2, $3)
+    and settled_at <= (select started_at from sensorctl.comparison where comparison_id = $4)`;
+
+const REMOVE_PROVEN = 'delete from sensorctl.unproven where table_name = $1 and isempty(times)';
+
+/** A comparison that the primary keeps record of. */
+export interface ComparisonRecord {
+  readonly id: number;
+  /** What `saveProgress` was given last; empty for a new one. */
+  readonly progress: unknown;
+}
+
+/** A range of a table that was compared. */
+export interface ComparedRange extends TimeRange {
+  readonly table: string;
+}
+
+/** Whether this role may record comparisons here: sensorctl's schema is there, and the database takes writes. */
+export async function canRecordComparisons(primary: Queryable): Promise<boolean> {
+  const { rows } = await primary.query<{ possible: boolean }>(CAN_RECORD);
+  return rows[0]?.possible === true;
+}
+
+export async function beginComparison(primary: Queryable, scope: object): Promise<ComparisonRecord> {
+  return parseRecord((await primary.query<RecordRow>(BEGIN, [JSON.stringify(scope)])).rows[0]);
+}
+
+/** The newest comparison of this scope that did not finish; null where each did. */
+export async function findUnfinishedComparison(primary: Queryable, scope: object): Promise<ComparisonRecord | null> {
+  const { rows } = await primary.query<RecordRow>(FIND_UNFINISHED, [JSON.stringify(scope)]);
+  return rows.length === 0 ? null : parseRecord(rows[0]);
+}
+
+export async function saveProgress(primary: Queryable, id: number, progress: object): Promise<void> {
+  await primary.query(SAVE, [id, JSON.stringify(progress)]);
+}
+
+/**
+ * Records the verdict. An identical one proves what settled in these ranges before the comparison began; that is taken
+ * out of `unproven` in the same transaction.
+ */
+export async function finishComparison(
+  { pool }: Database,
+  id: number,
+  { verdict, report, ranges }: { verdict: 'identical' | 'different'; report: object; ranges: readonly ComparedRange[] },
+): Promise<void> {
+  await withTransaction(pool, async (client) => {
+    await client.query(FINISH, [id, verdict, JSON.stringify(report)]);
+    if (verdict === 'different') return;
+    for (const { table, from, to } of ranges) {
+      await client.query(TRIM_PROVEN, [table, formatInstant(from), formatInstant(to), id]);
+      await client.query(REMOVE_PROVEN, [table]);
+    }
+  });
+}
+
+interface RecordRow {
+  readonly id: number;
+  readonly progress: string;
+}
+
+function parseRecord(row: RecordRow | undefined): ComparisonRecord {
+  if (row === undefined) throw new TypeError('the comparison was not recorded');
+  return { id: row.id, progress: JSON.parse(row.progress) as unknown };
+}

@@ -1,0 +1,72 @@
+import type { Queryable } from '../../db/database.js';
+import { readNewestEntry, readUnsettled, type UnsettledRange } from '../ledger.js';
+import type { Comparison, Leaf } from './find-leaves.js';
+import { LedgerCover, type MissingClass } from './ledger-cover.js';
+import { look, type Suspect } from './look.js';
+import type { Patience } from './patience.js';
+import { keyColumns } from './slices.js';
+
+/** A difference that was looked at more than once. */
+export interface Difference extends Suspect {
+  /** Of a missing row; null for the other kinds. */
+  readonly class: MissingClass | null;
+}
+
+export interface ResolveOptions {
+  readonly patience: Patience;
+  /** Whether the primary's ledger knows this table. */
+  readonly ledger: boolean;
+}
+
+interface Looked {
+  readonly suspects: readonly Suspect[];
+  readonly unsettled: readonly UnsettledRange[];
+  readonly newestEntry: number;
+}
+
+/**
+ * Looks at leaves at least twice, and again while what is missing may still be on its way; answers what differed at every look.
+ * A row is `pending` only while an entry that was there at the first look is: its own was.
+ */
+export async function resolveLeaves(
+  comparison: Comparison,
+  leaves: readonly Leaf[],
+  { patience, ledger }: ResolveOptions,
+): Promise<Difference[]> {
+  const lookAt = (at: readonly Leaf[]): Promise<Looked> =>
+    look(comparison, at, (snapshot, suspects) => readLedger(comparison, snapshot, { suspects, ledger }));
+  const first = await lookAt(leaves);
+  let differences: Difference[] = first.suspects.map((suspect) => ({ ...suspect, class: null }));
+  while (differences.length > 0) {
+    await patience.pause();
+    const again = await lookAt([...new Set(differences.map(({ leaf }) => leaf))]);
+    const names = new Set(differences.map(({ name }) => name));
+    const cover = new LedgerCover(again.unsettled, first.newestEntry);
+    differences = again.suspects
+      .filter(({ name }) => names.has(name))
+      .map((suspect) => ({ ...suspect, class: classOf(comparison, suspect, cover) }));
+    const settled = ledger && differences.every((difference) => difference.class !== 'pending');
+    if (settled || patience.exhausted) break;
+  }
+  return differences;
+}
+
+async function readLedger(
+  comparison: Comparison,
+  snapshot: Queryable,
+  { suspects, ledger }: { suspects: readonly Suspect[]; ledger: boolean },
+): Promise<Looked> {
+  const ranges = [...new Set(suspects.map(({ leaf }) => leaf))].flatMap(({ slice }) =>
+    'classes' in slice ? [] : [slice],
+  );
+  if (!ledger || ranges.length === 0) return { suspects, unsettled: [], newestEntry: 0 };
+  const unsettled = await readUnsettled(snapshot, comparison.table.name, ranges);
+  // Asked outside the snapshot: rows that were read again after it may be newer than it.
+  return { suspects, unsettled, newestEntry: await readNewestEntry(comparison.sides.primary.pool) };
+}
+
+function classOf({ table }: Comparison, { kind, key }: Suspect, cover: LedgerCover): MissingClass | null {
+  if (kind !== 'missing') return null;
+  const names = keyColumns(table).map(({ name }) => name);
+  return cover.classOf(key[names.indexOf('time')] ?? '', key[names.indexOf('sensor_id')] ?? '');
+}

@@ -1,0 +1,148 @@
+import type { TimeRange } from '../../domain/time-range.js';
+import {
+  addTotals,
+  digestOnBothSides,
+  NOTHING,
+  type Comparison,
+  type Digested,
+  type DifferingRange,
+  type SideTotals,
+} from './find-leaves.js';
+import { isOutOfTime } from './sides.js';
+
+/** How far a scan has come; what is before `frontier` is done, and whoever has this can go on. */
+export interface ScanProgress {
+  readonly frontier: number;
+  readonly primary: SideTotals;
+  readonly secondary: SideTotals;
+  readonly differing: readonly DifferingRange[];
+}
+
+export interface ScanOptions {
+  readonly range: TimeRange;
+  /** The width of a bucket in µs; null: by the rows there are. */
+  readonly bucketMicros: number | null;
+  /** Segments digested at the same time. */
+  readonly jobs: number;
+  readonly stop: AbortSignal;
+  /** Told after each segment. */
+  readonly onProgress: (progress: ScanProgress) => Promise<void>;
+  /** Where an earlier scan of this range ended. */
+  readonly resumed?: ScanProgress;
+}
+
+/** A segment should take about so long, in ms: short enough for statement timeouts, for stopping, and for the progress. */
+const SEGMENT_MS = 1_500;
+const FIRST_SEGMENTS = 100;
+const SHORTEST_FIRST_SEGMENT = 3_600_000_000;
+const BUCKET_ROWS = 5_000;
+const FIRST_BUCKETS = 60;
+const BUCKETS_AT_MOST = 500;
+
+/**
+ * Digests a time range on both sides, segment by segment, and answers the ranges that differ. Only digests travel. Ends
+ * early, with what is done, when it is told to stop.
+ */
+export async function scanRange(comparison: Comparison, options: ScanOptions): Promise<ScanProgress> {
+  const scan = new Scan(comparison, options);
+  await Promise.all(Array.from({ length: options.jobs }, () => scan.work()));
+  return scan.progress;
+}
+
+class Scan {
+  progress: ScanProgress;
+  #cursor: number;
+  #spanMicros: number;
+  /** Rows a µs, as the segment before had them. */
+  #density = 0;
+  readonly #ahead = new Map<number, { to: number; digested: Digested<DifferingRange> }>();
+
+  constructor(
+    private readonly comparison: Comparison,
+    private readonly options: ScanOptions,
+  ) {
+    const { range, resumed } = options;
+    this.progress = resumed ?? { frontier: range.from, primary: NOTHING, secondary: NOTHING, differing: [] };
+    this.#cursor = this.progress.frontier;
+    this.#spanMicros = Math.max(Math.ceil((range.to - range.from) / FIRST_SEGMENTS), SHORTEST_FIRST_SEGMENT);
+  }
+
+  async work(): Promise<void> {
+    const { range, stop } = this.options;
+    while (!stop.aborted && this.#cursor < range.to) {
+      const from = this.#cursor;
+      const to = Math.min(from + this.#span(), range.to);
+      this.#cursor = to;
+      const startedAt = performance.now();
+      const digested = await this.#digest({ from, to });
+      this.#adapt(to - from, performance.now() - startedAt, digested);
+      this.#ahead.set(from, { to, digested });
+      await this.#advance();
+    }
+  }
+
+  #span(): number {
+    const { bucketMicros } = this.options;
+    return bucketMicros === null ? this.#spanMicros : Math.min(this.#spanMicros, bucketMicros * BUCKETS_AT_MOST);
+  }
+
+  /** Halves what a server could not do in time. */
+  async #digest(range: TimeRange): Promise<Digested<DifferingRange>> {
+    try {
+      return await digestOnBothSides(this.comparison, [{ ...range, width: this.#widthFor(range) }]);
+    } catch (error) {
+      if (!isOutOfTime(error) || range.to - range.from < 2) throw error;
+      const middle = Math.floor((range.from + range.to) / 2);
+      const halves = [
+        await this.#digest({ from: range.from, to: middle }),
+        await this.#digest({ from: middle, to: range.to }),
+      ];
+      return halves.reduce(addDigested);
+    }
+  }
+
+  #widthFor({ from, to }: TimeRange): number {
+    const { bucketMicros } = this.options;
+    if (bucketMicros !== null) return bucketMicros;
+    const span = to - from;
+    const buckets = this.#density === 0 ? FIRST_BUCKETS : Math.ceil((span * this.#density) / BUCKET_ROWS);
+    return Math.ceil(span / Math.min(Math.max(buckets, 1), BUCKETS_AT_MOST));
+  }
+
+  #adapt(span: number, ms: number, { primary, secondary }: Digested<unknown>): void {
+    this.#density = Math.max(primary.rows, secondary.rows) / span;
+    const factor = Math.min(4, Math.max(0.25, SEGMENT_MS / Math.max(ms, 1)));
+    this.#spanMicros = Math.max(1, Math.round(span * factor));
+  }
+
+  /** Segments may end out of order; the frontier moves over those that join it. */
+  async #advance(): Promise<void> {
+    let next = this.#ahead.get(this.progress.frontier);
+    while (next !== undefined) {
+      this.#ahead.delete(this.progress.frontier);
+      this.progress = { frontier: next.to, ...addDigested(this.progress, next.digested) };
+      next = this.#ahead.get(this.progress.frontier);
+    }
+    await this.options.onProgress(this.progress);
+  }
+}
+
+function addDigested(one: Digested<DifferingRange>, other: Digested<DifferingRange>): Digested<DifferingRange> {
+  return {
+    primary: addTotals(one.primary, other.primary),
+    secondary: addTotals(one.secondary, other.secondary),
+    differing: joinNeighbours([...one.differing, ...other.differing]),
+  };
+}
+
+/** Ranges that touch become one, so that a side that lacks everything is one range. */
+function joinNeighbours(ranges: readonly DifferingRange[]): DifferingRange[] {
+  const joined: DifferingRange[] = [];
+  for (const range of ranges) {
+    const last = joined.at(-1);
+    if (last?.to === range.from)
+      joined[joined.length - 1] = { from: last.from, to: range.to, rows: last.rows + range.rows };
+    else joined.push(range);
+  }
+  return joined;
+}

@@ -1,0 +1,58 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { asUnreachable, type Database, type Queryable } from '../../db/database.js';
+import { faultKind, sqlstateOf } from '../../db/sqlstate.js';
+import type { Statement } from '../../db/transaction.js';
+import { backoffMs } from '../../domain/backoff.js';
+
+/** The two databases that are compared. */
+export interface ComparedSides {
+  readonly primary: Database;
+  readonly secondary: Database;
+}
+
+const QUERY_CANCELED = '57014';
+const TRIES = 4;
+const RETRY_MS = 500;
+
+/** Runs a statement on a side, through an open transaction where one is given; throws an error that names the side. */
+export async function ask<Row>(
+  database: Database,
+  statement: Statement,
+  { through = database.pool, asArrays = false }: { through?: Queryable; asArrays?: boolean } = {},
+): Promise<Row[]> {
+  const query = {
+    text: statement.text,
+    values: [...(statement.values ?? [])],
+    ...(asArrays ? { rowMode: 'array' } : {}),
+  };
+  try {
+    return (await through.query(query as { text: string })).rows as Row[];
+  } catch (error) {
+    throw asUnreachable(error, database);
+  }
+}
+
+/** Repeats what reads only, while a side loses the connection or a collision; a server that ran out of time is not asked again. */
+export async function repeatReading<Result>(work: () => Promise<Result>): Promise<Result> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await work();
+    } catch (error) {
+      if (tries === TRIES || isOutOfTime(error) || !isPassing(error)) throw error;
+      await delay(backoffMs(tries, RETRY_MS));
+    }
+  }
+}
+
+/** True where the server ended the statement for taking too long: ask for less. */
+export function isOutOfTime(error: unknown): boolean {
+  return sqlstateOf(causeOf(error)) === QUERY_CANCELED;
+}
+
+function isPassing(error: unknown): boolean {
+  return ['unavailable', 'collision'].includes(faultKind(causeOf(error)));
+}
+
+function causeOf(error: unknown): unknown {
+  return error instanceof Error && error.cause !== undefined ? error.cause : error;
+}

@@ -1,0 +1,153 @@
+import { quoteIdentifier } from '../../db/identifiers.js';
+import type { Statement } from '../../db/transaction.js';
+import { formatInstant } from '../../domain/time.js';
+import type { TimeRange } from '../../domain/time-range.js';
+import { TIME_COLUMN, type ComparedColumn, type ComparedTable } from './compared-table.js';
+import { canonicalText, comparedValue, type DigestMethod } from './digest-method.js';
+
+/** A part of a table: a time range of it or, of a table that is compared whole, the rows whose key has one of these classes. */
+export type Slice = TimeRange | { readonly classes: readonly number[] };
+
+/** How a table is read on one side. */
+export interface TableReading {
+  readonly table: ComparedTable;
+  readonly method: DigestMethod;
+  readonly role: 'primary' | 'secondary';
+}
+
+/** Rows of tables without a time column are told apart by so many classes of their keys. */
+export const CLASSES = 1024;
+
+/** The digest of the rows in one bucket of a slice. */
+export interface BucketDigest {
+  /** Place of the slice in the list that was asked for. */
+  readonly place: number;
+  /** Where the bucket begins, in µs since 1970; or the class. */
+  readonly bucket: number;
+  readonly rows: number;
+  readonly digest: string;
+  /** Newest time in µs since 1970; null without a time column. */
+  readonly newest: number | null;
+}
+
+const TIME = quoteIdentifier(TIME_COLUMN);
+
+/** Digests of time ranges, each cut into buckets of a width in µs from its beginning on. Answers `BucketDigest`s. */
+export function digestRanges(reading: TableReading, slices: readonly (TimeRange & { width: number })[]): Statement {
+  const { table, method } = reading;
+  const values = new Values();
+  const selects = slices.map((slice, place) => {
+    const type = timeType(reading);
+    const origin = `${values.add(formatInstant(slice.from))}::${type}`;
+    const width = `${values.add(slice.width)}::float8 * interval '1 microsecond'`;
+    return `select ${place} as place, ${micros('bin')} as bucket, rows, digest, ${micros('newest')} as newest from (
+      select date_bin(${width}, ${TIME}, ${origin}) as bin, count(*) as rows, max(${TIME}) as newest,
+        sum(${method.rowDigest(table.columns)})::text as digest
+      from ${quoteIdentifier(table.name)} where ${condition(reading, slice, values)} group by 1
+    ) as buckets`;
+  });
+  return { text: selects.join('\nunion all\n'), values: values.list };
+}
+
+/** Digests of a whole table by the class of its rows' keys. Answers `BucketDigest`s. */
+export function digestClasses(reading: TableReading): Statement {
+  const { table, method } = reading;
+  const text = `select 0 as place, ${classOf(reading)} as bucket, count(*) as rows,
+      sum(${method.rowDigest(table.columns)})::text as digest, null::bigint as newest
+    from ${quoteIdentifier(table.name)} group by 2`;
+  return { text };
+}
+
+/** Lists the rows in the slices as arrays of texts: the place of the slice, the digest, the key columns. */
+export function listRows(reading: TableReading, slices: readonly Slice[]): Statement {
+  const { table, method } = reading;
+  const columns = [`${method.rowDigest(table.columns)}::text`, ...keyColumns(table).map(canonicalText)];
+  return selectSlices(reading, slices, columns);
+}
+
+/** Reads rows in the slices that have one of these keys (or, without a key, digests): the place of the slice, then every compared column as text. */
+export function readRows(
+  reading: TableReading,
+  slices: readonly Slice[],
+  keys: readonly (readonly (string | null)[])[],
+): Statement {
+  return selectSlices(reading, slices, reading.table.columns.map(canonicalText), keys);
+}
+
+/**
+ * Tells which rows are equal, as PostgreSQL defines equality for the primary's types: rows of one `class` are. Takes each
+ * compared column as an array of texts; answers `place` (from 0) and `class`.
+ */
+export function rankRows(table: ComparedTable, columns: readonly (readonly (string | null)[])[]): Statement {
+  const names = table.columns.map(({ name }) => quoteIdentifier(name));
+  const arrays = columns.map((_, index) => `$${index + 1}::text[]`);
+  const order = table.columns.map((column) => comparedValue(column));
+  const text = `select (place - 1)::int as place, dense_rank() over (order by ${order.join(', ')})::int as class
+    from unnest(${arrays.join(', ')}) with ordinality as given (${[...names, 'place'].join(', ')})`;
+  return { text, values: columns };
+}
+
+/** The columns of the key in the table's order; none for a table whose rows are told apart as a whole. */
+export function keyColumns({ columns, key }: ComparedTable): readonly ComparedColumn[] {
+  return columns.filter(({ name }) => key.includes(name));
+}
+
+/** The time of an expression in µs since 1970, exact. */
+export function micros(expression: string): string {
+  return `(extract(epoch from ${expression}) * 1000000)::bigint`;
+}
+
+/** The type of the time column on the side that is read, so that its index and its chunks are found. */
+export function timeType({ table, role }: TableReading): string {
+  return table.time?.[role] ?? 'timestamp with time zone';
+}
+
+class Values {
+  readonly list: unknown[] = [];
+
+  add(value: unknown): string {
+    return `$${this.list.push(value)}`;
+  }
+}
+
+function selectSlices(
+  reading: TableReading,
+  slices: readonly Slice[],
+  columns: readonly string[],
+  keys?: readonly (readonly (string | null)[])[],
+): Statement {
+  const values = new Values();
+  const wanted = keys === undefined ? '' : `and ${keyCondition(reading, keys, values)}`;
+  const selects = slices.map(
+    (slice, place) => `select ${[place, ...columns].join(', ')} from ${quoteIdentifier(reading.table.name)}
+      where ${condition(reading, slice, values)} ${wanted}`,
+  );
+  return { text: selects.join('\nunion all\n'), values: values.list };
+}
+
+function condition(reading: TableReading, slice: Slice, values: Values): string {
+  if ('classes' in slice) return `${classOf(reading)} = any (${values.add(slice.classes)}::int[])`;
+  const bound = (instant: number): string => `${values.add(formatInstant(instant))}::${timeType(reading)}`;
+  return `${TIME} >= ${bound(slice.from)} and ${TIME} < ${bound(slice.to)}`;
+}
+
+function keyCondition(
+  { table, method }: TableReading,
+  keys: readonly (readonly (string | null)[])[],
+  values: Values,
+): string {
+  const columns = keyColumns(table);
+  if (columns.length === 0) {
+    return `${method.rowDigest(table.columns)} = any (${values.add(keys.map(([digest]) => digest))}::bigint[])`;
+  }
+  const arrays = columns.map((_, index) => `${values.add(keys.map((key) => key[index] ?? null))}::text[]`);
+  const texts = columns.map((column) => `coalesce(${canonicalText(column)}, '')`);
+  return `(${texts.join(', ')}) in (select ${columns.map((_, index) => `coalesce(k${index}, '')`).join(', ')}
+    from unnest(${arrays.join(', ')}) as wanted (${columns.map((_, index) => `k${index}`).join(', ')}))`;
+}
+
+/** From 0 to CLASSES - 1, by the key, or by the whole row where the table has none. */
+function classOf({ table, method }: TableReading): string {
+  const key = keyColumns(table);
+  return `(((${method.rowDigest(key.length > 0 ? key : table.columns)} % ${CLASSES}) + ${CLASSES}) % ${CLASSES})::int`;
+}
