@@ -4,7 +4,7 @@ import { compareTypes } from '../../domain/column-types.js';
 import { READING_KEY } from '../../repository/reading-tables.js';
 import { addColumnSql, describeColumn, retypeSql } from './column-sql.js';
 import { compareFill } from './compare-fill.js';
-import { blocks, notes, STEP, warns, type Diagnosis } from './finding.js';
+import { blocks, mendOn, notes, STEP, warns, type Diagnosis } from './finding.js';
 import type { TablePair } from './snapshot.js';
 
 /** Names, types, nullability, collations, what fills the columns, and their order. */
@@ -77,7 +77,7 @@ function compareType(pair: TablePair, local: ColumnFacts, ec2: ColumnFacts): Dia
   };
   if (relation === 'alike') return [notes(about)];
   if (relation === 'wider') {
-    return [warns(about, { elsewhere: `on local: ${alter(pair.table, local.name, `type ${ec2.type}`)}` })];
+    return [warns(about, mendOn('local', STEP.columns, alter(pair.table, local.name, `type ${ec2.type}`)))];
   }
   const using = relation === 'mixed-time' ? `at time zone 'UTC'` : `::${local.type}`;
   return [blocks(about, retypeSql(pair, { local, ec2, using }))];
@@ -89,7 +89,7 @@ function jsonOnLocal({ table }: TablePair, local: ColumnFacts, ec2: ColumnFacts)
   const change = `type jsonb using ${quoteIdentifier(local.name)}::jsonb`;
   return blocks(
     { ...about, reason: TYPE_REASONS.incomparable },
-    { elsewhere: `on local: ${alter(table, local.name, change)}` },
+    mendOn('local', STEP.columns, alter(table, local.name, change)),
   );
 }
 
@@ -104,7 +104,7 @@ function compareNullability(pair: TablePair, local: ColumnFacts, ec2: ColumnFact
   }
   if (pair.written.length > 0 && (READING_KEY as readonly string[]).includes(local.name)) {
     const reason = 'batches always have a value for it; a row of local without one could not be copied';
-    return [warns({ ...about, reason }, { elsewhere: `on local: ${setNotNull}` })];
+    return [warns({ ...about, reason }, mendOn('local', STEP.columns, setNotNull))];
   }
   return [
     blocks(

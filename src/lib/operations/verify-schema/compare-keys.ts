@@ -1,11 +1,10 @@
 import { hasUniqueKey } from '../../db/catalog.js';
 import { quoteIdentifier } from '../../db/identifiers.js';
 import type { IndexFacts, TableCatalog } from '../../db/table-catalog.js';
-import type { Side } from '../../domain/side.js';
 import { READING_TABLES } from '../../domain/reading.js';
 import { READING_KEY, REGISTRY, REGISTRY_KEY } from '../../repository/reading-tables.js';
 import { addKeySql, indexSql } from './key-sql.js';
-import { blocks, notes, STEP, type Diagnosis } from './finding.js';
+import { blocks, mendOn, notes, STEP, type Diagnosis, type Mend } from './finding.js';
 import type { TablePair } from './snapshot.js';
 
 /** Primary and unique keys, and the other indexes. */
@@ -16,7 +15,7 @@ export function compareKeys(pair: TablePair): Diagnosis[] {
 }
 
 /** The columns by which rows of the two sides are matched; null where local has no unique key to say so. */
-export function keyOf({ table, local }: Pick<TablePair, 'table' | 'local'>): readonly string[] | null {
+function keyOf({ table, local }: Pick<TablePair, 'table' | 'local'>): readonly string[] | null {
   if (table === REGISTRY) return REGISTRY_KEY;
   if (isReadingTable(table)) return READING_KEY;
   const primaryFirst = local.indexes.toSorted((a, b) => Number(b.primary) - Number(a.primary));
@@ -25,15 +24,9 @@ export function keyOf({ table, local }: Pick<TablePair, 'table' | 'local'>): rea
 }
 
 /** What a finding says of the keys of a table. */
-export function describeKeys({ indexes }: TableCatalog): string {
+function describeKeys({ indexes }: TableCatalog): string {
   const keys = indexes.filter(({ unique }) => unique).map(({ definition }) => definition.replace(/^ USING btree /, ''));
   return keys.length === 0 ? 'no unique key' : keys.join('; ');
-}
-
-/** How a side gets its key: the tool's own way for a reading table. */
-export function keyCommand(table: string, key: readonly string[], side: Side): string {
-  if (isReadingTable(table)) return `sensorctl init --side ${side} --add-keys`;
-  return `on ${side}: alter table ${quoteIdentifier(table)} add unique (${key.map(quoteIdentifier).join(', ')});`;
 }
 
 const WITHOUT_KEY =
@@ -47,20 +40,28 @@ function requireKey(pair: TablePair, key: readonly string[]): Diagnosis[] {
     reason: WITHOUT_KEY,
   };
   return [
-    ...(lacking[0] === true ? [blocks(about, { elsewhere: keyCommand(table, key, 'local') })] : []),
-    ...(lacking[1] === true ? [blocks(about, keyMend(pair, key))] : []),
+    ...(lacking[0] === true ? [blocks(about, keyMendOnLocal(table, key))] : []),
+    ...(lacking[1] === true ? [blocks(about, keyMendOnEc2(pair, key))] : []),
   ];
 }
 
-function keyMend(pair: TablePair, key: readonly string[]): { step: typeof STEP.keys; sql: string; command?: string } {
+/** A reading table gets its key in the tool's own way. */
+function keyMendOnLocal(table: string, key: readonly string[]): Mend {
+  if (isReadingTable(table)) return { elsewhere: 'sensorctl init --side local --add-keys' };
+  const columns = key.map(quoteIdentifier).join(', ');
+  return mendOn('local', STEP.keys, `alter table ${quoteIdentifier(table)} add unique (${columns});`);
+}
+
+/** The script does the same as the command. */
+function keyMendOnEc2(pair: TablePair, key: readonly string[]): Mend {
   const mend = { step: STEP.keys, sql: addKeySql(pair, key) };
-  return isReadingTable(pair.table) ? { ...mend, command: keyCommand(pair.table, key, 'ec2') } : mend;
+  return isReadingTable(pair.table) ? { ...mend, command: 'sensorctl init --side ec2 --add-keys' } : mend;
 }
 
 function noKeyAtAll({ table, local, ec2 }: TablePair): Diagnosis {
   const about = { table, subject: 'key', local: describeKeys(local), ec2: describeKeys(ec2) };
   const reason = 'no unique key on local says which columns tell its rows apart; repair needs one';
-  return blocks({ ...about, reason }, { elsewhere: `on local: add a primary key to ${quoteIdentifier(table)}` });
+  return blocks({ ...about, reason }, { elsewhere: `add a primary key to ${quoteIdentifier(table)} on local` });
 }
 
 function compareIndexes(pair: TablePair, key: readonly string[]): Diagnosis[] {

@@ -3,7 +3,7 @@ import { sideTitle } from '../../domain/side.js';
 import { bookkeepingScript, BOOKKEEPING_VERSION } from '../../repository/bookkeeping-schema.js';
 import { BOOKKEEPING_RIGHTS, rightsOnTable } from '../../repository/consume-rights.js';
 import { grantSql } from './create-table.js';
-import { blocks, STEP, type Diagnosis } from './finding.js';
+import { blocks, mendOn, STEP, type Diagnosis } from './finding.js';
 import type { Snapshot } from './snapshot.js';
 
 /** sensorctl's own schema, and whether the role that is connected may do there and in the tables what `consume` does. */
@@ -36,7 +36,7 @@ function requireBookkeeping(snapshot: Snapshot, sides: Sides): Diagnosis[] {
     `grant usage on schema sensorctl to ${quoteIdentifier(snapshot.server.role)};`,
     ...lacking.map(({ relation, missing }) => grantSql(relation, missing, snapshot.server.role)),
   ];
-  return [blocks({ ...about, reason }, mendOn(snapshot, grants.join('\n')))];
+  return [blocks({ ...about, reason }, mendOn(side, STEP.rights, grants.join('\n')))];
 }
 
 function missingBookkeeping({ side, server }: Snapshot, { local, ec2 }: Sides): Diagnosis {
@@ -67,11 +67,8 @@ function requireTableRights(table: string, snapshot: Snapshot, { local, ec2 }: S
   const words = (each: Snapshot): string => each.tables.get(table)?.rights.join(', ') ?? '-';
   const about = { table, subject: `rights on ${side}`, local: words(local), ec2: words(ec2) };
   const reason = `the role ${server.role} lacks ${missing.join(', ')}`;
-  return [blocks({ ...about, reason }, mendOn(snapshot, grantSql(quoteIdentifier(table), missing, server.role)))];
-}
-
-function mendOn({ side }: Snapshot, sql: string): { elsewhere: string } | { step: typeof STEP.rights; sql: string } {
-  return side === 'local' ? { elsewhere: `on local: ${sql}` } : { step: STEP.rights, sql };
+  const sql = grantSql(quoteIdentifier(table), missing, server.role);
+  return [blocks({ ...about, reason }, mendOn(side, STEP.rights, sql))];
 }
 
 function describeLacking(lacking: readonly { relation: string; missing: readonly string[] }[]): string {

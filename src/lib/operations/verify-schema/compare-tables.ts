@@ -6,7 +6,7 @@ import { compareHypertables } from './compare-hypertables.js';
 import { compareKeys } from './compare-keys.js';
 import { compareTriggers } from './compare-triggers.js';
 import { createTableSql } from './create-table.js';
-import { blocks, notes, STEP, type Diagnosis } from './finding.js';
+import { blocks, mendOn, notes, STEP, type Diagnosis } from './finding.js';
 import type { Snapshot, TablePair } from './snapshot.js';
 
 /** Everything about one table, in the order in which it is mended. */
@@ -76,7 +76,7 @@ function compareRowSecurity({ table, local, ec2 }: TablePair): Diagnosis[] {
     return [notes({ ...about, reason: 'does not hold for the role that is connected' })];
   }
   return [
-    ...(local.rowSecurityActive ? [blocks({ ...about, reason }, { elsewhere: `on local: ${sql}` })] : []),
+    ...(local.rowSecurityActive ? [blocks({ ...about, reason }, mendOn('local', STEP.columns, sql))] : []),
     ...(ec2.rowSecurityActive ? [blocks({ ...about, reason }, { step: STEP.release, sql })] : []),
   ];
 }
@@ -92,7 +92,7 @@ function requireColumns({ table, local, ec2, written }: TablePair): Diagnosis[] 
       const reason = 'batches write it';
       const isOnEc2 = ec2.shape.columns.has(column);
       return [
-        blocks({ ...about, reason }, { elsewhere: `on local: ${sql}` }),
+        blocks({ ...about, reason }, mendOn('local', STEP.columns, sql)),
         ...(isOnEc2 ? [] : [blocks({ ...about, reason }, { step: STEP.columns, sql })]),
       ];
     });

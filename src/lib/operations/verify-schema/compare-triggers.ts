@@ -1,7 +1,6 @@
 import { quoteIdentifier } from '../../db/identifiers.js';
 import type { TriggerFacts } from '../../db/table-catalog.js';
-import { sideTitle } from '../../domain/side.js';
-import { blocks, notes, STEP, warns, type Diagnosis } from './finding.js';
+import { blocks, mendOn, notes, STEP, warns, type Diagnosis } from './finding.js';
 import type { TablePair } from './snapshot.js';
 
 /** Triggers and rules: what runs beside an insert or an update, and what can turn it into something else. */
@@ -47,7 +46,7 @@ function compareRules({ table, local, ec2 }: TablePair): Diagnosis[] {
     ec2: ec2.rules.includes(name) ? 'exists' : 'does not exist',
   });
   return [
-    ...local.rules.map((name) => blocks(about(name), { elsewhere: `on ${sideTitle('local')}: ${drop(name)}` })),
-    ...ec2.rules.map((name) => blocks(about(name), { step: STEP.release, sql: drop(name) })),
+    ...local.rules.map((name) => blocks(about(name), mendOn('local', STEP.release, drop(name)))),
+    ...ec2.rules.map((name) => blocks(about(name), mendOn('ec2', STEP.release, drop(name)))),
   ];
 }

@@ -1,3 +1,5 @@
+import type { Side } from '../../domain/side.js';
+
 export type Weight = 'blocks' | 'warns' | 'notes';
 
 /** A difference between the sides, or a fault of one of them. */
@@ -46,7 +48,7 @@ export interface Diagnosis {
   readonly part: ScriptPart | null;
 }
 
-type Mend =
+export type Mend =
   /** SQL on EC2, run by the script. */
   | { readonly step: Step; readonly sql: string; readonly command?: string; readonly changes?: string }
   /** SQL on EC2 that a person may choose to run. */
@@ -54,7 +56,12 @@ type Mend =
   /** What is done elsewhere: on local, or by a person. */
   | { readonly elsewhere: string };
 
-type Observation = Omit<Finding, 'weight' | 'mend'>;
+export type Observation = Omit<Finding, 'weight' | 'mend'>;
+
+/** SQL for one side: the script runs on EC2 only. */
+export function mendOn(side: Side, step: Step, sql: string): Mend {
+  return side === 'ec2' ? { step, sql } : { elsewhere: `-- on local:\n${sql}` };
+}
 
 export function blocks(observation: Observation, mend?: Mend): Diagnosis {
   return diagnose('blocks', observation, mend);
