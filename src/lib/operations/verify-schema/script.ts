@@ -25,7 +25,7 @@ type Part = ScriptPart & { readonly finding: Finding };
 
 /** One script for psql, or for one call of a client: every finding with its statements, in an order that works. */
 export function renderScript(diagnoses: readonly Diagnosis[], { tables, schemas }: ScriptOptions): string {
-  const place = ({ changes, step }: Part): number => tables.indexOf(changes ?? '') * STEPS + step;
+  const place = ({ changes, step }: Part): number => turnOf(changes, tables) * STEPS + step;
   const parts = diagnoses
     .flatMap(({ finding, part }) => (part === null ? [] : [{ ...part, finding }]))
     .toSorted((a, b) => place(a) - place(b));
@@ -39,6 +39,12 @@ export function renderScript(diagnoses: readonly Diagnosis[], { tables, schemas 
     '\ncommit;',
     ...elsewhere.map(({ finding }) => `\n-- Not by this script:\n${comment(describe(finding))}`),
   ].join('\n');
+}
+
+/** What concerns no table comes first; aggregates over aggregates, and tables that were not asked for, come last. */
+function turnOf(table: string | null, tables: readonly string[]): number {
+  if (table === null) return -1;
+  return tables.includes(table) ? tables.indexOf(table) : tables.length;
 }
 
 function renderPart({ finding, sql, runs }: Part): string {
