@@ -1,13 +1,15 @@
 // `npm run bench`: measures sensorctl beside its peers and limits, in the same run, and prints the ratios.
-// --repeat N (3), --messages N (30000), --only consume|startup, --not-durable (servers without fsync), --json.
+// --repeat N (3), --messages N (30000), --rows N (5000000), --only consume|compare|startup, --not-durable (servers without
+// fsync), --json.
 // Exit code 1 when a target is missed.
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 
 import { renderTable } from '../../src/lib/cli/table.js';
 import { openBlackHole } from './black-hole.js';
+import { measureCompare } from './compare.js';
 import { compareConsume, describeLoad, measureConsume, type Drains } from './consume.js';
-import { conclude, renderResults } from './report.js';
+import { conclude, renderResults, type Comparison } from './report.js';
 import { Stage } from './stage.js';
 import { measureStartup } from './startup.js';
 
@@ -15,6 +17,7 @@ const { values: flags } = parseArgs({
   options: {
     repeat: { type: 'string', default: '3' },
     messages: { type: 'string', default: '30000' },
+    rows: { type: 'string', default: '5000000' },
     only: { type: 'string' },
     'not-durable': { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
@@ -23,9 +26,12 @@ const { values: flags } = parseArgs({
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true';
 const repetitions = Number(flags.repeat);
 
-const startup = flags.only === 'consume' ? [] : [await measureStartup(repetitions)];
-const drains = flags.only === 'startup' ? null : await drainAll();
-const results = [...(drains === null ? [] : compareConsume(drains)), ...startup].map(conclude);
+const wanted = (part: string): boolean => flags.only === undefined || flags.only === part;
+
+const startup = wanted('startup') ? [await measureStartup(repetitions)] : [];
+const drains = wanted('consume') ? await drainAll() : null;
+const comparisons = wanted('compare') ? await compareSides() : [];
+const results = [...(drains === null ? [] : compareConsume(drains)), ...comparisons, ...startup].map(conclude);
 
 if (flags.json) print(JSON.stringify({ repetitions, messages: Number(flags.messages), results, drains }, null, 2));
 else {
@@ -42,6 +48,15 @@ async function drainAll(): Promise<Drains> {
     return await measureConsume({ stage, blackHole, messages, repetitions, onStep: note });
   } finally {
     blackHole.close();
+    await stage.close();
+  }
+}
+
+async function compareSides(): Promise<Comparison[]> {
+  const stage = await Stage.open({ durable: !flags['not-durable'] });
+  try {
+    return await measureCompare({ stage, rows: Number(flags.rows), repetitions, onStep: note });
+  } finally {
     await stage.close();
   }
 }

@@ -58,6 +58,10 @@ export class Stage {
     return stage;
   }
 
+  get servers(): Pick<Sandbox, 'local' | 'ec2'> {
+    return this.sandbox;
+  }
+
   get queuePid(): number | undefined {
     return this.sandbox.queue.pid;
   }
