@@ -10,7 +10,7 @@ import { buryConsumers } from '../../src/lib/repository/markers.js';
 import { CircuitBreaker } from '../../src/lib/repository/circuit-breaker.js';
 import { healUntilStopped } from '../../src/lib/repository/self-healing.js';
 import { silentLogger } from '../../src/lib/logger.js';
-import { repairMissed, type RepairOutcome } from '../../src/lib/repository/repair.js';
+import { repairMissed, type RepairOutcome } from '../../src/lib/repository/repair/repair-missed.js';
 import { SecondaryWriter } from '../../src/lib/repository/secondary-writer.js';
 import { createTestDatabase, ec2Server, localServer, type TestDatabase } from '../support/servers.js';
 
@@ -83,11 +83,8 @@ describe('repair', () => {
     return await repairMissed({
       primary,
       secondary,
-      writer: new SecondaryWriter(secondary),
       entries: 10,
-      pageRows: 2,
       states: ['missed'],
-      pace: () => Promise.resolve(),
     });
   }
 
@@ -102,10 +99,10 @@ describe('repair', () => {
     return Object.fromEntries((await summarizeLedger(primary.pool)).map(({ state, entries }) => [state, entries]));
   }
 
-  it('brings what was missed, page by page, and settles exactly the entries that it read', async () => {
+  it('brings what was missed, and settles exactly the entries that it read', async () => {
     await miss(await commit(readingsAt(['a', 'b', 'c', 'd', 'e'], 1)));
     const live = await commit(readingsAt(['f'], 1));
-    expect(await repair()).to.deep.equal({ entries: 1, rows: 6, corrected: 0, refused: 0 });
+    expect(await repair()).to.deep.equal({ entries: 1, copied: 6, inserted: 6, skipped: 0, corrected: 0, refused: 0 });
     expect(await rowsOf(secondary)).to.deep.equal(await rowsOf(primary));
     expect(await ledger()).to.deep.equal({ pending: 1 });
     expect(await repository.sendBatch(live)).to.deep.equal({ confirmed: true, refused: [] });
@@ -150,7 +147,6 @@ describe('repair', () => {
     const healing = healUntilStopped({
       primary,
       secondary,
-      writer: new SecondaryWriter(secondary),
       breaker: new CircuitBreaker(),
       rowsPerSecond: 1000,
       logger: silentLogger,
@@ -168,8 +164,7 @@ describe('repair', () => {
     for (let failure = 1; failure <= 3; failure += 1) breaker.failed('by the test');
     expect(breaker.state).to.equal('open');
     const stop = new AbortController();
-    const writer = new SecondaryWriter(secondary);
-    const options = { primary, secondary, writer, breaker, rowsPerSecond: 1000, logger: silentLogger };
+    const options = { primary, secondary, breaker, rowsPerSecond: 1000, logger: silentLogger };
     const healing = healUntilStopped({ ...options, signal: stop.signal });
     await until(async () => (await rowsOf(secondary)).length === 1);
     stop.abort();

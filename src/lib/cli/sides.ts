@@ -1,4 +1,4 @@
-import { closeDatabase, openDatabase, type Database } from '../db/database.js';
+import { BULK_CALL_TIMEOUT_MS, closeDatabase, openDatabase, type Database } from '../db/database.js';
 import type { Settings } from '../config.js';
 import type { Side } from '../domain/side.js';
 import { UsageError } from '../errors.js';
@@ -6,9 +6,6 @@ import type { Logger } from '../logger.js';
 
 /** A call on local may take this long, in ms; shorter than a consumer's lease. */
 const LOCAL_CALL_TIMEOUT_MS = 15_000;
-
-/** A call that reads or moves much may take this long, in ms; still shorter than a consumer's lease. */
-const BULK_CALL_TIMEOUT_MS = 28_000;
 
 /** Opens a side by the settings; throws a UsageError where EC2 is asked for and not configured. */
 export function openSide(side: Side, settings: Settings, command: string, logger: Logger): Database {

@@ -22,7 +22,12 @@ export interface Database {
   readonly pool: pg.Pool;
   /** Every connection that is open, idle or in use. */
   readonly connections: ReadonlySet<pg.PoolClient>;
+  /** Opens a connection beside the pool, as `withSession` needs it. */
+  readonly openSession: () => Promise<pg.Client>;
 }
+
+/** A call that reads or moves much may take this long, in ms; still shorter than a consumer's lease. */
+export const BULK_CALL_TIMEOUT_MS = 28_000;
 
 /** A transaction's open client, or the pool for a statement that stands alone. */
 export type Queryable = Pick<pg.Pool, 'query'>;
@@ -38,27 +43,11 @@ const NUMBERS = new Set([20, 21, 23]);
 
 /** Opens a side lazily: no connection is made before the first call. */
 export function openDatabase(options: DatabaseOptions): Database {
-  const { connection, callTimeoutMs } = options;
-  const serverTimeoutMs = Math.max(1, Math.floor(callTimeoutMs * SERVER_SHARE));
   const pool = new pg.Pool({
-    host: connection.host,
-    port: connection.port,
-    database: connection.database,
-    user: connection.user,
-    ...(connection.password === undefined ? {} : { password: connection.password }),
-    ssl: tlsOptions(connection),
+    ...clientConfig(options, options.callTimeoutMs),
     max: options.poolMax,
-    application_name: options.applicationName,
-    connectionTimeoutMillis: Math.min(CONNECT_TIMEOUT_MS, callTimeoutMs),
-    keepAlive: true,
     pipeline: true,
-    query_timeout: callTimeoutMs,
-    statement_timeout: serverTimeoutMs,
-    lock_timeout: serverTimeoutMs,
-    idle_in_transaction_session_timeout: serverTimeoutMs,
-    options: SESSION.map((setting) => `-c ${setting}`).join(' '),
-    types: { getTypeParser: (oid: number) => parserOf(oid) },
-  } satisfies pg.PoolConfig & { pipeline: true; lock_timeout: number });
+  } satisfies pg.PoolConfig & { pipeline: true });
   pool.on('error', (error) => options.onIdleError?.(error));
   // The pool listens only to idle clients. One in use that breaks fails its calls, and would end the process besides.
   const connections = new Set<pg.PoolClient>();
@@ -67,7 +56,60 @@ export function openDatabase(options: DatabaseOptions): Database {
     connections.add(client);
   });
   pool.on('remove', (client) => connections.delete(client));
-  return { side: options.side, connection, pool, connections };
+  const openSession = (): Promise<pg.Client> => connectSession(clientConfig(options, BULK_CALL_TIMEOUT_MS));
+  return { side: options.side, connection: options.connection, pool, connections, openSession };
+}
+
+/**
+ * Lends a connection of its own, for COPY (which cannot share a pipelined one) and for locks that a session holds; the
+ * connection is cut where the work fails, whatever it was doing.
+ */
+export async function withSession<Result>(
+  { openSession }: Pick<Database, 'openSession'>,
+  work: (session: pg.Client) => Promise<Result>,
+): Promise<Result> {
+  const session = await openSession();
+  try {
+    const result = await work(session);
+    await session.end();
+    return result;
+  } catch (error) {
+    destroySocket(session);
+    throw error;
+  }
+}
+
+async function connectSession(config: pg.ClientConfig): Promise<pg.Client> {
+  const session = new pg.Client(config);
+  session.on('error', () => undefined);
+  try {
+    await session.connect();
+  } catch (error) {
+    destroySocket(session);
+    throw error;
+  }
+  return session;
+}
+
+function clientConfig({ connection, applicationName }: DatabaseOptions, callTimeoutMs: number): pg.ClientConfig {
+  const serverTimeoutMs = Math.max(1, Math.floor(callTimeoutMs * SERVER_SHARE));
+  return {
+    host: connection.host,
+    port: connection.port,
+    database: connection.database,
+    user: connection.user,
+    ...(connection.password === undefined ? {} : { password: connection.password }),
+    ssl: tlsOptions(connection),
+    application_name: applicationName,
+    connectionTimeoutMillis: Math.min(CONNECT_TIMEOUT_MS, callTimeoutMs),
+    keepAlive: true,
+    query_timeout: callTimeoutMs,
+    statement_timeout: serverTimeoutMs,
+    lock_timeout: serverTimeoutMs,
+    idle_in_transaction_session_timeout: serverTimeoutMs,
+    options: SESSION.map((setting) => `-c ${setting}`).join(' '),
+    types: { getTypeParser: (oid: number) => parserOf(oid) },
+  };
 }
 
 /** Ends the pool; connections that a silent server keeps open are cut after two seconds. */
@@ -122,6 +164,6 @@ function parserOf(oid: number): (value: string) => unknown {
   return NUMBERS.has(oid) ? Number : (value) => value;
 }
 
-function destroySocket(client: pg.PoolClient): void {
+function destroySocket(client: pg.ClientBase): void {
   (client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream.destroy();
 }

@@ -32,18 +32,19 @@ export async function runTransaction(
   return outcomes.slice(1, -1).map((outcome) => (outcome as PromiseFulfilledResult<pg.QueryResult>).value);
 }
 
+type Isolation = 'read committed' | 'repeatable read';
+
 /** Lends an open transaction for the length of `work`; commits when it returns, rolls back when it throws. */
 export async function withTransaction<Result>(
   pool: pg.Pool,
   work: (client: pg.PoolClient) => Promise<Result>,
-  isolation: 'read committed' | 'repeatable read' = 'read committed',
+  isolation: Isolation = 'read committed',
 ): Promise<Result> {
   const client = await pool.connect();
-  let broken = false;
+  let broken = true;
   try {
-    await client.query(`begin isolation level ${isolation}`);
-    const result = await work(client);
-    await client.query('commit');
+    const result = await inTransaction(client, () => work(client), isolation);
+    broken = false;
     return result;
   } catch (error) {
     broken = await client.query('rollback').then(
@@ -54,6 +55,18 @@ export async function withTransaction<Result>(
   } finally {
     client.release(broken);
   }
+}
+
+/** Runs `work` in a transaction of this connection; where it throws, whoever lent the connection rolls back or cuts it. */
+export async function inTransaction<Result>(
+  client: pg.ClientBase,
+  work: () => Promise<Result>,
+  isolation: Isolation = 'read committed',
+): Promise<Result> {
+  await client.query(`begin isolation level ${isolation}`);
+  const result = await work();
+  await client.query('commit');
+  return result;
 }
 
 const COLLISIONS_AT_MOST = 20;

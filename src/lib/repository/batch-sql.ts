@@ -19,11 +19,8 @@ const SENSOR_TYPE: Readonly<Record<ReadingTable, string>> = {
   sensor_readings: 'sensor_type',
 };
 
-/**
- * What keeps a reading from being stored twice: the table's unique key; the batch's marker, which is inserted with the
- * rows; or, for a repair that has the table for itself, a look whether the reading is absent.
- */
-export type InsertGuard = 'key' | 'marker' | 'absence';
+/** What keeps a reading from being stored twice: the table's unique key, or the batch's marker, which is inserted with the rows. */
+export type InsertGuard = 'key' | 'marker';
 
 /** Names a prepared statement; PostgreSQL cuts names at 63 bytes, so tables and guards stand by their first letters. */
 export function statementName(
@@ -109,7 +106,7 @@ const ENTER_IN_LEDGER = `
   group by table_name`;
 
 /** Merges by maximum: applied in any order, any number of times, both sides end alike. Ties go to the greater value, by bytes: collations differ. */
-const UPDATE_REGISTRY = `
+export const UPDATE_REGISTRY = `
     located as (
       insert into sensorctl.sensor_location as known (sensor_id, located_at, lat, lng)
       select distinct on (sensor_id) sensor_id, time, lat, lng
@@ -165,12 +162,7 @@ function insertReadings(
 }
 
 function guardCondition(table: ReadingTable, guard: InsertGuard): string {
-  if (guard === 'key') return '';
-  if (guard === 'marker') return `where exists (select from ${marker(table)})`;
-  return `where not exists (
-    select from ${quoteIdentifier(table)} as stored
-    where stored.sensor_id = ${accepted(table)}_in.sensor_id and stored.time = ${accepted(table)}_in.time
-  )`;
+  return guard === 'key' ? '' : `where exists (select from ${marker(table)})`;
 }
 
 function unnest(table: ReadingTable, parameters: Parameters): string {
@@ -178,7 +170,7 @@ function unnest(table: ReadingTable, parameters: Parameters): string {
 }
 
 /** The array parameters of a table, from `$first` on, as rows under `alias`, with their place in `ordinality`. */
-export function unnestColumns(table: ReadingTable, first: number, alias: string): string {
+function unnestColumns(table: ReadingTable, first: number, alias: string): string {
   const columns = batchColumns(table);
   const arrays = columns.map((column, index) => `$${first + index}::${parameterType(table, column)}[]`);
   const names = [...columns, 'ordinality'].map(quoteIdentifier);
@@ -186,14 +178,15 @@ export function unnestColumns(table: ReadingTable, first: number, alias: string)
 }
 
 /** The type a value travels as: wide, so that rounding and limits are those of the column that takes it. */
-export function parameterType(table: ReadingTable, column: string): string {
+function parameterType(table: ReadingTable, column: string): string {
   if (column === 'time') return 'timestamptz';
   const declared = READING_COLUMNS[table][column] ?? 'text';
   if (/^(numeric|integer)/.test(declared)) return 'numeric';
   return /^(double precision|boolean|jsonb)/.exec(declared)?.[0] ?? 'text';
 }
 
-function selectTouched(table: ReadingTable, source: string): string {
+/** What readings mean for the registry; `source` is a table or a from-item that has the table's columns. */
+export function selectTouched(table: ReadingTable, source: string): string {
   return `select '${table}' as table_name, sensor_id::text as sensor_id, ${SENSOR_TYPE[table]}::text as sensor_type,
     time::timestamptz as time, location_lat as lat, location_lng as lng from ${source}`;
 }

@@ -163,11 +163,11 @@ export class DualWriteRepository {
 
   #startBackground(): void {
     const { primary, secondary, healing } = this.options;
-    if (secondary === null || this.#writer === null) return;
+    if (secondary === null) return;
     this.#background.push(this.#warnOfObstacles(secondary));
     if (healing === null || healing === undefined) return;
-    const [writer, breaker, logger, signal] = [this.#writer, this.#breaker, this.#logger, this.#stopping.signal];
-    this.#background.push(healUntilStopped({ primary, secondary, writer, breaker, logger, signal, ...healing }));
+    const [breaker, logger, signal] = [this.#breaker, this.#logger, this.#stopping.signal];
+    this.#background.push(healUntilStopped({ primary, secondary, breaker, logger, signal, ...healing }));
   }
 
   async #warnOfObstacles(secondary: Database): Promise<void> {

@@ -10,7 +10,7 @@ import { UnreachableError } from '../errors.js';
 import { columnItems, countReadings, halveRows, type AcceptedRows } from './batch.js';
 import { secondaryBatchSql, statementName, type InsertGuard } from './batch-sql.js';
 import type { RefusedReading } from './ledger.js';
-import { lockConsumer, lockTable, markTakenOver, readMarkers } from './markers.js';
+import { lockConsumer, readMarkers } from './markers.js';
 import { READING_KEY } from './reading-tables.js';
 
 /** A reading that the secondary refused for good, with its words. */
@@ -37,19 +37,13 @@ export class SecondaryWriter {
    */
   async write(batch: SecondaryBatch): Promise<WriteResult> {
     const tables = batch.rows.map((each) => each.table);
-    const keyed = await Promise.all(tables.map((table) => this.isKeyed(table)));
+    const keyed = await Promise.all(tables.map((table) => this.#isKeyed(table)));
     if (keyed.every(Boolean)) return { refused: await this.#insertOrHalve(batch.rows, insertGuardedByKey) };
     return await this.#writeMarked(batch, (table) => (keyed[tables.indexOf(table)] === true ? 'key' : 'marker'));
   }
 
-  /** Inserts the rows of a repair where they are absent; returns those that the secondary refuses. */
-  async repair(rows: AcceptedRows): Promise<readonly Refusal[]> {
-    const insert = (await this.isKeyed(rows.table)) ? insertGuardedByKey : insertWhereAbsent;
-    return await this.#insertOrHalve([rows], insert);
-  }
-
-  /** Whether the table has the unique key; without it, markers and repairs keep readings from being stored twice. */
-  async isKeyed(table: ReadingTable): Promise<boolean> {
+  /** Whether the table has the unique key; without it, markers keep readings from being stored twice. */
+  async #isKeyed(table: ReadingTable): Promise<boolean> {
     const known = this.#keyed.get(table);
     if (known !== undefined) return known;
     const shape = (await readTableShapes(this.secondary.pool, [table])).get(table);
@@ -58,13 +52,6 @@ export class SecondaryWriter {
     const keyed = shape === undefined || hasUniqueKey(shape, READING_KEY);
     if (shape !== undefined) this.#keyed.set(table, keyed);
     return keyed;
-  }
-
-  async markTakenOver(
-    table: ReadingTable,
-    entries: readonly { batch_id: string; consumer_id: string }[],
-  ): Promise<void> {
-    await repeatCollisions(() => markTakenOver(this.secondary, table, entries));
   }
 
   /** The batch is written as a whole or not at all: its marker stands for all of its rows. */
@@ -124,20 +111,13 @@ function insertGuardedByKey(rows: readonly AcceptedRows[]): Statement[] {
   return [{ name: statementName('secondary', tables), text: secondaryBatchSql(tables), values }];
 }
 
-function insertWhereAbsent(rows: readonly AcceptedRows[]): Statement[] {
-  return rows.flatMap(({ table, columns }) => [
-    lockTable(table),
-    { text: secondaryBatchSql([table], () => 'absence'), values: columns },
-  ]);
-}
-
 function losingRows(table: ReadingTable, { side }: Database): Error {
   const message = `${table} on ${sideTitle(side)} is compressed by a TimescaleDB before 2.18.1, which would lose rows`;
   return new UnreachableError(message, { next: 'upgrade TimescaleDB to 2.18.1 or newer' });
 }
 
 /** Names each of the rows as refused, for one reason. */
-export function refusalsOf(rows: AcceptedRows, reason: string): Refusal[] {
+function refusalsOf(rows: AcceptedRows, reason: string): Refusal[] {
   const [times, sensorIds] = [columnItems(rows, 0), columnItems(rows, 1)];
   return times.map((time, place) => ({
     entryId: randomUUID(),

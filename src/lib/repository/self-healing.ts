@@ -5,9 +5,9 @@ import { sideTitle } from '../domain/side.js';
 import type { Logger } from '../logger.js';
 import type { CircuitBreaker } from './circuit-breaker.js';
 import { buryConsumers } from './markers.js';
-import { repairMissed, type RepairOptions, type RepairOutcome } from './repair.js';
+import { repairMissed, type RepairOptions, type RepairOutcome } from './repair/repair-missed.js';
 
-export interface SelfHealingOptions extends Pick<RepairOptions, 'primary' | 'secondary' | 'writer'> {
+export interface SelfHealingOptions extends Pick<RepairOptions, 'primary' | 'secondary'> {
   readonly breaker: CircuitBreaker;
   /** Rows a second, at most. */
   readonly rowsPerSecond: number;
@@ -16,7 +16,6 @@ export interface SelfHealingOptions extends Pick<RepairOptions, 'primary' | 'sec
 }
 
 const ENTRIES_A_REPAIR = 20;
-const PAGE_ROWS = 1_000;
 const IDLE_MS = 1_000;
 const BURY_MS = 30_000;
 const FAILURE_MS = 1_000;
@@ -87,13 +86,12 @@ class Healing {
       const outcome = await repairMissed({
         ...this.options,
         entries: this.#entries,
-        pageRows: Math.min(PAGE_ROWS, Math.max(1, rowsPerSecond)),
         states: ['missed'],
         except: this.#exceptions(),
         onClaim: (ids) => (claimed = ids),
-        pace: (rows) => this.#pause((rows / rowsPerSecond) * 1000),
       });
       this.#entries = Math.min(this.#entries * 2, ENTRIES_A_REPAIR);
+      await this.#pause((outcome.copied / rowsPerSecond) * 1000);
       return outcome;
     } catch (error) {
       this.#entries = 1;

@@ -1,0 +1,164 @@
+import { randomUUID } from 'node:crypto';
+import type pg from 'pg';
+import { copyBetween } from '../../db/copy.js';
+import { describeFault, faultKind } from '../../db/sqlstate.js';
+import { sideTitle, type Side } from '../../domain/side.js';
+import { formatInstant } from '../../domain/time.js';
+import type { TimeRange } from '../../domain/time-range.js';
+import type { Refusal } from '../secondary-writer.js';
+import {
+  addParentsSql,
+  copyFromSql,
+  copyToSql,
+  correctDifferingSql,
+  countDifferingSql,
+  createStagingSql,
+  dropNumbersSql,
+  findUnequalSql,
+  insertStagedSql,
+  keepDifferingSql,
+  mergeRegistrySql,
+  numberStagedSql,
+  takeStagedSql,
+} from './staging-sql.js';
+import type { Transfer } from './transfer.js';
+
+/** What became of the rows of some ranges. `copied` is the sum of the others. */
+export interface Delivery {
+  /** Rows that the source's snapshot holds. */
+  readonly copied: number;
+  readonly inserted: number;
+  /** Rows that were there, equal. */
+  readonly skipped: number;
+  readonly corrected: number;
+  /** Rows that the target refuses, or does not hold as they were written. */
+  readonly refused: readonly Refusal[];
+}
+
+export interface BringOptions {
+  /** In an open transaction whose snapshot the rows are read in. */
+  readonly source: pg.ClientBase;
+  /** In an open transaction; nothing is committed here. */
+  readonly target: pg.ClientBase;
+  readonly targetSide: Side;
+  readonly transfer: Transfer;
+  readonly ranges: readonly TimeRange[];
+  /** `merge` brings sensor_registry up to the rows; `parents` adds only what it lacks, and holds up no live write. */
+  readonly registry: 'merge' | 'parents';
+}
+
+/**
+ * Brings the source's rows of some ranges to the target through a staging table: inserts what is missing, makes differing
+ * rows what the source holds, and looks whether each row is there, equal.
+ *
+ * Safe beside live writes, since both insert the source's own row under its key and never change one: it does not
+ * matter which comes first, and a row committed later is in neither the snapshot nor the staging table. Where the target
+ * has no key the caller has taken over the batches in flight, and has the table for itself.
+ */
+export async function bringRows(options: BringOptions): Promise<Delivery> {
+  const { source, target, targetSide, transfer, ranges, registry } = options;
+  await target.query(createStagingSql(transfer));
+  const statements = { to: copyToSql(transfer, ranges), from: copyFromSql(transfer, 'staging') };
+  const copied = ranges.length === 0 ? 0 : await copyBetween(source, target, statements);
+  if (copied === 0) return { copied, inserted: 0, skipped: 0, corrected: 0, refused: [] };
+  const staged = new StagedRows(target, transfer);
+  await target.query(registry === 'merge' ? mergeRegistrySql(transfer) : addParentsSql(transfer));
+  const { inserted, refused } = await staged.insert(copied);
+  const bounds = boundsOf(ranges);
+  const allNew = inserted === copied;
+  const differing = allNew || transfer.guard === 'count' ? 0 : await correctDiffering(options, bounds);
+  const unequal = await findUnequal(options, bounds);
+  const corrected = Math.max(0, differing - unequal.length);
+  return {
+    copied,
+    inserted,
+    corrected,
+    skipped: Math.max(0, copied - inserted - corrected - refused.length - unequal.length),
+    refused: [
+      ...refused,
+      ...namedRefusals(unequal, transfer, `${sideTitle(targetSide)} does not hold it as it was written`),
+    ],
+  };
+}
+
+type Bounds = readonly [string, string];
+
+function boundsOf(ranges: readonly TimeRange[]): Bounds {
+  const from = Math.min(...ranges.map((range) => range.from));
+  const to = Math.max(...ranges.map((range) => range.to));
+  return [formatInstant(from), formatInstant(to)];
+}
+
+interface NamedRow {
+  readonly sensor_id: string;
+  readonly time: string;
+}
+
+async function correctDiffering({ target, targetSide, transfer }: BringOptions, bounds: Bounds): Promise<number> {
+  const { rows } = await target.query<{ rows: number }>(countDifferingSql(transfer), [...bounds]);
+  const differing = rows[0]?.rows ?? 0;
+  if (differing === 0) return 0;
+  await target.query(keepDifferingSql(transfer), [...bounds, targetSide]);
+  await target.query(correctDifferingSql(transfer), [...bounds]);
+  return differing;
+}
+
+async function findUnequal({ target, transfer }: BringOptions, bounds: Bounds): Promise<NamedRow[]> {
+  return (await target.query<NamedRow & Record<string, unknown>>(findUnequalSql(transfer), [...bounds])).rows;
+}
+
+function namedRefusals(rows: readonly NamedRow[], { table }: Transfer, reason: string): Refusal[] {
+  return rows.map(
+    ({ sensor_id: sensorId, time }) => ({ entryId: randomUUID(), table, sensorId, time, reason }),
+  );
+}
+
+/** The rows in the staging table of a transaction. */
+class StagedRows {
+  readonly #refused: Refusal[] = [];
+
+  constructor(
+    private readonly target: pg.ClientBase,
+    private readonly transfer: Transfer,
+  ) {}
+
+  /** Inserts all of them; where the target refuses them, halves until each culprit stands alone, and takes it out. */
+  async insert(rows: number): Promise<{ inserted: number; refused: readonly Refusal[] }> {
+    const all = await this.#attempt(insertStagedSql(this.transfer, false), []);
+    if (typeof all === 'number') return { inserted: all, refused: [] };
+    await this.target.query(numberStagedSql(this.transfer));
+    const inserted = await this.#insertPart(0, rows);
+    await this.target.query(dropNumbersSql(this.transfer));
+    return { inserted, refused: this.#refused };
+  }
+
+  async #insertPart(after: number, upTo: number): Promise<number> {
+    const outcome = await this.#attempt(insertStagedSql(this.transfer, true), [after, upTo]);
+    if (typeof outcome === 'number') return outcome;
+    if (upTo - after === 1) return await this.#take(upTo, outcome);
+    const middle = (after + upTo) >> 1;
+    return (await this.#insertPart(after, middle)) + (await this.#insertPart(middle, upTo));
+  }
+
+  async #take(number: number, reason: Error): Promise<0> {
+    const { rows } = await this.target.query<NamedRow & Record<string, unknown>>(takeStagedSql(this.transfer), [
+      number,
+    ]);
+    this.#refused.push(...namedRefusals(rows, this.transfer, describeFault(reason)));
+    return 0;
+  }
+
+  /** The number of rows inserted, or why the target refused them. */
+  async #attempt(text: string, values: readonly unknown[]): Promise<number | Error> {
+    await this.target.query('savepoint attempt');
+    try {
+      const { rowCount } = await this.target.query(text, [...values]);
+      await this.target.query('release savepoint attempt');
+      return rowCount ?? 0;
+    } catch (error) {
+      if (faultKind(error) !== 'refused') throw error;
+      await this.target.query('rollback to savepoint attempt');
+      return error as Error;
+    }
+  }
+}

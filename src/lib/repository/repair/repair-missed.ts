@@ -1,0 +1,188 @@
+import { randomUUID } from 'node:crypto';
+import type pg from 'pg';
+import { withSession, type Database, type Queryable } from '../../db/database.js';
+import { inTransaction, repeatCollisions } from '../../db/transaction.js';
+import type { ReadingTable } from '../../domain/reading.js';
+import type { TimeRange } from '../../domain/time-range.js';
+import { settleBatches, type LedgerState } from '../ledger.js';
+import { lockTable, markTakenOver } from '../markers.js';
+import type { Refusal } from '../secondary-writer.js';
+import { bringRows, type Delivery } from './bring-rows.js';
+import { planTransfer, type Transfer } from './transfer.js';
+
+export interface RepairOptions {
+  readonly primary: Database;
+  readonly secondary: Database;
+  /** Ledger entries in one repair, at most. */
+  readonly entries: number;
+  /** `refused` entries are tried again only where somebody asks for it. */
+  readonly states: readonly LedgerState[];
+  /** Entries to leave alone: these, and those newer than `upTo`. */
+  readonly except?: readonly number[];
+  readonly upTo?: number;
+  /** Told which entries are being repaired, before anything can fail. */
+  readonly onClaim?: (ids: readonly number[]) => void;
+}
+
+export interface RepairOutcome extends Omit<Delivery, 'refused'> {
+  /** Ledger entries repaired, verified and settled. */
+  readonly entries: number;
+  readonly refused: number;
+}
+
+/** The claim is a lock: it is gone before a consumer's lease is. */
+const CLAIM_TIMEOUTS = "set local idle_in_transaction_session_timeout = '28s'";
+/** Writing on a slow secondary may take longer than that: the claim is kept awake, in ms. */
+const KEEP_AWAKE_MS = 5_000;
+
+/**
+ * Claims entries of one table, that of the oldest one, which nobody else repairs. Parameters: how many, the states
+ * wanted, entries to leave alone, the newest entry to take.
+ */
+const CLAIM_ENTRIES = `
+  with wanted as (
+    select entry_id, table_name from sensorctl.ledger_state
+    where state = any ($2::text[]) and entry_id <> all ($3::bigint[]) and entry_id <= $4
+  )
+  select entry.entry_id, entry.table_name
+  from sensorctl.ledger as entry join wanted using (entry_id)
+  where entry.table_name = (select table_name from wanted order by entry_id limit 1)
+  order by entry.entry_id limit $1
+  for update of entry skip locked`;
+
+/** The unconfirmed entries of a table whose times overlap those of the given ones, these included. */
+const FIND_OVERLAPPING = `
+  select entry_id, batch_id, consumer_id from sensorctl.ledger
+  where table_name = $2 and state <> 'refused' and times && (
+    select range_agg(times) from (
+      select unnest(times) as times from sensorctl.ledger where entry_id = any ($1::bigint[]) and table_name = $2
+    ) as ranges
+  )`;
+
+const READ_RANGES = `
+  select (extract(epoch from lower(range)) * 1000000)::bigint as "from", (extract(epoch from upper(range)) * 1000000)::bigint as "to"
+  from (
+    select unnest(range_agg(times)) as range
+    from (select unnest(times) as times from sensorctl.ledger where entry_id = any ($1::bigint[])) as touched
+  ) as ranges
+  order by 1`;
+
+/** Removes what was repaired, by the ids that were claimed; an entry added to the same range meanwhile stays. */
+const SETTLE_ENTRIES = `
+  with repaired as (
+    delete from sensorctl.ledger where entry_id = any ($1::bigint[]) returning table_name, times
+  )
+  insert into sensorctl.unproven (table_name, times)
+  select table_name, range_agg(times) from (select table_name, unnest(times) as times from repaired) as ranges
+  group by table_name`;
+
+interface UnconfirmedEntry {
+  readonly entry_id: number;
+  readonly batch_id: string;
+  readonly consumer_id: string;
+}
+
+interface Claim {
+  readonly ids: readonly number[];
+  readonly table: ReadingTable;
+}
+
+const NOTHING: RepairOutcome = { entries: 0, copied: 0, inserted: 0, skipped: 0, corrected: 0, refused: 0 };
+
+/**
+ * Repairs the oldest missed entries of the ledger that nobody else is repairing: brings the primary's rows in their
+ * times to the secondary, verifies that each is there and equal, and settles exactly the entries that it read.
+ *
+ * Rows and entries are read in one snapshot of the primary. Where the secondary has no key the batches in flight are
+ * taken over by their markers before anybody looks; rows committed later are in no entry of the snapshot and in no row
+ * of it. Dying at any point leaves the entries in the ledger. Throws when a side fails; the ledger is then as it was.
+ */
+export async function repairMissed(options: RepairOptions): Promise<RepairOutcome> {
+  return await repeatCollisions(() =>
+    withSession(options.primary, (source) =>
+      inTransaction(source, () => repairClaimed(source, options), 'repeatable read'),
+    ),
+  );
+}
+
+async function repairClaimed(source: pg.Client, options: RepairOptions): Promise<RepairOutcome> {
+  await source.query(CLAIM_TIMEOUTS);
+  const claim = await claimEntries(source, options);
+  if (claim === null) return NOTHING;
+  options.onClaim?.(claim.ids);
+  const keeper = setInterval(() => void source.query('select').catch(() => undefined), KEEP_AWAKE_MS);
+  try {
+    const delivery = await deliver(source, claim, options);
+    await settle(source, claim, delivery.refused);
+    return { ...delivery, entries: claim.ids.length, refused: delivery.refused.length };
+  } finally {
+    clearInterval(keeper);
+  }
+}
+
+async function claimEntries(
+  source: Queryable,
+  { entries, states, except = [], upTo = Number.MAX_SAFE_INTEGER }: RepairOptions,
+): Promise<Claim | null> {
+  const { rows } = await source.query<{ entry_id: number; table_name: ReadingTable }>(CLAIM_ENTRIES, [
+    entries,
+    states,
+    except,
+    upTo,
+  ]);
+  const [first] = rows;
+  return first === undefined ? null : { ids: rows.map((row) => row.entry_id), table: first.table_name };
+}
+
+/** One transaction on the secondary: written and verified, or nothing of it. */
+async function deliver(source: pg.Client, claim: Claim, { primary, secondary }: RepairOptions): Promise<Delivery> {
+  const transfer = await planTransfer(primary, secondary, claim.table);
+  const ids = await takeOver(source, claim, { secondary, transfer });
+  const { rows: ranges } = await source.query<TimeRange & Record<string, unknown>>(READ_RANGES, [ids]);
+  return await withSession(secondary, (target) =>
+    inTransaction(target, async () => {
+      await lockUnguarded(target, transfer);
+      return await bringRows({ source, target, targetSide: secondary.side, transfer, ranges, registry: 'merge' });
+    }),
+  );
+}
+
+/** A table without a unique key is repaired by one at a time. */
+export async function lockUnguarded(target: Queryable, { guard, table }: Transfer): Promise<void> {
+  if (guard === 'key') return;
+  const { text, values = [] } = lockTable(table as ReadingTable);
+  await target.query(text, [...values]);
+}
+
+/**
+ * Returns the entries whose times are to be repaired. Where the secondary has no key: all unconfirmed entries that
+ * overlap, and theirs, since these batches are marked as taken over and will not be written by their consumers any more.
+ */
+async function takeOver(
+  source: Queryable,
+  { ids: claimed, table }: Claim,
+  { secondary, transfer }: { secondary: Database; transfer: Transfer },
+): Promise<readonly number[]> {
+  if (transfer.guard === 'key') return claimed;
+  let covered: UnconfirmedEntry[] = [];
+  for (let ids = claimed; ; ids = covered.map((entry) => entry.entry_id)) {
+    const { rows } = await source.query<UnconfirmedEntry & Record<string, unknown>>(FIND_OVERLAPPING, [ids, table]);
+    const grown = rows.length > covered.length;
+    covered = rows;
+    if (!grown) break;
+  }
+  await repeatCollisions(() => markTakenOver(secondary, table, covered));
+  return covered.map((entry) => entry.entry_id);
+}
+
+/** What the secondary refused stays in the ledger, a reading an entry; under which consumer does not matter any more. */
+async function settle(source: Queryable, claim: Claim, refusals: readonly Refusal[]): Promise<void> {
+  await source.query(SETTLE_ENTRIES, [claim.ids]);
+  if (refusals.length === 0) return;
+  const consumerId = randomUUID();
+  await settleBatches(
+    source,
+    [],
+    refusals.map((refusal) => ({ ...refusal, consumerId })),
+  );
+}

@@ -1,0 +1,178 @@
+import { quoteIdentifier, quoteLiteral } from '../../db/identifiers.js';
+import type { ReadingTable } from '../../domain/reading.js';
+import { formatInstant } from '../../domain/time.js';
+import type { TimeRange } from '../../domain/time-range.js';
+import { selectTouched, UPDATE_REGISTRY } from '../batch-sql.js';
+import type { ComparedColumn } from '../comparison/compared-table.js';
+import { comparedValue } from '../comparison/digest-method.js';
+import type { Transfer } from './transfer.js';
+
+/**
+ * The statements by which rows come to the target through a staging table: a temporary table of the session that is
+ * empty at the end of each transaction, with the column types of the source.
+ */
+
+/** Rows to copy, as a query without parameters (COPY takes none). */
+function selectRangesSql({ table, columns, compared }: Transfer, ranges: readonly TimeRange[]): string {
+  const names = [...columns.keys()].map((name) => `stored.${quoteIdentifier(name)}`).join(', ');
+  const type = compared.time?.primary ?? 'timestamptz';
+  const bounds = ranges.map(
+    ({ from, to }) => `(${[from, to].map((bound) => `${quoteLiteral(formatInstant(bound))}::${type}`).join(', ')})`,
+  );
+  return `select ${names} from (values ${bounds.join(', ')}) as slice (start, stop)
+    join lateral (
+      select * from ${quoteIdentifier(table)} where "time" >= slice.start and "time" < slice.stop
+    ) as stored on true`;
+}
+
+export function createStagingSql(transfer: Transfer): string {
+  const columns = [...transfer.columns].map(([name, type]) => `${quoteIdentifier(name)} ${type}`);
+  return `create temporary table if not exists ${staging(transfer)} (${columns.join(', ')}) on commit delete rows`;
+}
+
+/** `into` is the staging table, or the table itself. */
+export function copyFromSql(transfer: Transfer, into: 'staging' | 'table'): string {
+  const target = into === 'staging' ? staging(transfer) : quoteIdentifier(transfer.table);
+  return `copy ${target} (${columnList(transfer)}) from stdin ${format(transfer)}`;
+}
+
+export function copyToSql(transfer: Transfer, ranges: readonly TimeRange[]): string {
+  return `copy (${selectRangesSql(transfer, ranges)}) to stdout ${format(transfer)}`;
+}
+
+/** What the staged rows mean for sensor_registry, merged into it. */
+export function mergeRegistrySql(transfer: Transfer): string {
+  return `with touched as (${selectTouched(transfer.table as ReadingTable, staging(transfer))}), ${UPDATE_REGISTRY} select`;
+}
+
+/** The sensors of the staged rows that sensor_registry lacks; no row that is there is touched or locked. */
+export function addParentsSql(transfer: Transfer): string {
+  return `insert into sensor_registry (sensor_id, sensor_type, last_seen)
+    select distinct on (sensor_id) sensor_id, sensor_type, time
+    from (${selectTouched(transfer.table as ReadingTable, staging(transfer))}) as touched
+    where not exists (select from sensor_registry as known where known.sensor_id = touched.sensor_id)
+    order by sensor_id, time desc
+    on conflict do nothing`;
+}
+
+/** Inserts staged rows that are not on the target yet, in key order; with `part`, only those numbered ($1, $2]. */
+export function insertStagedSql(transfer: Transfer, part: boolean): string {
+  const table = quoteIdentifier(transfer.table);
+  const columns = columnList(transfer);
+  const numbered = part ? 'number > $1 and number <= $2' : 'true';
+  const source = transfer.guard === 'count' ? countCopies(transfer) : `${staging(transfer)} as staged`;
+  const insert = `insert into ${table} (${columns}) select ${columns} from ${source} where ${numbered}`;
+  const order = 'order by sensor_id, "time"';
+  if (transfer.guard === 'key') return `${insert} ${order} on conflict (sensor_id, "time") do nothing`;
+  if (transfer.guard === 'absence')
+    return `${insert} and not exists (select from ${table} as stored where ${sameKey(transfer)}) ${order}`;
+  return `${insert} and copy > (select count(*) from ${table} as stored where ${sameRow(transfer)}) ${order}`;
+}
+
+/** Gives each staged row a number from 1 on, so that they can be inserted in parts. */
+export function numberStagedSql(transfer: Transfer): string {
+  return `alter table ${staging(transfer)} add column number bigint generated always as identity`;
+}
+
+/** Takes the numbers away again; the table serves the next transaction of the session. */
+export function dropNumbersSql(transfer: Transfer): string {
+  return `alter table ${staging(transfer)} drop column number`;
+}
+
+/** Takes one refused row out of the staging table, and names it. */
+export function takeStagedSql(transfer: Transfer): string {
+  return `delete from ${staging(transfer)} where number = $1 returning sensor_id, ${instantText('"time"')} as time`;
+}
+
+/** How many staged rows differ from the target's row under their key. Parameters: the times between which they lie. */
+export function countDifferingSql(transfer: Transfer): string {
+  return `select count(*)::int as rows from ${joinDiffering(transfer)}`;
+}
+
+/** Keeps in the target's quarantine what is about to be replaced. Parameters: the times, then the target's side. */
+export function keepDifferingSql(transfer: Transfer): string {
+  const table = quoteLiteral(transfer.table);
+  return `insert into sensorctl.quarantine (digest, side, reason, table_name, sensor_id, reading_time, body)
+    select sha256(convert_to($3 || ${table} || to_jsonb(stored)::text, 'UTF8')), $3,
+      'differed from the primary, which replaced it', ${table}, stored.sensor_id, stored."time"::text, to_jsonb(stored)::text
+    from ${joinDiffering(transfer)}
+    order by 1 on conflict (digest) do nothing`;
+}
+
+/** Makes each differing row what the source holds. The bounds let TimescaleDB decompress no more than it must. */
+export function correctDifferingSql(transfer: Transfer): string {
+  const values = valueColumns(transfer).map(({ name }) => `${quoteIdentifier(name)} = staged.${quoteIdentifier(name)}`);
+  return `update ${quoteIdentifier(transfer.table)} as stored set ${values.join(', ')}
+    from ${staging(transfer)} as staged
+    where ${sameKey(transfer)} and ${between(transfer)} and (${valueList(transfer, 'stored.')}) is distinct from (${valueList(transfer, 'staged.')})`;
+}
+
+/** The staged rows that the target does not hold, equal. Parameters: the times between which they lie. */
+export function findUnequalSql(transfer: Transfer): string {
+  const name = `sensor_id, ${instantText('"time"')} as time`;
+  const held = `from ${quoteIdentifier(transfer.table)} as stored where ${sameRow(transfer)} and ${between(transfer)}`;
+  if (transfer.guard !== 'count')
+    return `select ${name} from ${staging(transfer)} as staged where not exists (select ${held})`;
+  return `select ${name} from ${countCopies(transfer)} where copy > (select count(*) ${held})`;
+}
+
+/** The target's rows in the range whose key is not staged, at most so many. Parameters: from, to, limit. */
+export function findExtraSql(transfer: Transfer): string {
+  return `select sensor_id, ${instantText('stored."time"')} as time from ${quoteIdentifier(transfer.table)} as stored
+    where ${between(transfer)} and not exists (select from ${staging(transfer)} as staged where ${sameKey(transfer)})
+    limit $3`;
+}
+
+function staging({ table }: Transfer): string {
+  return quoteIdentifier(`sensorctl_staged_${table}`);
+}
+
+function columnList({ columns }: Transfer): string {
+  return [...columns.keys()].map(quoteIdentifier).join(', ');
+}
+
+function format({ alike }: Transfer): string {
+  return alike ? '(format binary)' : '(format text)';
+}
+
+function valueColumns({ compared }: Transfer): readonly ComparedColumn[] {
+  return compared.columns.filter(({ name }) => !compared.key.includes(name));
+}
+
+function valueList(transfer: Transfer, qualifier: string): string {
+  return valueColumns(transfer)
+    .map((column) => comparedValue(column, qualifier))
+    .join(', ');
+}
+
+function sameKey({ compared }: Transfer): string {
+  return compared.key
+    .map((column) => `stored.${quoteIdentifier(column)} = staged.${quoteIdentifier(column)}`)
+    .join(' and ');
+}
+
+function sameRow(transfer: Transfer): string {
+  return `${sameKey(transfer)} and (${valueList(transfer, 'stored.')}) is not distinct from (${valueList(transfer, 'staged.')})`;
+}
+
+/** Constants, so that only the chunks of these times are looked into. */
+function between({ compared }: Transfer): string {
+  const type = compared.time?.secondary ?? 'timestamptz';
+  return `stored."time" >= $1::${type} and stored."time" < $2::${type}`;
+}
+
+/** Pairs of a target's row and a staged one under one key that are not equal. */
+function joinDiffering(transfer: Transfer): string {
+  return `${quoteIdentifier(transfer.table)} as stored join ${staging(transfer)} as staged on ${sameKey(transfer)}
+    where ${between(transfer)} and (${valueList(transfer, 'stored.')}) is distinct from (${valueList(transfer, 'staged.')})`;
+}
+
+/** Staged rows with the number of each among those that are equal to it. */
+function countCopies(transfer: Transfer): string {
+  const columns = transfer.compared.columns.map((column) => comparedValue(column, 'staged.')).join(', ');
+  return `(select staged.*, row_number() over (partition by ${columns}) as copy from ${staging(transfer)} as staged) as staged`;
+}
+
+function instantText(column: string): string {
+  return `${column}::timestamptz::text`;
+}

@@ -1,0 +1,54 @@
+import { hasUniqueKey, readTableShapes, type TableShape } from '../../db/catalog.js';
+import type { Database } from '../../db/database.js';
+import { sideTitle } from '../../domain/side.js';
+import { UnreachableError } from '../../errors.js';
+import { planTable, type ComparedTable } from '../comparison/compared-table.js';
+import { READING_KEY } from '../reading-tables.js';
+
+/** What keeps a row from being stored twice on the target. */
+export type Guard =
+  /** Its unique key (sensor_id, time). */
+  | 'key'
+  /** Nothing but a look whether the key is absent; the source has the unique key. */
+  | 'absence'
+  /** Neither side has the key: rows are counted as members of a multiset. */
+  | 'count';
+
+/** How rows of a table travel from one side to the other. */
+export interface Transfer {
+  readonly table: string;
+  readonly compared: ComparedTable;
+  /** Column → type on the source: what is staged has these, so that nothing is rounded before it was compared. */
+  readonly columns: ReadonlyMap<string, string>;
+  readonly guard: Guard;
+  /** Both sides have the same column types: rows travel in binary, and may go straight into the table. */
+  readonly alike: boolean;
+}
+
+/** Plans how a reading table is copied; throws where the two sides do not allow it. */
+export async function planTransfer(source: Database, target: Database, table: string): Promise<Transfer> {
+  const [from, to] = await Promise.all(
+    [source, target].map(async ({ pool }) => (await readTableShapes(pool, [table])).get(table)),
+  );
+  if (from === undefined) throw impossible(table, `is missing on ${sideTitle(source.side)}`);
+  if (to === undefined) throw impossible(table, `is missing on ${sideTitle(target.side)}`);
+  if (to.losesRows)
+    throw impossible(
+      table,
+      `is compressed on ${sideTitle(target.side)} by a TimescaleDB before 2.18.1, which would lose rows`,
+    );
+  const compared = planTable({ primary: from, secondary: to, except: [], key: READING_KEY });
+  if (!('columns' in compared)) throw impossible(table, compared.join(', '));
+  const columns = new Map(compared.columns.map(({ name }) => [name, from.columns.get(name) ?? 'text']));
+  const alike = compared.columns.every(({ name }) => from.columns.get(name) === to.columns.get(name));
+  return { table, compared, columns, guard: guardOf(from, to), alike };
+}
+
+function guardOf(source: TableShape, target: TableShape): Guard {
+  if (hasUniqueKey(target, READING_KEY)) return 'key';
+  return hasUniqueKey(source, READING_KEY) ? 'absence' : 'count';
+}
+
+function impossible(table: string, problem: string): UnreachableError {
+  return new UnreachableError(`${table} cannot be copied: ${problem}`, { next: 'run: sensorctl verify-schema' });
+}
