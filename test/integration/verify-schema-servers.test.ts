@@ -1,6 +1,11 @@
 import { expect } from 'chai';
 import type pg from 'pg';
-import { verifySchema, type SchemaVerdict } from '../../src/lib/operations/verify-schema/verify-schema.js';
+import { prepareSide } from '../../src/lib/operations/init.js';
+import {
+  verifySchema,
+  type SchemaReport,
+  type SchemaVerdict,
+} from '../../src/lib/operations/verify-schema/verify-schema.js';
 import { poolOf, sideSettings, Stage } from '../support/cli.js';
 import { blocking, closeSides, fingerprint, openSides, prepareBoth, reset, type Sides } from '../support/schemas.js';
 import { ec2Server } from '../support/servers.js';
@@ -28,12 +33,9 @@ describe('verify-schema beside the tables', function () {
 
   describe('for a role that may only read, and whose sessions take no writes', () => {
     const both = (): pg.Pool[] => [stage.local, stage.ec2];
-    const login = () => ({
-      ...{ TIMESCALE_USER: role, TIMESCALE_PASSWORD: PASSWORD, EC2_DB_USER: role, EC2_DB_PASSWORD: PASSWORD },
-    });
-    const verify = async (): Promise<{ code: number | null; report: SchemaVerdict; stderr: string }> => {
-      const { code, stdout, stderr } = await stage.run(['verify-schema', '--json'], login());
-      return { code, stderr, report: JSON.parse(stdout) as SchemaVerdict };
+    const verify = async (): Promise<SchemaReport> => {
+      const reader = openSides(stage, { user: role, password: PASSWORD });
+      return await verifySchema(reader).finally(() => closeSides(reader));
     };
 
     beforeEach(async () => {
@@ -52,8 +54,7 @@ describe('verify-schema beside the tables', function () {
 
     it('answers, on databases that never saw sensorctl, and changes nothing', async () => {
       const before = await Promise.all(both().map(fingerprint));
-      const { code, report } = await verify();
-      expect(code).to.equal(1);
+      const report = await verify();
       expect(new Set(blocking(report).map(({ subject }) => subject)), JSON.stringify(blocking(report))).to.deep.equal(
         new Set([
           ...['bookkeeping on local', 'bookkeeping on ec2', 'rights on local', 'rights on ec2'],
@@ -64,40 +65,35 @@ describe('verify-schema beside the tables', function () {
     });
 
     it('names what mends each side: done, nothing blocks this role', async () => {
-      const { report } = await verify();
-      for (const { mend } of blocking(report)) {
+      for (const { mend } of blocking(await verify())) {
         expect(mend).to.be.a('string');
         if (mend!.startsWith('-- on local:\n')) await stage.local.query(mend!);
       }
-      await stage.run(['init', '--side', 'local']);
-      const { stdout: script } = await stage.run(['verify-schema', '--sql'], login());
-      await stage.ec2.query(script);
-      const again = await verify();
-      // The bookkeeping of local is there now: only now its rights can be told.
-      expect(blocking(again.report).map(({ subject, local }) => `${subject}: ${local}`)).to.have.length(1);
-      const [rights] = blocking(again.report);
+      await prepareSide(sides.local, { addKeys: false });
+      await stage.ec2.query((await verify()).script);
+      // The bookkeeping of local is there now: only now can be told what the role may do there.
+      const [rights, ...others] = blocking(await verify());
+      expect(others).to.deep.equal([]);
       expect(rights).to.include({ subject: 'rights on the bookkeeping', table: null });
       await stage.local.query(rights!.mend!);
-      expect(await verify()).to.deep.include({ code: 0, stderr: again.stderr });
+      expect(blocking(await verify())).to.deep.equal([]);
     });
 
     it('says what it may not look at, and goes on', async () => {
       await stage.ec2
         .query(`alter table ${WATER} add constraint known foreign key (sensor_id) references sensor_registry;
         revoke select on sensor_registry from ${role}`);
-      const { report } = await verify();
-      expect(report.findings.find(({ subject }) => subject.startsWith('rows of sensor_registry'))).to.include({
+      const { findings } = await verify();
+      expect(findings.find(({ subject }) => subject.startsWith('rows of sensor_registry'))).to.include({
         ...{ weight: 'warns', table: WATER, local: 'not readable' },
       });
       for (const pool of both()) await pool.query('revoke usage on schema public from public');
-      const blind = await verify();
-      expect(blocking(blind.report).filter(({ subject }) => subject === 'table')).to.have.length(4);
+      expect(blocking(await verify()).filter(({ subject }) => subject === 'table')).to.have.length(4);
     });
 
     it('blocks where row security hides rows from it, and only there', async () => {
       await stage.ec2.query(`alter table ${WATER} enable row level security`);
-      const { report } = await verify();
-      expect(blocking(report).find(({ subject }) => subject === 'row security')).to.include({ table: WATER });
+      expect(blocking(await verify()).find(({ subject }) => subject === 'row security')).to.include({ table: WATER });
       expect(blocking(await verifySchema(sides)).map(({ subject }) => subject)).not.to.include('row security');
     });
   });
@@ -156,21 +152,21 @@ describe('verify-schema beside the tables', function () {
   });
 
   it('takes other tables of local by name, and tells of one that is not there', async () => {
-    await stage.local.query(`create type mood as enum ('calm');
-      create table "Site Notes" (id bigserial primary key, "Text" text not null default 'none', about varchar(255) references
+    await stage.local
+      .query(`create table "Site Notes" (id bigserial primary key, "Text" text not null default 'none', about varchar(255) references
         sensor_registry, at timestamptz default now(), check (id > 0)); create index on "Site Notes" (at)`);
-    const named = ['verify-schema', '--table', 'Site Notes', '--table', WATER];
-    const { stdout, code } = await stage.run([...named, '--json']);
-    expect(code).to.equal(1);
-    expect(new Set((JSON.parse(stdout) as SchemaVerdict).findings.map(({ table }) => table))).to.deep.equal(
-      new Set(['Site Notes', null].filter((table) => table !== null)),
-    );
-    await stage.ec2.query((await stage.run([...named, '--sql'])).stdout);
-    expect((await stage.runJson<SchemaVerdict>(named)).verdict).to.equal('compatible');
+    const named = ['Site Notes', WATER];
+    const first = await verifySchema(sides, named);
+    expect(blocking(first).map(({ table, subject }) => `${String(table)}: ${subject}`)).to.deep.equal([
+      'Site Notes: table',
+    ]);
+    await stage.ec2.query(first.script);
+    expect((await verifySchema(sides, named)).verdict).to.equal('compatible');
     await stage.local.query('alter table "Site Notes" drop constraint "Site Notes_pkey"');
-    const { findings } = JSON.parse((await stage.run([...named, '--json'])).stdout) as SchemaVerdict;
-    expect(findings[0]).to.include({ weight: 'blocks', table: 'Site Notes', subject: 'key', local: 'no unique key' });
-    const absent = await stage.run(['verify-schema', '--table', 'nowhere']);
+    expect((await verifySchema(sides, named)).findings[0]).to.include({
+      ...{ weight: 'blocks', table: 'Site Notes', subject: 'key', local: 'no unique key' },
+    });
+    const absent = await stage.run(['verify-schema', '--table', WATER, '--table', 'nowhere']);
     expect(absent.code).to.equal(2);
     expect(absent.stderr).to.contain('local has no table nowhere').and.to.contain('Next: ');
     await stage.local.query('drop table "Site Notes"');

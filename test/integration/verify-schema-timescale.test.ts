@@ -2,9 +2,8 @@ import { expect } from 'chai';
 import { verifySchema } from '../../src/lib/operations/verify-schema/verify-schema.js';
 import type { Weight } from '../../src/lib/operations/verify-schema/finding.js';
 import { Stage, timescaleServers } from '../support/cli.js';
+import { DAMAGES, WATER } from '../support/schema-damages.js';
 import { blocking, closeSides, isAbout, openSides, prepareBoth, type Sides } from '../support/schemas.js';
-
-const WATER = 'water_level_readings';
 
 const EMPTY = `
   drop materialized view if exists daily; drop materialized view if exists hourly;
@@ -32,6 +31,18 @@ const COMPRESSED = `
   from generate_series(0, 71) as hour, unnest(array[1, 1, 2]) as level;
   alter table ${WATER} set (timescaledb.compress, timescaledb.compress_segmentby = 'sensor_id');
   select count(compress_chunk(chunk)) from show_chunks('${WATER}') as chunk`;
+
+const COMPRESS = `
+  insert into ${WATER} (time, sensor_id, level_cm) values ('2025-07-01', 'A', 1), ('2025-07-02', 'A', 1);
+  alter table ${WATER} set (timescaledb.compress, timescaledb.compress_segmentby = 'sensor_id');
+  select count(compress_chunk(chunk)) from show_chunks('${WATER}') as chunk`;
+
+/** All but those that rule each other out, and those by which no row can be inserted as below. */
+const OF_HYPERTABLE = DAMAGES.filter(({ weight, table, plainOnly, title }) => {
+  const isApart =
+    /missing table|missing column|nothing fills|foreign key|shorter text|mixed|at the end|a generated/.test(title);
+  return weight === 'blocks' && table === WATER && plainOnly !== true && !isApart;
+});
 
 /** Done to both sides; what is found, and whether the script brings EC2 in line so that it is found no more. */
 interface Difference {
@@ -149,6 +160,22 @@ describe('verify-schema on TimescaleDB', function () {
       `select count(*)::int as rows, min(time)::text, (select count(*)::int from sensorctl.quarantine) as kept from ${WATER}`,
     );
     expect(rows).to.deep.equal([{ rows: 72, min: '2025-07-01 00:00:00+00', kept: 72 }]);
+  });
+
+  it('mends whatever else blocks where chunks are compressed, and leaves compression on as it was', async () => {
+    for (const { sql } of OF_HYPERTABLE) await stage!.ec2.query(sql);
+    await stage!.ec2.query(COMPRESS);
+    const report = await verifySchema(sides);
+    for (const { title, table, subject } of OF_HYPERTABLE) {
+      expect(
+        blocking(report).some((finding) => isAbout(finding, table, subject)),
+        title,
+      ).to.equal(true);
+    }
+    await stage!.ec2.query(report.script);
+    const after = await verifySchema(sides);
+    expect(blocking(after)).to.deep.equal([]);
+    expect(after.findings.find((finding) => isAbout(finding, WATER, 'compression'))?.ec2).to.match(/^on, segment by/);
   });
 
   it('makes hypertables of tables that EC2 lacks, also where it has not used TimescaleDB yet', async () => {

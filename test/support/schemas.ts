@@ -23,10 +23,10 @@ const FINGERPRINT = `
     union all select n::text from pg_namespace as n union all select r::text from pg_db_role_setting as r
   ) as c`;
 
-export function openSides({ connections }: Stage): Sides {
+export function openSides({ connections }: Stage, login: { user?: string; password?: string } = {}): Sides {
   const open = (side: Side): Database =>
     openDatabase({
-      ...{ side, connection: connections[side], poolMax: POOL_MAX, callTimeoutMs: 15_000 },
+      ...{ side, connection: { ...connections[side], ...login }, poolMax: POOL_MAX, callTimeoutMs: 15_000 },
       applicationName: 'verify-schema test',
     });
   return { local: open('local'), ec2: open('ec2') };

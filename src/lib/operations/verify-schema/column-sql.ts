@@ -1,7 +1,10 @@
 import { quoteIdentifier } from '../../db/identifiers.js';
 import type { ColumnFacts } from '../../db/table-catalog.js';
 import { STEP, type Step } from './finding.js';
-import { decompressSql, type TablePair } from './snapshot.js';
+import { uncompressedSql } from './hypertable-sql.js';
+import type { TablePair } from './snapshot.js';
+
+const SEQUENCE = /^nextval\('(.+)'::regclass\)$/;
 
 /** A column as `create table` would have it. */
 export function describeColumn(column: ColumnFacts): string {
@@ -12,7 +15,14 @@ export function describeColumn(column: ColumnFacts): string {
 export function addColumnSql(table: string, column: ColumnFacts): string {
   const isFilled = column.default !== null || column.generated !== null || column.identity !== null;
   const definition = isFilled ? describeColumn(column) : describeLooseColumn(column);
-  return `alter table ${quoteIdentifier(table)} add column if not exists ${quoteIdentifier(column.name)} ${definition};`;
+  const add = `alter table ${quoteIdentifier(table)} add column if not exists ${quoteIdentifier(column.name)}`;
+  return `${createSequenceSql(column.default)}${add} ${definition};`;
+}
+
+/** The sequence that a default takes its values from, which EC2 may lack; nothing for any other default. */
+export function createSequenceSql(value: string | null): string {
+  const sequence = SEQUENCE.exec(value ?? '')?.[1];
+  return sequence === undefined ? '' : `create sequence if not exists ${sequence.replaceAll("''", "'")};\n`;
 }
 
 /** What fills a column that no value is given for. */
@@ -36,7 +46,8 @@ export function retypeSql(
     `alter column ${column} type ${local.type} using ${column}${using.startsWith('::') ? using : ` ${using}`}`,
     ...(ec2.default === null || local.default === null ? [] : [`alter column ${column} set default ${local.default}`]),
   ];
-  const sql = `${decompressSql(pair)}alter table ${quoteIdentifier(pair.table)}\n  ${changes.join(',\n  ')};`;
+  const change = `alter table ${quoteIdentifier(pair.table)}\n  ${changes.join(',\n  ')};`;
+  const sql = uncompressedSql(pair.table, pair.hypertables.ec2, change);
   const views = pair.ec2.views.filter((view) => view.column === local.name).map(({ view }) => view);
   if (views.length === 0) return { step: STEP.columns, sql };
   const first = `-- by hand, for PostgreSQL refuses it while ${views.join(', ')} reads the column: drop, change, create again`;

@@ -5,6 +5,7 @@ import { READING_KEY } from '../../repository/reading-tables.js';
 import { addColumnSql, describeColumn, retypeSql } from './column-sql.js';
 import { compareFill } from './compare-fill.js';
 import { blocks, mendOn, notes, STEP, warns, type Diagnosis } from './finding.js';
+import { uncompressedSql } from './hypertable-sql.js';
 import type { TablePair } from './snapshot.js';
 
 /** Names, types, nullability, collations, what fills the columns, and their order. */
@@ -123,7 +124,8 @@ function compareCollation(pair: TablePair, local: ColumnFacts, ec2: ColumnFacts)
   }
   const reason = 'EC2 counts different texts as equal: a unique key there refuses rows that local accepts';
   const type = `${ec2.type} collate ${quoteIdentifier(words(local))}`;
-  return [blocks({ ...about, reason }, { step: STEP.columns, sql: alter(pair.table, local.name, `type ${type}`) })];
+  const sql = uncompressedSql(pair.table, pair.hypertables.ec2, alter(pair.table, local.name, `type ${type}`));
+  return [blocks({ ...about, reason }, { step: STEP.columns, sql })];
 }
 
 function compareOrder({ table, local, ec2 }: TablePair): Diagnosis[] {

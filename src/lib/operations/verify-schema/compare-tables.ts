@@ -6,7 +6,7 @@ import { compareHypertables } from './compare-hypertables.js';
 import { compareKeys } from './compare-keys.js';
 import { compareTriggers } from './compare-triggers.js';
 import { createTableSql } from './create-table.js';
-import { blocks, mendOn, notes, STEP, type Diagnosis } from './finding.js';
+import { blocks, mendOn, notes, STEP, warns, type Diagnosis } from './finding.js';
 import type { Snapshot, TablePair } from './snapshot.js';
 
 /** Everything about one table, in the order in which it is mended. */
@@ -15,6 +15,7 @@ export function compareTable(table: string, local: Snapshot, ec2: Snapshot): Dia
   if (here === undefined || there === undefined) return [missing(table, local, ec2)];
   const hypertables = { local: local.timescaleDb.hypertables.get(table), ec2: ec2.timescaleDb.hypertables.get(table) };
   const pair: TablePair = { table, local: here, ec2: there, hypertables, written: columnsWritten(table) };
+  if (!isTable(there) && here.kind !== there.kind) return compareKinds(pair);
   return [
     ...compareKinds(pair),
     ...compareRowSecurity(pair),
@@ -40,14 +41,20 @@ function missing(table: string, local: Snapshot, ec2: Snapshot): Diagnosis {
   return blocks({ ...about, reason }, { step: STEP.table, sql: createTableSql(here, local, ec2) });
 }
 
+function isTable({ kind }: TablePair['local']): boolean {
+  return kind.endsWith('table') && kind !== 'foreign table';
+}
+
 function compareKinds({ table, local, ec2 }: TablePair): Diagnosis[] {
   const found: Diagnosis[] = [];
   const name = quoteIdentifier(table);
   if (ec2.kind !== local.kind) {
     const about = { table, subject: 'kind', local: local.kind, ec2: ec2.kind };
-    const reason =
-      'what is not a table, or is partitioned by PostgreSQL itself, may take rows otherwise, or not at all';
-    found.push(ec2.kind === 'table' ? notes({ ...about, reason }) : blocks({ ...about, reason }));
+    found.push(
+      isTable(ec2)
+        ? warns({ ...about, reason: 'a partitioned table refuses rows for which it has no partition' })
+        : blocks({ ...about, reason: 'what is not a table takes rows otherwise, or not at all: replace it by hand' }),
+    );
   }
   if (ec2.unlogged) {
     const about = { table, subject: 'persistence', local: local.unlogged ? 'unlogged' : 'logged', ec2: 'unlogged' };

@@ -1,12 +1,10 @@
 import { quoteIdentifier } from '../../db/identifiers.js';
 import type { TableCatalog } from '../../db/table-catalog.js';
 import { rightsOnTable } from '../../repository/consume-rights.js';
-import { describeColumn } from './column-sql.js';
+import { createSequenceSql, describeColumn } from './column-sql.js';
 import { hypertableSql } from './hypertable-sql.js';
 import { indexSql } from './key-sql.js';
 import type { Snapshot } from './snapshot.js';
-
-const SEQUENCE = /^nextval\('(.+)'::regclass\)$/;
 
 /** A table of local for EC2: columns, keys, constraints, indexes; a hypertable where both sides have TimescaleDB. */
 export function createTableSql(table: TableCatalog, local: Snapshot, ec2: Snapshot): string {
@@ -23,8 +21,7 @@ export function createTableSql(table: TableCatalog, local: Snapshot, ec2: Snapsh
   const hypertable = local.timescaleDb.hypertables.get(table.name);
   const isHypertable = hypertable !== undefined && (ec2.timescaleDb.installed !== null || ec2.timescaleDb.creatable);
   return [
-    ...table.columns.flatMap(({ default: value }) => createSequence(value)),
-    `create table if not exists ${name} (\n  ${[...columns, ...keys, ...constraints].join(',\n  ')}\n);`,
+    `${table.columns.map(({ default: value }) => createSequenceSql(value)).join('')}create table if not exists ${name} (\n  ${[...columns, ...keys, ...constraints].join(',\n  ')}\n);`,
     ...(isHypertable ? [hypertableSql(table.name, hypertable)] : []),
     ...table.indexes.filter((index) => !index.primary).map((index) => indexSql(table.name, index)),
     ...(ec2.server.superuser ? [] : [grantSql(name, rightsOnTable(table.name, 'ec2'), ec2.server.role)]),
@@ -34,9 +31,4 @@ export function createTableSql(table: TableCatalog, local: Snapshot, ec2: Snapsh
 /** Rights on a table for the role that is connected. */
 export function grantSql(table: string, rights: readonly string[], role: string): string {
   return `grant ${rights.join(', ')} on ${table} to ${quoteIdentifier(role)};`;
-}
-
-function createSequence(value: string | null): string[] {
-  const sequence = SEQUENCE.exec(value ?? '')?.[1];
-  return sequence === undefined ? [] : [`create sequence if not exists ${sequence.replaceAll("''", "'")};`];
 }

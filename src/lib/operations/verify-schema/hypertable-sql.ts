@@ -32,6 +32,21 @@ export function compressionSql(table: string, { segmentBy, orderBy }: Hypertable
   return `alter table ${quoteIdentifier(table)} set (${settings.join(', ')});`;
 }
 
+/**
+ * Statements that TimescaleDB refuses on compressed chunks, or while compression is on: it is switched off for their
+ * length. What was compressed stays plain until its policy, or a person, compresses it again.
+ */
+export function uncompressedSql(table: string, hypertable: HypertableFacts | undefined, sql: string): string {
+  if (hypertable?.compressed !== true) return sql;
+  return [
+    '-- Chunks stay plain until the compression policy, or a person, compresses them again.',
+    `select decompress_chunk(chunk, true) from show_chunks(${regclassLiteral(table)}) as chunk;`,
+    `alter table ${quoteIdentifier(table)} set (timescaledb.compress = false);`,
+    sql,
+    compressionSql(table, hypertable),
+  ].join('\n');
+}
+
 /** Replaces a retention or compression policy by local's; only removes it where local has none. */
 export function policySql(table: string, kind: 'retention' | 'compression', policy: PolicyFacts | undefined): string {
   const name = regclassLiteral(table);

@@ -2,7 +2,8 @@ import { quoteIdentifier, quoteLiteral } from '../../db/identifiers.js';
 import type { IndexFacts } from '../../db/table-catalog.js';
 import type { Statement } from '../../db/transaction.js';
 import { removeSurplus } from '../../repository/add-keys.js';
-import { decompressSql, type TablePair } from './snapshot.js';
+import { uncompressedSql } from './hypertable-sql.js';
+import type { TablePair } from './snapshot.js';
 
 /** What `sensorctl init --add-keys` does to a table, as SQL for EC2. */
 export function addKeySql(pair: TablePair, key: readonly string[]): string {
@@ -10,14 +11,15 @@ export function addKeySql(pair: TablePair, key: readonly string[]): string {
   const { rank, keep, remove } = removeSurplus({ table, key, side: 'ec2' });
   const columns = key.map(quoteIdentifier).join(', ');
   const index = freeName(`${table}_key`, ec2.indexes);
-  return [
-    `${decompressSql(pair)}lock table ${quoteIdentifier(table)} in share row exclusive mode;`,
+  const statements = [
+    `lock table ${quoteIdentifier(table)} in share row exclusive mode;`,
     '-- Exact duplicates are removed; of rows that share a key but differ the one stored first stays, and the others are',
     '-- kept in sensorctl.quarantine.',
     ...[rank, keep, remove].map((statement) => `${inlineValues(statement)};`),
     'drop table surplus;',
     `create unique index if not exists ${quoteIdentifier(index)} on ${quoteIdentifier(table)} (${columns});`,
-  ].join('\n');
+  ];
+  return uncompressedSql(table, pair.hypertables.ec2, statements.join('\n'));
 }
 
 /** An index of local, for EC2. */

@@ -10,7 +10,6 @@ import {
 } from '../../db/server-catalog.js';
 import { readTableCatalogs, type TableCatalog } from '../../db/table-catalog.js';
 import { readTimescaleDbCatalog, type HypertableFacts, type TimescaleDbCatalog } from '../../db/timescaledb-catalog.js';
-import { quoteIdentifier, quoteLiteral } from '../../db/identifiers.js';
 import { readOnly } from '../../db/read-only.js';
 import type { Side } from '../../domain/side.js';
 import { readBookkeepingVersion } from '../../repository/bookkeeping-schema.js';
@@ -57,12 +56,6 @@ export async function readSnapshot(database: Database, tables: readonly string[]
       bookkeepingVersion: mayReadVersion ? await readBookkeepingVersion({ pool: client }) : null,
     };
   });
-}
-
-/** On EC2, before a statement that compressed chunks do not allow; nothing where there are none. */
-export function decompressSql({ table, hypertables }: TablePair): string {
-  if (hypertables.ec2?.compressedChunks !== true) return '';
-  return `select decompress_chunk(chunk, true) from show_chunks(${quoteLiteral(quoteIdentifier(table))}) as chunk;\n`;
 }
 
 function canRead({ usage, relations }: SchemaRights, relation: string): boolean {
