@@ -32,6 +32,11 @@ export function sqlstateOf(error: unknown): string | undefined {
   return error instanceof pg.DatabaseError ? error.code : undefined;
 }
 
+/** True where the server ended the statement for taking too long: ask for less. */
+export function isOutOfTime(error: unknown): boolean {
+  return sqlstateOf(error) === '57014';
+}
+
 /** One line for logs, the ledger and the quarantine: SQLSTATE or socket code, and the message. */
 export function describeFault(error: unknown): string {
   const { code, message } = error as { code?: unknown; message?: unknown };

@@ -36,6 +36,8 @@ export interface Gap {
   readonly from: string;
   readonly to: string;
   readonly entries: number;
+  /** Why, as one of its entries says. */
+  readonly reason: string | null;
 }
 
 /** A reading that the secondary refused for good; the primary holds it. */
@@ -97,16 +99,17 @@ const SUMMARIZE = `
 const NEIGHBOURS = "interval '1 minute'";
 
 const READ_GAPS = `
-  select table_name as "table", min(start)::text as "from", max(stop)::text as "to", count(distinct entry_id) as entries
+  select table_name as "table", min(start)::text as "from", max(stop)::text as "to", count(distinct entry_id) as entries,
+    min(reason) as reason
   from (
     select *, count(*) filter (where start > reached + ${NEIGHBOURS}) over (partition by table_name order by start) as gap
     from (
-      select table_name, entry_id, lower(times) as start, upper(times) as stop,
+      select table_name, entry_id, reason, lower(times) as start, upper(times) as stop,
         max(upper(times)) over (
           partition by table_name order by lower(times) rows between unbounded preceding and 1 preceding
         ) as reached
       from (
-        select table_name, entry_id, unnest(times) as times from sensorctl.ledger_state where state <> 'pending'
+        select table_name, entry_id, reason, unnest(times) as times from sensorctl.ledger_state where state <> 'pending'
       ) as ranges
     ) as neighbours
   ) as gaps

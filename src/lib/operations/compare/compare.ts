@@ -19,17 +19,10 @@ import { scanRange } from '../../repository/comparison/scan.js';
 import type { ComparedSides } from '../../repository/comparison/sides.js';
 import { hasLedger } from '../../repository/ledger.js';
 import { Recorder } from './recorder.js';
-import {
-  verdictOf,
-  type CompareReport,
-  type DifferenceRecord,
-  type LeftOut,
-  type Strip,
-  type TableReport,
-} from './report.js';
+import { verdictOf, type CompareReport, type DifferenceRecord, type Strip, type TableReport } from './report.js';
 import { isInLedger, isRegistry, planTables } from './tables.js';
 import { Tally } from './tally.js';
-import { rangeOfTable, resolveWindow, type WindowRequest } from './window.js';
+import { rangeOfTable, resolveWindow, type LeftOut, type WindowRequest } from '../../repository/comparison/window.js';
 
 export interface CompareRequest extends WindowRequest {
   /** Empty: sensor_registry and the reading tables. */

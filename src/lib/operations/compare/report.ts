@@ -1,3 +1,4 @@
+import type { LeftOut } from '../../repository/comparison/window.js';
 import type { ColumnDifference } from '../../repository/comparison/look.js';
 import type { MissingClass } from '../../repository/comparison/ledger-cover.js';
 import type { Side } from '../../domain/side.js';
@@ -30,14 +31,6 @@ export interface DifferenceRecord {
   readonly key: Readonly<Record<string, string | null>>;
   /** Of a differing row: the columns that differ, with both values as text. */
   readonly columns: Readonly<Record<string, Readonly<Record<Side, ColumnDifference['primary']>>>>;
-}
-
-/** A range that was not compared. */
-export interface LeftOut {
-  readonly table: string;
-  /** Everything before this time (UTC text). */
-  readonly before: string;
-  readonly reason: string;
 }
 
 /** The result of `compare`; `pending` rows alone leave it identical. */

@@ -31,6 +31,9 @@ export interface ScanOptions {
   readonly resumed?: ScanProgress;
 }
 
+/** Digests a segment, cut into buckets of a width in µs. */
+export type SegmentDigest = (segment: TimeRange & { width: number }) => Promise<Digested<DifferingRange>>;
+
 /** A segment should take about so long, in ms: short enough for statement timeouts, for stopping, and for the progress. */
 const SEGMENT_MS = 1_500;
 const FIRST_SEGMENTS = 100;
@@ -44,7 +47,12 @@ const BUCKETS_AT_MOST = 500;
  * early, with what is done, when it is told to stop.
  */
 export async function scanRange(comparison: Comparison, options: ScanOptions): Promise<ScanProgress> {
-  const scan = new Scan(comparison, options);
+  return await scanSegments((segment) => digestOnBothSides(comparison, [segment]), options);
+}
+
+/** The same with another digest, such as one that only counts. */
+export async function scanSegments(digest: SegmentDigest, options: ScanOptions): Promise<ScanProgress> {
+  const scan = new Scan(digest, options);
   await Promise.all(Array.from({ length: options.jobs }, () => scan.work()));
   return scan.progress;
 }
@@ -58,7 +66,7 @@ class Scan {
   readonly #ahead = new Map<number, { to: number; digested: Digested<DifferingRange> }>();
 
   constructor(
-    private readonly comparison: Comparison,
+    private readonly digest: SegmentDigest,
     private readonly options: ScanOptions,
   ) {
     const { range, resumed } = options;
@@ -89,7 +97,7 @@ class Scan {
   /** Halves what a server could not do in time. */
   async #digest(range: TimeRange): Promise<Digested<DifferingRange>> {
     try {
-      return await digestOnBothSides(this.comparison, [{ ...range, width: this.#widthFor(range) }]);
+      return await this.digest({ ...range, width: this.#widthFor(range) });
     } catch (error) {
       if (!isOutOfTime(error) || range.to - range.from < 2) throw error;
       const middle = Math.floor((range.from + range.to) / 2);

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { asUnreachable, type Database, type Queryable } from '../../db/database.js';
-import { faultKind, sqlstateOf } from '../../db/sqlstate.js';
+import { faultKind, isOutOfTime as isStatementOutOfTime } from '../../db/sqlstate.js';
 import type { Statement } from '../../db/transaction.js';
 import { backoffMs } from '../../domain/backoff.js';
 
@@ -10,7 +10,6 @@ export interface ComparedSides {
   readonly secondary: Database;
 }
 
-const QUERY_CANCELED = '57014';
 const TRIES = 4;
 const RETRY_MS = 500;
 
@@ -46,7 +45,7 @@ export async function repeatReading<Result>(work: () => Promise<Result>): Promis
 
 /** True where the server ended the statement for taking too long: ask for less. */
 export function isOutOfTime(error: unknown): boolean {
-  return sqlstateOf(causeOf(error)) === QUERY_CANCELED;
+  return isStatementOutOfTime(causeOf(error));
 }
 
 function isPassing(error: unknown): boolean {

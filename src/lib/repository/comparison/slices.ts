@@ -49,6 +49,18 @@ export function digestRanges(reading: TableReading, slices: readonly (TimeRange 
   return { text: selects.join('\nunion all\n'), values: values.list };
 }
 
+/** Counts the rows of a time range in buckets of a width in µs. Answers `bucket`, where it begins, and `rows`. */
+export function countBuckets(reading: TableReading, slice: TimeRange & { width: number }): Statement {
+  const values = new Values();
+  const origin = `${values.add(formatInstant(slice.from))}::${timeType(reading)}`;
+  const width = `${values.add(slice.width)}::float8 * interval '1 microsecond'`;
+  const text = `select ${micros('bin')} as bucket, rows from (
+    select date_bin(${width}, ${TIME}, ${origin}) as bin, count(*) as rows
+    from ${quoteIdentifier(reading.table.name)} where ${condition(reading, slice, values)} group by 1
+  ) as buckets`;
+  return { text, values: values.list };
+}
+
 /** Digests of a whole table by the class of its rows' keys. Answers `BucketDigest`s. */
 export function digestClasses(reading: TableReading): Statement {
   const { table, method } = reading;

@@ -45,6 +45,8 @@ export interface BringOptions {
   readonly ranges: readonly TimeRange[];
   /** `merge` brings sensor_registry up to the rows; `parents` adds only what it lacks, and holds up no live write. */
   readonly registry: 'merge' | 'parents';
+  /** Differing rows become what the source holds; else they are named and left alone. */
+  readonly overwrite: boolean;
 }
 
 /**
@@ -94,7 +96,11 @@ interface NamedRow {
   readonly time: string;
 }
 
-async function correctDiffering({ target, targetSide, transfer }: BringOptions, bounds: Bounds): Promise<number> {
+async function correctDiffering(
+  { target, targetSide, transfer, overwrite }: BringOptions,
+  bounds: Bounds,
+): Promise<number> {
+  if (!overwrite) return 0;
   const { rows } = await target.query<{ rows: number }>(countDifferingSql(transfer), [...bounds]);
   const differing = rows[0]?.rows ?? 0;
   if (differing === 0) return 0;
@@ -108,9 +114,7 @@ async function findUnequal({ target, transfer }: BringOptions, bounds: Bounds): 
 }
 
 function namedRefusals(rows: readonly NamedRow[], { table }: Transfer, reason: string): Refusal[] {
-  return rows.map(
-    ({ sensor_id: sensorId, time }) => ({ entryId: randomUUID(), table, sensorId, time, reason }),
-  );
+  return rows.map(({ sensor_id: sensorId, time }) => ({ entryId: randomUUID(), table, sensorId, time, reason }));
 }
 
 /** The rows in the staging table of a transaction. */

@@ -142,7 +142,15 @@ async function deliver(source: pg.Client, claim: Claim, { primary, secondary }: 
   return await withSession(secondary, (target) =>
     inTransaction(target, async () => {
       await lockUnguarded(target, transfer);
-      return await bringRows({ source, target, targetSide: secondary.side, transfer, ranges, registry: 'merge' });
+      return await bringRows({
+        source,
+        target,
+        targetSide: secondary.side,
+        transfer,
+        ranges,
+        registry: 'merge',
+        overwrite: true,
+      });
     }),
   );
 }

@@ -123,6 +123,45 @@ export function findExtraSql(transfer: Transfer): string {
     limit $3`;
 }
 
+/** Which of these keys the source lacks. Parameters: sensor ids, times. */
+export function findLackingSql({ table, compared }: Transfer): string {
+  const type = compared.time?.primary ?? 'timestamptz';
+  return `select sensor_id, "time" from unnest($1::text[], $2::text[]) as given (sensor_id, "time")
+    where not exists (
+      select from ${quoteIdentifier(table)} as stored
+      where stored.sensor_id = given.sensor_id and stored."time" = given."time"::${type}
+    )`;
+}
+
+/** Keeps rows of the target in its quarantine before they are deleted. Parameters: sensor ids, times, from, to, side. */
+export function keepExtraSql(transfer: Transfer): string {
+  const table = quoteLiteral(transfer.table);
+  return `insert into sensorctl.quarantine (digest, side, reason, table_name, sensor_id, reading_time, body)
+    select sha256(convert_to($5 || ${table} || to_jsonb(stored)::text, 'UTF8')), $5, 'the primary does not hold it; pruned',
+      ${table}, sensor_id, "time"::text, to_jsonb(stored)::text
+    from ${quoteIdentifier(transfer.table)} as stored where ${isGiven(transfer)}
+    order by 1 on conflict (digest) do nothing`;
+}
+
+/** Parameters: sensor ids, times, from, to. */
+export function deleteExtraSql(transfer: Transfer): string {
+  return `delete from ${quoteIdentifier(transfer.table)} as stored where ${isGiven(transfer)}`;
+}
+
+/** The target's rows of the keys in $1 and $2, between $3 and $4. */
+function isGiven({ compared }: Transfer): string {
+  const type = compared.time?.secondary ?? 'timestamptz';
+  return `stored."time" >= $3::${type} and stored."time" < $4::${type} and (stored.sensor_id, stored."time") in (
+    select sensor_id, "time"::${type} from unnest($1::text[], $2::text[]) as given (sensor_id, "time")
+  )`;
+}
+
+/** Whether the target holds nothing in a range, and what its clock says, in µs since 1970. Parameters: from, to. */
+export function isEmptySql(transfer: Transfer): string {
+  return `select not exists (select from ${quoteIdentifier(transfer.table)} as stored where ${between(transfer)}) as empty,
+    (extract(epoch from clock_timestamp()) * 1000000)::bigint as now`;
+}
+
 function staging({ table }: Transfer): string {
   return quoteIdentifier(`sensorctl_staged_${table}`);
 }

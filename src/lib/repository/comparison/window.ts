@@ -5,9 +5,16 @@ import { sideTitle } from '../../domain/side.js';
 import { formatInstant, parseInstant } from '../../domain/time.js';
 import { intersect, type TimeRange } from '../../domain/time-range.js';
 import { UnreachableError } from '../../errors.js';
-import type { ComparedTable } from '../../repository/comparison/compared-table.js';
-import { ask, type ComparedSides } from '../../repository/comparison/sides.js';
-import type { LeftOut } from './report.js';
+import type { ComparedTable } from './compared-table.js';
+import { ask, type ComparedSides } from './sides.js';
+
+/** A range that is not compared. */
+export interface LeftOut {
+  readonly table: string;
+  /** Everything before this time (UTC text). */
+  readonly before: string;
+  readonly reason: string;
+}
 
 /** What to compare, in µs since 1970: from and to, a window up to now, or (all null) everything. */
 export interface WindowRequest {

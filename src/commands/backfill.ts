@@ -1,0 +1,100 @@
+import { Flags } from '@oclif/core';
+import { renderBackfill, renderPlan, renderProgress } from '../lib/cli/backfill.js';
+import { BaseCommand } from '../lib/cli/base-command.js';
+import { confirm } from '../lib/cli/confirm.js';
+import { createProgress } from '../lib/cli/progress.js';
+import { openSideForBulk, withDatabases } from '../lib/cli/sides.js';
+import { parseRange, RANGE_FLAGS } from '../lib/cli/range-flags.js';
+import { EXIT_CODE, UsageError } from '../lib/errors.js';
+import { backfill, planBackfill } from '../lib/operations/backfill/backfill.js';
+import type { BackfillMode, BackfillPlan, BackfillReport, BackfillRequest } from '../lib/operations/backfill/report.js';
+
+export default class Backfill extends BaseCommand {
+  static override summary = 'Bring to EC2 exactly what it missed, and verify it.';
+  static override description = `Without a range: repairs the gaps that the ledger knows. With --window, --from and --to, or --all: compares first and copies what differs; with --full it copies without comparing (the first load of history). Runs beside live writes. Rows that only EC2 has are reported and left alone, unless --prune deletes them.
+
+The work is cut into units that live on EC2: killed at any point, the same command goes on; started a second time, here or on another host, it joins in. The first Ctrl-C ends after the units at hand, the second at once.
+
+Exit code 1 when gaps remain or rows were refused.`;
+  static override examples = [
+    '<%= config.bin %> <%= command.id %>',
+    '<%= config.bin %> <%= command.id %> --window 1d',
+    '<%= config.bin %> <%= command.id %> --all --full --jobs 4',
+    '<%= config.bin %> <%= command.id %> --from 2025-07-01 --to 2025-07-02 --dry-run',
+  ];
+  static override enableJsonFlag = true;
+  static override flags = {
+    ...RANGE_FLAGS,
+    full: Flags.boolean({ description: 'copy without comparing; with --all or a range' }),
+    table: Flags.option({
+      options: ['water_level_readings', 'moisture_readings', 'sensor_readings'] as const,
+      multiple: true,
+      description: 'table to copy [default: all readings]',
+    })(),
+    jobs: Flags.integer({ min: 1, max: 16, default: 3, description: 'units copied side by side' }),
+    'max-rate': Flags.integer({ min: 1, description: 'rows a second, at most' }),
+    'dry-run': Flags.boolean({ description: 'say what would be done, and change nothing' }),
+    direction: Flags.option({
+      options: ['local-to-ec2', 'ec2-to-local'] as const,
+      default: 'local-to-ec2' as const,
+      description: 'way that rows take; ec2-to-local adds what local lacks and overwrites nothing',
+    })(),
+    prune: Flags.boolean({ description: 'delete rows that only the target has; they are kept in its quarantine' }),
+    yes: Flags.boolean({ description: 'do not ask before --prune deletes' }),
+  };
+
+  async run(): Promise<BackfillReport | BackfillPlan> {
+    const { flags } = await this.parse(Backfill);
+    const target = flags.direction === 'local-to-ec2' ? 'ec2' : 'local';
+    const request: BackfillRequest = {
+      ...(parseRange(flags) ?? { from: null, to: null, windowMicros: null }),
+      mode: modeOf(flags),
+      tables: [...new Set(flags.table ?? [])],
+      jobs: flags.jobs,
+      maxRate: flags['max-rate'] ?? null,
+      prune: flags.prune,
+      target,
+    };
+    const settings = this.settings({ required: ['EC2_DB_HOST'] });
+    if (flags.prune && !flags['dry-run'])
+      await confirm(`Rows that only ${target} has will be deleted there.`, flags.yes);
+    const logger = this.logger(flags.verbose);
+    const local = openSideForBulk('local', settings, 'backfill', logger);
+    const ec2 = openSideForBulk('ec2', settings, 'backfill', logger);
+    const progress = createProgress('Backfill');
+    const startedAt = performance.now();
+    const hooks = {
+      stop: this.stopSignal(),
+      logger,
+      onPlan: (plan: BackfillPlan) => this.note(renderPlan(plan)),
+      onProgress: (state: Parameters<typeof renderProgress>[0]) =>
+        progress.update(renderProgress(state, performance.now() - startedAt)),
+    };
+    return await withDatabases([local, ec2], async () => {
+      if (flags['dry-run']) {
+        const plan = await planBackfill({ local, ec2 }, request, hooks);
+        this.log(renderPlan(plan));
+        return plan;
+      }
+      const report = await backfill({ local, ec2 }, request, hooks);
+      this.log(renderBackfill(report, target));
+      if (report.remainingGaps + report.rowsRefused > 0) process.exitCode = EXIT_CODE.no;
+      return report;
+    }).finally(() => progress.stop());
+  }
+}
+
+function modeOf(
+  flags: Parameters<typeof parseRange>[0] & { full: boolean; prune: boolean; direction: string },
+): BackfillMode {
+  if (parseRange(flags) !== null) return flags.full ? 'full' : 'differences';
+  const lone = flags.full
+    ? '--full'
+    : flags.prune
+      ? '--prune'
+      : flags.direction === 'ec2-to-local'
+        ? '--direction'
+        : null;
+  if (lone === null) return 'ledger';
+  throw new UsageError(`${lone} needs a range`, { next: 'give --all, --window, or --from and --to' });
+}

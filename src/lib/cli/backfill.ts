@@ -1,0 +1,62 @@
+import type { BackfillProgress } from '../operations/backfill/backfill.js';
+import type { BackfillPlan, BackfillReport } from '../operations/backfill/report.js';
+import { formatBytes, formatDuration } from './quantities.js';
+import { formatCount, renderTable } from './table.js';
+
+const GAPS_SHOWN = 10;
+
+/** `3 ranges, about 1,200 rows, 240 kB, about 1 s`. */
+export function renderPlan({ ranges, rows, bytes, seconds }: BackfillPlan): string {
+  const size = bytes === 0 ? '' : `, ${formatBytes(bytes)}`;
+  return `To do: ${formatCount(ranges)} ranges, up to ${formatCount(rows)} rows${size}, about ${formatDuration(seconds * 1000)}`;
+}
+
+/** A line for the progress: what is done, how fast, and how long the rest will take. */
+export function renderProgress({ step, table, rows, ofRows, throttled }: BackfillProgress, elapsedMs: number): string {
+  const where = table === null ? '' : ` in ${table}`;
+  const rate = elapsedMs === 0 ? 0 : (rows / elapsedMs) * 1000;
+  const share =
+    ofRows === null || ofRows === 0
+      ? ''
+      : ` of ${formatCount(ofRows)} (${Math.min(100, Math.floor((rows / ofRows) * 100))} %)`;
+  const left =
+    ofRows === null || rate === 0 ? '' : `, ${formatDuration((Math.max(0, ofRows - rows) / rate) * 1000)} left`;
+  const held = throttled === null ? '' : `, held back: ${throttled}`;
+  return `${step}${where}: ${formatCount(rows)}${share} rows, ${formatCount(Math.round(rate))}/s${left}${held}`;
+}
+
+export function renderBackfill(report: BackfillReport, target: 'local' | 'ec2'): string {
+  const there = target === 'ec2' ? 'EC2' : 'local';
+  if (report.ranges === 0 && report.remainingGaps === 0)
+    return `Nothing to do: ${there} lacks nothing that was asked for.`;
+  const counts = renderTable(
+    ['rows', 'count'],
+    [
+      ['copied', report.rowsCopied],
+      [`  inserted on ${there}`, report.rowsInserted],
+      ['  skipped: there already, equal', report.rowsSkipped],
+      ['  corrected', report.rowsCorrected],
+      ['  refused', report.rowsRefused],
+      ['verified', report.verified],
+      [`only on ${there} (reported, left alone)`, report.rowsExtra],
+      ['gaps that remain', report.remainingGaps],
+    ],
+  );
+  const leftOut = report.leftOut.map(({ table, before, reason }) => `Left out: ${table} before ${before} (${reason})`);
+  return [counts, ...leftOut, ...renderGaps(report), renderNext(report)].join('\n');
+}
+
+function renderGaps({ gaps }: BackfillReport): string[] {
+  if (gaps.length === 0) return [];
+  const rows = gaps.slice(0, GAPS_SHOWN).map(({ table, from, to, reason }) => [table, from, to, reason ?? '-']);
+  const more = gaps.length > GAPS_SHOWN ? [`and ${formatCount(gaps.length - GAPS_SHOWN)} gaps more`] : [];
+  return [renderTable(['gap that remains', 'from', 'to', 'reason'], rows), ...more];
+}
+
+function renderNext({ remainingGaps, rowsExtra, rowsRefused }: BackfillReport): string {
+  if (remainingGaps + rowsRefused > 0)
+    return 'Next: mend what the reason says (sensorctl verify-schema), then run backfill again';
+  if (rowsExtra > 0)
+    return 'Next: sensorctl compare names the rows that only one side has; backfill --prune deletes them';
+  return 'Next: sensorctl compare proves it';
+}

@@ -1,0 +1,14 @@
+import { readTimescaleDb } from './catalog.js';
+import type { Queryable } from './database.js';
+
+const READ_STARTS = `
+  select (extract(epoch from range_start) * 1000000)::bigint as start from timescaledb_information.chunks
+  where hypertable_name = $1 and hypertable_schema = any (current_schemas(false)) and range_start is not null
+  order by range_start`;
+
+/** Where the chunks of a hypertable begin, in µs since 1970, ascending; empty for other tables. */
+export async function readChunkStarts(database: Queryable, table: string): Promise<number[]> {
+  const { installed } = await readTimescaleDb(database);
+  if (installed === null) return [];
+  return (await database.query<{ start: number }>(READ_STARTS, [table])).rows.map(({ start }) => start);
+}

@@ -1,0 +1,297 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import { asUnreachable, withSession, type Database } from '../../db/database.js';
+import { READING_TABLES } from '../../domain/reading.js';
+import { InterruptedError } from '../../errors.js';
+import type { Logger } from '../../logger.js';
+import type { UnitContext } from '../../repository/backfill/run-unit.js';
+import {
+  addUnits,
+  dropUnits,
+  finishRun,
+  joinRun,
+  markPlanned,
+  readRun,
+  tryPlanning,
+  type BackfillRun,
+  type RunState,
+} from '../../repository/backfill/unit-store.js';
+import { agreeOnMethod, type DigestMethod } from '../../repository/comparison/digest-method.js';
+import type { LeftOut } from '../../repository/comparison/window.js';
+import { readGaps, settleBatches } from '../../repository/ledger.js';
+import { planTransfer, type Transfer } from '../../repository/repair/transfer.js';
+import { repairRegistry } from '../../repository/repair/registry.js';
+import type { Refusal } from '../../repository/secondary-writer.js';
+import { planUnits, type Planned } from './plan-units.js';
+import { repairLedger } from './repair-ledger.js';
+import {
+  addCounts,
+  NO_ROWS,
+  type BackfillCounts,
+  type BackfillPlan,
+  type BackfillReport,
+  type BackfillRequest,
+} from './report.js';
+import { runUnits } from './run-units.js';
+import { Throttle } from './throttle.js';
+
+export interface BackfillSides {
+  readonly local: Database;
+  readonly ec2: Database;
+}
+
+export interface BackfillHooks {
+  readonly stop: AbortSignal;
+  readonly logger: Logger;
+  /** Told what will be done, once that is known. */
+  readonly onPlan: (plan: BackfillPlan) => void;
+  readonly onProgress: (progress: BackfillProgress) => void;
+}
+
+export interface BackfillProgress {
+  readonly step: 'repairing gaps' | 'looking for differences' | 'counting rows' | 'copying';
+  readonly table: string | null;
+  readonly rows: number;
+  /** Null where it is not known. */
+  readonly ofRows: number | null;
+  /** Why it holds back; null where it does not. */
+  readonly throttled: string | null;
+}
+
+const PLANNING_POLL_MS = 300;
+/** What a backfill copies a second on a usual machine, for the estimate. */
+const USUAL_ROWS_A_SECOND = 50_000;
+
+/**
+ * Brings to the target what it lacks: what the ledger says, then, where a range is asked for, what differs in it or all
+ * of it. Verified rows only count. Throws when a side fails for good, or when it was stopped before it was done.
+ */
+export async function backfill(
+  sides: BackfillSides,
+  request: BackfillRequest,
+  hooks: BackfillHooks,
+): Promise<BackfillReport> {
+  try {
+    return await new Backfill(sides, request, hooks).run();
+  } catch (error) {
+    throw asUnreachable(error, sides[request.target]);
+  }
+}
+
+/** What `backfill` would do; changes nothing. */
+export async function planBackfill(
+  sides: BackfillSides,
+  request: BackfillRequest,
+  hooks: BackfillHooks,
+): Promise<BackfillPlan> {
+  try {
+    return await new Backfill(sides, request, hooks).plan();
+  } catch (error) {
+    throw asUnreachable(error, sides[request.target]);
+  }
+}
+
+class Backfill {
+  readonly #source: Database;
+  readonly #target: Database;
+  readonly #throttle: Throttle;
+  readonly #transfers = new Map<string, Promise<Transfer>>();
+  #leftOut: readonly LeftOut[] = [];
+
+  constructor(
+    private readonly sides: BackfillSides,
+    private readonly request: BackfillRequest,
+    private readonly hooks: BackfillHooks,
+  ) {
+    this.#target = sides[request.target];
+    this.#source = sides[request.target === 'ec2' ? 'local' : 'ec2'];
+    const primary = this.#toSecondary ? this.#source : null;
+    this.#throttle = new Throttle({ maxRate: request.maxRate, primary, stop: hooks.stop });
+  }
+
+  async run(): Promise<BackfillReport> {
+    let counts = NO_ROWS;
+    if (this.#toSecondary) counts = addCounts(counts, await this.#repairLedger());
+    this.#assertNotStopped();
+    if (this.request.mode !== 'ledger') counts = addCounts(counts, await this.#runRanges());
+    this.#assertNotStopped();
+    const gaps = this.#toSecondary ? await readGaps(this.#source.pool) : [];
+    const verified = counts.rowsCopied - counts.rowsRefused;
+    return { ...counts, verified, remainingGaps: gaps.length, gaps, leftOut: this.#leftOut };
+  }
+
+  async plan(): Promise<BackfillPlan> {
+    if (this.request.mode !== 'ledger') return this.#estimate(await this.#planUnits());
+    const gaps = await readGaps(this.#source.pool);
+    const rows = await countMissed(this.#source);
+    return {
+      ...this.#estimate({ units: [], bytes: 0, leftOut: [] }),
+      ranges: gaps.length,
+      rows,
+      seconds: this.#secondsFor(rows),
+    };
+  }
+
+  get #stopped(): boolean {
+    return this.hooks.stop.aborted;
+  }
+
+  /** Local is the primary: it decides, and its ledger says what the target lacks. */
+  get #toSecondary(): boolean {
+    return this.request.target === 'ec2';
+  }
+
+  async #repairLedger(): Promise<BackfillCounts> {
+    const { jobs } = this.request;
+    const { stop, logger } = this.hooks;
+    const ofRows = await countMissed(this.#source);
+    if (ofRows > 0 && this.request.mode === 'ledger') this.hooks.onPlan(await this.plan());
+    return await repairLedger({
+      ...{ primary: this.#source, secondary: this.#target, jobs, throttle: this.#throttle, stop, logger },
+      onProgress: ({ rowsCopied }) => this.#progress({ step: 'repairing gaps', table: null, rows: rowsCopied, ofRows }),
+    });
+  }
+
+  async #runRanges(): Promise<BackfillCounts> {
+    const registry = await repairRegistry(this.#source, this.#target, { overwrite: this.#toSecondary });
+    if (registry.inserted + registry.corrected > 0) this.hooks.logger.info('sensor_registry brought', { ...registry });
+    const joined = await joinRun(this.#target.pool, this.#scope());
+    const resumed = joined.planned;
+    await this.#planOnce(joined);
+    if (this.#stopped) return NO_ROWS;
+    const counts = countsOf(await this.#runUnits(joined.id));
+    if (this.#stopped) return counts;
+    await finishRun(this.#target.pool, joined.id);
+    // What an earlier process had planned may not be all that differs by now.
+    return resumed && this.request.mode === 'differences' ? addCounts(counts, await this.#runRanges()) : counts;
+  }
+
+  /** One process plans; the others wait until it has, or take over when it dies. */
+  async #planOnce(run: BackfillRun): Promise<void> {
+    if (run.planned) return;
+    await withSession(this.#target, async (session) => {
+      while (!this.#stopped) {
+        if (await tryPlanning(session, run.id)) {
+          if ((await readRun(session, run.id)).planned) return;
+          await dropUnits(session, run.id);
+          const planned = await this.#planUnits();
+          if (this.#stopped) return;
+          this.hooks.onPlan(this.#estimate(planned));
+          await addUnits(session, run.id, planned.units);
+          await markPlanned(session, run.id);
+          return;
+        }
+        await delay(PLANNING_POLL_MS);
+      }
+    });
+  }
+
+  async #planUnits(): Promise<Planned> {
+    const planned: Planned[] = [];
+    const step = this.request.mode === 'full' ? 'counting rows' : 'looking for differences';
+    const method = await this.#method();
+    for (const table of this.#tables()) {
+      const options = {
+        source: this.#source,
+        target: this.#target,
+        request: this.request,
+        method,
+        stop: this.hooks.stop,
+      };
+      planned.push(
+        await planUnits(await this.#transferOf(table), {
+          ...options,
+          onProgress: (name, rows) => this.#progress({ step, table: name, rows, ofRows: null }),
+        }),
+      );
+    }
+    this.#leftOut = planned.flatMap(({ leftOut }) => leftOut);
+    const bytes = planned.reduce((sum, each) => sum + each.bytes, 0);
+    return { units: planned.flatMap(({ units }) => units), bytes, leftOut: this.#leftOut };
+  }
+
+  async #runUnits(runId: number): Promise<RunState> {
+    const context: Omit<UnitContext, 'onClaim'> = {
+      ...{ runId, source: this.#source, target: this.#target, ledger: this.#toSecondary },
+      transferOf: (table) => this.#transferOf(table),
+      method: await this.#method(),
+      overwrite: this.#toSecondary,
+      prune: this.request.prune,
+      onRefused: (refusals) => this.#enterRefused(refusals),
+      viaStaging: new Set(),
+    };
+    return await runUnits({
+      ...{ context, jobs: this.request.jobs, throttle: this.#throttle, stop: this.hooks.stop },
+      onProgress: ({ rows, openRows }) =>
+        this.#progress({ step: 'copying', table: null, rows: rows - openRows, ofRows: rows }),
+    });
+  }
+
+  /** A reading that the secondary refuses for good is a known gap. */
+  async #enterRefused(refusals: readonly Refusal[]): Promise<void> {
+    if (!this.#toSecondary || refusals.length === 0) return;
+    const consumerId = randomUUID();
+    await settleBatches(
+      this.#source.pool,
+      [],
+      refusals.map((refusal) => ({ ...refusal, consumerId })),
+    );
+  }
+
+  async #method(): Promise<DigestMethod> {
+    const transfers = await Promise.all(this.#tables().map((table) => this.#transferOf(table)));
+    return await agreeOnMethod(
+      [this.#source.pool, this.#target.pool],
+      transfers.map(({ compared }) => compared),
+    );
+  }
+
+  #transferOf(table: string): Promise<Transfer> {
+    const planned = this.#transfers.get(table) ?? planTransfer(this.#source, this.#target, table);
+    this.#transfers.set(table, planned);
+    return planned;
+  }
+
+  #tables(): readonly string[] {
+    return this.request.tables.length > 0 ? this.request.tables : READING_TABLES;
+  }
+
+  #scope(): object {
+    const { mode, from, to, windowMicros, prune } = this.request;
+    return { mode, tables: this.#tables(), from, to, windowMicros, prune };
+  }
+
+  #estimate({ units, bytes }: Planned): BackfillPlan {
+    const rows = units.reduce((sum, unit) => sum + unit.rows, 0);
+    return { ranges: units.length, rows, bytes, seconds: this.#secondsFor(rows) };
+  }
+
+  #secondsFor(rows: number): number {
+    return rows / Math.min(this.request.maxRate ?? Infinity, USUAL_ROWS_A_SECOND);
+  }
+
+  #progress(progress: Omit<BackfillProgress, 'throttled'>): void {
+    this.hooks.onProgress({ ...progress, throttled: this.#throttle.reason });
+  }
+
+  #assertNotStopped(): void {
+    if (!this.#stopped) return;
+    throw new InterruptedError('the backfill was stopped before it was done; what it has written is verified', {
+      next: 'the same command goes on from here',
+    });
+  }
+}
+
+const COUNT_MISSED = `
+  select coalesce(sum(readings), 0)::bigint as readings from sensorctl.ledger_state where state <> 'pending'`;
+
+async function countMissed({ pool }: Database): Promise<number> {
+  return (await pool.query<{ readings: number }>(COUNT_MISSED)).rows[0]?.readings ?? 0;
+}
+
+function countsOf({ units, copied, inserted, skipped, corrected, refused, extra }: RunState): BackfillCounts {
+  return {
+    ...{ ranges: units, rowsCopied: copied, rowsInserted: inserted, rowsSkipped: skipped },
+    ...{ rowsCorrected: corrected, rowsRefused: refused, rowsExtra: extra },
+  };
+}

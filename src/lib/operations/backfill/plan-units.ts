@@ -1,0 +1,109 @@
+import { readChunkStarts } from '../../db/chunk-starts.js';
+import type { Database } from '../../db/database.js';
+import { quoteIdentifier } from '../../db/identifiers.js';
+import type { TimeRange } from '../../domain/time-range.js';
+import { buildUnits } from '../../repository/backfill/unit-builder.js';
+import type { PlannedUnit } from '../../repository/backfill/unit-store.js';
+import type { DigestMethod } from '../../repository/comparison/digest-method.js';
+import { findLeaves, NOTHING, type DifferingRange } from '../../repository/comparison/find-leaves.js';
+import {
+  scanRange,
+  scanSegments,
+  type ScanOptions,
+  type ScanProgress,
+  type SegmentDigest,
+} from '../../repository/comparison/scan.js';
+import { ask } from '../../repository/comparison/sides.js';
+import { countBuckets } from '../../repository/comparison/slices.js';
+import { rangeOfTable, resolveWindow, type LeftOut } from '../../repository/comparison/window.js';
+import type { Transfer } from '../../repository/repair/transfer.js';
+import type { BackfillRequest } from './report.js';
+
+export interface PlanningOptions {
+  readonly source: Database;
+  readonly target: Database;
+  readonly request: BackfillRequest;
+  readonly method: DigestMethod;
+  readonly stop: AbortSignal;
+  readonly onProgress: (table: string, rows: number) => void;
+}
+
+export interface Planned {
+  readonly units: readonly PlannedUnit[];
+  readonly bytes: number;
+  readonly leftOut: readonly LeftOut[];
+}
+
+/** A unit should take a second or so. */
+const UNIT_ROWS = 50_000;
+const LEAST_UNIT_ROWS = 500;
+/** Seconds that a unit may take at a rate that was asked for. */
+const UNIT_SECONDS = 2;
+
+const ROW_BYTES = (table: string): string =>
+  `select coalesce(avg(pg_column_size(sample.*)), 0)::float8::text as bytes from (select * from ${quoteIdentifier(table)} limit 1000) as sample`;
+
+/** Finds the ranges of a table to copy, and cuts them into units. */
+export async function planUnits(transfer: Transfer, options: PlanningOptions): Promise<Planned> {
+  const { source, target, request } = options;
+  const sides = { primary: source, secondary: target };
+  const { range, leftOut } = await rangeOfTable(sides, transfer.compared, await resolveWindow(sides, request));
+  if (range === null) return { units: [], bytes: 0, leftOut };
+  const find = request.mode === 'full' ? findRows : findDifferences;
+  const ranges = await find(transfer, range, options);
+  const cuts = await readChunkStarts(target.pool, transfer.table);
+  const units = buildUnits(transfer.table, ranges, { rows: unitRows(request), cuts });
+  const rows = units.reduce((sum, unit) => sum + unit.rows, 0);
+  return { units, bytes: Math.round(rows * (await rowBytes(source, transfer.table))), leftOut };
+}
+
+function unitRows({ maxRate, jobs }: BackfillRequest): number {
+  if (maxRate === null) return UNIT_ROWS;
+  return Math.min(UNIT_ROWS, Math.max(LEAST_UNIT_ROWS, Math.floor((maxRate * UNIT_SECONDS) / jobs)));
+}
+
+/** Everything that the source holds, in ranges of some thousand rows. */
+async function findRows(transfer: Transfer, range: TimeRange, options: PlanningOptions): Promise<DifferingRange[]> {
+  const found: DifferingRange[] = [];
+  const count: SegmentDigest = async (segment) => {
+    const statement = countBuckets({ table: transfer.compared, method: options.method, role: 'primary' }, segment);
+    const buckets = await ask<{ bucket: number; rows: number }>(options.source, statement);
+    found.push(
+      ...buckets.map(({ bucket, rows }) => ({ from: bucket, to: Math.min(bucket + segment.width, segment.to), rows })),
+    );
+    const rows = buckets.reduce((sum, bucket) => sum + bucket.rows, 0);
+    return { primary: { rows, newest: null }, secondary: NOTHING, differing: [] };
+  };
+  await scanSegments(count, scanOptions(transfer, range, options));
+  return found.toSorted((one, other) => one.from - other.from);
+}
+
+async function findDifferences(
+  transfer: Transfer,
+  range: TimeRange,
+  options: PlanningOptions,
+): Promise<DifferingRange[]> {
+  const { source: primary, target: secondary, method } = options;
+  const comparison = { sides: { primary, secondary }, table: transfer.compared, method };
+  const scan = await scanRange(comparison, scanOptions(transfer, range, options));
+  const found: DifferingRange[] = [];
+  for await (const { slice, rows } of findLeaves(comparison, scan.differing)) {
+    if (!('classes' in slice)) found.push({ ...slice, rows });
+  }
+  return found.toSorted((one, other) => one.from - other.from);
+}
+
+function scanOptions({ table }: Transfer, range: TimeRange, { stop, onProgress }: PlanningOptions): ScanOptions {
+  return {
+    ...{ range, bucketMicros: null, jobs: 1, stop },
+    onProgress: ({ primary }: ScanProgress) => {
+      onProgress(table, primary.rows);
+      return Promise.resolve();
+    },
+  };
+}
+
+async function rowBytes(source: Database, table: string): Promise<number> {
+  const [row] = await ask<{ bytes: string }>(source, { text: ROW_BYTES(table) });
+  return Number(row?.bytes ?? 0);
+}

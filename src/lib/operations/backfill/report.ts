@@ -1,0 +1,63 @@
+import type { Side } from '../../domain/side.js';
+import type { Gap } from '../../repository/ledger.js';
+import type { WindowRequest } from '../../repository/comparison/window.js';
+import type { LeftOut } from '../../repository/comparison/window.js';
+
+/** Repair what the ledger says; compare and copy what differs; copy without comparing. */
+export type BackfillMode = 'ledger' | 'differences' | 'full';
+
+export interface BackfillRequest extends WindowRequest {
+  readonly mode: BackfillMode;
+  /** Empty: all reading tables. */
+  readonly tables: readonly string[];
+  readonly jobs: number;
+  /** Rows a second, at most; null: no limit but the throttle's own. */
+  readonly maxRate: number | null;
+  /** Delete rows that only the target has. */
+  readonly prune: boolean;
+  /** The side that is written. */
+  readonly target: Side;
+}
+
+/** The result of `backfill`. */
+export interface BackfillReport {
+  /** Ledger entries and units that were worked through. */
+  readonly ranges: number;
+  readonly rowsCopied: number;
+  readonly rowsInserted: number;
+  /** Rows that were there, equal. */
+  readonly rowsSkipped: number;
+  readonly rowsCorrected: number;
+  /** Rows that the target refuses, or does not hold as they were written. */
+  readonly rowsRefused: number;
+  /** Rows that only the target has. */
+  readonly rowsExtra: number;
+  /** Rows that were looked at on the target afterwards, and found equal. */
+  readonly verified: number;
+  readonly remainingGaps: number;
+  readonly gaps: readonly Gap[];
+  readonly leftOut: readonly LeftOut[];
+}
+
+/** What a backfill is about to do. */
+export interface BackfillPlan {
+  readonly ranges: number;
+  readonly rows: number;
+  readonly bytes: number;
+  /** By the rows and bytes above at the usual pace, or at the rate that was asked for. */
+  readonly seconds: number;
+}
+
+export type BackfillCounts = Pick<
+  BackfillReport,
+  'ranges' | 'rowsCopied' | 'rowsInserted' | 'rowsSkipped' | 'rowsCorrected' | 'rowsRefused' | 'rowsExtra'
+>;
+
+export const NO_ROWS: BackfillCounts = {
+  ...{ ranges: 0, rowsCopied: 0, rowsInserted: 0, rowsSkipped: 0, rowsCorrected: 0, rowsRefused: 0, rowsExtra: 0 },
+};
+
+export function addCounts(one: BackfillCounts, other: BackfillCounts): BackfillCounts {
+  const names = Object.keys(NO_ROWS) as (keyof BackfillCounts)[];
+  return Object.fromEntries(names.map((name) => [name, one[name] + other[name]])) as unknown as BackfillCounts;
+}

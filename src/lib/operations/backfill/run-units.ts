@@ -1,0 +1,90 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { asUnreachable, withSession } from '../../db/database.js';
+import { faultKind, isOutOfTime } from '../../db/sqlstate.js';
+import { backoffMs } from '../../domain/backoff.js';
+import { runUnit, StraightCopyFailed, type UnitContext } from '../../repository/backfill/run-unit.js';
+import { readState, splitUnit, type RunState, type Unit } from '../../repository/backfill/unit-store.js';
+import { endStalledCopies } from '../../repository/backfill/stalled-copies.js';
+import type { Throttle } from './throttle.js';
+
+export interface RunUnitsOptions {
+  readonly context: Omit<UnitContext, 'onClaim'>;
+  readonly jobs: number;
+  readonly throttle: Throttle;
+  readonly stop: AbortSignal;
+  readonly onProgress: (state: RunState) => void;
+}
+
+const TRIES = 5;
+const RETRY_MS = 500;
+const OTHERS_MS = 300;
+const PROGRESS_MS = 500;
+
+/**
+ * Works through the units of a run, `jobs` side by side, until none is open, whoever else works on them too: what
+ * another process holds is waited for, and taken over when that process dies. Ends early when told to stop.
+ */
+export async function runUnits(options: RunUnitsOptions): Promise<RunState> {
+  const { context, onProgress } = options;
+  const read = async (): Promise<RunState> => await readState(context.target.pool, context.runId);
+  // A progress that cannot be read now is read later; the work itself says what is wrong.
+  const timer = setInterval(() => void read().then(onProgress, () => undefined), PROGRESS_MS);
+  try {
+    await Promise.all(Array.from({ length: options.jobs }, () => new Worker(options).work()));
+  } finally {
+    clearInterval(timer);
+  }
+  return await read();
+}
+
+class Worker {
+  #claimed: Unit | null = null;
+  #tries = 1;
+
+  constructor(private readonly options: RunUnitsOptions) {}
+
+  async work(): Promise<void> {
+    const { stop, context } = this.options;
+    const { source, target } = context;
+    while (!stop.aborted) {
+      try {
+        await withSession(source, (from) => withSession(target, (to) => this.#claimUntilNone(from, to)));
+        const { open } = await readState(target.pool, context.runId);
+        if (open === 0) return;
+        await endStalledCopies(target);
+        await delay(OTHERS_MS, undefined, { signal: stop }).catch(() => undefined);
+      } catch (error) {
+        await this.#handle(error);
+      }
+    }
+  }
+
+  async #claimUntilNone(...[from, to]: [Parameters<typeof runUnit>[0], Parameters<typeof runUnit>[1]]): Promise<void> {
+    const { context, throttle, stop } = this.options;
+    while (!stop.aborted) {
+      await throttle.wait();
+      this.#claimed = null;
+      const outcome = await runUnit(from, to, { ...context, onClaim: (unit) => (this.#claimed = unit) });
+      if (outcome === null) return;
+      this.#tries = 1;
+      throttle.copied(outcome.counts.copied, outcome.commitMs);
+    }
+  }
+
+  async #handle(error: unknown): Promise<void> {
+    const { context, stop } = this.options;
+    const unit = this.#claimed;
+    if (error instanceof StraightCopyFailed) {
+      context.viaStaging.add(error.unitId);
+      return;
+    }
+    if (unit !== null && isOutOfTime(error) && unit.to - unit.from > 1) {
+      await splitUnit(context.target.pool, unit);
+      return;
+    }
+    const passing = ['unavailable', 'collision'].includes(faultKind(error));
+    if (!passing || this.#tries === TRIES) throw asUnreachable(error, context.target);
+    this.#tries += 1;
+    await delay(backoffMs(this.#tries - 1, RETRY_MS), undefined, { signal: stop }).catch(() => undefined);
+  }
+}

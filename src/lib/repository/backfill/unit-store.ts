@@ -1,0 +1,169 @@
+import type { Queryable } from '../../db/database.js';
+import { formatInstant } from '../../domain/time.js';
+import type { TimeRange } from '../../domain/time-range.js';
+
+/** A range of a table to copy, small enough for one transaction. */
+export interface PlannedUnit extends TimeRange {
+  readonly table: string;
+  readonly rows: number;
+}
+
+export interface Unit extends PlannedUnit {
+  readonly id: number;
+}
+
+/** What became of the rows of a unit, or of all units together. */
+export interface UnitCounts {
+  readonly copied: number;
+  readonly inserted: number;
+  readonly skipped: number;
+  readonly corrected: number;
+  readonly refused: number;
+  /** Rows that only the target has. */
+  readonly extra: number;
+}
+
+export interface BackfillRun {
+  readonly id: number;
+  readonly planned: boolean;
+}
+
+/** How far a run has come. */
+export interface RunState extends UnitCounts {
+  readonly units: number;
+  readonly open: number;
+  readonly rows: number;
+  readonly openRows: number;
+}
+
+const JOIN_RUN = `
+  insert into sensorctl.backfill (scope) values ($1)
+  on conflict (scope) where finished_at is null do update set scope = excluded.scope
+  returning backfill_id as id, planned_at is not null as planned`;
+
+const TRY_PLANNING = "select pg_try_advisory_lock(hashtextextended('sensorctl.backfill ' || $1::text, 0)) as mine";
+const READ_RUN =
+  'select backfill_id as id, planned_at is not null as planned from sensorctl.backfill where backfill_id = $1';
+const DROP_UNITS = 'delete from sensorctl.backfill_unit where backfill_id = $1';
+
+const ADD_UNITS = `
+  insert into sensorctl.backfill_unit (backfill_id, table_name, from_time, to_time, estimated_rows)
+  select $1, * from unnest($2::text[], $3::timestamptz[], $4::timestamptz[], $5::bigint[])`;
+
+const MARK_PLANNED = 'update sensorctl.backfill set planned_at = clock_timestamp() where backfill_id = $1';
+
+/** Newest first: what operators look at. */
+const CLAIM_UNIT = `
+  select unit_id as id, table_name as "table", estimated_rows as rows,
+    (extract(epoch from from_time) * 1000000)::bigint as "from", (extract(epoch from to_time) * 1000000)::bigint as "to"
+  from sensorctl.backfill_unit where backfill_id = $1 and done_at is null
+  order by to_time desc limit 1 for update skip locked`;
+
+const FINISH_UNIT = `
+  update sensorctl.backfill_unit set done_at = clock_timestamp(), copied = $2, inserted = $3, skipped = $4, corrected = $5,
+    refused = $6, extra = $7
+  where unit_id = $1`;
+
+const SPLIT_UNIT = `
+  with whole as (delete from sensorctl.backfill_unit where unit_id = $1 returning *)
+  insert into sensorctl.backfill_unit (backfill_id, table_name, from_time, to_time, estimated_rows)
+  select backfill_id, table_name, from_time, $2::timestamptz, estimated_rows / 2 from whole
+  union all
+  select backfill_id, table_name, $2::timestamptz, to_time, estimated_rows / 2 from whole`;
+
+const READ_STATE = `
+  select count(*) as units, count(*) filter (where done_at is null) as open, coalesce(sum(estimated_rows), 0)::bigint as rows,
+    coalesce(sum(estimated_rows) filter (where done_at is null), 0)::bigint as "openRows",
+    ${['copied', 'inserted', 'skipped', 'corrected', 'refused', 'extra'].map((count) => `coalesce(sum(${count}), 0)::bigint as ${count}`).join(', ')}
+  from sensorctl.backfill_unit where backfill_id = $1`;
+
+const READ_TOUCHED = `
+  select table_name as "table", (extract(epoch from lower(range)) * 1000000)::bigint as "from",
+    (extract(epoch from upper(range)) * 1000000)::bigint as "to"
+  from (
+    select table_name, unnest(range_agg(tstzrange(from_time, to_time))) as range
+    from sensorctl.backfill_unit where backfill_id = $1 and inserted + corrected > 0 group by table_name
+  ) as touched`;
+
+/** Ended runs keep their counts no longer than the next one needs to begin. */
+const FINISH_RUN = `
+  with finished as (
+    update sensorctl.backfill set finished_at = clock_timestamp() where backfill_id = $1 and finished_at is null
+    returning backfill_id
+  )
+  delete from sensorctl.backfill_unit
+  where backfill_id in (select backfill_id from sensorctl.backfill where finished_at < clock_timestamp() - interval '1 day')`;
+
+/** The run of this scope that is not finished, or a new one. */
+export async function joinRun(target: Queryable, scope: object): Promise<BackfillRun> {
+  return requireRun(
+    (await target.query<BackfillRun & Record<string, unknown>>(JOIN_RUN, [JSON.stringify(scope)])).rows,
+  );
+}
+
+export async function readRun(target: Queryable, id: number): Promise<BackfillRun> {
+  return requireRun((await target.query<BackfillRun & Record<string, unknown>>(READ_RUN, [id])).rows);
+}
+
+/** Whether this session may plan the run now; the others wait. The lock ends with the session. */
+export async function tryPlanning(session: Queryable, id: number): Promise<boolean> {
+  return (await session.query<{ mine: boolean }>(TRY_PLANNING, [id])).rows[0]?.mine === true;
+}
+
+/** Forgets what an interrupted planning has left. */
+export async function dropUnits(target: Queryable, id: number): Promise<void> {
+  await target.query(DROP_UNITS, [id]);
+}
+
+export async function addUnits(target: Queryable, id: number, units: readonly PlannedUnit[]): Promise<void> {
+  await target.query(ADD_UNITS, [
+    id,
+    units.map(({ table }) => table),
+    units.map(({ from }) => formatInstant(from)),
+    units.map(({ to }) => formatInstant(to)),
+    units.map(({ rows }) => rows),
+  ]);
+}
+
+export async function markPlanned(target: Queryable, id: number): Promise<void> {
+  await target.query(MARK_PLANNED, [id]);
+}
+
+/** Claims the newest unit that nobody else works on, for this transaction; null where there is none. */
+export async function claimUnit(transaction: Queryable, id: number): Promise<Unit | null> {
+  return (await transaction.query<Unit & Record<string, unknown>>(CLAIM_UNIT, [id])).rows[0] ?? null;
+}
+
+export async function finishUnit(transaction: Queryable, id: number, counts: UnitCounts): Promise<void> {
+  const { copied, inserted, skipped, corrected, refused, extra } = counts;
+  await transaction.query(FINISH_UNIT, [id, copied, inserted, skipped, corrected, refused, extra]);
+}
+
+/** Makes two units of one that took too long. */
+export async function splitUnit(target: Queryable, { id, from, to }: Unit): Promise<void> {
+  await target.query(SPLIT_UNIT, [id, formatInstant(Math.floor((from + to) / 2))]);
+}
+
+export async function readState(target: Queryable, id: number): Promise<RunState> {
+  const { rows } = await target.query<RunState & Record<string, unknown>>(READ_STATE, [id]);
+  return rows[0] ?? NO_STATE;
+}
+
+/** The ranges in which the run changed rows, by table. */
+export async function readTouched(target: Queryable, id: number): Promise<(TimeRange & { table: string })[]> {
+  return (await target.query<TimeRange & { table: string } & Record<string, unknown>>(READ_TOUCHED, [id])).rows;
+}
+
+export async function finishRun(target: Queryable, id: number): Promise<void> {
+  await target.query(FINISH_RUN, [id]);
+}
+
+const NO_STATE: RunState = {
+  ...{ units: 0, open: 0, rows: 0, openRows: 0 },
+  ...{ copied: 0, inserted: 0, skipped: 0, corrected: 0, refused: 0, extra: 0 },
+};
+
+function requireRun([run]: readonly BackfillRun[]): BackfillRun {
+  if (run === undefined) throw new TypeError('the backfill was not recorded');
+  return run;
+}
