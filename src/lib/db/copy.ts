@@ -1,7 +1,6 @@
 import { pipeline } from 'node:stream/promises';
 import type pg from 'pg';
 import { from as copyFrom, to as copyTo } from 'pg-copy-streams';
-import { BULK_CALL_TIMEOUT_MS } from './database.js';
 
 /**
  * Streams `COPY … TO STDOUT` of one connection into `COPY … FROM STDIN` of another, at the pace of the slower one and in
@@ -13,7 +12,16 @@ export async function copyBetween(
   statements: { readonly to: string; readonly from: string },
 ): Promise<number> {
   const input = target.query(copyFrom(statements.from));
-  // The timeouts of statements do not see a COPY whose other end is silent.
-  await pipeline(source.query(copyTo(statements.to)), input, { signal: AbortSignal.timeout(BULK_CALL_TIMEOUT_MS) });
-  return input.rowCount;
+  const output = source.query(copyTo(statements.to));
+  try {
+    await pipeline(output, input);
+    return input.rowCount;
+  } finally {
+    for (const stream of [input, output]) endQueryTimeout(stream);
+  }
+}
+
+/** pg ends its timer for a query (`query_timeout`) when it calls the query's callback, which these streams never let it do. */
+function endQueryTimeout(stream: object): void {
+  (stream as { callback?: () => void }).callback?.();
 }

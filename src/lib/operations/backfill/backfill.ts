@@ -132,7 +132,8 @@ class Backfill {
     };
   }
 
-  get #stopped(): boolean {
+  /** A method: it may change between two calls. */
+  #isStopped(): boolean {
     return this.hooks.stop.aborted;
   }
 
@@ -158,9 +159,9 @@ class Backfill {
     const joined = await joinRun(this.#target.pool, this.#scope());
     const resumed = joined.planned;
     await this.#planOnce(joined);
-    if (this.#stopped) return NO_ROWS;
+    if (this.#isStopped()) return NO_ROWS;
     const counts = countsOf(await this.#runUnits(joined.id));
-    if (this.#stopped) return counts;
+    if (this.#isStopped()) return counts;
     await finishRun(this.#target.pool, joined.id);
     // What an earlier process had planned may not be all that differs by now.
     return resumed && this.request.mode === 'differences' ? addCounts(counts, await this.#runRanges()) : counts;
@@ -170,12 +171,12 @@ class Backfill {
   async #planOnce(run: BackfillRun): Promise<void> {
     if (run.planned) return;
     await withSession(this.#target, async (session) => {
-      while (!this.#stopped) {
+      while (!this.#isStopped()) {
         if (await tryPlanning(session, run.id)) {
           if ((await readRun(session, run.id)).planned) return;
           await dropUnits(session, run.id);
           const planned = await this.#planUnits();
-          if (this.#stopped) return;
+          if (this.#isStopped()) return;
           this.hooks.onPlan(this.#estimate(planned));
           await addUnits(session, run.id, planned.units);
           await markPlanned(session, run.id);
@@ -275,7 +276,7 @@ class Backfill {
   }
 
   #assertNotStopped(): void {
-    if (!this.#stopped) return;
+    if (!this.#isStopped()) return;
     throw new InterruptedError('the backfill was stopped before it was done; what it has written is verified', {
       next: 'the same command goes on from here',
     });

@@ -43,7 +43,7 @@ export interface BringOptions {
   readonly targetSide: Side;
   readonly transfer: Transfer;
   readonly ranges: readonly TimeRange[];
-  /** `merge` brings sensor_registry up to the rows; `parents` adds only what it lacks, and holds up no live write. */
+  /** `merge` brings sensor_registry up to the rows; `parents` adds only what a foreign key needs, and holds up no live write. */
   readonly registry: 'merge' | 'parents';
   /** Differing rows become what the source holds; else they are named and left alone. */
   readonly overwrite: boolean;
@@ -64,7 +64,8 @@ export async function bringRows(options: BringOptions): Promise<Delivery> {
   const copied = ranges.length === 0 ? 0 : await copyBetween(source, target, statements);
   if (copied === 0) return { copied, inserted: 0, skipped: 0, corrected: 0, refused: [] };
   const staged = new StagedRows(target, transfer);
-  await target.query(registry === 'merge' ? mergeRegistrySql(transfer) : addParentsSql(transfer));
+  if (registry === 'merge') await target.query(mergeRegistrySql(transfer));
+  else if (transfer.needsParents) await target.query(addParentsSql(transfer));
   const { inserted, refused } = await staged.insert(copied);
   const bounds = boundsOf(ranges);
   const allNew = inserted === copied;

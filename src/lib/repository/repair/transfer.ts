@@ -1,5 +1,5 @@
 import { hasUniqueKey, readTableShapes, type TableShape } from '../../db/catalog.js';
-import type { Database } from '../../db/database.js';
+import type { Database, Queryable } from '../../db/database.js';
 import { sideTitle } from '../../domain/side.js';
 import { UnreachableError } from '../../errors.js';
 import { planTable, type ComparedTable } from '../comparison/compared-table.js';
@@ -21,9 +21,17 @@ export interface Transfer {
   /** Column → type on the source: what is staged has these, so that nothing is rounded before it was compared. */
   readonly columns: ReadonlyMap<string, string>;
   readonly guard: Guard;
+  /** The target has a foreign key to sensor_registry. */
+  readonly needsParents: boolean;
   /** Both sides have the same column types: rows travel in binary, and may go straight into the table. */
   readonly alike: boolean;
 }
+
+const HAS_PARENT = `
+  select exists (
+    select from pg_constraint
+    where contype = 'f' and conrelid = to_regclass(quote_ident($1)) and confrelid = to_regclass('sensor_registry')
+  ) as exists`;
 
 /** Plans how a reading table is copied; throws where the two sides do not allow it. */
 export async function planTransfer(source: Database, target: Database, table: string): Promise<Transfer> {
@@ -41,7 +49,12 @@ export async function planTransfer(source: Database, target: Database, table: st
   if (!('columns' in compared)) throw impossible(table, compared.join(', '));
   const columns = new Map(compared.columns.map(({ name }) => [name, from.columns.get(name) ?? 'text']));
   const alike = compared.columns.every(({ name }) => from.columns.get(name) === to.columns.get(name));
-  return { table, compared, columns, guard: guardOf(from, to), alike };
+  const needsParents = await hasParent(target.pool, table);
+  return { table, compared, columns, guard: guardOf(from, to), needsParents, alike };
+}
+
+async function hasParent(target: Queryable, table: string): Promise<boolean> {
+  return (await target.query<{ exists: boolean }>(HAS_PARENT, [table])).rows[0]?.exists === true;
 }
 
 function guardOf(source: TableShape, target: TableShape): Guard {
