@@ -8,7 +8,7 @@ import { formatCount } from '../lib/cli/table.js';
 import { durationFlag, instantFlag } from '../lib/cli/time-flags.js';
 import { EXIT_CODE, UsageError } from '../lib/errors.js';
 import { compare, type CompareRequest } from '../lib/operations/compare/compare.js';
-import type { CompareReport } from '../lib/operations/compare/report.js';
+import { DIGEST_NAMES, type CompareReport, type DigestName } from '../lib/operations/compare/report.js';
 
 export default class Compare extends BaseCommand {
   static override summary = 'Prove that both sides hold the same rows, or name each difference.';
@@ -38,6 +38,10 @@ Exit code 0: identical, with nothing but pending rows between them. Exit code 1:
     output: Flags.string({ description: 'write every difference to this file, as JSON lines' }),
     settle: Flags.string({ default: '10s', description: 'how long writes in flight may take to settle' }),
     jobs: Flags.integer({ min: 1, max: 4, default: 1, description: 'ranges compared side by side' }),
+    digest: Flags.option({
+      options: DIGEST_NAMES,
+      description: 'digest of a row [default: the fast hash_record_extended where both servers compute it alike]',
+    })(),
     resume: Flags.boolean({ description: 'go on with the same comparison where it was interrupted' }),
   };
 
@@ -75,6 +79,7 @@ interface RangeFlags {
   readonly settle: string;
   readonly jobs: number;
   readonly resume: boolean;
+  readonly digest?: DigestName | undefined;
 }
 
 function requestOf({ window, from, to, all, table = [], bucket, settle, ...flags }: RangeFlags): CompareRequest {
