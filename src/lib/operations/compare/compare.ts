@@ -13,7 +13,6 @@ import {
   type Leaf,
   type SideTotals,
 } from '../../repository/comparison/find-leaves.js';
-import { Patience } from '../../repository/comparison/patience.js';
 import { resolveRegistry } from '../../repository/comparison/resolve-registry.js';
 import { resolveLeaves, type Difference } from '../../repository/comparison/resolve.js';
 import { scanRange } from '../../repository/comparison/scan.js';
@@ -100,8 +99,12 @@ export async function compare(
 }
 
 class Comparer {
+<<<<<<< HEAD
   readonly #patience: Patience;
   readonly #leftOut = new Map<string, LeftOut>();
+=======
+  readonly #leftOut: LeftOut[] = [];
+>>>>>>> e8dc5da (wip)
   readonly #listed: DifferenceRecord[] = [];
   #ledger = false;
 
@@ -109,9 +112,7 @@ class Comparer {
     private readonly sides: ComparedSides,
     private readonly request: CompareRequest,
     private readonly hooks: CompareHooks,
-  ) {
-    this.#patience = new Patience(request.settleMs, hooks.stop);
-  }
+  ) {}
 
   async run(): Promise<CompareOutcome> {
     const { sides, request } = this;
@@ -181,7 +182,8 @@ class Comparer {
     recorder: Recorder,
   ): Promise<TableReport> {
     const resolve = isRegistry(comparison.table) ? resolveRegistry : resolveLeaves;
-    const options = { patience: this.#patience, ledger: this.#ledger && isInLedger(comparison.table) };
+    const { settleMs } = this.request;
+    const options = { settleMs, stop: this.hooks.stop, ledger: this.#ledger && isInLedger(comparison.table) };
     for await (const group of groupLeaves(leaves)) {
       this.#assertNotStopped(recorder);
       this.hooks.onProgress({
