@@ -99,12 +99,7 @@ export async function compare(
 }
 
 class Comparer {
-<<<<<<< HEAD
-  readonly #patience: Patience;
   readonly #leftOut = new Map<string, LeftOut>();
-=======
-  readonly #leftOut: LeftOut[] = [];
->>>>>>> e8dc5da (wip)
   readonly #listed: DifferenceRecord[] = [];
   #ledger = false;
 
