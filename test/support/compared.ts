@@ -40,15 +40,21 @@ export class Pair {
     );
   }
 
-  /** Compares everything, but for what the request says. */
-  async compare(request: Partial<CompareRequest>): Promise<Compared> {
+  /** Compares everything, but for what the request says; the comparison waits for what `onDifference` does. */
+  async compare(
+    request: Partial<CompareRequest>,
+    onDifference: (difference: DifferenceRecord) => Promise<void> = () => Promise.resolve(),
+  ): Promise<Compared> {
     const found: DifferenceRecord[] = [];
     const outcome = await compare(
       this.sides,
       { ...EVERYTHING, ...request },
       {
         stop: new AbortController().signal,
-        onDifference: (difference) => Promise.resolve(void found.push(difference)),
+        onDifference: async (difference) => {
+          found.push(difference);
+          await onDifference(difference);
+        },
         onProgress: () => undefined,
       },
     );
