@@ -15,16 +15,17 @@ const POISONED = 0.005;
 export class Load {
   readonly #sent: string[] = [];
   readonly #random: () => number;
-  readonly #bodies: Generator<string>;
+  readonly #bodies: Iterator<string>;
   #poisons = 0;
   #deliveries = 0;
 
   constructor(
     private readonly stage: ChaosStage,
-    private readonly options: { readonly seed: number; readonly rate: number },
+    private readonly options: { readonly seed: number; readonly rate: number; readonly bodies?: Iterator<string> },
   ) {
-    this.#random = createRandom(options.seed);
-    this.#bodies = generateTelemetry({ seed: options.seed, count: Infinity, spacingMs: SPACING_MS });
+    const { seed, bodies } = options;
+    this.#random = createRandom(seed);
+    this.#bodies = bodies ?? generateTelemetry({ seed, count: Infinity, spacingMs: SPACING_MS });
   }
 
   /** Every body sent so far, each once. */

@@ -68,6 +68,8 @@ async function prepareTemplate(side: Side, server: PostgresServer): Promise<void
 interface StageOptions {
   readonly seed?: number;
   readonly visibilityTimeoutSeconds?: number;
+  /** Over those of the stage. */
+  readonly settings?: CliSettings;
 }
 
 /** Two prepared databases and a queue of one's own on running servers, and a network in front of each. */
@@ -84,7 +86,7 @@ export class ChaosStage {
     readonly settings: CliSettings,
   ) {}
 
-  static async open(servers: Servers, { seed = 1, visibilityTimeoutSeconds = 3 }: StageOptions = {}) {
+  static async open(servers: Servers, { seed = 1, visibilityTimeoutSeconds = 3, settings = {} }: StageOptions = {}) {
     const name = `chaos_${randomBytes(6).toString('hex')}`;
     const { local, ec2, queue } = servers;
     const [queueUrl] = await Promise.all([
@@ -115,6 +117,7 @@ export class ChaosStage {
       AWS_REGION: region,
       AWS_ACCESS_KEY_ID: accessKeyId,
       AWS_SECRET_ACCESS_KEY: secretAccessKey,
+      ...settings,
     });
   }
 

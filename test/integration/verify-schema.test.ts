@@ -129,6 +129,21 @@ describe('verify-schema', function () {
     expect(await fingerprint(stage.ec2)).to.equal(before);
   });
 
+  it('counts a check that EC2 has not validated as the same, and a table of local that a crash empties as unsafe', async () => {
+    const check = `alter table ${WATER} add constraint low check (level_cm < 10)`;
+    await stage.local.query(`${check}; alter table moisture_readings set unlogged`);
+    await stage.ec2.query(`${check} not valid`);
+    const report = await verifySchema(sides);
+    await stage.local.query(`alter table ${WATER} drop constraint low`);
+    expect(report.findings.filter(({ subject }) => subject === 'check low')).to.deep.equal([]);
+    const [found, ...others] = blocking(report);
+    expect(others).to.deep.equal([]);
+    expect(found).to.include({ table: 'moisture_readings', subject: 'persistence', local: 'unlogged', ec2: 'logged' });
+    await stage.local.query(found!.mend!);
+    await stage.ec2.query(`alter table ${WATER} drop constraint low`);
+    expect(blocking(await verifySchema(sides))).to.deep.equal([]);
+  });
+
   describe('on a foreign key', () => {
     const REFERS = `alter table ${WATER} add constraint known foreign key (sensor_id) references sensor_registry not valid`;
     const ODD = `o'dd\\ "id"; --`;

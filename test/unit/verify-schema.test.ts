@@ -11,7 +11,7 @@ const TABLE = 'notes';
 /** A side with one table of one key column, on which nothing can be said against it. */
 function snapshotOf(side: Side, timescaleDb: string | null = null, compressed = false): Snapshot {
   const hypertable = {
-    ...{ dimensions: [], compressed, segmentBy: '', orderBy: '', compressedChunks: false, policies: [] },
+    ...{ dimensions: [], compressed, segmentBy: '', orderBy: '', policies: [] },
   };
   return {
     side,

@@ -7,12 +7,13 @@ const NONE = '·';
 
 /** What a person reads: rows and newest time on both sides, the differences, where in the window they lie, and what to do. */
 export function renderComparison({ report, strips }: CompareOutcome): string {
-  const { tables, window, leftOut, differences } = report;
+  const { tables, window, leftOut, notCompared, differences } = report;
   const differing = tables.filter(hasDifference);
   const sections = [
     `Window: ${window.from ?? 'the oldest row'} to ${window.to ?? 'the newest row'} (UTC), digests by ${report.digest}`,
     renderTable(['table', 'side', 'rows', 'newest (UTC)'], tables.flatMap(sideRows)),
     ...leftOut.map(({ table, before, reason }) => `Left out: ${table} before ${before} (${reason})`),
+    ...notCompared.map(({ table, columns, reason }) => `Not compared: ${columns.join(', ')} of ${table} (${reason})`),
     ...(differing.length === 0 ? [] : [renderCounts(differing)]),
     ...renderStrips(differing, strips),
     ...differences.map(renderDifference),

@@ -36,7 +36,10 @@ const CONNECT_TIMEOUT_MS = 10_000;
 const CLOSE_TIMEOUT_MS = 2_000;
 /** The server's limit as a share of the client's, so that the server has ended the statement when the client gives up. */
 const SERVER_SHARE = 0.8;
-const SESSION = ['TimeZone=UTC', 'DateStyle=ISO', 'extra_float_digits=1', 'synchronous_commit=on'];
+const SESSION = [
+  ...['TimeZone=UTC', 'DateStyle=ISO', 'IntervalStyle=postgres', 'bytea_output=hex', 'extra_float_digits=1'],
+  'synchronous_commit=on',
+];
 
 const BOOLEAN = 16;
 const NUMBERS = new Set([20, 21, 23]);

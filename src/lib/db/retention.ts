@@ -1,11 +1,16 @@
 import { readTimescaleDb } from './catalog.js';
 import type { Queryable } from './database.js';
 
+/**
+ * Times without zone are dropped by the wall clock of the server's own time zone, which the sessions here do not know: it
+ * may be up to 14 hours ahead of UTC.
+ */
 const READ_CUTOFFS = `
   select hypertable_name as "table",
-    (extract(epoch from now() - (config ->> 'drop_after')::interval) * 1000000)::bigint as cutoff
-  from timescaledb_information.jobs
-  where proc_name = 'policy_retention' and hypertable_schema = any (current_schemas(false))
+    (extract(epoch from now() - (config ->> 'drop_after')::interval
+      + case when column_type = 'timestamp'::regtype then interval '14 hours' else '0' end) * 1000000)::bigint as cutoff
+  from timescaledb_information.jobs join timescaledb_information.dimensions using (hypertable_schema, hypertable_name)
+  where dimension_number = 1 and proc_name = 'policy_retention' and hypertable_schema = any (current_schemas(false))
     and config ->> 'drop_after' !~ '^[0-9]+$'`;
 
 /**

@@ -27,8 +27,6 @@ export interface HypertableFacts {
   readonly compressed: boolean;
   readonly segmentBy: string;
   readonly orderBy: string;
-  /** Chunks are compressed now: types cannot be changed, nor duplicates removed. */
-  readonly compressedChunks: boolean;
   readonly policies: readonly PolicyFacts[];
 }
 
@@ -50,11 +48,7 @@ export interface TimescaleDbCatalog extends TimescaleDbState {
 const HERE = 'hypertable_schema = any (current_schemas(false))';
 
 const READ_HYPERTABLES = `
-  select hypertable_name as name, compression_enabled as compressed,
-    exists (
-      select from timescaledb_information.chunks as c
-      where c.hypertable_schema = h.hypertable_schema and c.hypertable_name = h.hypertable_name and c.is_compressed
-    ) as "compressedChunks"
+  select hypertable_name as name, compression_enabled as compressed
   from timescaledb_information.hypertables as h where ${HERE}`;
 
 const READ_DIMENSIONS = `
@@ -108,7 +102,7 @@ export async function readTimescaleDbCatalog(database: Queryable): Promise<Times
   const read = async <Row>(sql: string): Promise<Row[]> =>
     (await database.query<Row & Record<string, unknown>>(sql)).rows;
   const [hypertables, dimensions, compression, jobs, aggregates] = await Promise.all([
-    read<{ name: string; compressed: boolean; compressedChunks: boolean }>(READ_HYPERTABLES),
+    read<{ name: string; compressed: boolean }>(READ_HYPERTABLES),
     read<OfHypertable<DimensionFacts>>(READ_DIMENSIONS),
     read<Compression>(READ_COMPRESSION),
     read<OfHypertable<Omit<PolicyFacts, 'afterSeconds'>> & { afterSeconds: string | null }>(READ_POLICIES),
@@ -118,11 +112,10 @@ export async function readTimescaleDbCatalog(database: Queryable): Promise<Times
     ...job,
     afterSeconds: job.afterSeconds === null ? null : Number(job.afterSeconds),
   }));
-  const factsOf = ({ name, compressed, compressedChunks }: (typeof hypertables)[number]): HypertableFacts => {
+  const factsOf = ({ name, compressed }: (typeof hypertables)[number]): HypertableFacts => {
     const { segmentBy = '', orderBy = '' } = compression.find(({ hypertable }) => hypertable === name) ?? {};
     return {
       compressed,
-      compressedChunks,
       segmentBy,
       orderBy,
       dimensions: of(name, dimensions),

@@ -13,7 +13,8 @@ import { READING_COLUMNS, type ReadingTable } from '../domain/reading.js';
 /** Readings closer than this belong to one range of a ledger entry. */
 const LEDGER_RANGE_JOIN = "interval '1 minute'";
 
-const SENSOR_TYPE: Readonly<Record<ReadingTable, string>> = {
+/** The type of the sensor that a reading of the table comes from. */
+export const SENSOR_TYPE: Readonly<Record<ReadingTable, string>> = {
   water_level_readings: "'water-level'",
   moisture_readings: "'moisture'",
   sensor_readings: 'sensor_type',

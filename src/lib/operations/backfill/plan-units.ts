@@ -47,7 +47,8 @@ const ROW_BYTES = (table: string): string =>
 export async function planUnits(transfer: Transfer, options: PlanningOptions): Promise<Planned> {
   const { source, target, request } = options;
   const sides = { primary: source, secondary: target };
-  const { range, leftOut } = await rangeOfTable(sides, transfer.compared, await resolveWindow(sides, request));
+  const { range, leftOut: left } = await rangeOfTable(sides, transfer.compared, await resolveWindow(sides, request));
+  const leftOut = left === null ? [] : [left];
   if (range === null) return { units: [], bytes: 0, leftOut };
   const find = request.mode === 'full' ? findRows : findDifferences;
   const ranges = await find(transfer, range, options);

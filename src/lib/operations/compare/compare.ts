@@ -7,20 +7,27 @@ import { agreeOnMethod, type DigestMethod } from '../../repository/comparison/di
 import {
   digestWholeTable,
   findLeaves,
+  halveLeaf,
   NOTHING,
   type Comparison,
   type Leaf,
   type SideTotals,
 } from '../../repository/comparison/find-leaves.js';
-import { Patience } from '../../repository/comparison/patience.js';
 import { resolveRegistry } from '../../repository/comparison/resolve-registry.js';
 import { resolveLeaves, type Difference } from '../../repository/comparison/resolve.js';
 import { scanRange } from '../../repository/comparison/scan.js';
-import type { ComparedSides } from '../../repository/comparison/sides.js';
+import { isOutOfTime, type ComparedSides } from '../../repository/comparison/sides.js';
 import { hasLedger } from '../../repository/ledger.js';
 import { Recorder } from './recorder.js';
-import { verdictOf, type CompareReport, type DifferenceRecord, type Strip, type TableReport } from './report.js';
-import { isInLedger, isRegistry, planTables } from './tables.js';
+import {
+  verdictOf,
+  type CompareReport,
+  type DigestName,
+  type DifferenceRecord,
+  type Strip,
+  type TableReport,
+} from './report.js';
+import { columnsNotCompared, isInLedger, isRegistry, planTables } from './tables.js';
 import { Tally } from './tally.js';
 import { rangeOfTable, resolveWindow, type LeftOut, type WindowRequest } from '../../repository/comparison/window.js';
 
@@ -35,6 +42,8 @@ export interface CompareRequest extends WindowRequest {
   readonly limit: number;
   /** Go on with the comparison of the same scope that was interrupted. */
   readonly resume: boolean;
+  /** Absent: the fast one where both servers compute it alike, else the portable one. */
+  readonly digest?: DigestName | undefined;
 }
 
 export interface CompareHooks {
@@ -89,8 +98,7 @@ export async function compare(
 }
 
 class Comparer {
-  readonly #patience: Patience;
-  readonly #leftOut: LeftOut[] = [];
+  readonly #leftOut = new Map<string, LeftOut>();
   readonly #listed: DifferenceRecord[] = [];
   #ledger = false;
 
@@ -98,14 +106,12 @@ class Comparer {
     private readonly sides: ComparedSides,
     private readonly request: CompareRequest,
     private readonly hooks: CompareHooks,
-  ) {
-    this.#patience = new Patience(request.settleMs, hooks.stop);
-  }
+  ) {}
 
   async run(): Promise<CompareOutcome> {
     const { sides, request } = this;
     const tables = await planTables(sides, request.tables);
-    const method = await agreeOnMethod([sides.primary.pool, sides.secondary.pool], tables);
+    const method = await agreeOnMethod([sides.primary.pool, sides.secondary.pool], tables, request.digest);
     this.#ledger = await hasLedger(sides.primary.pool);
     const recorder = await Recorder.open(sides, scopeOf(tables, request), request);
     const window = await resolveWindow(sides, request);
@@ -133,7 +139,7 @@ class Comparer {
     if (table.time === null) return await this.#digestWhole(comparison);
     const resumed = recorder.progressOf(table.name);
     const { range, leftOut } = await rangeOfTable(this.sides, table, resumed?.range ?? window);
-    this.#leftOut.push(...leftOut);
+    if (leftOut !== null) this.#leftOut.set(table.name, leftOut);
     const tally = new Tally(table, range, this.sides);
     if (range === null) return { tally, comparison, primary: NOTHING, secondary: NOTHING, leaves: [] };
     const { bucketMicros, jobs } = this.request;
@@ -170,7 +176,8 @@ class Comparer {
     recorder: Recorder,
   ): Promise<TableReport> {
     const resolve = isRegistry(comparison.table) ? resolveRegistry : resolveLeaves;
-    const options = { patience: this.#patience, ledger: this.#ledger && isInLedger(comparison.table) };
+    const { settleMs } = this.request;
+    const options = { settleMs, stop: this.hooks.stop, ledger: this.#ledger && isInLedger(comparison.table) };
     for await (const group of groupLeaves(leaves)) {
       this.#assertNotStopped(recorder);
       this.hooks.onProgress({
@@ -180,7 +187,7 @@ class Comparer {
         done: 1,
         leftMs: null,
       });
-      const found = await resolve(comparison, group, options);
+      const found = await inTime(group, (leaves) => resolve(comparison, leaves, options));
       for (const difference of await this.#withoutDropped(found, tally)) {
         tally.add(difference);
         const record = tally.record(difference);
@@ -193,11 +200,13 @@ class Comparer {
   }
 
   /** Retention goes on dropping while a comparison runs: asked after the look, it names what may be gone for that. */
-  async #withoutDropped(found: readonly Difference[], { table, range }: Tally): Promise<readonly Difference[]> {
+  async #withoutDropped(found: readonly Difference[], tally: Tally): Promise<readonly Difference[]> {
+    const { table, range } = tally;
     if (found.length === 0 || range === null) return found;
-    const kept = await rangeOfTable(this.sides, table, range);
-    const from = kept.range?.from ?? Infinity;
-    return found.filter(({ leaf: { slice } }) => 'classes' in slice || slice.from >= from);
+    const { range: held, leftOut } = await rangeOfTable(this.sides, table, range);
+    const kept = found.filter((difference) => tally.timeOf(difference) >= (held?.from ?? Infinity));
+    if (leftOut !== null && kept.length < found.length) this.#leftOut.set(table.name, leftOut);
+    return kept;
   }
 
   #report(
@@ -211,7 +220,8 @@ class Comparer {
       window: windowOf(ranges, window),
       tables,
       digest: method.name,
-      leftOut: this.#leftOut,
+      leftOut: [...this.#leftOut.values()],
+      notCompared: digested.flatMap(({ tally: { table } }) => columnsNotCompared(table, this.sides)),
       differences: this.#listed,
     };
   }
@@ -234,6 +244,18 @@ function estimator(
     const leftMs = micros === 0 ? null : ((performance.now() - startedAt) * (to - frontier)) / micros;
     return { done: (frontier - from) / (to - from), leftMs };
   };
+}
+
+/** Works on one half after the other where a server ran out of time with the whole. */
+async function inTime<Found>(leaves: Leaf[], work: (leaves: Leaf[]) => Promise<Found[]>): Promise<Found[]> {
+  try {
+    return await work(leaves);
+  } catch (error) {
+    const parts = leaves.length === 1 ? leaves.flatMap(halveLeaf) : leaves;
+    if (parts.length < 2 || !isOutOfTime(error)) throw error;
+    const middle = Math.ceil(parts.length / 2);
+    return [...(await inTime(parts.slice(0, middle), work)), ...(await inTime(parts.slice(middle), work))];
+  }
 }
 
 async function* groupLeaves(leaves: AsyncIterable<Leaf> | Iterable<Leaf>): AsyncGenerator<Leaf[]> {

@@ -33,14 +33,26 @@ export interface DifferenceRecord {
   readonly columns: Readonly<Record<string, Readonly<Record<Side, ColumnDifference['primary']>>>>;
 }
 
+/** Columns that only one side has. */
+export interface NotCompared {
+  readonly table: string;
+  readonly columns: readonly string[];
+  readonly reason: string;
+}
+
+/** What `--digest` may name. */
+export const DIGEST_NAMES = ['hash_record_extended', 'md5'] as const;
+export type DigestName = (typeof DIGEST_NAMES)[number];
+
 /** The result of `compare`; `pending` rows alone leave it identical. */
 export interface CompareReport {
   readonly verdict: 'identical' | 'different';
   /** UTC text, [from, to); null where nothing with a time was compared. */
   readonly window: { readonly from: string | null; readonly to: string | null };
   readonly tables: readonly TableReport[];
-  readonly digest: 'hash_record_extended' | 'md5';
+  readonly digest: DigestName;
   readonly leftOut: readonly LeftOut[];
+  readonly notCompared: readonly NotCompared[];
   /** The first differences, up to the limit. */
   readonly differences: readonly DifferenceRecord[];
 }

@@ -4,11 +4,16 @@ import { sideTitle } from '../../domain/side.js';
 import { UnreachableError, UsageError } from '../../errors.js';
 import { planTable, type ComparedTable } from '../../repository/comparison/compared-table.js';
 import type { ComparedSides } from '../../repository/comparison/sides.js';
-import { READING_KEY } from '../../repository/reading-tables.js';
+import { READING_KEY, REGISTRY, REGISTRY_KEY } from '../../repository/reading-tables.js';
+import type { NotCompared } from './report.js';
 
-const REGISTRY = 'sensor_registry';
 /** Each side sets these for itself. */
 const OWN_COLUMNS: Readonly<Record<string, readonly string[]>> = { [REGISTRY]: ['created_at', 'updated_at'] };
+/** What tells rows apart whether or not a constraint says so. */
+const KEYS = new Map<string, readonly string[]>([
+  [REGISTRY, REGISTRY_KEY],
+  ...READING_TABLES.map((table) => [table, READING_KEY] as const),
+]);
 const COMPARED_TABLES = [REGISTRY, ...READING_TABLES];
 
 /**
@@ -48,9 +53,13 @@ function planNamed(
   if (primary === undefined && secondary === undefined) return null;
   if (primary === undefined) return `${name} is missing on ${sideTitle(sides.primary.side)}`;
   if (secondary === undefined) return `${name} is missing on ${sideTitle(sides.secondary.side)}`;
-  const isReading = (READING_TABLES as readonly string[]).includes(name);
-  const plan = planTable({ primary, secondary, except: OWN_COLUMNS[name] ?? [], key: isReading ? READING_KEY : [] });
+  const plan = planTable({ primary, secondary, except: OWN_COLUMNS[name] ?? [], key: KEYS.get(name) ?? [] });
   return 'columns' in plan ? plan : `${name}: ${plan.join(', ')}`;
+}
+
+export function columnsNotCompared({ name, surplus }: ComparedTable, { secondary }: ComparedSides): NotCompared[] {
+  if (surplus.length === 0) return [];
+  return [{ table: name, columns: surplus, reason: `only ${sideTitle(secondary.side)} has them` }];
 }
 
 export function isRegistry({ name }: ComparedTable): boolean {

@@ -1,6 +1,6 @@
 import { formatInstant, parseInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
-import type { ComparedTable } from '../../repository/comparison/compared-table.js';
+import { TIME_COLUMN, type ComparedTable } from '../../repository/comparison/compared-table.js';
 import type { SideTotals } from '../../repository/comparison/find-leaves.js';
 import type { Difference } from '../../repository/comparison/resolve.js';
 import type { ComparedSides } from '../../repository/comparison/sides.js';
@@ -23,11 +23,17 @@ export class Tally {
   add(difference: Difference): void {
     this.#counts[difference.kind] += 1;
     if (difference.class !== null) this.#counts[difference.class] += 1;
-    const { slice } = difference.leaf;
-    if (this.range === null || 'classes' in slice) return;
-    const time = parseInstant(this.#keyOf(difference).time ?? '') ?? slice.from;
-    const cell = Math.floor(((time - this.range.from) / (this.range.to - this.range.from)) * STRIP_CELLS);
+    if (this.range === null) return;
+    const cell = Math.floor(
+      ((this.timeOf(difference) - this.range.from) / (this.range.to - this.range.from)) * STRIP_CELLS,
+    );
     this.#strip[cell] = (this.#strip[cell] ?? 0) + 1;
+  }
+
+  /** µs since 1970, of a row of a table that is compared by ranges. */
+  timeOf(difference: Difference): number {
+    const { slice } = difference.leaf;
+    return parseInstant(this.#keyOf(difference)[TIME_COLUMN] ?? '') ?? ('from' in slice ? slice.from : 0);
   }
 
   get strip(): Strip | null {

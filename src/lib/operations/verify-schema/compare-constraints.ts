@@ -8,7 +8,7 @@ import type { TablePair } from './snapshot.js';
 export function compareConstraints(pair: TablePair): Diagnosis[] {
   const { local, ec2 } = pair;
   const lacks = (constraints: readonly ConstraintFacts[], { definition }: ConstraintFacts): boolean =>
-    !constraints.some((each) => each.definition === definition);
+    !constraints.some((each) => withoutValidity(each.definition) === withoutValidity(definition));
   return [
     ...local.constraints.filter((each) => lacks(ec2.constraints, each)).map((each) => lacking(pair, each)),
     ...ec2.constraints
@@ -56,6 +56,11 @@ function dropConstraint(table: string, { name }: ConstraintFacts): { step: typeo
 
 function isRegistryKey({ parent, columns, parentColumns }: ConstraintFacts): boolean {
   return parent === REGISTRY && columns.join() === 'sensor_id' && parentColumns.join() === 'sensor_id';
+}
+
+/** New rows are checked all the same. */
+function withoutValidity(definition: string): string {
+  return definition.replace(/ NOT VALID$/, '');
 }
 
 function subjectOf({ kind, name }: ConstraintFacts): string {

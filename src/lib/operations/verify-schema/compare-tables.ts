@@ -1,4 +1,5 @@
 import { quoteIdentifier } from '../../db/identifiers.js';
+import { sideTitle } from '../../domain/side.js';
 import { addColumnSql, columnsWritten } from '../../repository/reading-tables.js';
 import { compareColumns } from './compare-columns.js';
 import { compareConstraints } from './compare-constraints.js';
@@ -56,10 +57,11 @@ function compareKinds({ table, local, ec2 }: TablePair): Diagnosis[] {
         : blocks({ ...about, reason: 'what is not a table takes rows otherwise, or not at all: replace it by hand' }),
     );
   }
-  if (ec2.unlogged) {
-    const about = { table, subject: 'persistence', local: local.unlogged ? 'unlogged' : 'logged', ec2: 'unlogged' };
-    const reason = 'a crash of EC2 empties the table, rows confirmed before among them';
-    found.push(blocks({ ...about, reason }, { step: STEP.release, sql: `alter table ${name} set logged;` }));
+  for (const side of (['local', 'ec2'] as const).filter((each) => ({ local, ec2 })[each].unlogged)) {
+    const words = (each: TablePair['local']): string => (each.unlogged ? 'unlogged' : 'logged');
+    const about = { table, subject: 'persistence', local: words(local), ec2: words(ec2) };
+    const reason = `a crash of ${sideTitle(side)} empties the table, rows confirmed before among them`;
+    found.push(blocks({ ...about, reason }, mendOn(side, STEP.release, `alter table ${name} set logged;`)));
   }
   if (local.owner !== ec2.owner) {
     const reason = 'only the owner can change the table';

@@ -1,4 +1,4 @@
-import type { Database } from '../../db/database.js';
+import { asUnreachable, type Database, type Queryable } from '../../db/database.js';
 import { readDistinctKeys, readRowsByKey } from '../../db/foreign-keys.js';
 import { quoteIdentifier, quoteLiteral } from '../../db/identifiers.js';
 import { readOnly } from '../../db/read-only.js';
@@ -68,31 +68,44 @@ function foreignKeysOf({ local, ec2 }: Sides<Snapshot>, tables: readonly string[
   );
 }
 
+/** One look after the other: no transaction waits for the other side. */
 async function readMissing(
-  databases: Sides<Database>,
+  { local, ec2 }: Sides<Database>,
   snapshots: Sides<Snapshot>,
   { table, name: constraint, parent, columns, parentColumns }: ForeignKey,
 ): Promise<MissingParents> {
   const about = { table, constraint, parent };
-  const onEc2 = await readOnly(databases.ec2, (client) => readTableCatalogs(client, [parent]));
-  const target = onEc2.get(parent);
-  return await readOnly(databases.local, async (client) => {
-    const source = (await readTableCatalogs(client, [parent])).get(parent);
-    const child = snapshots.local.tables.get(table);
-    if (![source, child, target].every(isReadable)) return { ...about, columns: [], rows: null };
-    const wanted = new Set(await readDistinctKeys(client, table, columns));
-    if (source !== undefined) for (const key of await readDistinctKeys(client, parent, parentColumns)) wanted.add(key);
-    const held = target === undefined ? new Set() : await readKeys(databases.ec2, parent, parentColumns);
-    const missing = [...wanted].filter((key) => !held.has(key)).sort();
-    const shared = source === undefined ? parentColumns : sharedColumns(source, target ?? source);
-    const options = { key: parentColumns, keys: missing, columns: shared };
-    const rows = source === undefined || missing.length === 0 ? [] : await readRowsByKey(client, parent, options);
-    return { ...about, columns: shared, rows: [...rows, ...bareRows(missing, rows, options)] };
-  });
+  const [source, target] = await Promise.all([readCatalog(local, parent), readCatalog(ec2, parent)]);
+  if (![source, snapshots.local.tables.get(table), target].every(isReadable)) {
+    return { ...about, columns: [], rows: null };
+  }
+  const wanted = [
+    ...(await readKeys(local, table, columns)),
+    ...(source === undefined ? [] : await readKeys(local, parent, parentColumns)),
+  ];
+  const held = target === undefined ? new Set() : await readKeys(ec2, parent, parentColumns);
+  const keys = [...new Set(wanted)].filter((key) => !held.has(key)).sort();
+  if (keys.length === 0) return { ...about, columns: [], rows: [] };
+  const shared = source === undefined ? parentColumns : sharedColumns(source, target ?? source);
+  const options = { key: parentColumns, keys, columns: shared };
+  const rows = source === undefined ? [] : await look(local, (client) => readRowsByKey(client, parent, options));
+  return { ...about, columns: shared, rows: [...rows, ...bareRows(keys, rows, options)] };
 }
 
-async function readKeys(ec2: Database, parent: string, columns: readonly string[]): Promise<ReadonlySet<string>> {
-  return await readOnly(ec2, (client) => readDistinctKeys(client, parent, columns));
+async function readCatalog(database: Database, table: string): Promise<TableCatalog | undefined> {
+  return (await look(database, (client) => readTableCatalogs(client, [table]))).get(table);
+}
+
+async function readKeys(database: Database, table: string, columns: readonly string[]): Promise<ReadonlySet<string>> {
+  return await look(database, (client) => readDistinctKeys(client, table, columns));
+}
+
+async function look<Result>(database: Database, work: (client: Queryable) => Promise<Result>): Promise<Result> {
+  try {
+    return await readOnly(database, work);
+  } catch (error) {
+    throw asUnreachable(error, database);
+  }
 }
 
 /** A table that is not there cannot hide anything. */

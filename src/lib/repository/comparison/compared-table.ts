@@ -13,8 +13,10 @@ export interface ComparedColumn {
 export interface ComparedTable {
   readonly name: string;
   readonly columns: readonly ComparedColumn[];
-  /** What tells rows apart, unique or not; empty where the whole row does. */
+  /** What tells rows apart, unique or not, with the time where there is one; empty where the whole row does. */
   readonly key: readonly string[];
+  /** Columns that the secondary alone has; they are not compared. */
+  readonly surplus: readonly string[];
   /** The type of the column `time` on each side; null for a table that is compared whole. */
   readonly time: { readonly primary: string; readonly secondary: string } | null;
 }
@@ -26,12 +28,22 @@ const TIME_TYPES = new Set(['timestamp with time zone', 'timestamp without time 
 const TEXT_TYPES = new Set(['text', 'character varying']);
 const INTEGER_TYPES = new Set(['smallint', 'integer', 'bigint']);
 const NUMBER_TYPES = new Set([...INTEGER_TYPES, 'numeric']);
+const LOOSE_ELEMENTS = ['numeric', 'real', 'double precision', 'jsonb', 'interval'];
+/** Types that have several texts for equal values, such as 1.0 and 1.00 within jsonb, or 1 mon and 30 days. */
+const LOOSE_TYPES = new Set([
+  'jsonb',
+  'interval',
+  'numrange',
+  'nummultirange',
+  ...LOOSE_ELEMENTS.map((type) => `${type}[]`),
+]);
 /** Types with an equality of their own that both methods know; any other is compared as text. */
 const KNOWN_TYPES = new Set([
   ...TIME_TYPES,
   ...TEXT_TYPES,
   ...NUMBER_TYPES,
-  ...['real', 'double precision', 'boolean', 'jsonb', 'date', 'uuid', 'bytea', 'character'],
+  ...LOOSE_TYPES,
+  ...['real', 'double precision', 'boolean', 'date', 'uuid', 'bytea', 'character'],
 ]);
 
 export interface TablePair {
@@ -51,7 +63,20 @@ export function planTable({ primary, secondary, except, key }: TablePair): Compa
   if (problems.length > 0) return problems;
   const [primaryTime, secondaryTime] = [primary, secondary].map((shape) => timeTypeOf(shape));
   const time = primaryTime && secondaryTime ? { primary: primaryTime, secondary: secondaryTime } : null;
-  return { name: primary.name, columns: columns as ComparedColumn[], key: keyOf(primary, names, key), time };
+  const compared = columns.filter((column) => typeof column !== 'string');
+  const surplus = [...secondary.columns.keys()].filter((name) => !except.includes(name) && !names.includes(name));
+  return {
+    name: primary.name,
+    columns: compared,
+    key: keyOf(primary, compared, { fallback: key, time }),
+    surplus,
+    time,
+  };
+}
+
+/** Whether equal values may have different texts, so that only a look at the values tells. */
+export function isLoose({ type }: ComparedColumn): boolean {
+  return type !== null && LOOSE_TYPES.has(type);
 }
 
 function planColumn(name: string, primary: string | undefined, secondary: string | undefined): ComparedColumn | string {
@@ -83,8 +108,15 @@ function timeTypeOf(shape: TableShape): string | undefined {
   return TIME_TYPES.has(type) ? type : undefined;
 }
 
-function keyOf(shape: TableShape, compared: readonly string[], fallback: readonly string[]): readonly string[] {
-  const usable = shape.uniqueKeys.filter((key) => key.every((column) => compared.includes(column)));
+/** With the time, a row that has another time there is missing and extra, wherever the bounds of what is looked at lie. */
+function keyOf(
+  shape: TableShape,
+  columns: readonly ComparedColumn[],
+  { fallback, time }: { fallback: readonly string[]; time: ComparedTable['time'] },
+): readonly string[] {
   if (fallback.length > 0) return fallback;
-  return usable.toSorted((one, other) => one.length - other.length)[0] ?? [];
+  const exact = columns.filter((column) => !isLoose(column)).map(({ name }) => name);
+  const usable = shape.uniqueKeys.filter((key) => key.every((column) => exact.includes(column)));
+  const shortest = usable.toSorted((one, other) => one.length - other.length)[0] ?? [];
+  return shortest.length === 0 || time === null ? shortest : [...new Set([...shortest, TIME_COLUMN])];
 }

@@ -1,11 +1,13 @@
 import type { Queryable } from '../../db/database.js';
 import { quoteIdentifier } from '../../db/identifiers.js';
-import type { ComparedColumn, ComparedTable } from './compared-table.js';
+import { UsageError } from '../../errors.js';
+import { isLoose, TIME_COLUMN, type ComparedColumn, type ComparedTable } from './compared-table.js';
 
 /**
  * A way to make 64 bits of a row, equal on both servers for equal rows. Rows that differ get the same bits by chance
- * alone (1 in 2^64; 2^32 where only the time differs); rows that are equal may get different ones where an equality
- * of PostgreSQL looks further than the text (jsonb 1.0 and 1.00), so that a difference is settled by comparing values.
+ * alone (1 in 2^64; 2^32 where only the time differs, by 71 minutes or more); rows that are equal may get different
+ * ones where an equality of PostgreSQL looks further than the text (jsonb 1.0 and 1.00), so that a difference is settled
+ * by comparing values.
  */
 export interface DigestMethod {
   readonly name: 'hash_record_extended' | 'md5';
@@ -42,17 +44,24 @@ export function comparedValue({ name, type }: ComparedColumn, qualifier = ''): s
   return `${column}::${type}`;
 }
 
-/** The value of a column as one text for all equal values, but for numbers within jsonb. */
+/** The value of a column as one text for all equal values, unless its type is loose. */
 export function canonicalText(column: ComparedColumn): string {
   return `(${portableElement(column)})::text`;
 }
 
-/** jsonb is hashed by its text: of two array elements 32 places apart its own hash does not see that they were swapped. */
+/**
+ * Loose types are hashed by their text: of two elements of a jsonb array 32 places apart its own hash does not see that
+ * they were swapped.
+ */
 function fastElements(column: ComparedColumn): string[] {
   const value = comparedValue(column);
-  if (column.type === 'jsonb') return [`${value}::text collate "C"`];
+  if (isLoose(column)) return [`${value}::text collate "C"`];
   // The hash of a bigint folds its halves: 1 and 2^32 hash alike.
   if (column.type === 'bigint') return [value, `(${value} >> 32)::int`];
+  // So does that of a timestamp; but no two times in one bucket hash alike while it is shorter than 2^32 µs (71 minutes).
+  if (column.type?.startsWith('timestamp') === true && column.name !== TIME_COLUMN) {
+    return [value, `date_part('epoch', ${value})`];
+  }
   // NaN and Infinity hash alike.
   return column.unbounded ? [value, `${value} = 'NaN'`] : [value];
 }
@@ -73,7 +82,7 @@ function portableElement(column: ComparedColumn): string {
   const value = comparedValue(column);
   if (column.type === 'numeric') return `trim_scale(${value})`;
   // -0 + 0 is 0.
-  return column.type === 'real' || column.type === 'double precision' ? `${value} + 0` : value;
+  return column.type === 'real' || column.type === 'double precision' ? `${value} + 0::${column.type}` : value;
 }
 
 /** Values of each type whose hashes have to agree; a type that is not here is hashed as text. */
@@ -99,28 +108,38 @@ const TEXT_PROBES = [
   ' a long text, well beyond the twelve bytes that the hash takes at once ',
 ];
 
-/** The fast method where both servers give equal hashes for a probe of every column type used, else the portable one. */
+/**
+ * The fast method where both servers give equal hashes for a probe of every column type used, else the portable one.
+ * Throws a UsageError where the fast one is `wanted` and the servers do not agree on it.
+ */
 export async function agreeOnMethod(
   servers: readonly [Queryable, Queryable],
   tables: readonly ComparedTable[],
+  wanted?: DigestMethod['name'],
 ): Promise<DigestMethod> {
+  if (wanted === PORTABLE.name) return PORTABLE;
   const columns = tables.flatMap((table) => table.columns);
   const probe = probeSql([...new Set(columns.map(({ type }) => type))]);
   const [one, other] = await Promise.all(
     servers.map(async (server) => (await server.query<{ digests: string }>(probe)).rows[0]?.digests),
   );
-  return one === other ? FAST : PORTABLE;
+  if (one === other) return FAST;
+  if (wanted === undefined) return PORTABLE;
+  throw new UsageError(`the two servers do not compute ${wanted} alike`, { next: 'run it again with --digest md5' });
 }
 
 function probeSql(types: readonly (string | null)[]): string {
   const digests = types.flatMap((type) => {
-    const probed: ComparedColumn = { name: 'probe', type, unbounded: false };
-    const values = [...((type === null ? undefined : PROBES[type]) ?? TEXT_PROBES), null];
-    const literals = values.map((value) => `(${value === null ? 'null' : `'${value}'`}::${type ?? 'text'})`);
+    const known = type === null ? undefined : PROBES[type];
+    const probedType = known === undefined ? 'text' : type;
+    const literals = [...(known ?? TEXT_PROBES).map((value) => `'${value}'`), 'null'].map(
+      (value) => `(${value}::${probedType})`,
+    );
+    const probed: ComparedColumn = { name: 'probe', type: probedType, unbounded: false };
     return `(select string_agg(${FAST.rowDigest([probed])}::text, ',') from (values ${literals.join(', ')}) as v (probe))`;
   });
   return `select concat_ws(';', ${digests.join(', ')}) as digests`;
 }
 
-/** For tests, and for a person who asks for one of them. */
+/** For benchmarks of the statements. */
 export const DIGEST_METHODS = { fast: FAST, portable: PORTABLE } as const;

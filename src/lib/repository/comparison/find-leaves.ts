@@ -2,7 +2,7 @@ import type { TimeRange } from '../../domain/time-range.js';
 import type { ComparedTable } from './compared-table.js';
 import type { DigestMethod } from './digest-method.js';
 import { digestClasses, digestRanges, type BucketDigest, type Slice, type TableReading } from './slices.js';
-import { ask, repeatReading, type ComparedSides } from './sides.js';
+import { ask, isOutOfTime, repeatReading, type ComparedSides } from './sides.js';
 
 /** A table, the two sides that hold it, and the method that they agreed on. */
 export interface Comparison {
@@ -77,8 +77,40 @@ export async function* findLeaves(comparison: Comparison, ranges: readonly Diffe
     const small = batch.filter((range) => isLeaf(range));
     for (const { from, to, rows } of small) yield { slice: { from, to }, rows };
     const parts = batch.filter((range) => !isLeaf(range)).map((range) => ({ ...range, width: partWidth(range) }));
-    if (parts.length > 0) queue.unshift(...(await digestOnBothSides(comparison, parts)).differing);
+    if (parts.length > 0) queue.unshift(...(await splitRanges(comparison, parts)));
   }
+}
+
+/** Answers the parts that differ; what a server could not digest in time is cut up without asking. */
+async function splitRanges(
+  comparison: Comparison,
+  parts: readonly (DifferingRange & { width: number })[],
+): Promise<DifferingRange[]> {
+  try {
+    return [...(await digestOnBothSides(comparison, parts)).differing];
+  } catch (error) {
+    if (!isOutOfTime(error)) throw error;
+    if (parts.length === 1) return parts.flatMap(halve);
+    const middle = Math.ceil(parts.length / 2);
+    return [
+      ...(await splitRanges(comparison, parts.slice(0, middle))),
+      ...(await splitRanges(comparison, parts.slice(middle))),
+    ];
+  }
+}
+
+/** Both halves of a leaf; none of one that cannot be cut. */
+export function halveLeaf({ slice, rows }: Leaf): Leaf[] {
+  if ('classes' in slice || slice.to - slice.from < 2) return [];
+  return halve({ ...slice, rows }).map(({ from, to }) => ({ slice: { from, to }, rows }));
+}
+
+function halve({ from, to, rows }: DifferingRange): DifferingRange[] {
+  const middle = Math.floor((from + to) / 2);
+  return [
+    { from, to: middle, rows },
+    { from: middle, to, rows },
+  ];
 }
 
 function isLeaf({ from, to, rows }: DifferingRange): boolean {

@@ -142,5 +142,5 @@ function columnDifferences(
       primary: primary.values[index] ?? null,
       secondary: secondary.values[index] ?? null,
     }))
-    .filter((column) => column.primary !== column.secondary);
+    .filter((_, index) => primary.classes[index] !== secondary.classes[index]);
 }

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 1_000;
 
-/** The time that a comparison gives to writes in flight, shared by all that it looks at again. */
+/** The time that writes in flight are given, from the first look at a part on; none once the comparison is stopped. */
 export class Patience {
   #leftMs: number;
   #pauseMs = FIRST_PAUSE_MS;
@@ -16,13 +16,13 @@ export class Patience {
   }
 
   get exhausted(): boolean {
-    return this.#leftMs <= 0;
+    return this.#leftMs <= 0 || this.stop.aborted;
   }
 
   /** Waits a little, longer from time to time, as long as there is time left. */
   async pause(): Promise<void> {
     const pauseMs = Math.min(this.#pauseMs, this.#leftMs);
-    if (pauseMs <= 0) return;
+    if (this.exhausted) return;
     this.#leftMs -= pauseMs;
     this.#pauseMs = Math.min(this.#pauseMs * 2, LONGEST_PAUSE_MS);
     await delay(pauseMs, undefined, { signal: this.stop }).catch(() => undefined);

@@ -1,14 +1,19 @@
 import type { Queryable } from '../../db/database.js';
 import { quoteIdentifier } from '../../db/identifiers.js';
-import { READING_TABLES } from '../../domain/reading.js';
+import { READING_TABLES, type ReadingTable } from '../../domain/reading.js';
+import { SENSOR_TYPE } from '../batch-sql.js';
 import { readNewestEntry } from '../ledger.js';
 import type { Comparison, Leaf } from './find-leaves.js';
 import type { MissingClass } from './ledger-cover.js';
 import { look, type Suspect } from './look.js';
+import { Patience } from './patience.js';
 import type { Difference, ResolveOptions } from './resolve.js';
+import { ask } from './sides.js';
 
 /** What each batch keeps current: on the secondary these may lag behind by what the ledger holds. */
 const LIVE_COLUMNS = new Set(['sensor_type', 'last_seen', 'location_lat', 'location_lng']);
+/** Those of them that may become again what they were. */
+const RETURNING_COLUMNS = new Set(['sensor_type', 'location_lat', 'location_lng']);
 
 /** Of these sensors, the oldest entry of each kind in which they have a reading. */
 const EXPLAIN_SENSORS = READING_TABLES.map(
@@ -27,49 +32,80 @@ const EXPLAIN_SENSORS = READING_TABLES.map(
   ) as oldest`,
 ).join(' union all ');
 
+/** By what the primary's registry goes: any value that comes to the secondary later is of a reading that is no older. */
+const READ_SINCE = `
+  select sensor_id as "sensorId", last_seen::timestamptz::text as "lastSeen", located_at::text as "locatedAt"
+  from sensor_registry left join sensorctl.sensor_location using (sensor_id) where sensor_id = any ($1)`;
+
+/** The places of those values that a reading has which is no older. Parameters: sensors, columns, values, and since when. */
+const FIND_VALUES = `
+  select value.place::int - 1 as place
+  from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[])
+    with ordinality as value (sensor, name, text, since, place)
+  where ${READING_TABLES.map(hasValue).join(' or ')}`;
+
+function hasValue(table: ReadingTable): string {
+  return `exists (
+    select from ${quoteIdentifier(table)} as reading where reading.sensor_id = value.sensor and reading.time >= value.since
+      and case value.name
+        when 'location_lat' then reading.location_lat = value.text::float8
+        when 'location_lng' then reading.location_lng = value.text::float8
+        when 'sensor_type' then ${SENSOR_TYPE[table]} = value.text
+      end
+  )`;
+}
+
 interface Explanation {
   readonly entryId: number;
   readonly missed: boolean;
   readonly sensorId: string;
 }
 
+interface Since {
+  readonly sensorId: string;
+  /** The time of the primary's newest reading, and of its newest one with a location, when it was looked at. */
+  readonly lastSeen: string | null;
+  readonly locatedAt: string | null;
+}
+
 interface Looked {
   readonly suspects: readonly Suspect[];
   readonly explanations: readonly Explanation[];
+  readonly since: readonly Since[];
   readonly newestEntry: number;
 }
 
-/** A value of the secondary's registry that differed, and since when it has been this one. */
-interface Sighting {
-  readonly value: string | null;
-  readonly newestEntry: number;
-  readonly looks: number;
-}
+/** What the secondary holds and the primary does not, by its place. */
+type WrongValues = ReadonlyMap<string, string | null>;
 
 /**
- * The same for sensor_registry, whose rows change with every batch: a live column counts as different only once the
- * secondary has held the same wrong value since all the entries settled that were there when it was first seen. Until
- * then its update is on its way (`pending`) or known to be lacking (`known gap`), and the row counts as missing it.
+ * The same for sensor_registry, whose rows change with every batch: a live column counts as different only when the
+ * secondary holds the same wrong value at every look, although all the entries settled that were there at the first.
+ * Until then its update is on its way (`pending`) or known to be lacking (`known gap`), and the row counts as missing it.
+ * A value that moves is being kept current: nobody waits for it to rest.
  */
 export async function resolveRegistry(
   comparison: Comparison,
   leaves: readonly Leaf[],
-  { patience, ledger }: ResolveOptions,
+  { settleMs, stop, ledger }: ResolveOptions,
 ): Promise<Difference[]> {
+  const patience = new Patience(settleMs, stop);
   const lookAt = (at: readonly Leaf[]): Promise<Looked> =>
     look(comparison, at, (snapshot, suspects) => explainSensors(comparison, snapshot, { suspects, ledger }));
   const first = await lookAt(leaves);
   let { suspects } = first;
-  let sightings = sightAgain(new Map(), suspects, first.newestEntry);
+  let resting: WrongValues = new Map(suspects.flatMap(valuesOf));
   while (suspects.length > 0) {
     await patience.pause();
     const names = new Set(suspects.map(({ name }) => name));
     const again = await lookAt(leavesOf(suspects));
     suspects = again.suspects.filter(({ name }) => names.has(name));
-    sightings = sightAgain(sightings, suspects, again.newestEntry);
-    const differences = suspects.map((suspect) => judge(suspect, again, ledger ? sightings : null));
-    const settled = ledger && differences.every(({ class: found }) => found !== 'pending');
-    if (settled || patience.exhausted) return differences;
+    resting = stillHeld(resting, suspects);
+    if (ledger) resting = await withoutReturned(comparison, resting, { suspects, since: first.since });
+    const explanations = again.explanations.filter(({ entryId }) => entryId <= first.newestEntry);
+    const judged = suspects.map((suspect) => judge(suspect, ledger ? resting : null, explanations));
+    const settled = ledger && judged.every(({ waits }) => !waits);
+    if (settled || patience.exhausted) return judged.map(({ difference }) => difference);
   }
   return [];
 }
@@ -79,31 +115,16 @@ async function explainSensors(
   snapshot: Queryable,
   { suspects, ledger }: { suspects: readonly Suspect[]; ledger: boolean },
 ): Promise<Looked> {
-  if (!ledger || suspects.length === 0) return { suspects, explanations: [], newestEntry: 0 };
+  if (!ledger || suspects.length === 0) return { suspects, explanations: [], since: [], newestEntry: 0 };
   const sensors = [...new Set(suspects.map(({ key }) => key[0]))];
-  const { rows } = await snapshot.query<Explanation & Record<string, unknown>>(EXPLAIN_SENSORS, [sensors]);
-  return { suspects, explanations: rows, newestEntry: await readNewestEntry(sides.primary.pool) };
+  const explained = await snapshot.query<Explanation & Record<string, unknown>>(EXPLAIN_SENSORS, [sensors]);
+  const since = await snapshot.query<Since & Record<string, unknown>>(READ_SINCE, [sensors]);
+  const newestEntry = await readNewestEntry(sides.primary.pool);
+  return { suspects, explanations: explained.rows, since: since.rows, newestEntry };
 }
 
 function leavesOf(suspects: readonly Suspect[]): Leaf[] {
   return [...new Set(suspects.map(({ leaf }) => leaf))];
-}
-
-/** The values that differ now; those that the secondary held before keep the time of their first sight. */
-function sightAgain(
-  before: ReadonlyMap<string, Sighting>,
-  suspects: readonly Suspect[],
-  newestEntry: number,
-): Map<string, Sighting> {
-  const sightings = new Map<string, Sighting>();
-  for (const suspect of suspects) {
-    for (const [place, value] of valuesOf(suspect)) {
-      const seen = before.get(place);
-      const first = seen?.value === value ? { ...seen, looks: seen.looks + 1 } : { value, newestEntry, looks: 1 };
-      sightings.set(place, first);
-    }
-  }
-  return sightings;
 }
 
 function valuesOf({ name, kind, columns }: Suspect): (readonly [string, string | null])[] {
@@ -111,21 +132,54 @@ function valuesOf({ name, kind, columns }: Suspect): (readonly [string, string |
   return columns.map((column) => [`${name} ${column.name}`, column.secondary]);
 }
 
-/** Without a ledger (`sightings` null) nothing explains a difference. */
-function judge(suspect: Suspect, looked: Looked, sightings: ReadonlyMap<string, Sighting> | null): Difference {
-  const { kind, columns, key } = suspect;
-  if (kind === 'extra' || columns.some(({ name }) => !LIVE_COLUMNS.has(name))) return { ...suspect, class: null };
-  const explanations = looked.explanations.filter(({ sensorId }) => sensorId === key[0]);
-  const classes = valuesOf(suspect).map(([place]) => classOf(sightings?.get(place), explanations));
-  const worst = (['unexplained', 'known gap'] as const).find((found) => classes.includes(found)) ?? 'pending';
-  if (worst === 'unexplained' && kind === 'different') return { ...suspect, class: null };
-  return { ...suspect, kind: 'missing', class: worst };
+function stillHeld(before: WrongValues, suspects: readonly Suspect[]): WrongValues {
+  const now = suspects.flatMap(valuesOf);
+  return new Map(now.filter(([place, value]) => before.has(place) && before.get(place) === value));
 }
 
-function classOf(sighting: Sighting | undefined, explanations: readonly Explanation[]): MissingClass {
-  if (sighting === undefined) return 'unexplained';
-  const { newestEntry, looks } = sighting;
-  const since = explanations.filter(({ entryId }) => entryId <= newestEntry);
-  if (since.some(({ missed }) => missed)) return 'known gap';
-  return since.length > 0 || looks === 1 ? 'pending' : 'unexplained';
+/** Leaves out what the secondary may have lost and got again between two looks: sensors go to and fro. */
+async function withoutReturned(
+  { sides }: Comparison,
+  values: WrongValues,
+  { suspects, since }: { suspects: readonly Suspect[]; since: readonly Since[] },
+): Promise<WrongValues> {
+  const sinceOf = new Map(since.map((each) => [each.sensorId, each]));
+  const held = suspects
+    .flatMap(({ name, key, columns }) =>
+      columns.map((column) => ({ place: `${name} ${column.name}`, sensor: key[0] ?? '', column })),
+    )
+    .filter(({ place, column }) => values.has(place) && RETURNING_COLUMNS.has(column.name));
+  if (held.length === 0) return values;
+  const found = await ask<{ place: number }>(sides.primary, {
+    text: FIND_VALUES,
+    values: [
+      held.map(({ sensor }) => sensor),
+      held.map(({ column }) => column.name),
+      held.map(({ column }) => column.secondary),
+      held.map(({ sensor, column }) => sinceOf.get(sensor)?.[column.name === 'sensor_type' ? 'lastSeen' : 'locatedAt']),
+    ],
+  });
+  const returned = new Set(found.map(({ place }) => held[place]?.place));
+  return new Map([...values].filter(([place]) => !returned.has(place)));
+}
+
+/** Without a ledger (`resting` null) nothing explains a difference. `waits`: a later look may tell more. */
+function judge(
+  suspect: Suspect,
+  resting: WrongValues | null,
+  explanations: readonly Explanation[],
+): { difference: Difference; waits: boolean } {
+  const { kind, columns, key } = suspect;
+  const lost = { difference: { ...suspect, class: null }, waits: false };
+  if (kind === 'extra' || columns.some(({ name }) => !LIVE_COLUMNS.has(name))) return lost;
+  const places = valuesOf(suspect).map(([place]) => place);
+  const rests = resting === null || places.some((place) => resting.has(place));
+  const found = rests ? classOf(explanations.filter(({ sensorId }) => sensorId === key[0])) : 'pending';
+  if (found === 'unexplained' && kind === 'different') return lost;
+  return { difference: { ...suspect, kind: 'missing', class: found }, waits: rests && found === 'pending' };
+}
+
+function classOf(explanations: readonly Explanation[]): MissingClass {
+  if (explanations.some(({ missed }) => missed)) return 'known gap';
+  return explanations.length > 0 ? 'pending' : 'unexplained';
 }

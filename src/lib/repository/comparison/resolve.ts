@@ -3,7 +3,7 @@ import { readNewestEntry, readUnsettled, type UnsettledRange } from '../ledger.j
 import type { Comparison, Leaf } from './find-leaves.js';
 import { LedgerCover, type MissingClass } from './ledger-cover.js';
 import { look, type Suspect } from './look.js';
-import type { Patience } from './patience.js';
+import { Patience } from './patience.js';
 import { keyColumns } from './slices.js';
 
 /** A difference that was looked at more than once. */
@@ -13,7 +13,9 @@ export interface Difference extends Suspect {
 }
 
 export interface ResolveOptions {
-  readonly patience: Patience;
+  /** How long writes in flight may take to settle, in ms: for these leaves, whatever others have needed. */
+  readonly settleMs: number;
+  readonly stop: AbortSignal;
   /** Whether the primary's ledger knows this table. */
   readonly ledger: boolean;
 }
@@ -31,8 +33,9 @@ interface Looked {
 export async function resolveLeaves(
   comparison: Comparison,
   leaves: readonly Leaf[],
-  { patience, ledger }: ResolveOptions,
+  { settleMs, stop, ledger }: ResolveOptions,
 ): Promise<Difference[]> {
+  const patience = new Patience(settleMs, stop);
   const lookAt = (at: readonly Leaf[]): Promise<Looked> =>
     look(comparison, at, (snapshot, suspects) => readLedger(comparison, snapshot, { suspects, ledger }));
   const first = await lookAt(leaves);

@@ -1,4 +1,5 @@
 import type { Queryable } from '../../db/database.js';
+import { isLoose } from './compared-table.js';
 import { readingOf, type Comparison, type Leaf } from './find-leaves.js';
 import { groupBy, withoutCopies } from './multiset.js';
 import { keyColumns, listRows, rankRows, readRows } from './slices.js';
@@ -11,6 +12,8 @@ export type Role = 'primary' | 'secondary';
 export interface FoundRow {
   readonly leaf: Leaf;
   readonly values: Values;
+  /** The values again, but of loose columns what equal values have in common in this answer. */
+  readonly classes: readonly (string | number | null)[];
 }
 
 /** The rows of leaves on one side, by the name of their key: a digest for each copy. */
@@ -61,7 +64,7 @@ export async function readByKey(
   const rows = await askRows(comparison, role, readRows(readingOf(comparison, role), slices, keys));
   return rows.flatMap(([place, ...values]) => {
     const leaf = leaves[Number(place)];
-    return leaf === undefined ? [] : [{ leaf, values }];
+    return leaf === undefined ? [] : [{ leaf, values, classes: values }];
   });
 }
 
@@ -74,14 +77,25 @@ export async function dropEqualRows(
   const all = [...primary, ...secondary];
   const columns = comparison.table.columns.map((_, index) => all.map(({ values }) => values[index] ?? null));
   const statement = rankRows(comparison.table, columns);
-  const ranked = await ask<{ place: number; class: number }>(comparison.sides.primary, statement);
-  const classes = new Map(ranked.map((row) => [all[row.place], row.class]));
+  const ranked = await ask<[number, number, ...number[]]>(comparison.sides.primary, statement, { asArrays: true });
+  const classes = new Map(ranked.map(([place, rank]) => [all[place], rank]));
+  const looseClasses = new Map(ranked.map(([place, , ...loose]) => [all[place], loose]));
   const classesOf = (rows: readonly FoundRow[]): number[] => rows.map((row) => classes.get(row) ?? -1);
   const left = (rows: readonly FoundRow[], others: readonly FoundRow[]): FoundRow[] => {
     const byClass = groupBy(rows, (row) => classes.get(row) ?? -1);
-    return withoutCopies(classesOf(rows), classesOf(others)).flatMap((rank) => byClass.get(rank)?.pop() ?? []);
+    const kept = withoutCopies(classesOf(rows), classesOf(others)).flatMap((rank) => byClass.get(rank)?.pop() ?? []);
+    return kept.map((row) => withClasses(comparison, row, looseClasses.get(row) ?? []));
   };
   return { primary: left(primary, secondary), secondary: left(secondary, primary) };
+}
+
+function withClasses({ table }: Comparison, row: FoundRow, loose: readonly number[]): FoundRow {
+  const ranks = [...loose];
+  const classes = table.columns.map((column, index) => {
+    const value = row.values[index] ?? null;
+    return isLoose(column) ? (ranks.shift() ?? null) : value;
+  });
+  return { ...row, classes };
 }
 
 /** The name of a row's key from all of its values; all of them where the table has no key. */

@@ -41,6 +41,7 @@ const SHORTEST_FIRST_SEGMENT = 3_600_000_000;
 const BUCKET_ROWS = 5_000;
 const FIRST_BUCKETS = 60;
 const BUCKETS_AT_MOST = 500;
+const JOINED_ROWS = 500_000;
 
 /**
  * Digests a time range on both sides, segment by segment, and answers the ranges that differ. Only digests travel. Ends
@@ -143,12 +144,12 @@ function addDigested(one: Digested<DifferingRange>, other: Digested<DifferingRan
   };
 }
 
-/** Ranges that touch become one, so that a side that lacks everything is one range. */
+/** Ranges that touch become one, so that a side that lacks everything is few; none so large that its digest takes long. */
 function joinNeighbours(ranges: readonly DifferingRange[]): DifferingRange[] {
   const joined: DifferingRange[] = [];
   for (const range of ranges) {
     const last = joined.at(-1);
-    if (last?.to === range.from)
+    if (last?.to === range.from && last.rows + range.rows <= JOINED_ROWS)
       joined[joined.length - 1] = { from: last.from, to: range.to, rows: last.rows + range.rows };
     else joined.push(range);
   }

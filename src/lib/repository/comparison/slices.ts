@@ -2,7 +2,7 @@ import { quoteIdentifier } from '../../db/identifiers.js';
 import type { Statement } from '../../db/transaction.js';
 import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
-import { TIME_COLUMN, type ComparedColumn, type ComparedTable } from './compared-table.js';
+import { isLoose, TIME_COLUMN, type ComparedColumn, type ComparedTable } from './compared-table.js';
 import { canonicalText, comparedValue, type DigestMethod } from './digest-method.js';
 
 /** A part of a table: a time range of it or, of a table that is compared whole, the rows whose key has one of these classes. */
@@ -88,14 +88,16 @@ export function readRows(
 
 /**
  * Tells which rows are equal, as PostgreSQL defines equality for the primary's types: rows of one `class` are. Takes each
- * compared column as an array of texts; answers `place` (from 0) and `class`.
+ * compared column as an array of texts; answers arrays of `place` (from 0), `class`, and the class in each loose column.
  */
 export function rankRows(table: ComparedTable, columns: readonly (readonly (string | null)[])[]): Statement {
-  const names = table.columns.map(({ name }) => quoteIdentifier(name));
+  const renamed = table.columns.map((column, index) => ({ ...column, name: `c${index}` }));
   const arrays = columns.map((_, index) => `$${index + 1}::text[]`);
-  const order = table.columns.map((column) => comparedValue(column));
-  const text = `select (place - 1)::int as place, dense_rank() over (order by ${order.join(', ')})::int as class
-    from unnest(${arrays.join(', ')}) with ordinality as given (${[...names, 'place'].join(', ')})`;
+  const order = renamed.map((column) => comparedValue(column)).join(', ');
+  const loose = renamed.filter(isLoose).map((column) => comparedValue(column));
+  const ranks = [order, ...loose].map((by) => `dense_rank() over (order by ${by})::int`);
+  const text = `select (place - 1)::int, ${ranks.join(', ')}
+    from unnest(${arrays.join(', ')}) with ordinality as given (${[...renamed.map(({ name }) => name), 'place'].join(', ')})`;
   return { text, values: columns };
 }
 
@@ -153,13 +155,17 @@ function keyCondition(
     return `${method.rowDigest(table.columns)} = any (${values.add(keys.map(([digest]) => digest))}::bigint[])`;
   }
   const arrays = columns.map((_, index) => `${values.add(keys.map((key) => key[index] ?? null))}::text[]`);
-  const texts = columns.map((column) => `coalesce(${canonicalText(column)}, '')`);
-  return `(${texts.join(', ')}) in (select ${columns.map((_, index) => `coalesce(k${index}, '')`).join(', ')}
+  // A NULL is '', and any text begins with a mark.
+  const marked = (text: string): string => `coalesce('=' || ${text}, '')`;
+  const texts = columns.map((column) => marked(canonicalText(column)));
+  return `(${texts.join(', ')}) in (select ${columns.map((_, index) => marked(`k${index}`)).join(', ')}
     from unnest(${arrays.join(', ')}) as wanted (${columns.map((_, index) => `k${index}`).join(', ')}))`;
 }
 
-/** From 0 to CLASSES - 1, by the key, or by the whole row where the table has none. */
+/** From 0 to CLASSES - 1, by the key, or by the whole row where the table has none; equal rows have one class. */
 function classOf({ table, method }: TableReading): string {
   const key = keyColumns(table);
-  return `(((${method.rowDigest(key.length > 0 ? key : table.columns)} % ${CLASSES}) + ${CLASSES}) % ${CLASSES})::int`;
+  const columns = key.length > 0 ? key : table.columns.filter((column) => !isLoose(column));
+  if (columns.length === 0) return '0';
+  return `(((${method.rowDigest(columns)} % ${CLASSES}) + ${CLASSES}) % ${CLASSES})::int`;
 }

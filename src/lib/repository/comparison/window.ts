@@ -5,7 +5,7 @@ import { sideTitle } from '../../domain/side.js';
 import { formatInstant, parseInstant } from '../../domain/time.js';
 import { intersect, type TimeRange } from '../../domain/time-range.js';
 import { UnreachableError } from '../../errors.js';
-import type { ComparedTable } from './compared-table.js';
+import { TIME_COLUMN, type ComparedTable } from './compared-table.js';
 import { ask, type ComparedSides } from './sides.js';
 
 /** A range that is not compared. */
@@ -41,26 +41,31 @@ export async function rangeOfTable(
   sides: ComparedSides,
   table: ComparedTable,
   { from, to }: { from: number | null; to: number | null },
-): Promise<{ range: TimeRange | null; leftOut: LeftOut[] }> {
+): Promise<{ range: TimeRange | null; leftOut: LeftOut | null }> {
   const held = from === null || to === null ? await heldRange(sides, table) : null;
   const range = { from: from ?? held?.from ?? 0, to: to ?? held?.to ?? 0 };
   const cutoff = await retentionCutoff(sides, table);
   if (cutoff === null || cutoff.micros <= range.from)
-    return { range: range.from < range.to ? range : null, leftOut: [] };
+    return { range: range.from < range.to ? range : null, leftOut: null };
   const leftOut = {
     table: table.name,
     before: formatInstant(cutoff.micros),
     reason: `retention on ${cutoff.side} drops it`,
   };
-  return { range: intersect(range, { from: cutoff.micros, to: Infinity }), leftOut: [leftOut] };
+  return { range: intersect(range, { from: cutoff.micros, to: Infinity }), leftOut };
 }
 
 /** From the oldest row of either side to after the newest. */
 async function heldRange(sides: ComparedSides, { name }: ComparedTable): Promise<TimeRange | null> {
-  const text = `select min("time")::text as oldest, max("time")::text as newest from ${quoteIdentifier(name)}`;
+  const table = quoteIdentifier(name);
+  const text = `select min("time")::text as oldest, max("time")::text as newest,
+      case when (select attnotnull from pg_attribute where attrelid = $1::regclass and attname = $2) then false
+        else exists (select from ${table} where "time" is null) end as timeless
+    from ${table}`;
   const bounds = await Promise.all(
     [sides.primary, sides.secondary].map(async (database) => {
-      const [row] = await ask<{ oldest: string | null; newest: string | null }>(database, { text });
+      const [row] = await ask<HeldRow>(database, { text, values: [table, TIME_COLUMN] });
+      if (row?.timeless === true) throw outsideRanges(name, database, 'rows without a time');
       return [row?.oldest ?? null, row?.newest ?? null].map((time) => readTime(time, name, database));
     }),
   );
@@ -68,16 +73,22 @@ async function heldRange(sides: ComparedSides, { name }: ComparedTable): Promise
   return times.length === 0 ? null : { from: Math.min(...times), to: Math.max(...times) + 1 };
 }
 
-function readTime(text: string | null, table: string, { side }: Database): number | null {
-  if (text === null) return null;
-  const instant = parseInstant(text);
-  if (instant !== null) return instant;
-  throw new UnreachableError(
-    `${table} on ${sideTitle(side)} holds the time ${text}, which is outside the years 1685 to 2254`,
-    {
-      next: 'compare the ranges that matter with --from and --to, or correct that row',
-    },
-  );
+interface HeldRow {
+  readonly oldest: string | null;
+  readonly newest: string | null;
+  readonly timeless: boolean;
+}
+
+function readTime(text: string | null, table: string, database: Database): number | null {
+  const instant = text === null ? null : parseInstant(text);
+  if (text === null || instant !== null) return instant;
+  throw outsideRanges(table, database, `the time ${text}, which is outside the years 1685 to 2254`);
+}
+
+function outsideRanges(table: string, { side }: Database, what: string): UnreachableError {
+  return new UnreachableError(`${table} on ${sideTitle(side)} holds ${what}`, {
+    next: 'compare the ranges that matter with --from and --to, or correct these rows',
+  });
 }
 
 /** The later one of both sides: before it, rows may be gone on one of them. */

@@ -1,0 +1,101 @@
+import { losesRowsOnConflict, readTimescaleDb } from '../../db/catalog.js';
+import type { Database } from '../../db/database.js';
+import type { Statement } from '../../db/transaction.js';
+import { sideTitle } from '../../domain/side.js';
+import { formatInstant } from '../../domain/time.js';
+import type { TimeRange } from '../../domain/time-range.js';
+import { UnreachableError } from '../../errors.js';
+
+const NO_DECOMPRESSION_LIMIT = 'set local timescaledb.max_tuples_decompressed_per_dml_transaction = 0';
+
+/** Ranges are timestamptz here for a `timestamp` column too, as UTC. */
+const FIND_CHUNKS = `
+  select format('%I.%I', chunk_schema, chunk_name) as name, is_compressed as compressed
+  from timescaledb_information.chunks
+  where hypertable_schema = any (current_schemas(false)) and hypertable_name = $1 and exists (
+    select from unnest($2::timestamptz[], $3::timestamptz[]) as wanted (since, until)
+    where range_start < until and range_end > since
+  )
+  order by range_start, chunk_name`;
+
+/** No information view says which chunks are frozen; this function came with 2.12. */
+const CAN_READ_STATUS = "select to_regprocedure('_timescaledb_functions.chunk_status(regclass)') is not null as exists";
+const FIND_FROZEN = `
+  select name from unnest($1::text[]) as chunk (name) where _timescaledb_functions.chunk_status(to_regclass(name)) & 4 <> 0`;
+
+const NAMED_AT_MOST = 3;
+
+interface Chunk {
+  readonly name: string;
+  readonly compressed: boolean;
+}
+
+/**
+ * What a transaction that writes readings sets first, in order. One statement may need more than the 100,000 tuples that
+ * TimescaleDB decompresses by default (SQLSTATE 53400): an update or delete takes whole batches of each segment.
+ */
+export async function readWriteSettings({ pool }: Database): Promise<readonly Statement[]> {
+  const { installed } = await readTimescaleDb(pool);
+  return installed === null || isBefore(installed, 2, 11) ? [] : [{ text: NO_DECOMPRESSION_LIMIT }];
+}
+
+/**
+ * Throws an UnreachableError where chunks of the table in these ranges take no writes, or lose them: frozen or tiered
+ * ones, and compressed ones by the rules of TimescaleDB's version.
+ */
+export async function assertWritable(target: Database, table: string, ranges: readonly TimeRange[]): Promise<void> {
+  const { installed } = await readTimescaleDb(target.pool);
+  if (installed === null) return;
+  const chunks = await readChunks(target, table, ranges);
+  const where = `${table} on the ${sideTitle(target.side)} database`;
+  const frozen = await readFrozen(target, chunks);
+  if (frozen.length > 0) {
+    throw new UnreachableError(`${where} has frozen chunks in this range, which take no writes: ${listOf(frozen)}`, {
+      next: 'bring them back (tiered: untier_chunk), or repair a range without them: sensorctl backfill --from … --to …',
+    });
+  }
+  const compressed = chunks.filter((chunk) => chunk.compressed).map(({ name }) => name);
+  const problem = compressed.length === 0 ? null : problemOf(installed);
+  if (problem === null) return;
+  const statements = compressed.slice(0, NAMED_AT_MOST).map((name) => `select decompress_chunk('${name}');`);
+  throw new UnreachableError(`${where} has compressed chunks in this range, and ${problem}: ${listOf(compressed)}`, {
+    next: `upgrade TimescaleDB to 2.18.1 or newer, or decompress them first: ${statements.join(' ')}`,
+  });
+}
+
+/** Whether a COPY straight into the table meets no compressed chunk in the range: into one it would go row by row. */
+export async function isCopyStraightSafe(target: Database, table: string, range: TimeRange): Promise<boolean> {
+  const { installed } = await readTimescaleDb(target.pool);
+  if (installed === null) return true;
+  return (await readChunks(target, table, [range])).every((chunk) => !chunk.compressed);
+}
+
+/** What writing into compressed chunks does in this version, by its changelog; null where nothing is wrong. */
+export function problemOf(version: string): string | null {
+  if (isBefore(version, 2, 11)) return `TimescaleDB ${version} takes no rows with a unique key there (2.11 does)`;
+  if (isBefore(version, 2, 15, 1)) return `COPY into them can crash TimescaleDB ${version} (2.15.1 mends it)`;
+  return losesRowsOnConflict(version) ? `TimescaleDB ${version} loses rows that are written there` : null;
+}
+
+async function readChunks({ pool }: Database, table: string, ranges: readonly TimeRange[]): Promise<readonly Chunk[]> {
+  const [since, until] = [ranges.map(({ from }) => formatInstant(from)), ranges.map(({ to }) => formatInstant(to))];
+  return (await pool.query<Chunk & Record<string, unknown>>(FIND_CHUNKS, [table, since, until])).rows;
+}
+
+async function readFrozen({ pool }: Database, chunks: readonly Chunk[]): Promise<readonly string[]> {
+  const { rows: facts } = await pool.query<{ exists: boolean }>(CAN_READ_STATUS);
+  if (facts[0]?.exists !== true) return [];
+  const { rows } = await pool.query<{ name: string }>(FIND_FROZEN, [chunks.map(({ name }) => name)]);
+  return rows.map(({ name }) => name);
+}
+
+function isBefore(version: string, major: number, minor: number, patch = 0): boolean {
+  const [ofMajor = 0, ofMinor = 0, ofPatch = 0] = version.split(/[.-]/).map(Number);
+  const difference = ofMajor - major || ofMinor - minor || ofPatch - patch;
+  return difference < 0;
+}
+
+function listOf(names: readonly string[]): string {
+  const more = names.length - NAMED_AT_MOST;
+  return names.slice(0, NAMED_AT_MOST).join(', ') + (more > 0 ? ` and ${more} more` : '');
+}
