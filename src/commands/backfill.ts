@@ -31,7 +31,11 @@ Exit code 1 when gaps remain or rows were refused.`;
       multiple: true,
       description: 'table to copy [default: all readings]',
     })(),
-    jobs: Flags.integer({ min: 1, max: 16, default: 3, description: 'units copied side by side' }),
+    jobs: Flags.integer({
+      min: 1,
+      max: 16,
+      description: 'units copied side by side [default: 3, 8 to a distant side]',
+    }),
     'max-rate': Flags.integer({ min: 1, description: 'rows a second, at most' }),
     'dry-run': Flags.boolean({ description: 'say what would be done, and change nothing' }),
     direction: Flags.option({
@@ -50,7 +54,7 @@ Exit code 1 when gaps remain or rows were refused.`;
       ...(parseRange(flags) ?? { from: null, to: null, windowMicros: null }),
       mode: modeOf(flags),
       tables: [...new Set(flags.table ?? [])],
-      jobs: flags.jobs,
+      jobs: flags.jobs ?? null,
       maxRate: flags['max-rate'] ?? null,
       prune: flags.prune,
       target,

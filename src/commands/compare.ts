@@ -1,5 +1,6 @@
 import { Flags } from '@oclif/core';
 import { BaseCommand } from '../lib/cli/base-command.js';
+import { renderBackfill, renderPlan, renderProgress } from '../lib/cli/backfill.js';
 import { renderComparison } from '../lib/cli/comparison.js';
 import { withJsonLines } from '../lib/cli/json-lines.js';
 import { parseRange, RANGE_FLAGS } from '../lib/cli/range-flags.js';
@@ -9,7 +10,9 @@ import { formatDuration } from '../lib/cli/quantities.js';
 import { formatCount } from '../lib/cli/table.js';
 import { durationFlag } from '../lib/cli/time-flags.js';
 import { EXIT_CODE } from '../lib/errors.js';
-import { compare, type CompareRequest } from '../lib/operations/compare/compare.js';
+import { backfill, type BackfillSides } from '../lib/operations/backfill/backfill.js';
+import { requestForRanges, type BackfillReport } from '../lib/operations/backfill/report.js';
+import { compare, type CompareOutcome, type CompareRequest } from '../lib/operations/compare/compare.js';
 import { DIGEST_NAMES, type CompareReport, type DigestName } from '../lib/operations/compare/report.js';
 
 export default class Compare extends BaseCommand {
@@ -38,29 +41,58 @@ Exit code 0: identical, with nothing but pending rows between them. Exit code 1:
       options: DIGEST_NAMES,
       description: 'digest of a row [default: the fast hash_record_extended where both servers compute it alike]',
     })(),
+    repair: Flags.boolean({ description: 'bring what differs to EC2 with backfill, and compare again' }),
     resume: Flags.boolean({ description: 'go on with the same comparison where it was interrupted' }),
   };
 
-  async run(): Promise<CompareReport> {
+  async run(): Promise<CompareReport & { repair?: BackfillReport }> {
     const { flags } = await this.parse(Compare);
     const request = requestOf(flags);
     const settings = this.settings({ required: ['EC2_DB_HOST'] });
-    const primary = openSideForBulk('local', settings, 'compare', this.logger(flags.verbose));
-    const secondary = openSideForBulk('ec2', settings, 'compare', this.logger(flags.verbose));
-    const progress = createProgress('Comparing');
+    const local = openSideForBulk('local', settings, 'compare', this.logger(flags.verbose));
+    const ec2 = openSideForBulk('ec2', settings, 'compare', this.logger(flags.verbose));
     const stop = this.stopSignal();
-    const outcome = await withDatabases([primary, secondary], () =>
-      withJsonLines(flags.output, (onDifference) =>
-        compare({ primary, secondary }, request, {
-          ...{ stop, onDifference },
-          onProgress: ({ table, step, rows, done, leftMs }) =>
-            progress.update(`${table}, ${step}, ${formatCount(rows)} rows, ${renderShare(done, leftMs)}`),
-        }),
-      ),
+    return await withDatabases([local, ec2], async () => {
+      const outcome = await this.#compare({ local, ec2 }, request, { stop, output: flags.output });
+      if (outcome.report.verdict === 'identical' || !flags.repair) return this.#conclude(outcome);
+      const repair = await this.#repair({ local, ec2 }, outcome, stop);
+      const again = await this.#compare({ local, ec2 }, { ...request, ...outcome.compared, resume: false }, { stop });
+      return { ...this.#conclude(again), repair };
+    });
+  }
+
+  async #compare(
+    { local: primary, ec2: secondary }: BackfillSides,
+    request: CompareRequest,
+    { stop, output }: { stop: AbortSignal; output?: string | undefined },
+  ): Promise<CompareOutcome> {
+    const progress = createProgress('Comparing');
+    const outcome = await withJsonLines(output, (onDifference) =>
+      compare({ primary, secondary }, request, {
+        ...{ stop, onDifference },
+        onProgress: ({ table, step, rows, done, leftMs }) =>
+          progress.update(`${table}, ${step}, ${formatCount(rows)} rows, ${renderShare(done, leftMs)}`),
+      }),
     ).finally(() => progress.stop());
     this.log(renderComparison(outcome));
-    if (outcome.report.verdict === 'different') process.exitCode = EXIT_CODE.no;
-    return outcome.report;
+    return outcome;
+  }
+
+  async #repair(sides: BackfillSides, { differing }: CompareOutcome, stop: AbortSignal): Promise<BackfillReport> {
+    const progress = createProgress('Repairing');
+    const startedAt = performance.now();
+    const report = await backfill(sides, requestForRanges(differing), {
+      ...{ stop, logger: this.logger() },
+      onPlan: (plan) => this.note(renderPlan(plan)),
+      onProgress: (state) => progress.update(renderProgress(state, performance.now() - startedAt)),
+    }).finally(() => progress.stop());
+    this.log(renderBackfill(report, 'ec2'));
+    return report;
+  }
+
+  #conclude({ report }: CompareOutcome): CompareReport {
+    if (report.verdict === 'different') process.exitCode = EXIT_CODE.no;
+    return report;
   }
 }
 

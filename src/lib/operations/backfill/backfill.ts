@@ -58,6 +58,9 @@ export interface BackfillProgress {
   readonly throttled: string | null;
 }
 
+const NEAR_JOBS = 3;
+const FAR_JOBS = 8;
+const LONG_ROUND_TRIP_MS = 20;
 const PLANNING_POLL_MS = 300;
 /** What a backfill copies a second on a usual machine, for the estimate. */
 const USUAL_ROWS_A_SECOND = 50_000;
@@ -97,6 +100,7 @@ class Backfill {
   readonly #throttle: Throttle;
   readonly #transfers = new Map<string, Promise<Transfer>>();
   #leftOut: readonly LeftOut[] = [];
+  #measured: Promise<number> | undefined;
 
   constructor(
     private readonly sides: BackfillSides,
@@ -143,7 +147,7 @@ class Backfill {
   }
 
   async #repairLedger(): Promise<BackfillCounts> {
-    const { jobs } = this.request;
+    const jobs = await this.#jobs();
     const { stop, logger } = this.hooks;
     const ofRows = await countMissed(this.#source);
     if (ofRows > 0 && this.request.mode === 'ledger') this.hooks.onPlan(await this.plan());
@@ -193,11 +197,8 @@ class Backfill {
     const method = await this.#method();
     for (const table of this.#tables()) {
       const options = {
-        source: this.#source,
-        target: this.#target,
-        request: this.request,
-        method,
-        stop: this.hooks.stop,
+        ...{ source: this.#source, target: this.#target, request: this.request, stop: this.hooks.stop },
+        ...{ method, jobs: await this.#jobs() },
       };
       planned.push(
         await planUnits(await this.#transferOf(table), {
@@ -222,7 +223,7 @@ class Backfill {
       viaStaging: new Set(),
     };
     return await runUnits({
-      ...{ context, jobs: this.request.jobs, throttle: this.#throttle, stop: this.hooks.stop },
+      ...{ context, jobs: await this.#jobs(), throttle: this.#throttle, stop: this.hooks.stop },
       onProgress: ({ rows, openRows }) =>
         this.#progress({ step: 'copying', table: null, rows: rows - openRows, ofRows: rows }),
     });
@@ -237,6 +238,13 @@ class Backfill {
       [],
       refusals.map((refusal) => ({ ...refusal, consumerId })),
     );
+  }
+
+  /** More units side by side where each waits long for the network. */
+  async #jobs(): Promise<number> {
+    if (this.request.jobs !== null) return this.request.jobs;
+    this.#measured ??= measureRoundTrip(this.#target).then((ms) => (ms > LONG_ROUND_TRIP_MS ? FAR_JOBS : NEAR_JOBS));
+    return await this.#measured;
   }
 
   async #method(): Promise<DigestMethod> {
@@ -258,8 +266,8 @@ class Backfill {
   }
 
   #scope(): object {
-    const { mode, from, to, windowMicros, prune } = this.request;
-    return { mode, tables: this.#tables(), from, to, windowMicros, prune };
+    const { mode, from, to, windowMicros, prune, given } = this.request;
+    return { mode, tables: this.#tables(), from, to, windowMicros, prune, given: [...(given ?? [])] };
   }
 
   #estimate({ units, bytes }: Planned): BackfillPlan {
@@ -281,6 +289,13 @@ class Backfill {
       next: 'the same command goes on from here',
     });
   }
+}
+
+async function measureRoundTrip({ pool }: Database): Promise<number> {
+  await pool.query('select');
+  const startedAt = performance.now();
+  await pool.query('select');
+  return performance.now() - startedAt;
 }
 
 const COUNT_MISSED = `

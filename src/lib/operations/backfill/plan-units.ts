@@ -23,6 +23,7 @@ export interface PlanningOptions {
   readonly source: Database;
   readonly target: Database;
   readonly request: BackfillRequest;
+  readonly jobs: number;
   readonly method: DigestMethod;
   readonly stop: AbortSignal;
   readonly onProgress: (table: string, rows: number) => void;
@@ -45,20 +46,21 @@ const ROW_BYTES = (table: string): string =>
 
 /** Finds the ranges of a table to copy, and cuts them into units. */
 export async function planUnits(transfer: Transfer, options: PlanningOptions): Promise<Planned> {
-  const { source, target, request } = options;
+  const { source, target, request, jobs } = options;
   const sides = { primary: source, secondary: target };
+  const given = request.given?.get(transfer.table);
   const { range, leftOut: left } = await rangeOfTable(sides, transfer.compared, await resolveWindow(sides, request));
   const leftOut = left === null ? [] : [left];
   if (range === null) return { units: [], bytes: 0, leftOut };
   const find = request.mode === 'full' ? findRows : findDifferences;
-  const ranges = await find(transfer, range, options);
+  const ranges = request.mode === 'given' ? (given ?? []) : await find(transfer, range, options);
   const cuts = await readChunkStarts(target.pool, transfer.table);
-  const units = buildUnits(transfer.table, ranges, { rows: unitRows(request), cuts });
+  const units = buildUnits(transfer.table, ranges, { rows: unitRows(request, jobs), cuts });
   const rows = units.reduce((sum, unit) => sum + unit.rows, 0);
   return { units, bytes: Math.round(rows * (await rowBytes(source, transfer.table))), leftOut };
 }
 
-function unitRows({ maxRate, jobs }: BackfillRequest): number {
+function unitRows({ maxRate }: BackfillRequest, jobs: number): number {
   if (maxRate === null) return UNIT_ROWS;
   return Math.min(UNIT_ROWS, Math.max(LEAST_UNIT_ROWS, Math.floor((maxRate * UNIT_SECONDS) / jobs)));
 }

@@ -1,22 +1,42 @@
+import { READING_TABLES } from '../../domain/reading.js';
 import type { Side } from '../../domain/side.js';
+import type { DifferingRange } from '../../repository/comparison/find-leaves.js';
 import type { Gap } from '../../repository/ledger.js';
-import type { WindowRequest } from '../../repository/comparison/window.js';
-import type { LeftOut } from '../../repository/comparison/window.js';
+import type { LeftOut, WindowRequest } from '../../repository/comparison/window.js';
 
-/** Repair what the ledger says; compare and copy what differs; copy without comparing. */
-export type BackfillMode = 'ledger' | 'differences' | 'full';
+/** Repair what the ledger says; compare and copy what differs; copy without comparing; copy ranges that were found before. */
+export type BackfillMode = 'ledger' | 'differences' | 'full' | 'given';
 
 export interface BackfillRequest extends WindowRequest {
   readonly mode: BackfillMode;
   /** Empty: all reading tables. */
   readonly tables: readonly string[];
-  readonly jobs: number;
+  /** In the mode `given`: by table, what to copy. */
+  readonly given?: ReadonlyMap<string, readonly DifferingRange[]>;
+  /** Units side by side; null: by the time a round trip to the target takes. */
+  readonly jobs: number | null;
   /** Rows a second, at most; null: no limit but the throttle's own. */
   readonly maxRate: number | null;
   /** Delete rows that only the target has. */
   readonly prune: boolean;
   /** The side that is written. */
   readonly target: Side;
+}
+
+/** The request that brings ranges which a comparison found to EC2. */
+export function requestForRanges(differing: ReadonlyMap<string, readonly DifferingRange[]>): BackfillRequest {
+  const given = new Map([...differing].filter(([table]) => (READING_TABLES as readonly string[]).includes(table)));
+  const range = { from: null, to: null, windowMicros: null };
+  return {
+    ...range,
+    mode: 'given',
+    tables: [...given.keys()],
+    given,
+    jobs: null,
+    maxRate: null,
+    prune: false,
+    target: 'ec2',
+  };
 }
 
 /** The result of `backfill`. */

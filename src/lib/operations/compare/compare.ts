@@ -10,6 +10,7 @@ import {
   halveLeaf,
   NOTHING,
   type Comparison,
+  type DifferingRange,
   type Leaf,
   type SideTotals,
 } from '../../repository/comparison/find-leaves.js';
@@ -66,6 +67,10 @@ export interface CompareProgress {
 export interface CompareOutcome {
   readonly report: CompareReport;
   readonly strips: ReadonlyMap<string, Strip>;
+  /** What was compared, for comparing it again though the clock has gone on. */
+  readonly compared: WindowRequest;
+  /** By table, the ranges in which rows differ. */
+  readonly differing: ReadonlyMap<string, readonly DifferingRange[]>;
 }
 
 /** A table, once its digests are compared. */
@@ -127,7 +132,8 @@ class Comparer {
     const strips = digested.flatMap(({ tally }) =>
       tally.strip === null ? [] : [[tally.table.name, tally.strip] as const],
     );
-    return { report, strips: new Map(strips) };
+    const differing = new Map(digested.map(({ tally }) => [tally.table.name, tally.differing]));
+    return { report, strips: new Map(strips), compared: { ...window, windowMicros: null }, differing };
   }
 
   async #digest(

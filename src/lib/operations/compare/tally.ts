@@ -1,7 +1,7 @@
 import { formatInstant, parseInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import { TIME_COLUMN, type ComparedTable } from '../../repository/comparison/compared-table.js';
-import type { SideTotals } from '../../repository/comparison/find-leaves.js';
+import type { DifferingRange, Leaf, SideTotals } from '../../repository/comparison/find-leaves.js';
 import type { Difference } from '../../repository/comparison/resolve.js';
 import type { ComparedSides } from '../../repository/comparison/sides.js';
 import { keyColumns } from '../../repository/comparison/slices.js';
@@ -14,13 +14,21 @@ export class Tally {
   readonly #counts = { missing: 0, extra: 0, different: 0, pending: 0, 'known gap': 0, unexplained: 0 };
   readonly #strip = new Array<number>(STRIP_CELLS).fill(0);
 
+  readonly #leaves = new Set<Leaf>();
+
   constructor(
     readonly table: ComparedTable,
     readonly range: TimeRange | null,
     readonly sides: ComparedSides,
   ) {}
 
+  /** The ranges in which rows differ, with the rows that they hold. */
+  get differing(): DifferingRange[] {
+    return [...this.#leaves].flatMap(({ slice, rows }) => ('classes' in slice ? [] : [{ ...slice, rows }]));
+  }
+
   add(difference: Difference): void {
+    this.#leaves.add(difference.leaf);
     this.#counts[difference.kind] += 1;
     if (difference.class !== null) this.#counts[difference.class] += 1;
     if (this.range === null) return;
