@@ -14,6 +14,11 @@ const EVERYTHING: CompareRequest = {
   ...{ jobs: 1, limit: 100, resume: false },
 };
 
+interface Sides {
+  readonly primary: Database;
+  readonly secondary: Database;
+}
+
 export interface Compared extends CompareOutcome {
   readonly found: readonly DifferenceRecord[];
 }
@@ -23,8 +28,9 @@ export class Pair {
   private constructor(
     readonly local: pg.Pool,
     readonly ec2: pg.Pool,
-    readonly sides: { readonly primary: Database; readonly secondary: Database },
-    private readonly databases: readonly TestDatabase[],
+    readonly sides: Sides,
+    private readonly servers: Readonly<Record<Side, PostgresServer>>,
+    private readonly databases: readonly [TestDatabase, TestDatabase],
   ) {}
 
   static async open(title: string, servers: Readonly<Record<Side, PostgresServer>>): Promise<Pair> {
@@ -35,9 +41,20 @@ export class Pair {
     return new Pair(
       poolOf(servers.local, here.name),
       poolOf(servers.ec2, there.name),
-      { primary: openSide('local', servers.local, here), secondary: openSide('ec2', servers.ec2, there) },
+      openSides(servers, [here, there], CALL_TIMEOUT_MS),
+      servers,
       [here, there],
     );
+  }
+
+  /** Lends the pair with sessions that give a call up after so many ms. */
+  async withTimeout<Result>(callTimeoutMs: number, work: (pair: Pair) => Promise<Result>): Promise<Result> {
+    const sides = openSides(this.servers, this.databases, callTimeoutMs);
+    try {
+      return await work(new Pair(this.local, this.ec2, sides, this.servers, this.databases));
+    } finally {
+      await closeSides(sides);
+    }
   }
 
   /** Compares everything, but for what the request says; the comparison waits for what `onDifference` does. */
@@ -66,18 +83,37 @@ export class Pair {
   }
 
   async close(): Promise<void> {
-    await Promise.all([closeDatabase(this.sides.primary), closeDatabase(this.sides.secondary)]);
+    await closeSides(this.sides);
     await Promise.all([this.local.end(), this.ec2.end()]);
     await Promise.all(this.databases.map((database) => database.drop()));
   }
 }
 
-function openSide(side: Side, { host, port, user, password }: PostgresServer, { name }: TestDatabase): Database {
+function openSides(
+  servers: Readonly<Record<Side, PostgresServer>>,
+  [here, there]: readonly [TestDatabase, TestDatabase],
+  callTimeoutMs: number,
+): Sides {
+  return {
+    primary: openSide('local', servers.local, { database: here, callTimeoutMs }),
+    secondary: openSide('ec2', servers.ec2, { database: there, callTimeoutMs }),
+  };
+}
+
+async function closeSides({ primary, secondary }: Sides): Promise<void> {
+  await Promise.all([closeDatabase(primary), closeDatabase(secondary)]);
+}
+
+function openSide(
+  side: Side,
+  { host, port, user, password }: PostgresServer,
+  { database: { name }, callTimeoutMs }: { database: TestDatabase; callTimeoutMs: number },
+): Database {
   return openDatabase({
     side,
     connection: { host, port, user, password, database: name, sslMode: 'disable', sslRootCert: undefined },
     poolMax: 5,
-    callTimeoutMs: CALL_TIMEOUT_MS,
+    callTimeoutMs,
     applicationName: 'test',
   });
 }

@@ -39,6 +39,7 @@ export function renderBackfill(report: BackfillReport, target: 'local' | 'ec2'):
       ['  refused', report.rowsRefused],
       ['verified', report.verified],
       [`only on ${there} (reported, left alone)`, report.rowsExtra],
+      [`only on ${there} (deleted, kept in its quarantine)`, report.rowsPruned],
       ['gaps that remain', report.remainingGaps],
     ],
   );

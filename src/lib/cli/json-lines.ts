@@ -3,30 +3,35 @@ import { createWriteStream, type WriteStream } from 'node:fs';
 import { finished } from 'node:stream/promises';
 import { UsageError } from '../errors.js';
 
-/** Lends a function that appends a value to a file as a line of JSON; without a file it does nothing. */
+/**
+ * Lends a function that appends a value to a file as a line of JSON; without a file it does nothing. Throws a UsageError
+ * where the file cannot be written.
+ */
 export async function withJsonLines<Result>(
   file: string | undefined,
   work: (write: (value: object) => Promise<void>) => Promise<Result>,
 ): Promise<Result> {
   if (file === undefined) return await work(() => Promise.resolve());
   const stream = createWriteStream(file);
-  await opened(stream, file);
-  try {
-    return await work(async (value) => {
-      if (!stream.write(`${JSON.stringify(value)}\n`)) await once(stream, 'drain');
-    });
-  } finally {
-    stream.end();
-    await finished(stream);
-  }
+  stream.on('error', () => undefined); // looked for after each write
+  const assertWritable = (): void => {
+    if (stream.errored !== null) throw unwritable(file, stream.errored);
+  };
+  await once(stream, 'open').catch(() => undefined);
+  assertWritable();
+  const result = await work(async (value) => {
+    if (!stream.write(`${JSON.stringify(value)}\n`)) await once(stream, 'drain').catch(() => undefined);
+    assertWritable();
+  }).finally(() => close(stream));
+  assertWritable();
+  return result;
 }
 
-async function opened(stream: WriteStream, file: string): Promise<void> {
-  try {
-    await once(stream, 'open');
-  } catch (error) {
-    throw new UsageError(`${file} cannot be written: ${(error as Error).message}`, {
-      next: 'give --output another path',
-    });
-  }
+async function close(stream: WriteStream): Promise<void> {
+  stream.end();
+  await finished(stream).catch(() => undefined);
+}
+
+function unwritable(file: string, { message }: Error): UsageError {
+  return new UsageError(`${file} cannot be written: ${message}`, { next: 'give --output another path' });
 }

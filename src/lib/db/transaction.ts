@@ -69,6 +69,18 @@ export async function inTransaction<Result>(
   return result;
 }
 
+const KEEP_AWAKE_MS = 5_000;
+
+/** Keeps an open transaction from being ended as idle while the work for it goes on elsewhere. */
+export async function keepAwake<Result>(client: pg.ClientBase, work: () => Promise<Result>): Promise<Result> {
+  const keeper = setInterval(() => void client.query('select').catch(() => undefined), KEEP_AWAKE_MS);
+  try {
+    return await work();
+  } finally {
+    clearInterval(keeper);
+  }
+}
+
 const COLLISIONS_AT_MOST = 20;
 
 /** Repeats a whole transaction at once when it lost against another one; that is nobody's failure. */

@@ -159,6 +159,7 @@ const MIGRATIONS: readonly string[] = [
     corrected bigint,
     refused bigint,
     extra bigint,
+    pruned bigint,
     constraint counted_when_done check ((done_at is null) = (copied is null))
   );
 

@@ -1,21 +1,31 @@
 import type { Database, Queryable } from '../db/database.js';
-import { withTransaction } from '../db/transaction.js';
+import { repeatCollisions, withTransaction } from '../db/transaction.js';
 import { formatInstant } from '../domain/time.js';
 import type { TimeRange } from '../domain/time-range.js';
 
 const CAN_RECORD = `
-  select current_setting('transaction_read_only') = 'off' and not pg_is_in_recovery() and coalesce(
-    (select has_table_privilege(pg_class.oid, 'select, insert, update') and has_schema_privilege(relnamespace, 'usage')
-     from pg_class join pg_namespace on pg_namespace.oid = relnamespace
-     where nspname = 'sensorctl' and relname = 'comparison'), false) as possible`;
+  select current_setting('transaction_read_only') = 'off' and not pg_is_in_recovery() and not exists (
+    select from (values
+      ('comparison', 'select'), ('comparison', 'insert'), ('comparison', 'update'),
+      ('unproven', 'select'), ('unproven', 'update'), ('unproven', 'delete')
+    ) as needed (name, privilege)
+    left join (
+      select pg_class.oid, relname from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+      where nspname = 'sensorctl' and has_schema_privilege(relnamespace, 'usage')
+    ) as found on relname = needed.name
+    where not coalesce(has_table_privilege(found.oid, privilege), false)
+  ) as possible`;
 
 const BEGIN = `
   insert into sensorctl.comparison (scope, progress) values ($1, '{}')
   returning comparison_id as id, '{}' as progress`;
 
 const FIND_UNFINISHED = `
-  select comparison_id as id, progress::text as progress from sensorctl.comparison
-  where finished_at is null and scope = $1::jsonb order by comparison_id desc limit 1`;
+  select id, progress from (
+    select comparison_id as id, progress::text as progress, finished_at from sensorctl.comparison
+    where scope = $1::jsonb order by comparison_id desc limit 1
+  ) as newest
+  where finished_at is null`;
 
 const SAVE = 'update sensorctl.comparison set progress = $2 where comparison_id = $1';
 
@@ -52,7 +62,7 @@ export async function beginComparison(primary: Queryable, scope: object): Promis
   return parseRecord((await primary.query<RecordRow>(BEGIN, [JSON.stringify(scope)])).rows[0]);
 }
 
-/** The newest comparison of this scope that did not finish; null where each did. */
+/** The newest comparison of this scope, if it did not finish: what an older one has seen may be long past. */
 export async function findUnfinishedComparison(primary: Queryable, scope: object): Promise<ComparisonRecord | null> {
   const { rows } = await primary.query<RecordRow>(FIND_UNFINISHED, [JSON.stringify(scope)]);
   return rows.length === 0 ? null : parseRecord(rows[0]);
@@ -71,14 +81,17 @@ export async function finishComparison(
   id: number,
   { verdict, report, ranges }: { verdict: 'identical' | 'different'; report: object; ranges: readonly ComparedRange[] },
 ): Promise<void> {
-  await withTransaction(pool, async (client) => {
-    await client.query(FINISH, [id, verdict, JSON.stringify(report)]);
-    if (verdict === 'different') return;
-    for (const { table, from, to } of ranges) {
-      await client.query(TRIM_PROVEN, [table, formatInstant(from), formatInstant(to), id]);
-      await client.query(REMOVE_PROVEN, [table]);
-    }
-  });
+  // Consumers rewrite what is unproven at the same time.
+  await repeatCollisions(() =>
+    withTransaction(pool, async (client) => {
+      await client.query(FINISH, [id, verdict, JSON.stringify(report)]);
+      if (verdict === 'different') return;
+      for (const { table, from, to } of ranges) {
+        await client.query(TRIM_PROVEN, [table, formatInstant(from), formatInstant(to), id]);
+        await client.query(REMOVE_PROVEN, [table]);
+      }
+    }),
+  );
 }
 
 interface RecordRow {

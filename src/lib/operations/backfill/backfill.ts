@@ -12,6 +12,7 @@ import {
   joinRun,
   markPlanned,
   readRun,
+  readTouched,
   tryPlanning,
   type BackfillRun,
   type RunState,
@@ -21,6 +22,9 @@ import type { LeftOut } from '../../repository/comparison/window.js';
 import { readGaps, settleBatches } from '../../repository/ledger.js';
 import { planTransfer, type Transfer } from '../../repository/repair/transfer.js';
 import { repairRegistry } from '../../repository/repair/registry.js';
+import { readWriteSettings } from '../../repository/timescaledb/compressed-chunks.js';
+import { refreshAggregates } from '../../repository/timescaledb/continuous-aggregates.js';
+import { restoreAbandonedPolicies, withPausedPolicies } from '../../repository/timescaledb/paused-jobs.js';
 import type { Refusal } from '../../repository/secondary-writer.js';
 import { planUnits, type Planned } from './plan-units.js';
 import { repairLedger } from './repair-ledger.js';
@@ -115,9 +119,13 @@ class Backfill {
 
   async run(): Promise<BackfillReport> {
     let counts = NO_ROWS;
+    await restoreAbandonedPolicies(this.#target);
     if (this.#toSecondary) counts = addCounts(counts, await this.#repairLedger());
     this.#assertNotStopped();
-    if (this.request.mode !== 'ledger') counts = addCounts(counts, await this.#runRanges());
+    if (this.request.mode !== 'ledger') {
+      const pausing = [this.#target, this.#tables(), 'backfill'] as const;
+      counts = addCounts(counts, await withPausedPolicies(...pausing, () => this.#runRanges()));
+    }
     this.#assertNotStopped();
     const gaps = this.#toSecondary ? await readGaps(this.#source.pool) : [];
     const verified = counts.rowsCopied - counts.rowsRefused;
@@ -166,9 +174,21 @@ class Backfill {
     if (this.#isStopped()) return NO_ROWS;
     const counts = countsOf(await this.#runUnits(joined.id));
     if (this.#isStopped()) return counts;
+    await this.#refreshAggregates(joined.id);
     await finishRun(this.#target.pool, joined.id);
     // What an earlier process had planned may not be all that differs by now.
     return resumed && this.request.mode === 'differences' ? addCounts(counts, await this.#runRanges()) : counts;
+  }
+
+  /** Before the run counts as finished: killed here, the next process refreshes them. */
+  async #refreshAggregates(runId: number): Promise<void> {
+    const touched = await readTouched(this.#target.pool, runId);
+    for (const table of this.#tables()) {
+      const ranges = touched.filter((range) => range.table === table);
+      for (const { name, refreshed, left } of await refreshAggregates(this.#target, table, ranges)) {
+        this.hooks.logger.info('aggregate refreshed', { name, ranges: refreshed.length, left: left.length });
+      }
+    }
   }
 
   /** One process plans; the others wait until it has, or take over when it dies. */
@@ -217,6 +237,7 @@ class Backfill {
       ...{ runId, source: this.#source, target: this.#target, ledger: this.#toSecondary },
       transferOf: (table) => this.#transferOf(table),
       method: await this.#method(),
+      writeSettings: await readWriteSettings(this.#target),
       overwrite: this.#toSecondary,
       prune: this.request.prune,
       onRefused: (refusals) => this.#enterRefused(refusals),

@@ -16,6 +16,7 @@ import {
 import { ask } from '../../repository/comparison/sides.js';
 import { countBuckets } from '../../repository/comparison/slices.js';
 import { rangeOfTable, resolveWindow, type LeftOut } from '../../repository/comparison/window.js';
+import { assertWritable } from '../../repository/timescaledb/compressed-chunks.js';
 import type { Transfer } from '../../repository/repair/transfer.js';
 import type { BackfillRequest } from './report.js';
 
@@ -54,6 +55,7 @@ export async function planUnits(transfer: Transfer, options: PlanningOptions): P
   if (range === null) return { units: [], bytes: 0, leftOut };
   const find = request.mode === 'full' ? findRows : findDifferences;
   const ranges = request.mode === 'given' ? (given ?? []) : await find(transfer, range, options);
+  await assertWritable(target, transfer.table, ranges);
   const cuts = await readChunkStarts(target.pool, transfer.table);
   const units = buildUnits(transfer.table, ranges, { rows: unitRows(request, jobs), cuts });
   const rows = units.reduce((sum, unit) => sum + unit.rows, 0);

@@ -52,6 +52,8 @@ export interface BackfillReport {
   readonly rowsRefused: number;
   /** Rows that only the target has. */
   readonly rowsExtra: number;
+  /** Rows that only the target had: deleted, and kept in its quarantine. */
+  readonly rowsPruned: number;
   /** Rows that were looked at on the target afterwards, and found equal. */
   readonly verified: number;
   readonly remainingGaps: number;
@@ -70,11 +72,12 @@ export interface BackfillPlan {
 
 export type BackfillCounts = Pick<
   BackfillReport,
-  'ranges' | 'rowsCopied' | 'rowsInserted' | 'rowsSkipped' | 'rowsCorrected' | 'rowsRefused' | 'rowsExtra'
+  'ranges' | 'rowsCopied' | 'rowsInserted' | 'rowsSkipped' | 'rowsCorrected' | 'rowsRefused' | 'rowsExtra' | 'rowsPruned'
 >;
 
 export const NO_ROWS: BackfillCounts = {
-  ...{ ranges: 0, rowsCopied: 0, rowsInserted: 0, rowsSkipped: 0, rowsCorrected: 0, rowsRefused: 0, rowsExtra: 0 },
+  ...{ ranges: 0, rowsCopied: 0, rowsInserted: 0, rowsSkipped: 0, rowsCorrected: 0, rowsRefused: 0 },
+  ...{ rowsExtra: 0, rowsPruned: 0 },
 };
 
 export function addCounts(one: BackfillCounts, other: BackfillCounts): BackfillCounts {

@@ -17,7 +17,7 @@ import {
 import { resolveRegistry } from '../../repository/comparison/resolve-registry.js';
 import { resolveLeaves, type Difference } from '../../repository/comparison/resolve.js';
 import { scanRange } from '../../repository/comparison/scan.js';
-import { isOutOfTime, type ComparedSides } from '../../repository/comparison/sides.js';
+import { isOutOfTime, queryableOf, type ComparedSides } from '../../repository/comparison/sides.js';
 import { hasLedger } from '../../repository/ledger.js';
 import { Recorder } from './recorder.js';
 import {
@@ -116,19 +116,23 @@ class Comparer {
   async run(): Promise<CompareOutcome> {
     const { sides, request } = this;
     const tables = await planTables(sides, request.tables);
-    const method = await agreeOnMethod([sides.primary.pool, sides.secondary.pool], tables, request.digest);
+    const method = await agreeOnMethod(
+      [queryableOf(sides.primary), queryableOf(sides.secondary)],
+      tables,
+      request.digest,
+    );
     this.#ledger = await hasLedger(sides.primary.pool);
     const recorder = await Recorder.open(sides, scopeOf(tables, request), request);
-    const window = await resolveWindow(sides, request);
+    const window = await recorder.keepWindow(() => resolveWindow(sides, request));
     const digested: Digested[] = [];
     for (const table of tables) digested.push(await this.#digest({ sides, table, method }, window, recorder));
     const reports: TableReport[] = [];
     for (const each of digested) reports.push(await this.#resolve(each, recorder));
     const report = this.#report(reports, digested, { window, method });
-    const ranges = digested.flatMap(({ tally: { table, range } }) =>
-      range === null ? [] : [{ table: table.name, ...range }],
+    const proven = digested.flatMap(({ tally }) =>
+      tally.provenRanges.map((range) => ({ table: tally.table.name, ...range })),
     );
-    await recorder.finish(report, ranges);
+    await recorder.finish(report, proven);
     const strips = digested.flatMap(({ tally }) =>
       tally.strip === null ? [] : [[tally.table.name, tally.strip] as const],
     );
@@ -162,7 +166,7 @@ class Comparer {
       },
       ...(resumed === undefined ? {} : { resumed: resumed.scan }),
     });
-    this.#assertNotStopped(recorder);
+    await this.#throwIfStopped(recorder);
     return {
       tally,
       comparison,
@@ -185,7 +189,7 @@ class Comparer {
     const { settleMs } = this.request;
     const options = { settleMs, stop: this.hooks.stop, ledger: this.#ledger && isInLedger(comparison.table) };
     for await (const group of groupLeaves(leaves)) {
-      this.#assertNotStopped(recorder);
+      await this.#throwIfStopped(recorder);
       this.hooks.onProgress({
         table: tally.table.name,
         step: 'looking at differences',
@@ -201,7 +205,7 @@ class Comparer {
         await this.hooks.onDifference(record);
       }
     }
-    this.#assertNotStopped(recorder);
+    await this.#throwIfStopped(recorder);
     return tally.report(primary, secondary);
   }
 
@@ -232,8 +236,9 @@ class Comparer {
     };
   }
 
-  #assertNotStopped(recorder: Recorder): void {
+  async #throwIfStopped(recorder: Recorder): Promise<void> {
     if (!this.hooks.stop.aborted) return;
+    await recorder.saveNow();
     const next = recorder.records ? 'the same command with --resume goes on from here' : 'run it again';
     throw new InterruptedError('the comparison was stopped before it had a verdict', { next });
   }

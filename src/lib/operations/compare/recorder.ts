@@ -18,30 +18,45 @@ export interface TableProgress {
   readonly scan: ScanProgress;
 }
 
+interface Window {
+  readonly from: number | null;
+  readonly to: number | null;
+}
+
+/** What is saved. */
+interface Progress {
+  readonly window?: Window;
+  readonly tables?: Readonly<Record<string, TableProgress>>;
+}
+
 const SAVE_EVERY_MS = 1_000;
 
 /** Keeps record of a comparison on the primary, where the role may write there; elsewhere it remembers nothing. */
 export class Recorder {
+  readonly #tables: Map<string, TableProgress>;
+  #window: Window | undefined;
   #savedAt = performance.now();
 
   private constructor(
     private readonly sides: ComparedSides,
     private readonly id: number | null,
-    private readonly tables: Map<string, TableProgress>,
-  ) {}
+    { window, tables = {} }: Progress,
+  ) {
+    this.#window = window;
+    this.#tables = new Map(Object.entries(tables));
+  }
 
   /** `scope` names what is compared: an interrupted comparison is resumed by one of the same scope. */
   static async open(sides: ComparedSides, scope: object, { resume }: { resume: boolean }): Promise<Recorder> {
     const { pool } = sides.primary;
     if (!(await canRecordComparisons(pool))) {
       if (resume) throw nothingToResume('this role may not record comparisons, so none can be resumed');
-      return new Recorder(sides, null, new Map());
+      return new Recorder(sides, null, {});
     }
-    if (!resume) return new Recorder(sides, (await beginComparison(pool, scope)).id, new Map());
+    if (!resume) return new Recorder(sides, (await beginComparison(pool, scope)).id, {});
     const record = await findUnfinishedComparison(pool, scope);
     if (record === null) throw nothingToResume('no comparison of these tables was interrupted');
-    const { tables = {} } = record.progress as { tables?: Record<string, TableProgress> };
-    return new Recorder(sides, record.id, new Map(Object.entries(tables)));
+    return new Recorder(sides, record.id, record.progress as Progress);
   }
 
   get records(): boolean {
@@ -49,16 +64,29 @@ export class Recorder {
   }
 
   progressOf(table: string): TableProgress | undefined {
-    return this.tables.get(table);
+    return this.#tables.get(table);
+  }
+
+  /** The window of the comparison that is resumed, else the one that `resolve` answers. */
+  async keepWindow(resolve: () => Promise<Window>): Promise<Window> {
+    return (this.#window ??= await resolve());
   }
 
   /** Saves now and then, and whenever a table is done. */
   async save(table: string, progress: TableProgress): Promise<void> {
-    this.tables.set(table, progress);
+    this.#tables.set(table, progress);
     const due = performance.now() - this.#savedAt > SAVE_EVERY_MS || progress.scan.frontier >= progress.range.to;
-    if (this.id === null || !due) return;
+    if (due) await this.saveNow();
+  }
+
+  async saveNow(): Promise<void> {
+    if (this.id === null) return;
     this.#savedAt = performance.now();
-    await saveProgress(this.sides.primary.pool, this.id, { tables: Object.fromEntries(this.tables) });
+    const progress: Progress = {
+      tables: Object.fromEntries(this.#tables),
+      ...(this.#window && { window: this.#window }),
+    };
+    await saveProgress(this.sides.primary.pool, this.id, progress);
   }
 
   async finish(report: CompareReport, ranges: readonly ComparedRange[]): Promise<void> {

@@ -3,7 +3,7 @@ import { READING_TABLES } from '../../domain/reading.js';
 import { sideTitle } from '../../domain/side.js';
 import { UnreachableError, UsageError } from '../../errors.js';
 import { planTable, type ComparedTable } from '../../repository/comparison/compared-table.js';
-import type { ComparedSides } from '../../repository/comparison/sides.js';
+import { queryableOf, type ComparedSides } from '../../repository/comparison/sides.js';
 import { READING_KEY, REGISTRY, REGISTRY_KEY } from '../../repository/reading-tables.js';
 import type { NotCompared } from './report.js';
 
@@ -23,7 +23,7 @@ const COMPARED_TABLES = [REGISTRY, ...READING_TABLES];
 export async function planTables(sides: ComparedSides, names: readonly string[] = []): Promise<ComparedTable[]> {
   const wanted = names.length > 0 ? names : COMPARED_TABLES;
   const [primary, secondary] = await Promise.all(
-    [sides.primary, sides.secondary].map(({ pool }) => readTableShapes(pool, wanted)),
+    [sides.primary, sides.secondary].map((side) => readTableShapes(queryableOf(side), wanted)),
   );
   const plans = wanted.map((name) =>
     planNamed(name, { primary: primary?.get(name), secondary: secondary?.get(name) }, sides),

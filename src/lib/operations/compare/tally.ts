@@ -1,5 +1,5 @@
 import { formatInstant, parseInstant } from '../../domain/time.js';
-import type { TimeRange } from '../../domain/time-range.js';
+import { without, type TimeRange } from '../../domain/time-range.js';
 import { TIME_COLUMN, type ComparedTable } from '../../repository/comparison/compared-table.js';
 import type { DifferingRange, Leaf, SideTotals } from '../../repository/comparison/find-leaves.js';
 import type { Difference } from '../../repository/comparison/resolve.js';
@@ -12,6 +12,7 @@ export const STRIP_CELLS = 60;
 /** Counts the differences of one table. */
 export class Tally {
   readonly #counts = { missing: 0, extra: 0, different: 0, pending: 0, 'known gap': 0, unexplained: 0 };
+  readonly #pending = new Set<TimeRange>();
   readonly #strip = new Array<number>(STRIP_CELLS).fill(0);
 
   readonly #leaves = new Set<Leaf>();
@@ -32,6 +33,8 @@ export class Tally {
     this.#counts[difference.kind] += 1;
     if (difference.class !== null) this.#counts[difference.class] += 1;
     if (this.range === null) return;
+    const { slice } = difference.leaf;
+    if (difference.class === 'pending' && 'from' in slice) this.#pending.add(slice);
     const cell = Math.floor(
       ((this.timeOf(difference) - this.range.from) / (this.range.to - this.range.from)) * STRIP_CELLS,
     );
@@ -42,6 +45,11 @@ export class Tally {
   timeOf(difference: Difference): number {
     const { slice } = difference.leaf;
     return parseInstant(this.#keyOf(difference)[TIME_COLUMN] ?? '') ?? ('from' in slice ? slice.from : 0);
+  }
+
+  /** What an identical comparison proves: not what is near to rows on their way, among which one that is lost would hide. */
+  get provenRanges(): TimeRange[] {
+    return this.range === null ? [] : without(this.range, this.#pending);
   }
 
   get strip(): Strip | null {

@@ -2,7 +2,7 @@ import type pg from 'pg';
 import { copyBetween } from '../../db/copy.js';
 import type { Database, Queryable } from '../../db/database.js';
 import { faultKind } from '../../db/sqlstate.js';
-import { inTransaction, repeatCollisions } from '../../db/transaction.js';
+import { inTransaction, repeatCollisions, type Statement } from '../../db/transaction.js';
 import type { ReadingTable } from '../../domain/reading.js';
 import { formatInstant } from '../../domain/time.js';
 import type { DigestMethod } from '../comparison/digest-method.js';
@@ -22,6 +22,7 @@ import {
 } from '../repair/staging-sql.js';
 import type { Transfer } from '../repair/transfer.js';
 import type { Refusal } from '../secondary-writer.js';
+import { isCopyStraightSafe } from '../timescaledb/compressed-chunks.js';
 import { claimUnit, finishUnit, type Unit, type UnitCounts } from './unit-store.js';
 
 /** What a run of units works with. */
@@ -33,6 +34,8 @@ export interface UnitContext {
   readonly ledger: boolean;
   readonly transferOf: (table: string) => Promise<Transfer>;
   readonly method: DigestMethod;
+  /** What a transaction of the target sets before it writes among rows that are there. */
+  readonly writeSettings: readonly Statement[];
   /** Differing rows become what the source holds. */
   readonly overwrite: boolean;
   /** Rows that only the target has are kept in its quarantine and deleted. */
@@ -119,6 +122,7 @@ async function copyUnit(
   }
   if (transfer.guard !== 'key' && context.ledger) await takeOver(source, work);
   await lockUnguarded(target, transfer);
+  for (const { text } of context.writeSettings) await target.query(text);
   const delivery = await bringRows({
     ...{ source, target, transfer, targetSide: context.target.side, ranges: [unit], registry: 'parents' },
     overwrite: context.overwrite,
@@ -138,7 +142,8 @@ async function mayGoStraight(target: Queryable, { unit, transfer, context }: Uni
     formatInstant(unit.to),
   ]);
   const [found] = rows;
-  return found?.empty === true && unit.to < found.now - LIVE_EDGE_MICROS;
+  if (found?.empty !== true || unit.to >= found.now - LIVE_EDGE_MICROS) return false;
+  return !transfer.hypertable || (await isCopyStraightSafe(context.target, unit.table, unit));
 }
 
 async function copyStraight(

@@ -21,6 +21,8 @@ export interface UnitCounts {
   readonly refused: number;
   /** Rows that only the target has. */
   readonly extra: number;
+  /** Rows that only the target had. */
+  readonly pruned: number;
 }
 
 export interface BackfillRun {
@@ -61,11 +63,11 @@ const CLAIM_UNIT = `
 
 const FINISH_UNIT = `
   update sensorctl.backfill_unit set done_at = clock_timestamp(), copied = $2, inserted = $3, skipped = $4, corrected = $5,
-    refused = $6, extra = $7
+    refused = $6, extra = $7, pruned = $8
   where unit_id = $1`;
 
 const SPLIT_UNIT = `
-  with whole as (delete from sensorctl.backfill_unit where unit_id = $1 returning *)
+  with whole as (delete from sensorctl.backfill_unit where unit_id = $1 and done_at is null returning *)
   insert into sensorctl.backfill_unit (backfill_id, table_name, from_time, to_time, estimated_rows)
   select backfill_id, table_name, from_time, $2::timestamptz, estimated_rows / 2 from whole
   union all
@@ -74,7 +76,7 @@ const SPLIT_UNIT = `
 const READ_STATE = `
   select count(*) as units, count(*) filter (where done_at is null) as open, coalesce(sum(estimated_rows), 0)::bigint as rows,
     coalesce(sum(estimated_rows) filter (where done_at is null), 0)::bigint as "openRows",
-    ${['copied', 'inserted', 'skipped', 'corrected', 'refused', 'extra'].map((count) => `coalesce(sum(${count}), 0)::bigint as ${count}`).join(', ')}
+    ${['copied', 'inserted', 'skipped', 'corrected', 'refused', 'extra', 'pruned'].map((count) => `coalesce(sum(${count}), 0)::bigint as ${count}`).join(', ')}
   from sensorctl.backfill_unit where backfill_id = $1`;
 
 const READ_TOUCHED = `
@@ -135,11 +137,11 @@ export async function claimUnit(transaction: Queryable, id: number): Promise<Uni
 }
 
 export async function finishUnit(transaction: Queryable, id: number, counts: UnitCounts): Promise<void> {
-  const { copied, inserted, skipped, corrected, refused, extra } = counts;
-  await transaction.query(FINISH_UNIT, [id, copied, inserted, skipped, corrected, refused, extra]);
+  const { copied, inserted, skipped, corrected, refused, extra, pruned } = counts;
+  await transaction.query(FINISH_UNIT, [id, copied, inserted, skipped, corrected, refused, extra, pruned]);
 }
 
-/** Makes two units of one that took too long. */
+/** Makes two units of one that took too long; none of one that somebody has done meanwhile. */
 export async function splitUnit(target: Queryable, { id, from, to }: Unit): Promise<void> {
   await target.query(SPLIT_UNIT, [id, formatInstant(Math.floor((from + to) / 2))]);
 }
@@ -160,7 +162,7 @@ export async function finishRun(target: Queryable, id: number): Promise<void> {
 
 const NO_STATE: RunState = {
   ...{ units: 0, open: 0, rows: 0, openRows: 0 },
-  ...{ copied: 0, inserted: 0, skipped: 0, corrected: 0, refused: 0, extra: 0 },
+  ...{ copied: 0, inserted: 0, skipped: 0, corrected: 0, refused: 0, extra: 0, pruned: 0 },
 };
 
 function requireRun([run]: readonly BackfillRun[]): BackfillRun {

@@ -34,6 +34,7 @@ export interface Suspect {
   readonly columns: readonly ColumnDifference[];
 }
 
+const AWAKE_MS = 500;
 const FIX_SNAPSHOT = { text: 'select 1' };
 
 /**
@@ -52,11 +53,23 @@ export async function look<Explained>(
       primary.pool,
       async (snapshot) => {
         await ask(primary, FIX_SNAPSHOT, { through: snapshot });
-        return await explain(snapshot, await findSuspects(comparison, leaves, snapshot));
+        return await keptAwake(snapshot, async () =>
+          explain(snapshot, await findSuspects(comparison, leaves, snapshot)),
+        );
       },
       'repeatable read',
     ),
   );
+}
+
+/** The server ends a session that is idle in its transaction: this one would be while the secondary takes its time. */
+async function keptAwake<Result>(snapshot: Queryable, work: () => Promise<Result>): Promise<Result> {
+  const timer = setInterval(() => void snapshot.query('select').catch(() => undefined), AWAKE_MS);
+  try {
+    return await work();
+  } finally {
+    clearInterval(timer);
+  }
 }
 
 async function findSuspects(comparison: Comparison, leaves: readonly Leaf[], snapshot: Queryable): Promise<Suspect[]> {
@@ -72,7 +85,18 @@ async function findSuspects(comparison: Comparison, leaves: readonly Leaf[], sna
   const plain = [...missing]
     .filter(([name]) => !doubts.has(name))
     .flatMap(([name, copies]) => copies.map((_, copy) => missingRow(name, copy, primary)));
-  return [...plain, ...(await settleDoubts(comparison, leaves, { doubtful, missing }))];
+  return [...plain, ...(await settleDoubts(comparison, keysByLeaf(doubtful, [primary, secondary]), missing))];
+}
+
+/** A row that is doubtful lies in the same leaf on both sides: its key holds its time, or tells its class. */
+function keysByLeaf(doubtful: readonly string[], lists: readonly RowList[]): ReadonlyMap<Leaf, Values[]> {
+  const leafOf = (name: string): Leaf => {
+    const leaf = lists.map(({ leaves }) => leaves.get(name)).find((found) => found !== undefined);
+    if (leaf === undefined) throw new TypeError(`a row of no leaf: ${name}`);
+    return leaf;
+  };
+  const byLeaf = groupBy(doubtful, leafOf);
+  return new Map([...byLeaf].map(([leaf, names]) => [leaf, names.map(keyOfName)]));
 }
 
 function missingRow(name: string, copy: number, { leaves }: RowList): Suspect {
@@ -82,13 +106,12 @@ function missingRow(name: string, copy: number, { leaves }: RowList): Suspect {
 /** Reads the values of doubtful rows, the secondary's first, and lets the primary's server say which are equal. */
 async function settleDoubts(
   comparison: Comparison,
-  leaves: readonly Leaf[],
-  { doubtful, missing }: { doubtful: readonly string[]; missing: KeyedRows },
+  doubtful: ReadonlyMap<Leaf, readonly Values[]>,
+  missing: KeyedRows,
 ): Promise<Suspect[]> {
-  if (doubtful.length === 0) return [];
-  const keys = doubtful.map(keyOfName);
-  const secondary = await readByKey(comparison, 'secondary', leaves, keys);
-  const primary = await readByKey(comparison, 'primary', leaves, keys);
+  if (doubtful.size === 0) return [];
+  const secondary = await readByKey(comparison, 'secondary', doubtful);
+  const primary = await readByKey(comparison, 'primary', doubtful);
   const left = await dropEqualRows(comparison, primary, secondary);
   const mine = groupBy(left.primary, (row) => nameOfRow(comparison, row));
   const theirs = groupBy(left.secondary, (row) => nameOfRow(comparison, row));

@@ -53,15 +53,15 @@ export async function listLeaves(
   return { digests, leaves: leafOf };
 }
 
-/** Reads the rows of the leaves that have one of these keys. */
+/** Reads the rows of the leaves that have one of the keys given with each. */
 export async function readByKey(
   comparison: Comparison,
   role: Role,
-  leaves: readonly Leaf[],
-  keys: readonly Values[],
+  keys: ReadonlyMap<Leaf, readonly Values[]>,
 ): Promise<FoundRow[]> {
-  const slices = leaves.map(({ slice }) => slice);
-  const rows = await askRows(comparison, role, readRows(readingOf(comparison, role), slices, keys));
+  const leaves = [...keys.keys()];
+  const slices = leaves.map((leaf) => ({ slice: leaf.slice, keys: keys.get(leaf) ?? [] }));
+  const rows = await askRows(comparison, role, readRows(readingOf(comparison, role), slices));
   return rows.flatMap(([place, ...values]) => {
     const leaf = leaves[Number(place)];
     return leaf === undefined ? [] : [{ leaf, values, classes: values }];

@@ -31,6 +31,18 @@ export async function ask<Row>(
   }
 }
 
+/** A side's pool whose errors name the side. */
+export function queryableOf(database: Database): Queryable {
+  const query = async (text: string, values?: unknown[]): Promise<unknown> => {
+    try {
+      return await database.pool.query(text, values);
+    } catch (error) {
+      throw asUnreachable(error, database);
+    }
+  };
+  return { query: query as Queryable['query'] };
+}
+
 /** Repeats what reads only, while a side loses the connection or a collision; a server that ran out of time is not asked again. */
 export async function repeatReading<Result>(work: () => Promise<Result>): Promise<Result> {
   for (let tries = 1; ; tries += 1) {

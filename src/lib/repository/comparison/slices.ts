@@ -74,16 +74,22 @@ export function digestClasses(reading: TableReading): Statement {
 export function listRows(reading: TableReading, slices: readonly Slice[]): Statement {
   const { table, method } = reading;
   const columns = [`${method.rowDigest(table.columns)}::text`, ...keyColumns(table).map(canonicalText)];
-  return selectSlices(reading, slices, columns);
+  return selectSlices(
+    reading,
+    slices.map((slice) => ({ slice })),
+    columns,
+  );
 }
 
-/** Reads rows in the slices that have one of these keys (or, without a key, digests): the place of the slice, then every compared column as text. */
-export function readRows(
-  reading: TableReading,
-  slices: readonly Slice[],
-  keys: readonly (readonly (string | null)[])[],
-): Statement {
-  return selectSlices(reading, slices, reading.table.columns.map(canonicalText), keys);
+/** A slice, and the keys of the rows that are wanted of it; digests where the table has no key. */
+export interface KeyedSlice {
+  readonly slice: Slice;
+  readonly keys: readonly (readonly (string | null)[])[];
+}
+
+/** Reads the wanted rows of the slices: the place of the slice, then every compared column as text. */
+export function readRows(reading: TableReading, slices: readonly KeyedSlice[]): Statement {
+  return selectSlices(reading, slices, reading.table.columns.map(canonicalText));
 }
 
 /**
@@ -126,16 +132,15 @@ class Values {
 
 function selectSlices(
   reading: TableReading,
-  slices: readonly Slice[],
+  slices: readonly (Partial<KeyedSlice> & Pick<KeyedSlice, 'slice'>)[],
   columns: readonly string[],
-  keys?: readonly (readonly (string | null)[])[],
 ): Statement {
   const values = new Values();
-  const wanted = keys === undefined ? '' : `and ${keyCondition(reading, keys, values)}`;
-  const selects = slices.map(
-    (slice, place) => `select ${[place, ...columns].join(', ')} from ${quoteIdentifier(reading.table.name)}
-      where ${condition(reading, slice, values)} ${wanted}`,
-  );
+  const selects = slices.map(({ slice, keys }, place) => {
+    const wanted = keys === undefined ? '' : `and ${keyCondition(reading, keys, values)}`;
+    return `select ${[place, ...columns].join(', ')} from ${quoteIdentifier(reading.table.name)}
+      where ${condition(reading, slice, values)} ${wanted}`;
+  });
   return { text: selects.join('\nunion all\n'), values: values.list };
 }
 

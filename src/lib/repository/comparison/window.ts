@@ -6,7 +6,7 @@ import { formatInstant, parseInstant } from '../../domain/time.js';
 import { intersect, type TimeRange } from '../../domain/time-range.js';
 import { UnreachableError } from '../../errors.js';
 import { TIME_COLUMN, type ComparedTable } from './compared-table.js';
-import { ask, type ComparedSides } from './sides.js';
+import { ask, queryableOf, type ComparedSides } from './sides.js';
 
 /** A range that is not compared. */
 export interface LeftOut {
@@ -97,9 +97,9 @@ async function retentionCutoff(
   { name }: ComparedTable,
 ): Promise<{ micros: number; side: string } | null> {
   const cutoffs = await Promise.all(
-    [primary, secondary].map(async ({ pool, side }) => {
-      const micros = (await readRetentionCutoffs(pool)).get(name);
-      return micros === undefined ? [] : [{ micros, side: sideTitle(side) }];
+    [primary, secondary].map(async (database) => {
+      const micros = (await readRetentionCutoffs(queryableOf(database))).get(name);
+      return micros === undefined ? [] : [{ micros, side: sideTitle(database.side) }];
     }),
   );
   return cutoffs.flat().toSorted((one, other) => other.micros - one.micros)[0] ?? null;

@@ -63,11 +63,12 @@ export async function bringRows(options: BringOptions): Promise<Delivery> {
   const statements = { to: copyToSql(transfer, ranges), from: copyFromSql(transfer, 'staging') };
   const copied = ranges.length === 0 ? 0 : await copyBetween(source, target, statements);
   if (copied === 0) return { copied, inserted: 0, skipped: 0, corrected: 0, refused: [] };
-  const staged = new StagedRows(target, transfer);
+  const span = spanOf(ranges);
+  const staged = new StagedRows(target, transfer, span);
   if (registry === 'merge') await target.query(mergeRegistrySql(transfer));
   else if (transfer.needsParents) await target.query(addParentsSql(transfer));
   const { inserted, refused } = await staged.insert(copied);
-  const bounds = boundsOf(ranges);
+  const bounds = [formatInstant(span.from), formatInstant(span.to)] as const;
   const allNew = inserted === copied;
   const differing = allNew || transfer.guard === 'count' ? 0 : await correctDiffering(options, bounds);
   const unequal = await findUnequal(options, bounds);
@@ -86,10 +87,11 @@ export async function bringRows(options: BringOptions): Promise<Delivery> {
 
 type Bounds = readonly [string, string];
 
-function boundsOf(ranges: readonly TimeRange[]): Bounds {
-  const from = Math.min(...ranges.map((range) => range.from));
-  const to = Math.max(...ranges.map((range) => range.to));
-  return [formatInstant(from), formatInstant(to)];
+function spanOf(ranges: readonly TimeRange[]): TimeRange {
+  return {
+    from: ranges.reduce((least, { from }) => Math.min(least, from), Infinity),
+    to: ranges.reduce((most, { to }) => Math.max(most, to), -Infinity),
+  };
 }
 
 interface NamedRow {
@@ -125,11 +127,12 @@ class StagedRows {
   constructor(
     private readonly target: pg.ClientBase,
     private readonly transfer: Transfer,
+    private readonly span: TimeRange,
   ) {}
 
   /** Inserts all of them; where the target refuses them, halves until each culprit stands alone, and takes it out. */
   async insert(rows: number): Promise<{ inserted: number; refused: readonly Refusal[] }> {
-    const all = await this.#attempt(insertStagedSql(this.transfer, false), []);
+    const all = await this.#attempt(insertStagedSql(this.transfer, { span: this.span, part: false }), []);
     if (typeof all === 'number') return { inserted: all, refused: [] };
     await this.target.query(numberStagedSql(this.transfer));
     const inserted = await this.#insertPart(0, rows);
@@ -138,7 +141,7 @@ class StagedRows {
   }
 
   async #insertPart(after: number, upTo: number): Promise<number> {
-    const outcome = await this.#attempt(insertStagedSql(this.transfer, true), [after, upTo]);
+    const outcome = await this.#attempt(insertStagedSql(this.transfer, { span: this.span, part: true }), [after, upTo]);
     if (typeof outcome === 'number') return outcome;
     if (upTo - after === 1) return await this.#take(upTo, outcome);
     const middle = (after + upTo) >> 1;

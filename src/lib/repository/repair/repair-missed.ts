@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
 import { withSession, type Database, type Queryable } from '../../db/database.js';
-import { inTransaction, repeatCollisions } from '../../db/transaction.js';
+import { inTransaction, keepAwake, repeatCollisions } from '../../db/transaction.js';
 import type { ReadingTable } from '../../domain/reading.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import { settleBatches, type LedgerState } from '../ledger.js';
@@ -17,6 +17,8 @@ export interface RepairOptions {
   readonly entries: number;
   /** `refused` entries are tried again only where somebody asks for it. */
   readonly states: readonly LedgerState[];
+  /** Entries of other tables are left alone; null: of none. */
+  readonly tables?: readonly string[] | null;
   /** Entries to leave alone: these, and those newer than `upTo`. */
   readonly except?: readonly number[];
   readonly upTo?: number;
@@ -32,23 +34,27 @@ export interface RepairOutcome extends Omit<Delivery, 'refused'> {
 
 /** The claim is a lock: it is gone before a consumer's lease is. */
 const CLAIM_TIMEOUTS = "set local idle_in_transaction_session_timeout = '28s'";
-/** Writing on a slow secondary may take longer than that: the claim is kept awake, in ms. */
-const KEEP_AWAKE_MS = 5_000;
 
-/**
- * Claims entries of one table, that of the oldest one, which nobody else repairs. Parameters: how many, the states
- * wanted, entries to leave alone, the newest entry to take.
- */
+/** Parameters: the states wanted, entries to leave alone, the newest entry to take, the tables wanted (null: all). */
+const FIND_WANTED = `
+  select entry_id, table_name from sensorctl.ledger_state
+  where state = any ($1::text[]) and entry_id <> all ($2::bigint[]) and entry_id <= $3
+    and ($4::text[] is null or table_name = any ($4))`;
+
+/** Claims entries of one table, that of the oldest one, which nobody else repairs. The last parameter: how many. */
 const CLAIM_ENTRIES = `
-  with wanted as (
-    select entry_id, table_name from sensorctl.ledger_state
-    where state = any ($2::text[]) and entry_id <> all ($3::bigint[]) and entry_id <= $4
+  with wanted as (${FIND_WANTED}), oldest as (
+    select entry.table_name from sensorctl.ledger as entry join wanted using (entry_id)
+    order by entry.entry_id limit 1
+    for update of entry skip locked
   )
   select entry.entry_id, entry.table_name
   from sensorctl.ledger as entry join wanted using (entry_id)
-  where entry.table_name = (select table_name from wanted order by entry_id limit 1)
-  order by entry.entry_id limit $1
+  where entry.table_name = (select table_name from oldest)
+  order by entry.entry_id limit $5
   for update of entry skip locked`;
+
+const HAS_WANTED = `select exists (${FIND_WANTED}) as exists`;
 
 /** The unconfirmed entries of a table whose times overlap those of the given ones, these included. */
 const FIND_OVERLAPPING = `
@@ -110,25 +116,33 @@ async function repairClaimed(source: pg.Client, options: RepairOptions): Promise
   const claim = await claimEntries(source, options);
   if (claim === null) return NOTHING;
   options.onClaim?.(claim.ids);
-  const keeper = setInterval(() => void source.query('select').catch(() => undefined), KEEP_AWAKE_MS);
-  try {
+  // Writing on a slow secondary may take longer than the claim may be idle.
+  return await keepAwake(source, async () => {
     const delivery = await deliver(source, claim, options);
     await settle(source, claim, delivery.refused);
     return { ...delivery, entries: claim.ids.length, refused: delivery.refused.length };
-  } finally {
-    clearInterval(keeper);
-  }
+  });
 }
 
-async function claimEntries(
-  source: Queryable,
-  { entries, states, except = [], upTo = Number.MAX_SAFE_INTEGER }: RepairOptions,
-): Promise<Claim | null> {
+/** Whether there are entries that such a repair would take, be it that somebody else has claimed them. */
+export async function hasMissed(options: Omit<RepairOptions, 'entries' | 'secondary'>): Promise<boolean> {
+  const { rows } = await options.primary.pool.query<{ exists: boolean }>(HAS_WANTED, wanted(options));
+  return rows[0]?.exists === true;
+}
+
+function wanted({
+  states,
+  except = [],
+  upTo = Number.MAX_SAFE_INTEGER,
+  tables = null,
+}: Omit<RepairOptions, 'entries' | 'secondary' | 'primary'>): unknown[] {
+  return [states, except, upTo, tables];
+}
+
+async function claimEntries(source: Queryable, options: RepairOptions): Promise<Claim | null> {
   const { rows } = await source.query<{ entry_id: number; table_name: ReadingTable }>(CLAIM_ENTRIES, [
-    entries,
-    states,
-    except,
-    upTo,
+    ...wanted(options),
+    options.entries,
   ]);
   const [first] = rows;
   return first === undefined ? null : { ids: rows.map((row) => row.entry_id), table: first.table_name };

@@ -55,18 +55,24 @@ export function addParentsSql(transfer: Transfer): string {
     on conflict do nothing`;
 }
 
-/** Inserts staged rows that are not on the target yet, in key order; with `part`, only those numbered ($1, $2]. */
-export function insertStagedSql(transfer: Transfer, part: boolean): string {
-  const table = quoteIdentifier(transfer.table);
+/**
+ * Inserts staged rows that are not on the target yet, in key order. They lie within `span`, so that no more of the
+ * target is looked at; with `part`, only those numbered ($1, $2].
+ */
+export function insertStagedSql(transfer: Transfer, { span, part }: { span: TimeRange; part: boolean }): string {
   const columns = columnList(transfer);
   const numbered = part ? 'number > $1 and number <= $2' : 'true';
-  const source = transfer.guard === 'count' ? countCopies(transfer) : `${staging(transfer)} as staged`;
-  const insert = `insert into ${table} (${columns}) select ${columns} from ${source} where ${numbered}`;
+  const source = transfer.guard === 'count' ? countCopies(transfer, 'staged') : `${staging(transfer)} as staged`;
+  const insert = `insert into ${quoteIdentifier(transfer.table)} (${columns}) select ${columns} from ${source} where ${numbered}`;
   const order = 'order by sensor_id, "time"';
   if (transfer.guard === 'key') return `${insert} ${order} on conflict (sensor_id, "time") do nothing`;
-  if (transfer.guard === 'absence')
-    return `${insert} and not exists (select from ${table} as stored where ${sameKey(transfer)}) ${order}`;
-  return `${insert} and copy > (select count(*) from ${table} as stored where ${sameRow(transfer)}) ${order}`;
+  const bounds = [span.from, span.to].map((bound) => quoteLiteral(formatInstant(bound))) as [string, string];
+  const within = between(transfer, bounds);
+  const held =
+    transfer.guard === 'absence'
+      ? `${quoteIdentifier(transfer.table)} as stored where ${within} and ${sameKey(transfer)}`
+      : `${countCopies(transfer, 'stored', within)} where ${sameCopy(transfer)}`;
+  return `${insert} and not exists (select from ${held}) ${order}`;
 }
 
 /** Gives each staged row a number from 1 on, so that they can be inserted in parts. */
@@ -110,27 +116,46 @@ export function correctDifferingSql(transfer: Transfer): string {
 /** The staged rows that the target does not hold, equal. Parameters: the times between which they lie. */
 export function findUnequalSql(transfer: Transfer): string {
   const name = `sensor_id, ${instantText('"time"')} as time`;
-  const held = `from ${quoteIdentifier(transfer.table)} as stored where ${sameRow(transfer)} and ${between(transfer)}`;
-  if (transfer.guard !== 'count')
+  if (transfer.guard !== 'count') {
+    const held = `from ${quoteIdentifier(transfer.table)} as stored where ${sameRow(transfer)} and ${between(transfer)}`;
     return `select ${name} from ${staging(transfer)} as staged where not exists (select ${held})`;
-  return `select ${name} from ${countCopies(transfer)} where copy > (select count(*) ${held})`;
+  }
+  const stored = countCopies(transfer, 'stored', between(transfer));
+  return `select ${name} from ${countCopies(transfer, 'staged')} where not exists (select from ${stored} where ${sameCopy(transfer)})`;
 }
 
-/** The target's rows in the range whose key is not staged, at most so many. Parameters: from, to, limit. */
+/**
+ * Keys of the target's rows in the range that are not staged, in key order: how many such rows a key has, and how many
+ * staged ones. Without a unique key equal rows are counted. Parameters: from, to, the key after which to begin, limit.
+ */
 export function findExtraSql(transfer: Transfer): string {
-  return `select sensor_id, ${instantText('stored."time"')} as time from ${quoteIdentifier(transfer.table)} as stored
-    where ${between(transfer)} and not exists (select from ${staging(transfer)} as staged where ${sameKey(transfer)})
-    limit $3`;
+  const type = transfer.compared.time?.secondary ?? 'timestamptz';
+  const [stored, staged, same] =
+    transfer.guard === 'key'
+      ? [`${quoteIdentifier(transfer.table)} as stored`, `${staging(transfer)} as staged`, sameKey(transfer)]
+      : [countCopies(transfer, 'stored', between(transfer)), countCopies(transfer, 'staged'), sameCopy(transfer)];
+  return `with extra as (
+      select sensor_id, "time", count(*)::int as rows from ${stored}
+      where ${between(transfer)} and not exists (select from ${staged} where ${same})
+        and (sensor_id, "time") > ($3, $4::${type})
+      group by sensor_id, "time" order by sensor_id, "time" limit $5
+    )
+    select sensor_id, ${instantText('"time"')} as time, rows, coalesce(staged.rows_staged, 0) as staged from extra as stored
+    left join (
+      select sensor_id as id, "time" as at, count(*)::int as rows_staged from ${staging(transfer)} group by 1, 2
+    ) as staged on id = sensor_id and at = "time"
+    order by stored.sensor_id, stored."time"`;
 }
 
-/** Which of these keys the source lacks. Parameters: sensor ids, times. */
+/** Which of these keys have no more rows on the source than are staged. Parameters: sensor ids, times, rows staged. */
 export function findLackingSql({ table, compared }: Transfer): string {
   const type = compared.time?.primary ?? 'timestamptz';
-  return `select sensor_id, "time" from unnest($1::text[], $2::text[]) as given (sensor_id, "time")
-    where not exists (
-      select from ${quoteIdentifier(table)} as stored
+  return `select place::int - 1 as place
+    from unnest($1::text[], $2::text[], $3::int[]) with ordinality as given (sensor_id, "time", staged, place)
+    where (
+      select count(*) from ${quoteIdentifier(table)} as stored
       where stored.sensor_id = given.sensor_id and stored."time" = given."time"::${type}
-    )`;
+    ) <= staged`;
 }
 
 /** Keeps rows of the target in its quarantine before they are deleted. Parameters: sensor ids, times, from, to, side. */
@@ -154,6 +179,16 @@ function isGiven({ compared }: Transfer): string {
   return `stored."time" >= $3::${type} and stored."time" < $4::${type} and (stored.sensor_id, stored."time") in (
     select sensor_id, "time"::${type} from unnest($1::text[], $2::text[]) as given (sensor_id, "time")
   )`;
+}
+
+/** Brings staged rows back whose copies were deleted with those that were too many. Parameters: sensor ids, times. */
+export function restoreStagedSql(transfer: Transfer): string {
+  const type = transfer.columns.get('time') ?? 'timestamptz';
+  const columns = columnList(transfer);
+  return `insert into ${quoteIdentifier(transfer.table)} (${columns}) select ${columns} from ${staging(transfer)}
+    where (sensor_id, "time") in (
+      select sensor_id, "time"::${type} from unnest($1::text[], $2::text[]) as given (sensor_id, "time")
+    ) order by sensor_id, "time"`;
 }
 
 /** Whether the target holds nothing in a range, and what its clock says, in µs since 1970. Parameters: from, to. */
@@ -194,10 +229,14 @@ function sameRow(transfer: Transfer): string {
   return `${sameKey(transfer)} and (${valueList(transfer, 'stored.')}) is not distinct from (${valueList(transfer, 'staged.')})`;
 }
 
+function sameCopy(transfer: Transfer): string {
+  return `${sameRow(transfer)} and stored.copy = staged.copy`;
+}
+
 /** Constants, so that only the chunks of these times are looked into. */
-function between({ compared }: Transfer): string {
+function between({ compared }: Transfer, [from, to]: readonly [string, string] = ['$1', '$2']): string {
   const type = compared.time?.secondary ?? 'timestamptz';
-  return `stored."time" >= $1::${type} and stored."time" < $2::${type}`;
+  return `stored."time" >= ${from}::${type} and stored."time" < ${to}::${type}`;
 }
 
 /** Pairs of a target's row and a staged one under one key that are not equal. */
@@ -206,10 +245,11 @@ function joinDiffering(transfer: Transfer): string {
     where ${between(transfer)} and (${valueList(transfer, 'stored.')}) is distinct from (${valueList(transfer, 'staged.')})`;
 }
 
-/** Staged rows with the number of each among those that are equal to it. */
-function countCopies(transfer: Transfer): string {
-  const columns = transfer.compared.columns.map((column) => comparedValue(column, 'staged.')).join(', ');
-  return `(select staged.*, row_number() over (partition by ${columns}) as copy from ${staging(transfer)} as staged) as staged`;
+/** Rows with the number of each among those that are equal to it. */
+function countCopies(transfer: Transfer, rows: 'staged' | 'stored', condition = 'true'): string {
+  const columns = transfer.compared.columns.map((column) => comparedValue(column, `${rows}.`)).join(', ');
+  const table = rows === 'staged' ? staging(transfer) : quoteIdentifier(transfer.table);
+  return `(select ${rows}.*, row_number() over (partition by ${columns}) as copy from ${table} as ${rows} where ${condition}) as ${rows}`;
 }
 
 function instantText(column: string): string {

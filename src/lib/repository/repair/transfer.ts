@@ -21,11 +21,16 @@ export interface Transfer {
   /** Column → type on the source: what is staged has these, so that nothing is rounded before it was compared. */
   readonly columns: ReadonlyMap<string, string>;
   readonly guard: Guard;
+  /** The target's table is a hypertable, whose chunks may be compressed. */
+  readonly hypertable: boolean;
   /** The target has a foreign key to sensor_registry. */
   readonly needsParents: boolean;
   /** Both sides have the same column types: rows travel in binary, and may go straight into the table. */
   readonly alike: boolean;
 }
+
+/** A table that cannot be copied until a person has mended its schema; other tables can. */
+export class ImpossibleTransferError extends UnreachableError {}
 
 const HAS_PARENT = `
   select exists (
@@ -50,7 +55,7 @@ export async function planTransfer(source: Database, target: Database, table: st
   const columns = new Map(compared.columns.map(({ name }) => [name, from.columns.get(name) ?? 'text']));
   const alike = compared.columns.every(({ name }) => from.columns.get(name) === to.columns.get(name));
   const needsParents = await hasParent(target.pool, table);
-  return { table, compared, columns, guard: guardOf(from, to), needsParents, alike };
+  return { table, compared, columns, guard: guardOf(from, to), hypertable: to.hypertable, needsParents, alike };
 }
 
 async function hasParent(target: Queryable, table: string): Promise<boolean> {
@@ -62,6 +67,6 @@ function guardOf(source: TableShape, target: TableShape): Guard {
   return hasUniqueKey(source, READING_KEY) ? 'absence' : 'count';
 }
 
-function impossible(table: string, problem: string): UnreachableError {
-  return new UnreachableError(`${table} cannot be copied: ${problem}`, { next: 'run: sensorctl verify-schema' });
+function impossible(table: string, problem: string): ImpossibleTransferError {
+  return new ImpossibleTransferError(`${table} cannot be copied: ${problem}`, { next: 'run: sensorctl verify-schema' });
 }

@@ -1,0 +1,202 @@
+import { expect } from 'chai';
+import { disagreements, Pair, type TableToJudge } from '../support/compared.js';
+import { ec2Server, localServer } from '../support/servers.js';
+
+const WATER = 'water_level_readings';
+const SECOND = 1_000_000;
+const FROM = Date.parse('2025-07-01T00:00:00Z') * 1000;
+const JUDGED: TableToJudge = {
+  name: WATER,
+  columns: [
+    { name: 'time', as: 'timestamp' },
+    { name: 'sensor_id', as: 'text' },
+    { name: 'rssi', as: 'integer' },
+  ],
+  key: ['sensor_id', 'time'],
+  where: 'true',
+};
+const CREATE = `create table ${WATER} ("time" timestamp not null, sensor_id varchar(255) not null, rssi integer)`;
+
+/** Readings without a unique key, a second apart. */
+const fill = (count: number): string => `
+  insert into ${WATER} select timestamp '2025-07-01' + step * interval '1 second', 'AWD-' || step % 7, step
+  from generate_series(0, ${count - 1}) as step`;
+
+describe('compare under attack', () => {
+  let pair: Pair;
+
+  before(async () => {
+    pair = await Pair.open('compare attacks', { local: await localServer(), ec2: await ec2Server() });
+  });
+
+  after(() => pair.close());
+
+  afterEach(async () => {
+    await pair.query(`drop schema public cascade; create schema public`);
+  });
+
+  describe('of many rows', () => {
+    const ROWS = 40_000;
+    // The first and the last row, both sides of a bucket's edge, and places in between.
+    const PLACES = [0, 59, 60, 3_599, 3_600, 12_345, 12_346, 20_000, 39_998, ROWS - 1];
+
+    for (const jobs of [1, 4]) {
+      for (const bucketMicros of [null, 60 * SECOND, 7 * SECOND]) {
+        const width = bucketMicros === null ? 'buckets by the rows there are' : `buckets of ${bucketMicros / SECOND} s`;
+        it(`finds single ones, with ${jobs} jobs and ${width}`, async () => {
+          await pair.query(`${CREATE}; ${fill(ROWS)}; create index on ${WATER} ("time")`);
+          const each = (turn: number): string => PLACES.filter((_, at) => at % 4 === turn).join(', ');
+          await pair.ec2.query(`
+            delete from ${WATER} where rssi in (${each(0)});
+            insert into ${WATER} select * from ${WATER} where rssi in (${each(1)});
+            update ${WATER} set "time" = "time" + interval '1 microsecond' where rssi in (${each(2)});
+            update ${WATER} set rssi = -rssi where rssi in (${each(3)})`);
+          const { found } = await pair.compare({ tables: [WATER], jobs, bucketMicros });
+          expect(await disagreements(pair, JUDGED, found)).to.deep.equal([]);
+          expect(found).to.have.length(3 + 3 + 2 * 2 + 2);
+        });
+      }
+    }
+
+    it('names each where EC2 holds none, and each where local holds none', async () => {
+      const many = 100_000;
+      await pair.query(CREATE);
+      await pair.local.query(fill(many));
+      const lost = await pair.compare({ tables: [WATER] });
+      expect(lost.report.tables[0]).to.include({
+        missingOnEc2: many,
+        unexplained: many,
+        missingOnLocal: 0,
+        different: 0,
+      });
+      expect(new Set(lost.found.map(({ key }) => key.time)).size).to.equal(many);
+      await pair.local.query(`truncate ${WATER}`);
+      await pair.ec2.query(fill(20_000));
+      const surplus = await pair.compare({ tables: [WATER], digest: 'md5' });
+      expect(surplus.report.tables[0]).to.include({ missingOnEc2: 0, missingOnLocal: 20_000, different: 0 });
+    });
+
+    it('finds one more copy, and one that differs, among thousands within one microsecond', async () => {
+      await pair.query(
+        `${CREATE}; insert into ${WATER} select '2025-07-01', 'a', step / 2 from generate_series(1, 6000) as step`,
+      );
+      await pair.ec2.query(`insert into ${WATER} values ('2025-07-01', 'a', 1234);
+        delete from ${WATER} where ctid in (select min(ctid) from ${WATER} where rssi = 7)`);
+      const { found } = await pair.compare({ tables: [WATER] });
+      expect(await disagreements(pair, JUDGED, found)).to.deep.equal([]);
+      expect(found).to.have.length(1);
+      expect(found[0]).to.deep.include({ kind: 'different', columns: { rssi: { local: '7', ec2: '1234' } } });
+    });
+  });
+
+  it('sees that values were swapped between rows, which keeps every sum', async () => {
+    await pair.query(`${CREATE}; ${fill(500)}`);
+    await pair.ec2.query(`update ${WATER} set rssi = 499 - rssi where rssi in (100, 399)`);
+    for (const digest of ['hash_record_extended', 'md5'] as const) {
+      const { found } = await pair.compare({ tables: [WATER], digest });
+      expect(found.map(({ kind, columns }) => ({ kind, ...columns.rssi }))).to.deep.equal([
+        { kind: 'different', local: '100', ec2: '399' },
+        { kind: 'different', local: '399', ec2: '100' },
+      ]);
+    }
+  });
+
+  it('asks a slow server for less until it answers in time', async () => {
+    const rows = 500;
+    const slow = `alter table ${WATER} rename to stored;
+      create function slowly(value integer) returns integer volatile language plpgsql as
+        'begin perform pg_sleep(0.002); return value; end';
+      create view ${WATER} as select "time", sensor_id, slowly(rssi) as rssi from stored`;
+    await pair.query(`${CREATE}; ${fill(rows)}`);
+    await pair.ec2.query(`truncate ${WATER}; ${fill(rows - 1)}; update ${WATER} set rssi = rssi + 1`);
+    await pair.ec2.query(slow);
+    const { report } = await pair.withTimeout(1_000, (impatient) =>
+      impatient.compare({ tables: [WATER], from: FROM, to: FROM + rows * SECOND }),
+    );
+    expect(report.tables[0]).to.include({ different: rows - 1, missingOnEc2: 1, missingOnLocal: 0 });
+  });
+
+  it('refuses to call a table equal that holds rows without a time, and compares the ranges it is given', async () => {
+    await pair.query(`create table t ("time" timestamptz, id integer); insert into t values ('2025-07-01', 1)`);
+    await pair.ec2.query('insert into t values (null, 2)');
+    const refusal = await pair.compare({ tables: ['t'] }).catch((error: unknown) => error);
+    expect(refusal).to.be.an('error').with.property('message', 't on EC2 holds rows without a time');
+    expect((await pair.compare({ tables: ['t'], from: FROM, to: FROM + 1 })).report.verdict).to.equal('identical');
+  });
+
+  it('refuses a time that no number of microseconds holds, and names it', async () => {
+    await pair.query('create table t ("time" timestamptz)');
+    await pair.ec2.query(`insert into t values ('0044-03-15 BC')`);
+    const refusal = await pair.compare({ tables: ['t'] }).catch((error: unknown) => error);
+    expect(refusal)
+      .to.be.an('error')
+      .with.property('message')
+      .that.matches(/^t on EC2 holds the time 0044-03-15.* BC/);
+  });
+
+  it('refuses columns whose values cannot be compared exactly, all at once', async () => {
+    await pair.local.query('create table t (id integer, level numeric, at timestamp, only_here text)');
+    await pair.ec2.query('create table t (id integer, level double precision, at date)');
+    const refusal = await pair.compare({ tables: ['t'] }).catch((error: unknown) => error);
+    expect(refusal)
+      .to.be.an('error')
+      .with.property('message')
+      .that.contains('level is numeric on one side and double precision on the other')
+      .and.contains('at is timestamp without time zone on one side and date on the other')
+      .and.contains('only_here is missing');
+  });
+
+  it('names the columns that only EC2 has as not compared', async () => {
+    await pair.local.query('create table t (id integer primary key)');
+    await pair.ec2.query('create table t (note text, id integer primary key, "Odd one" text)');
+    const { report } = await pair.compare({ tables: ['t'] });
+    expect(report).to.include({ verdict: 'identical' });
+    expect(report.notCompared).to.deep.equal([
+      { table: 't', columns: ['note', 'Odd one'], reason: 'only EC2 has them' },
+    ]);
+  });
+
+  it('tells a row whose time moved apart as missing and extra, wherever it went', async () => {
+    await pair.query(`create table t (id integer primary key, "time" timestamptz not null);
+      insert into t select step, '2025-07-01'::timestamptz + step * interval '1 hour' from generate_series(1, 3000) step`);
+    await pair.ec2
+      .query(`update t set "time" = case id when 5 then "time" + interval '100 days' else "time" + '1 us' end
+      where id in (5, 6)`);
+    const { found } = await pair.compare({ tables: ['t'] });
+    expect(found.map(({ kind, key }) => `${kind} ${String(key.id)}`).sort()).to.deep.equal([
+      ...['missing on ec2 5', 'missing on ec2 6', 'missing on local 5', 'missing on local 6'],
+    ]);
+  });
+
+  it('compares generated columns by their values, and text of any collation by its bytes', async () => {
+    await pair.query(`create collation blind (provider = icu, locale = 'und-u-ks-level2', deterministic = false)`);
+    await pair.local.query(`create table t (id integer primary key, twice integer generated always as (id * 2) stored,
+      thrice integer generated always as (id * 3) virtual, name text collate blind)`);
+    await pair.ec2.query(
+      `create table t (name text collate blind, id integer primary key, thrice integer, twice integer)`,
+    );
+    await pair.local.query(`insert into t (id, name) values (1, 'a'), (2, 'b'), (3, 'c')`);
+    await pair.ec2.query(
+      `insert into t (id, twice, thrice, name) values (1, 2, 3, 'a'), (2, 4, 7, 'b'), (3, 6, 9, 'C')`,
+    );
+    const { found } = await pair.compare({ tables: ['t'] });
+    const byId = found.toSorted((one, other) => Number(one.key.id) - Number(other.key.id));
+    expect(byId.map(({ key, columns }) => ({ id: key.id, columns }))).to.deep.equal([
+      { id: '2', columns: { thrice: { local: '6', ec2: '7' } } },
+      { id: '3', columns: { name: { local: 'c', ec2: 'C' } } },
+    ]);
+  });
+
+  it('keeps NULL, the empty text and what looks like a list apart in keys that no constraint guards', async () => {
+    const odd = [`''`, 'null', `'null'`, `'NULL'`, `'="'`, `'o''dd\\"; --'`, `'{a,b}'`, `'💧'`];
+    const rows = odd.map((sensor, at) => `('2025-07-01', ${sensor}, ${at})`).join(', ');
+    await pair.query(
+      `${CREATE.replace('sensor_id varchar(255) not null', 'sensor_id text')}; insert into ${WATER} values ${rows}`,
+    );
+    await pair.ec2.query(`update ${WATER} set rssi = 100 + rssi where sensor_id is null or rssi > 2;
+      delete from ${WATER} where sensor_id = ''`);
+    const { found } = await pair.compare({ tables: [WATER] });
+    expect(await disagreements(pair, JUDGED, found)).to.deep.equal([]);
+    expect(found).to.have.length(7);
+  });
+});
