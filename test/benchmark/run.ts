@@ -1,5 +1,5 @@
 // `npm run bench`: measures sensorctl beside its peers and limits, in the same run, and prints the ratios.
-// --repeat N (3), --messages N (30000), --rows N (5000000), --only consume|compare|startup, --not-durable (servers without
+// --repeat N (3), --messages N (30000), --rows N (5000000), --only consume|compare|backfill|startup, --not-durable (servers without
 // fsync), --json.
 // Exit code 1 when a target is missed.
 import { availableParallelism } from 'node:os';
@@ -7,6 +7,7 @@ import { parseArgs } from 'node:util';
 
 import { renderTable } from '../../src/lib/cli/table.js';
 import { openBlackHole } from './black-hole.js';
+import { measureBackfill } from './backfill.js';
 import { measureCompare } from './compare.js';
 import { compareConsume, describeLoad, measureConsume, type Drains } from './consume.js';
 import { conclude, renderResults, type Comparison } from './report.js';
@@ -30,7 +31,10 @@ const wanted = (part: string): boolean => flags.only === undefined || flags.only
 
 const startup = wanted('startup') ? [await measureStartup(repetitions)] : [];
 const drains = wanted('consume') ? await drainAll() : null;
-const comparisons = wanted('compare') ? await compareSides() : [];
+const comparisons = [
+  ...(wanted('compare') ? await onStage(measureCompare) : []),
+  ...(wanted('backfill') ? await onStage(measureBackfill) : []),
+];
 const results = [...(drains === null ? [] : compareConsume(drains)), ...comparisons, ...startup].map(conclude);
 
 if (flags.json) print(JSON.stringify({ repetitions, messages: Number(flags.messages), results, drains }, null, 2));
@@ -52,10 +56,10 @@ async function drainAll(): Promise<Drains> {
   }
 }
 
-async function compareSides(): Promise<Comparison[]> {
+async function onStage(measure: typeof measureBackfill): Promise<Comparison[]> {
   const stage = await Stage.open({ durable: !flags['not-durable'] });
   try {
-    return await measureCompare({ stage, rows: Number(flags.rows), repetitions, onStep: note });
+    return await measure({ stage, rows: Number(flags.rows), repetitions, onStep: note });
   } finally {
     await stage.close();
   }
