@@ -105,12 +105,23 @@ export function keepDifferingSql(transfer: Transfer): string {
     order by 1 on conflict (digest) do nothing`;
 }
 
-/** Makes each differing row what the source holds. The bounds let TimescaleDB decompress no more than it must. */
+/**
+ * Makes each differing row what the source holds. Of a compressed chunk the upsert decompresses only the batches that hold
+ * the keys, where an update with a join would decompress the whole chunk (measured with TimescaleDB 2.26.4).
+ */
 export function correctDifferingSql(transfer: Transfer): string {
-  const values = valueColumns(transfer).map(({ name }) => `${quoteIdentifier(name)} = staged.${quoteIdentifier(name)}`);
-  return `update ${quoteIdentifier(transfer.table)} as stored set ${values.join(', ')}
-    from ${staging(transfer)} as staged
-    where ${sameKey(transfer)} and ${between(transfer)} and (${valueList(transfer, 'stored.')}) is distinct from (${valueList(transfer, 'staged.')})`;
+  const table = quoteIdentifier(transfer.table);
+  const names = valueColumns(transfer).map(({ name }) => quoteIdentifier(name));
+  if (transfer.guard !== 'key') {
+    return `update ${table} as stored set ${names.map((name) => `${name} = staged.${name}`).join(', ')}
+      from ${staging(transfer)} as staged
+      where ${sameKey(transfer)} and ${between(transfer)} and (${valueList(transfer, 'stored.')}) is distinct from (${valueList(transfer, 'staged.')})`;
+  }
+  return `insert into ${table} as stored (${columnList(transfer)})
+    select distinct on (sensor_id, "time") ${columnList(transfer)} from ${staging(transfer)}
+    where ${within(transfer)} order by sensor_id, "time"
+    on conflict (sensor_id, "time") do update set ${names.map((name) => `${name} = excluded.${name}`).join(', ')}
+    where (${valueList(transfer, 'stored.')}) is distinct from (${valueList(transfer, 'excluded.')})`;
 }
 
 /** The staged rows that the target does not hold, equal. Parameters: the times between which they lie. */
@@ -250,6 +261,12 @@ function countCopies(transfer: Transfer, rows: 'staged' | 'stored', condition = 
   const columns = transfer.compared.columns.map((column) => comparedValue(column, `${rows}.`)).join(', ');
   const table = rows === 'staged' ? staging(transfer) : quoteIdentifier(transfer.table);
   return `(select ${rows}.*, row_number() over (partition by ${columns}) as copy from ${table} as ${rows} where ${condition}) as ${rows}`;
+}
+
+/** The same bounds for the staged rows themselves, so that each of the statements takes the same parameters. */
+function within({ compared }: Transfer): string {
+  const type = compared.time?.primary ?? 'timestamptz';
+  return `"time" >= $1::${type} and "time" < $2::${type}`;
 }
 
 function instantText(column: string): string {
