@@ -49,6 +49,7 @@ Exit code 1 when gaps remain or rows were refused.`;
 
   async run(): Promise<BackfillReport | BackfillPlan> {
     const { flags } = await this.parse(Backfill);
+    assertPrunable(flags);
     const target = flags.direction === 'local-to-ec2' ? 'ec2' : 'local';
     const request: BackfillRequest = {
       ...(parseRange(flags) ?? { from: null, to: null, windowMicros: null }),
@@ -85,6 +86,21 @@ Exit code 1 when gaps remain or rows were refused.`;
       if (report.remainingGaps + report.rowsRefused > 0) process.exitCode = EXIT_CODE.no;
       return report;
     }).finally(() => progress.stop());
+  }
+}
+
+/** Local decides; and what was not compared cannot be named as extra. */
+function assertPrunable({ prune, full, direction }: { prune: boolean; full: boolean; direction: string }): void {
+  if (!prune) return;
+  if (direction === 'ec2-to-local') {
+    throw new UsageError('--prune never deletes from local, which decides', {
+      next: 'leave --prune or --direction out',
+    });
+  }
+  if (full) {
+    throw new UsageError('--prune needs the comparison that --full leaves out', {
+      next: 'leave --full or --prune out',
+    });
   }
 }
 

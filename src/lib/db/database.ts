@@ -56,10 +56,11 @@ export function openDatabase(options: DatabaseOptions): Database {
   const connections = new Set<pg.PoolClient>();
   pool.on('connect', (client) => {
     client.on('error', () => undefined);
+    rememberOrigin(client, options);
     connections.add(client);
   });
   pool.on('remove', (client) => connections.delete(client));
-  const openSession = (): Promise<pg.Client> => connectSession(clientConfig(options, BULK_CALL_TIMEOUT_MS));
+  const openSession = (): Promise<pg.Client> => connectSession(options);
   return { side: options.side, connection: options.connection, pool, connections, openSession };
 }
 
@@ -82,9 +83,10 @@ export async function withSession<Result>(
   }
 }
 
-async function connectSession(config: pg.ClientConfig): Promise<pg.Client> {
-  const session = new pg.Client(config);
+async function connectSession(options: DatabaseOptions): Promise<pg.Client> {
+  const session = new pg.Client(clientConfig(options, BULK_CALL_TIMEOUT_MS));
   session.on('error', () => undefined);
+  rememberOrigin(session, options);
   try {
     await session.connect();
   } catch (error) {
@@ -131,9 +133,23 @@ export async function closeDatabase({ pool, connections }: Database): Promise<vo
   for (const connection of connections) destroySocket(connection);
 }
 
-/** Turns a failed call into an error that says where it happened and what to try next; one that says so already stays. */
-export function asUnreachable(error: unknown, { side, connection }: Pick<Database, 'side' | 'connection'>): Error {
+type Origin = Pick<Database, 'side' | 'connection'>;
+
+/** Which side's server answered with an error: it does not say so itself. */
+const origins = new WeakMap<object, Origin>();
+
+function rememberOrigin(client: pg.ClientBase, { side, connection: settings }: Origin): void {
+  const { connection } = client as unknown as { connection: NodeJS.EventEmitter };
+  connection.on('errorMessage', (error: object) => origins.set(error, { side, connection: settings }));
+}
+
+/**
+ * Turns a failed call into an error that says where it happened and what to try next; one that says so already stays.
+ * `otherwise` is the side of an error that no server gave.
+ */
+export function asUnreachable(error: unknown, otherwise: Origin): Error {
   if (error instanceof SensorctlError || faultKind(error) === 'defect') return error as Error;
+  const { side, connection } = origins.get(error as object) ?? otherwise;
   const where = `the ${sideTitle(side)} database at ${describeConnection(connection)}`;
   return new UnreachableError(`${where} failed: ${describeFault(error)}`, {
     next: nextStep(error, side),

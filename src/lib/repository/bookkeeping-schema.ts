@@ -1,4 +1,6 @@
 import { withTransaction } from '../db/transaction.js';
+import { sideTitle } from '../domain/side.js';
+import { UnreachableError } from '../errors.js';
 import type { Database, Queryable } from '../db/database.js';
 
 /** Any number of processes may prepare one database at once; this advisory lock lets one of them do it. */
@@ -194,6 +196,16 @@ ${statements};
   end if;`;
   });
   return `${SCHEMA_LOCK};${CREATE_SCHEMA};\ndo $sensorctl$ begin\n${steps.join('\n')}\nend $sensorctl$;`;
+}
+
+/** Throws where `init` has not prepared a side for this version of sensorctl. */
+export async function assertBookkeeping({ pool, side }: Database): Promise<void> {
+  const version = await readBookkeepingVersion({ pool });
+  const next = `run: sensorctl init --side ${side}`;
+  if (version === 0) throw new UnreachableError(`the ${sideTitle(side)} database was never prepared`, { next });
+  if (version < BOOKKEEPING_VERSION) {
+    throw new UnreachableError(`sensorctl's schema on ${sideTitle(side)} is older than this version needs`, { next });
+  }
 }
 
 /** The version that a database holds; 0 where sensorctl was never there. */

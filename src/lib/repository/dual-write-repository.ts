@@ -6,7 +6,7 @@ import { sideTitle, sideTitleCapitalized, type WriteMode } from '../domain/side.
 import { UnreachableError } from '../errors.js';
 import { silentLogger, type Logger } from '../logger.js';
 import type { CommittedBatch } from './batch.js';
-import { BOOKKEEPING_VERSION, readBookkeepingVersion } from './bookkeeping-schema.js';
+import { assertBookkeeping } from './bookkeeping-schema.js';
 import { CircuitBreaker, type BreakerState } from './circuit-breaker.js';
 import { endConsumer, HEARTBEAT_MS, registerConsumer, renewLease } from './consumer-lease.js';
 import { compactUnproven, markUnclaimed, readGaps, summarizeLedger, type Gap, type LedgerSummary } from './ledger.js';
@@ -232,12 +232,7 @@ export class DualWriteRepository {
 async function assertPrepared(primary: Database): Promise<void> {
   const { side } = primary;
   await assertServer(primary);
-  const version = await readBookkeepingVersion(primary);
-  const next = `run: sensorctl init --side ${side}`;
-  if (version === 0) throw new UnreachableError(`the ${sideTitle(side)} database was never prepared`, { next });
-  if (version < BOOKKEEPING_VERSION) {
-    throw new UnreachableError(`sensorctl's schema on ${sideTitle(side)} is older than this version needs`, { next });
-  }
+  await assertBookkeeping(primary);
   const [obstacle] = await findObstacles(primary);
   if (obstacle === undefined) return;
   throw new UnreachableError(`${obstacle.table} on ${sideTitle(side)} ${obstacle.problem}`, {

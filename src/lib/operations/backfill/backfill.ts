@@ -17,9 +17,10 @@ import {
   type BackfillRun,
   type RunState,
 } from '../../repository/backfill/unit-store.js';
+import { assertBookkeeping } from '../../repository/bookkeeping-schema.js';
 import { agreeOnMethod, type DigestMethod } from '../../repository/comparison/digest-method.js';
 import type { LeftOut } from '../../repository/comparison/window.js';
-import { readGaps, settleBatches } from '../../repository/ledger.js';
+import { readGaps, settleBatches, type Gap } from '../../repository/ledger.js';
 import { planTransfer, type Transfer } from '../../repository/repair/transfer.js';
 import { repairRegistry } from '../../repository/repair/registry.js';
 import { readWriteSettings } from '../../repository/timescaledb/compressed-chunks.js';
@@ -66,6 +67,9 @@ const NEAR_JOBS = 3;
 const FAR_JOBS = 8;
 const LONG_ROUND_TRIP_MS = 20;
 const PLANNING_POLL_MS = 300;
+const ENTRIES_AT_ONCE = 500;
+/** Seconds that what is repaired at once may take at a rate that was asked for. */
+const RATE_SECONDS = 2;
 /** What a backfill copies a second on a usual machine, for the estimate. */
 const USUAL_ROWS_A_SECOND = 50_000;
 
@@ -78,11 +82,7 @@ export async function backfill(
   request: BackfillRequest,
   hooks: BackfillHooks,
 ): Promise<BackfillReport> {
-  try {
-    return await new Backfill(sides, request, hooks).run();
-  } catch (error) {
-    throw asUnreachable(error, sides[request.target]);
-  }
+  return await namingTheSide(sides, request, () => new Backfill(sides, request, hooks).run());
 }
 
 /** What `backfill` would do; changes nothing. */
@@ -91,10 +91,29 @@ export async function planBackfill(
   request: BackfillRequest,
   hooks: BackfillHooks,
 ): Promise<BackfillPlan> {
+  return await namingTheSide(sides, request, () => new Backfill(sides, request, hooks).plan());
+}
+
+/** Both sides have to be prepared. A failure is that of the side which answered so, or does not answer at all. */
+async function namingTheSide<Result>(
+  sides: BackfillSides,
+  { target }: BackfillRequest,
+  work: () => Promise<Result>,
+): Promise<Result> {
+  for (const side of [sides.local, sides.ec2]) {
+    await assertBookkeeping(side).catch((error: unknown) => {
+      throw asUnreachable(error, side);
+    });
+  }
   try {
-    return await new Backfill(sides, request, hooks).plan();
+    return await work();
   } catch (error) {
-    throw asUnreachable(error, sides[request.target]);
+    const source = sides[target === 'ec2' ? 'local' : 'ec2'];
+    const answers = await source.pool.query('select').then(
+      () => true,
+      () => false,
+    );
+    throw asUnreachable(error, answers ? sides[target] : source);
   }
 }
 
@@ -127,18 +146,17 @@ class Backfill {
       counts = addCounts(counts, await withPausedPolicies(...pausing, () => this.#runRanges()));
     }
     this.#assertNotStopped();
-    const gaps = this.#toSecondary ? await readGaps(this.#source.pool) : [];
+    const gaps = this.#toSecondary ? await this.#readGaps() : [];
     const verified = counts.rowsCopied - counts.rowsRefused;
     return { ...counts, verified, remainingGaps: gaps.length, gaps, leftOut: this.#leftOut };
   }
 
   async plan(): Promise<BackfillPlan> {
     if (this.request.mode !== 'ledger') return this.#estimate(await this.#planUnits());
-    const gaps = await readGaps(this.#source.pool);
-    const rows = await countMissed(this.#source);
+    const { readings: rows } = await this.#countMissed();
     return {
       ...this.#estimate({ units: [], bytes: 0, leftOut: [] }),
-      ranges: gaps.length,
+      ranges: (await this.#readGaps()).length,
       rows,
       seconds: this.#secondsFor(rows),
     };
@@ -157,10 +175,14 @@ class Backfill {
   async #repairLedger(): Promise<BackfillCounts> {
     const jobs = await this.#jobs();
     const { stop, logger } = this.hooks;
-    const ofRows = await countMissed(this.#source);
-    if (ofRows > 0 && this.request.mode === 'ledger') this.hooks.onPlan(await this.plan());
+    const missed = await this.#countMissed();
+    const ofRows = missed.readings;
+    if (missed.entries > 0 && this.request.mode === 'ledger') this.hooks.onPlan(await this.plan());
+    const { tables, maxRate } = this.request;
+    const entries = entriesAtOnce(missed, maxRate === null ? null : (maxRate * RATE_SECONDS) / jobs);
     return await repairLedger({
-      ...{ primary: this.#source, secondary: this.#target, jobs, throttle: this.#throttle, stop, logger },
+      ...{ primary: this.#source, secondary: this.#target, tables, jobs, entries, throttle: this.#throttle },
+      ...{ stop, logger },
       onProgress: ({ rowsCopied }) => this.#progress({ step: 'repairing gaps', table: null, rows: rowsCopied, ofRows }),
     });
   }
@@ -176,8 +198,11 @@ class Backfill {
     if (this.#isStopped()) return counts;
     await this.#refreshAggregates(joined.id);
     await finishRun(this.#target.pool, joined.id);
-    // What an earlier process had planned may not be all that differs by now.
-    return resumed && this.request.mode === 'differences' ? addCounts(counts, await this.#runRanges()) : counts;
+    // What an earlier process had planned may not be all that differs by now, or that the window holds.
+    const { mode, windowMicros } = this.request;
+    if (!resumed || (mode !== 'differences' && windowMicros === null)) return counts;
+    const again = new Backfill(this.sides, { ...this.request, mode: 'differences' }, this.hooks);
+    return addCounts(counts, await again.#runRanges());
   }
 
   /** Before the run counts as finished: killed here, the next process refreshes them. */
@@ -277,9 +302,22 @@ class Backfill {
   }
 
   #transferOf(table: string): Promise<Transfer> {
-    const planned = this.#transfers.get(table) ?? planTransfer(this.#source, this.#target, table);
+    const known = this.#transfers.get(table);
+    if (known !== undefined) return known;
+    const planned = planTransfer(this.#source, this.#target, table);
     this.#transfers.set(table, planned);
+    planned.catch(() => this.#transfers.delete(table));
     return planned;
+  }
+
+  /** Of the tables that were asked for. */
+  async #readGaps(): Promise<Gap[]> {
+    return (await readGaps(this.#source.pool)).filter(({ table }) => this.#tables().includes(table));
+  }
+
+  async #countMissed(): Promise<Missed> {
+    const { rows } = await this.#source.pool.query<Missed & Record<string, unknown>>(COUNT_MISSED, [this.#tables()]);
+    return rows[0] ?? { entries: 0, readings: 0 };
   }
 
   #tables(): readonly string[] {
@@ -319,16 +357,24 @@ async function measureRoundTrip({ pool }: Database): Promise<number> {
   return performance.now() - startedAt;
 }
 
-const COUNT_MISSED = `
-  select coalesce(sum(readings), 0)::bigint as readings from sensorctl.ledger_state where state <> 'pending'`;
-
-async function countMissed({ pool }: Database): Promise<number> {
-  return (await pool.query<{ readings: number }>(COUNT_MISSED)).rows[0]?.readings ?? 0;
+interface Missed {
+  readonly entries: number;
+  readonly readings: number;
 }
 
-function countsOf({ units, copied, inserted, skipped, corrected, refused, extra }: RunState): BackfillCounts {
+const COUNT_MISSED = `
+  select count(*) as entries, coalesce(sum(readings), 0)::bigint as readings
+  from sensorctl.ledger_state where state <> 'pending' and table_name = any ($1)`;
+
+/** Ledger entries for one repair; not more of them than hold so many rows, about. */
+function entriesAtOnce({ entries, readings }: Missed, rows: number | null): number {
+  if (rows === null || readings === 0) return ENTRIES_AT_ONCE;
+  return Math.min(ENTRIES_AT_ONCE, Math.max(1, Math.floor((rows * entries) / readings)));
+}
+
+function countsOf({ units, copied, inserted, skipped, corrected, refused, extra, pruned }: RunState): BackfillCounts {
   return {
     ...{ ranges: units, rowsCopied: copied, rowsInserted: inserted, rowsSkipped: skipped },
-    ...{ rowsCorrected: corrected, rowsRefused: refused, rowsExtra: extra },
+    ...{ rowsCorrected: corrected, rowsRefused: refused, rowsExtra: extra, rowsPruned: pruned },
   };
 }

@@ -72,7 +72,14 @@ export interface BackfillPlan {
 
 export type BackfillCounts = Pick<
   BackfillReport,
-  'ranges' | 'rowsCopied' | 'rowsInserted' | 'rowsSkipped' | 'rowsCorrected' | 'rowsRefused' | 'rowsExtra' | 'rowsPruned'
+  | 'ranges'
+  | 'rowsCopied'
+  | 'rowsInserted'
+  | 'rowsSkipped'
+  | 'rowsCorrected'
+  | 'rowsRefused'
+  | 'rowsExtra'
+  | 'rowsPruned'
 >;
 
 export const NO_ROWS: BackfillCounts = {

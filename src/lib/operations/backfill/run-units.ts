@@ -1,11 +1,12 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { asUnreachable, withSession } from '../../db/database.js';
+import { withSession } from '../../db/database.js';
 import { faultKind, isOutOfTime } from '../../db/sqlstate.js';
 import { backoffMs } from '../../domain/backoff.js';
 import { runUnit, StraightCopyFailed, type UnitContext } from '../../repository/backfill/run-unit.js';
 import { readState, splitUnit, type RunState, type Unit } from '../../repository/backfill/unit-store.js';
 import { endStalledCopies } from '../../repository/backfill/stalled-copies.js';
 import type { Throttle } from './throttle.js';
+import { workTogether } from './work-together.js';
 
 export interface RunUnitsOptions {
   readonly context: Omit<UnitContext, 'onClaim'>;
@@ -30,7 +31,7 @@ export async function runUnits(options: RunUnitsOptions): Promise<RunState> {
   // A progress that cannot be read now is read later; the work itself says what is wrong.
   const timer = setInterval(() => void read().then(onProgress, () => undefined), PROGRESS_MS);
   try {
-    await Promise.all(Array.from({ length: options.jobs }, () => new Worker(options).work()));
+    await workTogether(options.jobs, options.stop, (stop) => new Worker({ ...options, stop }).work());
   } finally {
     clearInterval(timer);
   }
@@ -51,7 +52,7 @@ class Worker {
         await withSession(source, (from) => withSession(target, (to) => this.#claimUntilNone(from, to)));
         const { open } = await readState(target.pool, context.runId);
         if (open === 0) return;
-        await endStalledCopies(target);
+        await Promise.all([source, target].map((side) => endStalledCopies(side)));
         await delay(OTHERS_MS, undefined, { signal: stop }).catch(() => undefined);
       } catch (error) {
         await this.#handle(error);
@@ -83,7 +84,7 @@ class Worker {
       return;
     }
     const passing = ['unavailable', 'collision'].includes(faultKind(error));
-    if (!passing || this.#tries === TRIES) throw asUnreachable(error, context.target);
+    if (!passing || this.#tries === TRIES) throw error;
     this.#tries += 1;
     await delay(backoffMs(this.#tries - 1, RETRY_MS), undefined, { signal: stop }).catch(() => undefined);
   }

@@ -2,7 +2,7 @@ import type pg from 'pg';
 import { copyBetween } from '../../db/copy.js';
 import type { Database, Queryable } from '../../db/database.js';
 import { faultKind } from '../../db/sqlstate.js';
-import { inTransaction, repeatCollisions, type Statement } from '../../db/transaction.js';
+import { inTransaction, keepAwake, repeatCollisions, type Statement } from '../../db/transaction.js';
 import type { ReadingTable } from '../../domain/reading.js';
 import { formatInstant } from '../../domain/time.js';
 import type { DigestMethod } from '../comparison/digest-method.js';
@@ -19,6 +19,7 @@ import {
   findLackingSql,
   isEmptySql,
   keepExtraSql,
+  restoreStagedSql,
 } from '../repair/staging-sql.js';
 import type { Transfer } from '../repair/transfer.js';
 import type { Refusal } from '../secondary-writer.js';
@@ -66,7 +67,7 @@ export class StraightCopyFailed extends Error {
   }
 }
 
-const EXTRA_AT_MOST = 10_000;
+const EXTRA_AT_ONCE = 10_000;
 /** Live writes come later than this, or they stand in the ledger. */
 const LIVE_EDGE_MICROS = 3_600_000_000;
 
@@ -90,13 +91,12 @@ export async function runUnit(source: pg.Client, target: pg.Client, context: Uni
   }
   context.onClaim(unit);
   const transfer = await context.transferOf(unit.table);
-  const { delivery, extra } = await inTransaction(
-    source,
-    () => copyUnit(source, target, { unit, transfer, context }),
-    'repeatable read',
-  );
+  // Writing on a slow target may take longer than the source's transaction may be idle.
+  const copy = (): Promise<UnitWrites> =>
+    keepAwake(source, () => copyUnit(source, target, { unit, transfer, context }));
+  const { delivery, ...extras } = await inTransaction(source, copy, 'repeatable read');
   await context.onRefused(delivery.refused);
-  const counts = { ...delivery, refused: delivery.refused.length, extra };
+  const counts = { ...delivery, refused: delivery.refused.length, ...extras };
   await finishUnit(target, unit.id, counts);
   const startedAt = performance.now();
   await target.query('commit');
@@ -109,16 +109,18 @@ interface UnitWork {
   readonly context: UnitContext;
 }
 
-async function copyUnit(
-  source: pg.Client,
-  target: pg.Client,
-  work: UnitWork,
-): Promise<{ delivery: Delivery; extra: number }> {
+interface UnitWrites {
+  readonly delivery: Delivery;
+  readonly extra: number;
+  readonly pruned: number;
+}
+
+async function copyUnit(source: pg.Client, target: pg.Client, work: UnitWork): Promise<UnitWrites> {
   const { unit, transfer, context } = work;
   // The first statement of the source's transaction: it fixes the snapshot before the target is looked at.
   const unsettled = context.ledger ? await readUnsettled(source, unit.table, [unit]) : await fixSnapshot(source);
   if (unsettled.length === 0 && (await mayGoStraight(target, work))) {
-    return { delivery: await copyStraight(source, target, work), extra: 0 };
+    return { delivery: await copyStraight(source, target, work), extra: 0, pruned: 0 };
   }
   if (transfer.guard !== 'key' && context.ledger) await takeOver(source, work);
   await lockUnguarded(target, transfer);
@@ -127,7 +129,7 @@ async function copyUnit(
     ...{ source, target, transfer, targetSide: context.target.side, ranges: [unit], registry: 'parents' },
     overwrite: context.overwrite,
   });
-  return { delivery, extra: await countExtra(target, work) };
+  return { delivery, ...(await settleExtras(target, work)) };
 }
 
 async function fixSnapshot(source: Queryable): Promise<readonly []> {
@@ -182,22 +184,60 @@ async function takeOver(source: Queryable, { unit, context }: UnitWork): Promise
 }
 
 /** Counts the rows of the unit that the target alone holds, even after a look at what the source has by now; prunes them. */
-async function countExtra(target: Queryable, { unit, transfer, context }: UnitWork): Promise<number> {
+async function settleExtras(
+  target: Queryable,
+  { unit, transfer, context }: UnitWork,
+): Promise<{ extra: number; pruned: number }> {
   const bounds = [formatInstant(unit.from), formatInstant(unit.to)];
-  const { rows } = await target.query<RowName>(findExtraSql(transfer), [...bounds, EXTRA_AT_MOST]);
-  if (rows.length === 0) return 0;
-  const lacking = await context.source.pool.query<RowName>(findLackingSql(transfer), namesOf(rows));
-  if (!context.prune || lacking.rows.length === 0) return lacking.rows.length;
-  await target.query(keepExtraSql(transfer), [...namesOf(lacking.rows), ...bounds, context.target.side]);
-  await target.query(deleteExtraSql(transfer), [...namesOf(lacking.rows), ...bounds]);
-  return 0;
+  let rows = 0;
+  let last: Pick<ExtraKey, 'sensor_id' | 'time'> = { sensor_id: '', time: '-infinity' };
+  for (;;) {
+    const after = [last.sensor_id, last.time];
+    const page = await target.query<ExtraKey>(findExtraSql(transfer), [...bounds, ...after, EXTRA_AT_ONCE]);
+    const lacking = await withoutNewcomers(page.rows, { transfer, context });
+    rows += lacking.reduce((sum, key) => sum + key.rows, 0);
+    if (context.prune && lacking.length > 0)
+      await pruneKeys(target, lacking, { transfer, bounds, side: context.target.side });
+    const end = page.rows.at(-1);
+    if (end === undefined || page.rows.length < EXTRA_AT_ONCE) break;
+    last = end;
+  }
+  return context.prune ? { extra: 0, pruned: rows } : { extra: rows, pruned: 0 };
 }
 
-interface RowName extends Record<string, unknown> {
+/** A key of rows that are not staged. */
+interface ExtraKey extends Record<string, unknown> {
   readonly sensor_id: string;
   readonly time: string;
+  readonly rows: number;
+  readonly staged: number;
 }
 
-function namesOf(rows: readonly RowName[]): [string[], string[]] {
-  return [rows.map((row) => row.sensor_id), rows.map((row) => row.time)];
+/** Without the keys whose rows have come to the source after its snapshot. */
+async function withoutNewcomers(
+  keys: readonly ExtraKey[],
+  { transfer, context }: Pick<UnitWork, 'transfer' | 'context'>,
+): Promise<ExtraKey[]> {
+  if (keys.length === 0) return [];
+  const { rows } = await context.source.pool.query<{ place: number }>(findLackingSql(transfer), [
+    ...namesOf(keys),
+    keys.map(({ staged }) => staged),
+  ]);
+  const lacking = new Set(rows.map(({ place }) => place));
+  return keys.filter((_, place) => lacking.has(place));
+}
+
+/** Without a unique key nothing tells one copy from another: all rows of a key go, and what was staged comes back. */
+async function pruneKeys(
+  target: Queryable,
+  keys: readonly ExtraKey[],
+  { transfer, bounds, side }: { transfer: Transfer; bounds: readonly string[]; side: string },
+): Promise<void> {
+  await target.query(keepExtraSql(transfer), [...namesOf(keys), ...bounds, side]);
+  await target.query(deleteExtraSql(transfer), [...namesOf(keys), ...bounds]);
+  if (transfer.guard !== 'key') await target.query(restoreStagedSql(transfer), namesOf(keys));
+}
+
+function namesOf(keys: readonly ExtraKey[]): [string[], string[]] {
+  return [keys.map((key) => key.sensor_id), keys.map((key) => key.time)];
 }

@@ -1,0 +1,644 @@
+import { expect } from 'chai';
+import type pg from 'pg';
+import type { Database } from '../../src/lib/db/database.js';
+import type { Reading } from '../../src/lib/domain/reading.js';
+import { endStalledCopies } from '../../src/lib/repository/backfill/stalled-copies.js';
+import { addUnits, claimUnit, joinRun, markPlanned, splitUnit } from '../../src/lib/repository/backfill/unit-store.js';
+import { keepingLogger, PreparedPair, WATER_SENSORS, waterRows } from '../support/backfilled.js';
+import { eventually } from '../support/cli.js';
+
+const WATER = 'water_level_readings';
+const DAY = { from: '2025-07-01T00:00:00Z', to: '2025-07-02T00:00:00Z' };
+
+describe('backfill', () => {
+  let pair: PreparedPair;
+
+  beforeEach(async () => {
+    pair = await PreparedPair.open('backfill');
+  });
+
+  afterEach(() => pair.close());
+
+  async function expectEqual(): Promise<void> {
+    const { local, ec2 } = await pair.contents();
+    expect(ec2).to.deep.equal(local);
+    expect((await pair.compare()).verdict).to.equal('identical');
+  }
+
+  /** The same registry and readings 0..rows-1 on local; on EC2 only the registry. */
+  async function fillLocal(rows: number): Promise<void> {
+    await pair.query(WATER_SENSORS);
+    await pair.here.query(waterRows(0, rows - 1));
+  }
+
+  async function fillBoth(rows: number): Promise<void> {
+    await pair.query(`${WATER_SENSORS}; ${waterRows(0, rows - 1)}`);
+  }
+
+  describe('of the ledger', () => {
+    it('repairs what was missed and what a dead consumer left pending, and leaves alone what is in flight', async () => {
+      await fillLocal(300);
+      await pair.miss(WATER, DAY.from, '2025-07-01T00:10:00Z');
+      await pair.here.query(`
+        insert into sensorctl.consumer (consumer_id, host, pid, write_mode, lease_until) values
+          ('00000000-0000-0000-0000-00000000dead', 'test', 1, 'dual-write', clock_timestamp() - interval '1 second'),
+          ('00000000-0000-0000-0000-00000000beef', 'test', 2, 'dual-write', clock_timestamp() + interval '1 hour');
+        insert into sensorctl.ledger (batch_id, consumer_id, table_name, times, readings, state) values
+          (gen_random_uuid(), '00000000-0000-0000-0000-00000000dead', '${WATER}', '{[2025-07-01T00:10:00Z,2025-07-01T00:20:00Z)}', 60, 'pending'),
+          (gen_random_uuid(), '00000000-0000-0000-0000-00000000beef', '${WATER}', '{[2025-07-01T00:30:00Z,2025-07-01T01:00:00Z)}', 60, 'pending')`);
+      const report = await pair.backfill({ mode: 'ledger' });
+      expect(report).to.include({ ranges: 2, rowsCopied: 120, rowsInserted: 120, verified: 120, remainingGaps: 0 });
+      const { rows } = await pair.there.query(`select from ${WATER} where time < '2025-07-01T00:20:00Z'`);
+      expect(rows).to.have.length(120);
+      expect((await pair.there.query(`select from ${WATER}`)).rowCount).to.equal(120);
+      expect(await pair.ledger()).to.have.length(1);
+    });
+
+    it('tries a refused reading once, and names it as refused again', async () => {
+      await fillLocal(20);
+      await pair.there.query(`alter table ${WATER} add constraint not_3 check (sensor_id <> 'AWD-3')`);
+      await pair.miss(WATER, DAY.from, DAY.to);
+      expect(await pair.backfill({ mode: 'ledger' })).to.include({ rowsCopied: 20, rowsInserted: 17, rowsRefused: 3 });
+      const again = await pair.backfill({ mode: 'ledger' });
+      expect(again).to.include({ ranges: 3, rowsCopied: 3, rowsRefused: 3, verified: 0 });
+      expect(again.remainingGaps).to.be.greaterThan(0);
+      expect((await pair.ledger()).map(({ state, sensorId }) => `${state} ${sensorId}`)).to.deep.equal(
+        Array(3).fill('refused AWD-3'),
+      );
+      await pair.there.query(`alter table ${WATER} drop constraint not_3`);
+      expect(await pair.backfill({ mode: 'ledger' })).to.include({ rowsInserted: 3, rowsRefused: 0, remainingGaps: 0 });
+      await expectEqual();
+    });
+
+    it('leaves entries that cannot be repaired, with the reason, and repairs every other table', async () => {
+      await fillLocal(20);
+      await pair.query("insert into sensor_registry (sensor_id) values ('M')");
+      await pair.here.query(
+        "insert into moisture_readings (time, sensor_id, voltage) select '2025-07-01T00:00:00Z', 'M', 3",
+      );
+      await pair.there.query(`alter table ${WATER} drop column rssi`);
+      await pair.miss(WATER, DAY.from, DAY.to);
+      await pair.miss('moisture_readings', DAY.from, DAY.to);
+      const { logger, lines } = keepingLogger();
+      const report = await pair.backfill({ mode: 'ledger' }, { logger });
+      expect(report).to.include({ ranges: 1, rowsInserted: 1, remainingGaps: 1 });
+      expect(report.gaps).to.have.length(1);
+      expect(report.gaps[0]).to.include({ table: WATER, reason: 'by the test' });
+      expect(lines.join('\n')).to.match(/cannot be repaired .*rssi is missing/);
+    });
+
+    it('goes around entries that somebody else repairs, waits for them, and takes them over when that one dies', async () => {
+      await fillLocal(20);
+      await pair.query("insert into sensor_registry (sensor_id) values ('M')");
+      await pair.here.query(
+        "insert into moisture_readings (time, sensor_id, voltage) select '2025-07-01T00:00:00Z', 'M', 3",
+      );
+      await pair.miss(WATER, DAY.from, DAY.to);
+      await pair.miss('moisture_readings', DAY.from, DAY.to);
+      const other = await pair.local.openSession();
+      await other.query(`begin; select from sensorctl.ledger where table_name = '${WATER}' for update`);
+      const running = pair.backfill({ mode: 'ledger', jobs: 1 });
+      await eventually('the other table is repaired', async () => {
+        return (await pair.there.query('select from moisture_readings')).rowCount === 1;
+      });
+      expect((await pair.there.query(`select from ${WATER}`)).rowCount).to.equal(0);
+      await other.end();
+      expect(await running).to.include({ ranges: 2, remainingGaps: 0 });
+      await expectEqual();
+    });
+
+    it('repairs the named tables alone', async () => {
+      await fillLocal(20);
+      await pair.query("insert into sensor_registry (sensor_id) values ('M')");
+      await pair.here.query(
+        "insert into moisture_readings (time, sensor_id, voltage) select '2025-07-01T00:00:00Z', 'M', 3",
+      );
+      await pair.miss(WATER, DAY.from, DAY.to);
+      await pair.miss('moisture_readings', DAY.from, DAY.to);
+      const report = await pair.backfill({ mode: 'ledger', tables: ['moisture_readings'] });
+      expect(report).to.include({ ranges: 1, rowsInserted: 1, remainingGaps: 0 });
+      expect((await pair.ledger()).map(({ table }) => table)).to.deep.equal([WATER]);
+    });
+
+    it('has nothing to do where the ledger is empty', async () => {
+      await fillLocal(5);
+      expect(await pair.backfill({ mode: 'ledger' })).to.include({ ranges: 0, rowsCopied: 0, remainingGaps: 0 });
+    });
+  });
+
+  describe('of what differs', () => {
+    it('copies the missing rows, corrects the differing ones and keeps what they replaced', async () => {
+      await fillBoth(6_000);
+      await pair.there.query(`
+        delete from ${WATER} where time between '2025-07-01T01:00:00Z' and '2025-07-01T02:00:00Z';
+        update ${WATER} set level_cm = 499, rssi = null where time between '2025-07-01T05:00:00Z' and '2025-07-01T05:01:00Z'`);
+      const report = await pair.backfill();
+      expect(report).to.include({ rowsInserted: 360, rowsCorrected: 6, rowsRefused: 0, rowsExtra: 0 });
+      expect(report.rowsCopied).to.equal(report.rowsInserted + report.rowsSkipped + report.rowsCorrected);
+      expect(report.rowsCopied, 'copies only what differs, in ranges').to.be.below(4_000);
+      expect(report.verified).to.equal(report.rowsCopied);
+      await expectEqual();
+      const kept = await pair.there.query<{ body: string; reason: string }>('select * from sensorctl.quarantine');
+      expect(kept.rows.map(({ body }) => (JSON.parse(body) as { level_cm: number }).level_cm)).to.deep.equal(
+        Array(6).fill(499),
+      );
+      expect(kept.rows[0]!.reason).to.equal('differed from the primary, which replaced it');
+    });
+
+    it('has nothing to do where both sides are equal', async () => {
+      await fillBoth(500);
+      expect(await pair.backfill()).to.include({ ranges: 0, rowsCopied: 0, rowsExtra: 0 });
+    });
+
+    it('looks at the named range and tables alone, half open', async () => {
+      await fillLocal(400);
+      const [from, to] = [
+        Date.parse('2025-07-01T00:10:00.000060Z') * 1000 + 60,
+        Date.parse('2025-07-01T00:20:00Z') * 1000,
+      ];
+      await pair.backfill({ from, to });
+      const { rows } = await pair.there.query<{ n: string }>(
+        `select count(*) as n from ${WATER} where time >= '2025-07-01T00:10:00.00006Z' and time < '2025-07-01T00:20:00Z'`,
+      );
+      expect((await pair.there.query(`select from ${WATER}`)).rowCount).to.equal(Number(rows[0]!.n));
+      expect(Number(rows[0]!.n)).to.equal(60);
+      await pair.backfill({ tables: ['moisture_readings'] });
+      expect((await pair.there.query(`select from ${WATER}`)).rowCount).to.equal(60);
+    });
+
+    it('reports rows that only EC2 has and leaves them, and prunes them only when asked, into the quarantine', async () => {
+      await fillBoth(200);
+      await pair.there.query(`insert into ${WATER} (time, sensor_id, level_cm) values
+        ('2025-07-01T00:00:01Z', 'AWD-1', 1), ('2025-07-01T00:10:01Z', 'AWD-2', 2), ('2026-07-01T00:10:01Z', 'AWD-2', 3)`);
+      expect(await pair.backfill()).to.include({ rowsExtra: 3, rowsPruned: 0 });
+      expect((await pair.there.query(`select from ${WATER}`)).rowCount).to.equal(203);
+      expect(await pair.backfill({ prune: true })).to.include({ rowsExtra: 0, rowsPruned: 3 });
+      await expectEqual();
+      const kept = await pair.there.query<{ body: string; reason: string }>(
+        `select body, reason from sensorctl.quarantine order by reading_time`,
+      );
+      expect(kept.rows.map(({ body }) => (JSON.parse(body) as { level_cm: number }).level_cm)).to.deep.equal([1, 2, 3]);
+      expect(kept.rows[0]!.reason).to.equal('the primary does not hold it; pruned');
+    });
+
+    it('prunes however many rows only EC2 has', async () => {
+      await pair.query(WATER_SENSORS);
+      await pair.here.query(waterRows(0, 0));
+      await pair.there.query(waterRows(0, 12_345));
+      expect(await pair.backfill()).to.include({ rowsExtra: 12_345 });
+      expect(await pair.backfill({ prune: true })).to.include({ rowsPruned: 12_345 });
+      await expectEqual();
+    });
+
+    it('does not take a row for extra that arrives on local while the unit is under way', async () => {
+      await fillBoth(50);
+      await pair.there.query(`delete from ${WATER} where sensor_id = 'AWD-3'`);
+      const hold = await holdInserts(pair);
+      const pruning = pair.backfill({ prune: true, jobs: 1 });
+      await hold.reached('insert%');
+      const late = `insert into ${WATER} (time, sensor_id, level_cm) values ('2025-07-01T00:00:35Z', 'AWD-5', 7)`;
+      await pair.here.query(late);
+      await pair.there.query(late);
+      await hold.release();
+      expect(await pruning).to.include({ rowsExtra: 0, rowsPruned: 0 });
+      await expectEqual();
+    });
+  });
+
+  describe('of everything, without comparing', () => {
+    it('goes straight into the table where it is empty, and through staging where it is not', async () => {
+      await fillLocal(5_000);
+      await pair.there.query(waterRows(0, 20));
+      const report = await pair.backfill({ mode: 'full' });
+      expect(report).to.include({ rowsCopied: 5_000, rowsInserted: 4_979, rowsSkipped: 21, verified: 5_000 });
+      await expectEqual();
+      const again = await pair.backfill({ mode: 'full' });
+      expect(again).to.include({ rowsCopied: 5_000, rowsInserted: 0, rowsSkipped: 5_000 });
+      await expectEqual();
+    });
+
+    for (const { title, live } of [
+      { title: 'of a key that it brings too', live: waterRows(7, 7) },
+      {
+        title: 'of a key that is new on both sides',
+        live: `insert into ${WATER} (time, sensor_id, level_cm) values ('2025-07-01T00:00:35Z', 'AWD-5', 7)`,
+      },
+    ]) {
+      it(`repeats a copy through staging that met a live row ${title}`, async () => {
+        await fillLocal(1_000);
+        const hold = await holdInserts(pair);
+        const running = pair.backfill({ mode: 'full', jobs: 1 });
+        await hold.reached(`copy "${WATER}"%`);
+        if (live !== waterRows(7, 7)) await pair.here.query(live);
+        await pair.there.query(live);
+        await hold.release();
+        const report = await running;
+        expect(report).to.include({ rowsSkipped: 1, rowsRefused: 0, rowsExtra: 0 });
+        expect(report.rowsCopied).to.equal(report.rowsInserted + 1);
+        await expectEqual();
+      });
+    }
+
+    it('sends rows behind a foreign key after the sensors that they need', async () => {
+      await pair.here.query(`${WATER_SENSORS}; ${waterRows(0, 99)}`);
+      await pair.there.query(
+        `alter table ${WATER} add constraint of_sensor foreign key (sensor_id) references sensor_registry (sensor_id)`,
+      );
+      expect(await pair.backfill({ mode: 'full' })).to.include({ rowsInserted: 100, rowsRefused: 0 });
+      await expectEqual();
+    });
+
+    it('adds the sensors of rows for which the registry of local has none', async () => {
+      await pair.here.query(waterRows(0, 99));
+      await pair.there.query(
+        `alter table ${WATER} add constraint of_sensor foreign key (sensor_id) references sensor_registry (sensor_id)`,
+      );
+      expect(await pair.backfill({ mode: 'full' })).to.include({ rowsInserted: 100, rowsRefused: 0 });
+      const { local, ec2 } = await pair.contents();
+      expect(ec2[WATER]).to.deep.equal(local[WATER]);
+      expect(ec2.sensor_registry).to.have.length(7);
+    });
+
+    it('holds itself to the rate that it is given', async () => {
+      await fillLocal(6_000);
+      const stop = new AbortController();
+      const startedAt = performance.now();
+      const counts: { rows: number; seconds: number }[] = [];
+      const onProgress = ({ step, rows }: { step: string; rows: number }): void => {
+        if (step === 'copying') counts.push({ rows, seconds: (performance.now() - startedAt) / 1000 });
+        if (rows >= 3_000) stop.abort();
+      };
+      const run = pair.backfill({ mode: 'full', maxRate: 1_000 }, { onProgress, stop: stop.signal });
+      const outcome = await run.then(
+        () => 'done',
+        (error: unknown) => (error as Error).name,
+      );
+      expect(outcome).to.equal('InterruptedError');
+      // Two seconds' worth may be under way at once, and what was begun is ended.
+      for (const { rows, seconds } of counts) expect(rows, `after ${seconds} s`).to.be.at.most(1_000 * (seconds + 4));
+      expect((await pair.there.query(`select from ${WATER}`)).rowCount).to.be.within(3_000, 5_000);
+    });
+  });
+
+  describe('where the sides are not alike', () => {
+    it('brings rows as text where the types of a column differ', async () => {
+      await pair.there.query(`
+        alter table ${WATER} alter "time" type timestamp using "time" at time zone 'UTC';
+        alter table ${WATER} alter level_cm type numeric(9,4);
+        alter table ${WATER} alter sensor_id type text`);
+      await fillLocal(2_000);
+      expect(await pair.backfill({ mode: 'full' })).to.include({ rowsInserted: 2_000, rowsRefused: 0 });
+      await pair.there
+        .query(`delete from ${WATER} where sensor_id = 'AWD-4'; update ${WATER} set rssi = 1 where sensor_id = 'AWD-5';
+        insert into ${WATER} (time, sensor_id, level_cm) values ('2025-07-01 00:00:01', 'AWD-1', 1)`);
+      const report = await pair.backfill({ prune: true });
+      expect(report).to.include({ rowsInserted: 285, rowsCorrected: 285, rowsPruned: 1, rowsRefused: 0 });
+      expect((await pair.compare()).verdict).to.equal('identical');
+      expect((await pair.there.query(`select from ${WATER}`)).rowCount).to.equal(2_000);
+    });
+
+    it('brings times without zone to times with one', async () => {
+      await pair.here.query(`alter table ${WATER} alter "time" type timestamp using "time" at time zone 'UTC'`);
+      await fillLocal(500);
+      expect(await pair.backfill({ mode: 'full' })).to.include({ rowsInserted: 500, rowsRefused: 0 });
+      await pair.there.query(`delete from ${WATER} where sensor_id = 'AWD-4'`);
+      expect(await pair.backfill()).to.include({ rowsRefused: 0, rowsExtra: 0 });
+      expect((await pair.compare()).verdict).to.equal('identical');
+    });
+
+    it('names the readings that a narrower column does not hold as they were written; the others arrive', async () => {
+      await fillLocal(100);
+      await pair.there.query(`alter table ${WATER} alter level_cm type numeric(5,0)`);
+      const report = await pair.backfill({ mode: 'full' });
+      expect(report.rowsRefused).to.equal(90);
+      expect(report.verified).to.equal(10);
+      const refused = await pair.ledger();
+      expect(refused).to.have.length(90);
+      expect(refused[0]).to.include({ state: 'refused', reason: 'EC2 does not hold it as it was written' });
+    });
+
+    it('names each reading that EC2 refuses, once, and brings the others', async () => {
+      await fillLocal(1_000);
+      await pair.there.query(`alter table ${WATER} add constraint below_90 check (level_cm < 95)`);
+      const report = await pair.backfill({ mode: 'full' });
+      expect(report).to.include({ rowsRefused: 20, rowsInserted: 980, verified: 980 });
+      await pair.backfill({ mode: 'full' });
+      const refused = await pair.ledger();
+      expect(refused).to.have.length(20);
+      expect(refused[0]!.reason).to.match(/23514.*below_90/);
+    });
+
+    it('splits a unit for which the server has no time', async () => {
+      await fillLocal(2_000);
+      await pair.there.query(`
+        create function slow() returns trigger language plpgsql as $$
+        begin perform pg_sleep(0.001 * (select count(*) from added)); return null; end $$;
+        create trigger slow after insert on ${WATER} referencing new table as added
+          for each statement execute function slow()`);
+      const hurried = withSetting(pair.ec2, "set statement_timeout = '700ms'");
+      const report = await hurriedPair(pair, hurried).backfill({ mode: 'full', jobs: 2 });
+      expect(report).to.include({ rowsInserted: 2_000, rowsSkipped: 0 });
+      expect(report.ranges).to.be.at.least(4);
+      await expectEqual();
+    });
+  });
+
+  describe('where EC2 has no unique key', () => {
+    it('adds each row once, however often it runs', async () => {
+      await pair.dropKeys();
+      await fillLocal(3_000);
+      await pair.there.query(waterRows(0, 99));
+      expect(await pair.backfill({ mode: 'full' })).to.include({ rowsInserted: 2_900, rowsSkipped: 100 });
+      expect(await pair.backfill({ mode: 'full' })).to.include({ rowsInserted: 0, rowsSkipped: 3_000 });
+      await expectEqual();
+    });
+
+    it('takes over the batches in flight, whose consumers write them no more', async () => {
+      await pair.dropKeys();
+      const repository = await pair.openRepository();
+      const [batch] = await repository.writeBatch({ readings: readings(30), rejects: [] });
+      expect(await pair.backfill()).to.include({ rowsInserted: 30 });
+      expect(await repository.sendBatch(batch!)).to.have.property('confirmed', false);
+      await expectEqual();
+      await repository.close();
+      expect(await pair.backfill({ mode: 'ledger' })).to.include({
+        rowsInserted: 0,
+        rowsSkipped: 30,
+        remainingGaps: 0,
+      });
+      await expectEqual();
+    });
+
+    it('reports copies that are too many, and prunes them down to one', async () => {
+      await pair.dropKeys();
+      await fillBoth(200);
+      await pair.there.query(`
+        insert into ${WATER} select * from ${WATER} where sensor_id = 'AWD-1';
+        insert into ${WATER} select * from ${WATER} where sensor_id = 'AWD-1' and time < '2025-07-01T00:10:00Z';
+        update ${WATER} set level_cm = 400 where ctid in (select max(ctid) from ${WATER} where sensor_id = 'AWD-1' group by time limit 5)`);
+      const report = await pair.backfill();
+      expect(report.rowsExtra).to.equal(47);
+      expect(await pair.backfill({ prune: true })).to.include({ rowsPruned: 47, rowsExtra: 0 });
+      await expectEqual();
+    });
+
+    it('counts copies where neither side has the key', async () => {
+      await pair.dropKeys();
+      await pair.dropKeys(pair.here);
+      await fillLocal(300);
+      await pair.here.query(`insert into ${WATER} select * from ${WATER} where sensor_id in ('AWD-1', 'AWD-2')`);
+      await pair.here.query(`insert into ${WATER} (time, sensor_id, level_cm, rssi)
+        select time, sensor_id, level_cm, 17 from ${WATER} where sensor_id = 'AWD-3'`);
+      await pair.there.query(waterRows(0, 49));
+      const report = await pair.backfill();
+      expect(report).to.include({ rowsInserted: 300 + 86 + 43 - 50, rowsSkipped: 50, rowsRefused: 0, rowsExtra: 0 });
+      await expectEqual();
+      await pair.there.query(`insert into ${WATER} select * from ${WATER} where sensor_id = 'AWD-2'`);
+      await pair.there.query(`update ${WATER} set rssi = 18 where rssi = 17`);
+      expect((await pair.backfill({ prune: true })).rowsPruned).to.be.greaterThan(0);
+      await expectEqual();
+    });
+  });
+
+  describe('of sensor_registry', () => {
+    it('brings and corrects its rows, and leaves those that only EC2 has', async () => {
+      await pair.here.query(WATER_SENSORS);
+      await pair.there.query(`${WATER_SENSORS}; insert into sensor_registry (sensor_id) values ('ONLY-THERE');
+        delete from sensor_registry where sensor_id = 'AWD-1';
+        update sensor_registry set is_active = false, metadata = '{"a": [1]}', location_lat = null where sensor_id = 'AWD-2'`);
+      await pair.backfill();
+      const { local, ec2 } = await pair.contents();
+      expect(ec2.sensor_registry!.filter((row) => !row.includes('ONLY-THERE'))).to.deep.equal(local.sensor_registry);
+      expect(ec2.sensor_registry).to.have.length(8);
+    });
+
+    it('loses no live update that happens meanwhile', async () => {
+      const repository = await pair.openRepository();
+      const done = new AbortController();
+      const writing = (async () => {
+        for (let batch = 0; !done.signal.aborted || batch < 30; batch += 1) {
+          const [written] = await repository.writeBatch({ readings: readings(10, batch), rejects: [] });
+          await repository.sendBatch(written!);
+        }
+      })();
+      for (let run = 0; run < 6; run += 1) {
+        await pair.there.query(
+          "update sensor_registry set is_active = false, metadata = '{}' where sensor_id < 'AWD-4'",
+        );
+        await pair.backfill({ tables: ['moisture_readings'] });
+      }
+      done.abort();
+      await writing;
+      await repository.close();
+      await pair.backfill();
+      await expectEqual();
+    });
+  });
+
+  it('from EC2 to local adds what local lacks, and overwrites and deletes nothing', async () => {
+    await fillBoth(300);
+    await pair.here.query(`delete from ${WATER} where sensor_id = 'AWD-3'`);
+    await pair.here.query(`update ${WATER} set rssi = 1 where time < '2025-07-01T00:01:00Z' and sensor_id <> 'AWD-3'`);
+    await pair.there.query(`delete from ${WATER} where sensor_id = 'AWD-5'`);
+    const before = await pair.contents();
+    const report = await pair.backfill({ target: 'local' });
+    expect(report).to.include({ rowsInserted: 43, rowsCorrected: 0, rowsPruned: 0 });
+    const { local, ec2 } = await pair.contents();
+    expect(ec2).to.deep.equal(before.ec2);
+    expect(local[WATER]).to.include.members(before.local[WATER]!);
+    expect(local[WATER]).to.have.length(300);
+    expect(await pair.ledger()).to.deep.equal([]);
+  });
+
+  describe('as a run that any process may join', () => {
+    it('is planned once and worked through together', async () => {
+      await fillLocal(150_000);
+      const plans: number[] = [];
+      const hooks = { onPlan: ({ ranges }: { ranges: number }) => plans.push(ranges) };
+      const reports = await Promise.all([1, 2, 3].map(() => pair.backfill({ mode: 'full', jobs: 1 }, hooks)));
+      expect(plans, 'planned once').to.have.length(1);
+      for (const report of reports) expect(report).to.include({ rowsCopied: 150_000, rowsInserted: 150_000 });
+      await expectEqual();
+    });
+
+    it('is planned by somebody else when the planner dies', async () => {
+      await fillLocal(500);
+      const { id } = await joinRun(pair.ec2.pool, scopeOf('full'));
+      const planner = await pair.ec2.openSession();
+      await planner.query("select pg_advisory_lock(hashtextextended('sensorctl.backfill ' || $1::text, 0))", [id]);
+      await addUnits(pair.ec2.pool, id, [{ table: WATER, from: 0, to: 1, rows: 1 }]);
+      const running = pair.backfill({ mode: 'full' });
+      await eventually('it waits for the planner', async () => (await sessionsOf(pair.there)) >= 2);
+      expect((await pair.there.query(`select from ${WATER}`)).rowCount).to.equal(0);
+      await planner.end();
+      expect(await running).to.include({ rowsInserted: 500 });
+      await expectEqual();
+    });
+
+    it('goes on where it was, and then looks again for what differs', async () => {
+      await fillLocal(500);
+      const { id } = await joinRun(pair.ec2.pool, scopeOf('differences'));
+      const hour = 3_600_000_000;
+      const start = Date.parse(DAY.from) * 1000;
+      await addUnits(pair.ec2.pool, id, [{ table: WATER, from: start, to: start + hour / 2, rows: 180 }]);
+      await markPlanned(pair.ec2.pool, id);
+      const report = await pair.backfill();
+      expect(report).to.include({ rowsInserted: 500 });
+      await expectEqual();
+    });
+
+    it('copies with a window that has moved on what is new in it, too', async () => {
+      await pair.query(WATER_SENSORS);
+      await pair.here.query(
+        `insert into ${WATER} (time, sensor_id, level_cm) values (now() - interval '2 minutes', 'AWD-1', 1)`,
+      );
+      const windowMicros = 3_600_000_000;
+      const { id } = await joinRun(pair.ec2.pool, { ...scopeOf('full'), windowMicros });
+      await markPlanned(pair.ec2.pool, id);
+      await pair.backfill({ mode: 'full', windowMicros });
+      await expectEqual();
+    });
+
+    it('does not do a unit again that somebody finished while it was to be split', async () => {
+      const { id } = await joinRun(pair.ec2.pool, scopeOf('full'));
+      await addUnits(pair.ec2.pool, id, [{ table: WATER, from: 0, to: 1000, rows: 10 }]);
+      await markPlanned(pair.ec2.pool, id);
+      const unit = await claimUnit(pair.there, id);
+      await pair.there.query('update sensorctl.backfill_unit set done_at = now(), copied = 10');
+      await splitUnit(pair.there, unit!);
+      expect((await pair.there.query('select from sensorctl.backfill_unit')).rowCount).to.equal(1);
+    });
+
+    it('takes over the unit of a process that is frozen in the middle of a copy', async () => {
+      await fillLocal(2_000);
+      const frozen = await pair.ec2.openSession();
+      await frozen.query('begin');
+      const { id } = await joinRun(pair.ec2.pool, scopeOf('full'));
+      const start = Date.parse(DAY.from) * 1000;
+      await addUnits(pair.ec2.pool, id, [{ table: WATER, from: start, to: start + 86_400_000_000, rows: 2_000 }]);
+      await markPlanned(pair.ec2.pool, id);
+      expect(await claimUnit(frozen, id)).to.include({ rows: 2_000 });
+      const { from } = await import('pg-copy-streams');
+      const input = frozen.query(from(`copy ${WATER} from stdin`));
+      input.on('error', () => undefined);
+      const running = pair.backfill({ mode: 'full' });
+      await eventually('the copy counts as stalled', async () => (await endStalledCopies(pair.ec2, 200)) === 1);
+      expect(await running).to.include({ rowsInserted: 2_000 });
+      await expectEqual();
+      frozen.connection.stream.destroy();
+    });
+
+    it('ends after the units at hand when it is told to stop, and goes on by the same request', async () => {
+      await fillLocal(200_000);
+      const stop = new AbortController();
+      const onProgress = ({ step, rows }: { step: string; rows: number }): void => {
+        if (step === 'copying' && rows > 0) stop.abort();
+      };
+      const error = await pair.backfill({ mode: 'full', jobs: 1 }, { stop: stop.signal, onProgress }).then(
+        () => null,
+        (reason: unknown) => reason as Error,
+      );
+      expect(error?.name).to.equal('InterruptedError');
+      const done = (await pair.there.query(`select from ${WATER}`)).rowCount ?? 0;
+      expect(done).to.be.within(1, 199_999);
+      const report = await pair.backfill({ mode: 'full', jobs: 1 });
+      expect(report, 'no unit twice').to.include({ rowsCopied: 200_000, rowsInserted: 200_000 });
+      await expectEqual();
+    });
+  });
+
+  it('says which side it is that fails', async () => {
+    await pair.here.query('drop schema sensorctl cascade');
+    const error = await pair.backfill().then(
+      () => null,
+      (reason: unknown) => reason as Error & { next?: string },
+    );
+    expect(error?.message).to.match(/local database/);
+    expect(error?.next).to.equal('run: sensorctl init --side local');
+  });
+
+  it('a dry run changes nothing', async () => {
+    await fillLocal(300);
+    await pair.miss(WATER, DAY.from, DAY.to);
+    for (const mode of ['ledger', 'differences', 'full'] as const) {
+      const plan = await pair.plan({ mode });
+      expect(plan.ranges, mode).to.be.greaterThan(0);
+      expect(plan.rows, mode).to.be.greaterThan(0);
+    }
+    expect((await pair.there.query(`select from ${WATER}`)).rowCount).to.equal(0);
+    expect((await pair.there.query('select from sensorctl.backfill')).rowCount).to.equal(0);
+    expect(await pair.ledger()).to.have.length(1);
+  });
+});
+
+function scopeOf(mode: string): object {
+  const tables = ['water_level_readings', 'moisture_readings', 'sensor_readings'];
+  return { mode, tables, from: null, to: null, windowMicros: null, prune: false };
+}
+
+function readings(count: number, batch = 0): Reading[] {
+  return Array.from({ length: count }, (_, index) => ({
+    table: WATER,
+    time: new Date(Date.parse(DAY.from) + (batch * count + index) * 1000).toISOString().replace('Z', '001Z'),
+    sensorId: `AWD-${index % 7}`,
+    sensorType: 'water-level',
+    values: {
+      level_cm: index,
+      voltage: 3.85,
+      rssi: -60,
+      quality_score: 0.7,
+      location_lat: 13 + batch,
+      location_lng: 100,
+    },
+  }));
+}
+
+async function sessionsOf(pool: pg.Pool): Promise<number> {
+  const { rowCount } = await pool.query(
+    "select from pg_stat_activity where datname = current_database() and application_name = 'sensorctl test' and query like '%advisory_lock%'",
+  );
+  return rowCount ?? 0;
+}
+
+/** Lets inserts of backfills into EC2's water levels wait, until they are released. */
+async function holdInserts({ there }: PreparedPair): Promise<{
+  reached: (query: string) => Promise<void>;
+  release: () => Promise<void>;
+}> {
+  await there.query(`
+    create function held() returns trigger language plpgsql as $$
+    begin
+      if current_setting('application_name') like 'sensorctl%' then perform pg_advisory_xact_lock_shared(42); end if;
+      return null;
+    end $$;
+    create trigger held before insert on ${WATER} for each statement execute function held()`);
+  const holder = await there.connect();
+  await holder.query('select pg_advisory_lock(42)');
+  const reached = async (query: string): Promise<void> => {
+    await eventually(`"${query}" waits`, async () => {
+      const { rowCount } = await there.query(
+        `select from pg_stat_activity where datname = current_database() and wait_event = 'advisory' and query like $1`,
+        [query],
+      );
+      return rowCount === 1;
+    });
+  };
+  const release = async (): Promise<void> => {
+    await holder.query('select pg_advisory_unlock(42)');
+    holder.release();
+  };
+  return { reached, release };
+}
+
+function withSetting(database: Database, sql: string): Database {
+  const openSession = async (): Promise<pg.Client> => {
+    const session = await database.openSession();
+    await session.query(sql);
+    return session;
+  };
+  return { ...database, openSession };
+}
+
+function hurriedPair(pair: PreparedPair, ec2: Database): PreparedPair {
+  return Object.assign(Object.create(PreparedPair.prototype) as PreparedPair, pair, { ec2 });
+}

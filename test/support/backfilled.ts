@@ -1,0 +1,170 @@
+// Two prepared databases, and the operation `backfill` on them, called directly.
+import type pg from 'pg';
+import { closeDatabase, openDatabase, type Database } from '../../src/lib/db/database.js';
+import type { Side, WriteMode } from '../../src/lib/domain/side.js';
+import { silentLogger, type Logger } from '../../src/lib/logger.js';
+import { backfill, planBackfill, type BackfillHooks } from '../../src/lib/operations/backfill/backfill.js';
+import type { BackfillPlan, BackfillReport, BackfillRequest } from '../../src/lib/operations/backfill/report.js';
+import { compare } from '../../src/lib/operations/compare/compare.js';
+import type { CompareReport } from '../../src/lib/operations/compare/report.js';
+import { prepareSide } from '../../src/lib/operations/init.js';
+import { DualWriteRepository } from '../../src/lib/repository/dual-write-repository.js';
+import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
+import { poolOf, readContent } from './cli.js';
+import { createTestDatabase, ec2Server, localServer, type TestDatabase } from './servers.js';
+
+const REQUEST: BackfillRequest = {
+  ...{ mode: 'differences', from: null, to: null, windowMicros: null, tables: [] },
+  ...{ jobs: 2, maxRate: null, prune: false, target: 'ec2' },
+};
+
+export interface PairOptions {
+  /** A call is given up after so many ms. */
+  readonly callTimeoutMs?: number;
+}
+
+/** Two databases as `init` prepares them; `here` and `there` are a test's own ways in. */
+export class PreparedPair {
+  private constructor(
+    readonly local: Database,
+    readonly ec2: Database,
+    readonly here: pg.Pool,
+    readonly there: pg.Pool,
+    private readonly databases: readonly TestDatabase[],
+  ) {}
+
+  static async open(title: string, { callTimeoutMs = 20_000 }: PairOptions = {}): Promise<PreparedPair> {
+    const servers = await Promise.all([localServer(), ec2Server()]);
+    const databases = await Promise.all(
+      servers.map((server, index) => createTestDatabase(server, `${title} ${index === 0 ? 'local' : 'ec2'}`)),
+    );
+    const [here, there] = databases as [TestDatabase, TestDatabase];
+    const local = openSide('local', servers[0], { database: here.name, callTimeoutMs });
+    const ec2 = openSide('ec2', servers[1], { database: there.name, callTimeoutMs });
+    await Promise.all([local, ec2].map((side) => prepareSide(side, { addKeys: false })));
+    return new PreparedPair(local, ec2, poolOf(servers[0], here.name), poolOf(servers[1], there.name), databases);
+  }
+
+  async backfill(request: Partial<BackfillRequest> = {}, hooks: Partial<BackfillHooks> = {}): Promise<BackfillReport> {
+    return await backfill({ local: this.local, ec2: this.ec2 }, { ...REQUEST, ...request }, hooksOf(hooks));
+  }
+
+  async plan(request: Partial<BackfillRequest> = {}): Promise<BackfillPlan> {
+    return await planBackfill({ local: this.local, ec2: this.ec2 }, { ...REQUEST, ...request }, hooksOf({}));
+  }
+
+  async compare(): Promise<CompareReport> {
+    const { report } = await compare(
+      { primary: this.local, secondary: this.ec2 },
+      {
+        ...{ tables: [], from: null, to: null, windowMicros: null, bucketMicros: null, settleMs: 0 },
+        ...{ jobs: 1, limit: 20, resume: false },
+      },
+      { stop: new AbortController().signal, onDifference: () => Promise.resolve(), onProgress: () => undefined },
+    );
+    return report;
+  }
+
+  /** The rows of all tables, as texts: what `compare` says is never the only opinion. */
+  async contents(): Promise<{ local: Record<string, string[]>; ec2: Record<string, string[]> }> {
+    const [local, ec2] = await Promise.all([readContent(this.here), readContent(this.there)]);
+    return { local, ec2 };
+  }
+
+  async openRepository(mode: WriteMode = 'dual-write'): Promise<DualWriteRepository> {
+    return await DualWriteRepository.open({
+      primary: this.local,
+      secondary: mode === 'dual-write' ? this.ec2 : null,
+      retry: { retries: 1, delayMs: 20 },
+      concurrency: 2,
+      consumer: { host: 'test', pid: process.pid },
+    });
+  }
+
+  /** Runs the same statements on both sides. */
+  async query(sql: string): Promise<void> {
+    await Promise.all([this.here, this.there].map((pool) => pool.query(sql)));
+  }
+
+  /** Makes EC2 what many installations are: reading tables without a unique key. */
+  async dropKeys(pool: pg.Pool = this.there): Promise<void> {
+    await pool.query(TABLES_WITH_KEYS.map((table) => `alter table ${table} drop constraint ${table}_key`).join(';'));
+  }
+
+  /** The open and the refused entries of the ledger, oldest first. */
+  async ledger(): Promise<LedgerRow[]> {
+    const { rows } = await this.here.query<LedgerRow>(
+      'select table_name as "table", state, sensor_id as "sensorId", reason from sensorctl.ledger order by entry_id',
+    );
+    return rows;
+  }
+
+  /** Enters a range of a table as missed, as a consumer that is gone has left it. */
+  async miss(table: string, from: string, to: string): Promise<void> {
+    await this.here.query(
+      `insert into sensorctl.ledger (batch_id, consumer_id, table_name, times, readings, state, reason)
+       values (gen_random_uuid(), gen_random_uuid(), $1, tstzmultirange(tstzrange($2, $3)), 1, 'missed', 'by the test')`,
+      [table, from, to],
+    );
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([closeDatabase(this.local), closeDatabase(this.ec2)]);
+    await Promise.all([this.here.end(), this.there.end()]);
+    await Promise.all(this.databases.map((database) => database.drop()));
+  }
+}
+
+export interface LedgerRow {
+  readonly table: string;
+  readonly state: string;
+  readonly sensorId: string | null;
+  readonly reason: string | null;
+}
+
+const TABLES_WITH_KEYS = ['water_level_readings', 'moisture_readings', 'sensor_readings'];
+
+/** The sensors of `waterRows`, as sensor_registry names them. */
+export const WATER_SENSORS = `
+  insert into sensor_registry (sensor_id, sensor_type, last_seen, location_lat)
+  select 'AWD-' || n, 'water-level', '2025-07-02', 13.5 + n from generate_series(0, 6) as n`;
+
+/** Readings of seven sensors, one every ten seconds and a microsecond from 2025-07-01 on, numbered from..to. */
+export function waterRows(from: number, to: number): string {
+  return `insert into water_level_readings
+      (time, sensor_id, location_lat, location_lng, level_cm, voltage, rssi, temperature, quality_score)
+    select timestamptz '2025-07-01T00:00:00Z' + n * interval '10.000001 seconds', 'AWD-' || n % 7, 13.5, null,
+      n % 5000 / 10.0 - 3, 3.85, -60 - n % 40, null, 0.7
+    from generate_series(${from}, ${to}) as n`;
+}
+
+/** A logger that keeps what is logged. */
+export function keepingLogger(): { logger: Logger; lines: string[] } {
+  const lines: string[] = [];
+  const keep = (message: string, fields?: object): void => {
+    lines.push(`${message} ${JSON.stringify(fields ?? {})}`);
+  };
+  return { logger: { debug: keep, info: keep, warn: keep, error: keep }, lines };
+}
+
+function hooksOf(hooks: Partial<BackfillHooks>): BackfillHooks {
+  return {
+    ...{ stop: new AbortController().signal, logger: silentLogger },
+    ...{ onPlan: () => undefined, onProgress: () => undefined },
+    ...hooks,
+  };
+}
+
+function openSide(
+  side: Side,
+  { host, port, user, password }: PostgresServer,
+  { database, callTimeoutMs }: { database: string; callTimeoutMs: number },
+): Database {
+  return openDatabase({
+    side,
+    connection: { host, port, user, password, database, sslMode: 'disable', sslRootCert: undefined },
+    poolMax: 6,
+    callTimeoutMs,
+    applicationName: 'sensorctl test',
+  });
+}
