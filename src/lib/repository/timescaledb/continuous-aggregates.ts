@@ -215,14 +215,14 @@ class Refresh {
   async #relationOf(aggregate: Readable, grid: BucketGrid, source: Relation): Promise<Relation> {
     const { storage } = aggregate;
     const extent = await readExtent(this.session, storage);
-    const first = await grid.floor(source.extent.oldest);
+    const oldest = extent?.oldest ?? (await grid.floor(source.extent.oldest));
     return {
       ...storage,
       names: [
         [aggregate.schema, aggregate.name],
         [storage.schema, storage.name],
       ],
-      extent: { oldest: Math.min(extent?.oldest ?? Infinity, first), newest: source.extent.newest },
+      extent: { oldest, newest: source.extent.newest },
     };
   }
 
