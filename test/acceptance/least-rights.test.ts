@@ -14,7 +14,7 @@ async function readmeGrants(block: string, role: string): Promise<string> {
   const readme = await readFile(path.join(REPOSITORY, 'README.md'), 'utf8');
   const found = new RegExp(`\`\`\`sql\\n-- ${block}\\n([^\`]+)\`\`\``).exec(readme)?.[1];
   if (found === undefined) throw new Error(`the README has no block "-- ${block}"`);
-  return found.replaceAll('sensorctl_consumer', role);
+  return found.replaceAll(/sensorctl_(consumer|reader)/g, role);
 }
 
 async function createRole(pool: pg.Pool, role: string, grants: string): Promise<void> {
@@ -36,12 +36,16 @@ function describeRights(title: string, role: string, findServers: (hook: Mocha.C
       expect(code, stderr).to.equal(0);
       await createRole(stage.local, role, await readmeGrants('local: consume', role));
       await createRole(stage.ec2, role, await readmeGrants('ec2: consume', role));
+      await createRole(stage.local, `${role}_reader`, await readmeGrants('local: compare', `${role}_reader`));
+      await createRole(stage.ec2, `${role}_reader`, await readmeGrants('ec2: compare', `${role}_reader`));
     });
 
     after(async () => {
       if (stage === undefined) return;
-      await dropRole(stage.local, role);
-      await dropRole(stage.ec2, role);
+      for (const name of [role, `${role}_reader`]) {
+        await dropRole(stage.local, name);
+        await dropRole(stage.ec2, name);
+      }
       await stage.close();
     });
 
@@ -77,6 +81,35 @@ function describeRights(title: string, role: string, findServers: (hook: Mocha.C
       expect(code, stderr).to.equal(0);
       expect(stderr).not.to.match(/permission denied/);
       expect(await readContent(ec2)).to.deep.equal(await readContent(local));
+    });
+
+    it('compare proves, finds and records with the rights that the README lists, and without those to write', async () => {
+      const { local, ec2 } = stage!;
+      const reader = `${role}_reader`;
+      const login = {
+        TIMESCALE_USER: reader,
+        TIMESCALE_PASSWORD: PASSWORD,
+        EC2_DB_USER: reader,
+        EC2_DB_PASSWORD: PASSWORD,
+      };
+      await local.query(`insert into sensorctl.unproven (table_name, times)
+        select 'water_level_readings', tstzmultirange(tstzrange(min(time), max(time))) from water_level_readings`);
+      expect(await stage!.runJson(['compare', '--all'], login)).to.include({ verdict: 'identical' });
+      expect((await local.query('select from sensorctl.unproven')).rowCount, 'left to prove').to.equal(0);
+      await ec2.query(`delete from water_level_readings where time = (select min(time) from water_level_readings);
+        update sensor_registry set location_lat = 1 where sensor_id = (select min(sensor_id) from sensor_registry)`);
+      for (const changes of ['', `alter role ${reader} set default_transaction_read_only = on`]) {
+        if (changes !== '') await Promise.all([local, ec2].map((pool) => pool.query(changes)));
+        const { code, stdout, stderr } = await stage!.run(['compare', '--all', '--json'], login);
+        expect(code, stderr).to.equal(1);
+        const { differences } = JSON.parse(stdout) as { differences: { table: string; class: string | null }[] };
+        expect(differences.map(({ table, class: found }) => [table, found])).to.deep.equal([
+          ['sensor_registry', null],
+          ['water_level_readings', 'unexplained'],
+        ]);
+      }
+      const { rows } = await local.query('select verdict from sensorctl.comparison order by comparison_id');
+      expect(rows).to.deep.equal([{ verdict: 'identical' }, { verdict: 'different' }]);
     });
   });
 }

@@ -25,7 +25,7 @@ const FUTURE = '2199-01-01T00:00:00Z';
 const [UNLOCATED, HASTY, MISNAMED] = BUSY_SENSORS;
 
 export const DAMAGES: readonly Damage[] = [
-  deletion('an old row is deleted', 'order by time, sensor_id offset 20 limit 1'),
+  deletion('an old row is deleted', `where sensor_id like 'AWD%' order by time, sensor_id offset 20 limit 1`),
   deletion('the newest row is deleted', 'order by time desc, sensor_id limit 1'),
   deletion(
     'a row is deleted whose time the batches in flight cover',

@@ -3,7 +3,7 @@ import { createRandom } from '../../src/lib/domain/random.js';
 import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
 import { timescaleServers } from '../support/cli.js';
 import { disagreements, insert, Pair, quote } from '../support/compared.js';
-import { Dice, randomTable, type RandomTable } from '../support/random-tables.js';
+import { Dice, MOOD, randomTable, type RandomTable } from '../support/random-tables.js';
 import { ec2Server, localServer } from '../support/servers.js';
 
 /** SENSORCTL_TEST_SEED and SENSORCTL_TEST_ROUNDS take the place of these. */
@@ -32,7 +32,7 @@ describe('the verdict of compare', () => {
 
       before(async function () {
         pair = await Pair.open('compare properties', await open(this));
-        await pair.query(`create type mood as enum ('sad', 'happy', 'it''s')`);
+        await pair.query(MOOD);
         // A database may have its own ways to write values.
         await pair.ec2.query(`do $$ begin
           execute format('alter database %I set intervalstyle = iso_8601', current_database());

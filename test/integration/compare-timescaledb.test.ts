@@ -151,6 +151,16 @@ describe('compare on TimescaleDB', () => {
       expect(report.tables[0]!.missingOnEc2).to.equal(report.tables[0]!.local.rows).and.to.be.greaterThan(400);
     });
 
+    it('reports a row that lies barely after the cutoff, though the cutoff goes on moving', async () => {
+      await fill();
+      await retain('local', KEPT);
+      await pair!.local.query(`insert into ${WATER} values (${DAYS_AGO(KEPT)} + interval '1 minute', 'late', 1, 1)`);
+      const { found } = await pair!.compare({ tables: [WATER] });
+      expect(found.map(({ kind, key }) => ({ kind, sensor: key.sensor_id }))).to.deep.equal([
+        { kind: 'missing on ec2', sensor: 'late' },
+      ]);
+    });
+
     it('names nothing that a policy drops by the clock of a server ahead of UTC', async () => {
       await fill({ local: 'timestamp', localChunks: '6 hours' });
       await retain('local', KEPT);

@@ -4,6 +4,7 @@ import { closeDatabase } from '../../src/lib/db/database.js';
 import { parseInstant } from '../../src/lib/domain/time.js';
 import type { TimeRange } from '../../src/lib/domain/time-range.js';
 import {
+  readOldestRow,
   refreshAggregates,
   type RefreshedAggregate,
 } from '../../src/lib/repository/timescaledb/continuous-aggregates.js';
@@ -190,15 +191,27 @@ describe('continuous aggregates that are refreshed', () => {
       await refreshAll([DAILY_ON_HOURLY]);
       await stage.pool.query("select drop_chunks('hourly', older_than => '2025-02-10'::timestamptz)");
       const before = await readAll([DAILY_ON_HOURLY]);
-      await stage.pool.query(insertSql('2025-01-20', '2025-03-05', 7));
-      await refresh([range('2025-01-20', '2025-03-05')]);
-      const [split] = await stage.read("select min(bucket)::date::text from hourly where bucket > '2025-02-01'");
-      expect(split! <= '2025-02-10').to.equal(true);
-      const rows = await read(DAILY_ON_HOURLY);
-      for (const row of before.get('daily')!.filter((each) => each < '2025-01-20')) expect(rows).to.include(row);
-      expect(rows.filter((row) => row >= '2025-02-11')).to.deep.equal(
-        (await compute(DAILY)).filter((row) => row >= '2025-02-11'),
-      );
+      await stage.pool.query(insertSql('2025-01-20 12:00', '2025-03-05', 7));
+      await refresh([range('2025-01-20 12:00', '2025-03-05')]);
+      const [rows, computed] = [await read(DAILY_ON_HOURLY), await compute(DAILY)];
+      const isKept = (row: string): boolean => row < '2025-01-21';
+      expect(rows.filter(isKept)).to.deep.equal(before.get('daily')!.filter(isKept));
+      expect(rows.filter((row) => !isKept(row))).to.deep.equal(computed.filter((row) => !isKept(row)));
+      expect(rows).not.to.deep.equal(before.get('daily'));
+    });
+
+    it('where only wide buckets would show it, by the oldest row before the rows were copied back', async () => {
+      await stage.pool.query('drop materialized view hourly');
+      await stage.pool.query(`select drop_chunks('${TABLE}', older_than => '2025-02-10'::timestamptz)`);
+      const oldestBefore = await readOldestRow(stage.target, TABLE);
+      expect(oldestBefore).to.equal(instant('2025-02-10'));
+      await stage.pool.query(insertSql('2025-01-15', '2025-01-17', 7));
+      const before = await read(MONTHLY);
+      const done = await refreshAggregates(stage.target, TABLE, [range('2025-01-15', '2025-01-17')], { oldestBefore });
+      expect(done).to.deep.equal([
+        { name: '"public"."monthly"', refreshed: [], left: [range('2025-01-01', '2025-02-01')] },
+      ]);
+      expect(await read(MONTHLY)).to.deep.equal(before);
     });
   });
 
@@ -362,6 +375,7 @@ describe('continuous aggregates on a database without TimescaleDB', () => {
     );
     try {
       expect(await refreshAggregates(plain.target, TABLE, [range('2025-01-01', '2025-02-01')])).to.deep.equal([]);
+      expect(await readOldestRow(plain.target, TABLE)).to.equal(null);
     } finally {
       await plain.close();
     }

@@ -64,6 +64,9 @@ const TIMES = [
   ...['infinity', '-infinity', '0044-03-15 00:00:00 BC', '294276-12-31 23:59:59.999999', '2025-07-01 00:00:00'],
 ];
 
+/** A type that a table may use. */
+export const MOOD = `create type mood as enum ('sad', 'happy', 'it''s')`;
+
 const [TIMESTAMP, TIMESTAMPTZ] = ['timestamp', 'timestamptz'];
 const plain = (type: string, values: readonly string[], equal: readonly (readonly string[])[] = []): ColumnKind => {
   return { local: type, ec2: type, as: type, values, equal };

@@ -35,13 +35,14 @@ export async function planTables(sides: ComparedSides, names: readonly string[] 
     });
   }
   const tables = plans.filter((plan): plan is ComparedTable => plan !== null && typeof plan !== 'string');
-  if (tables.length === 0) throw new UsageError('there is no table to compare', { next: 'run: sensorctl init' });
-  if (names.length === 0) return tables;
   const unknown = names.filter((name) => !tables.some((table) => table.name === name));
-  if (unknown.length === 0) return tables;
-  throw new UsageError(`neither side has the table ${unknown.join(', ')}`, {
-    next: 'check the names given with --table',
-  });
+  if (unknown.length > 0) {
+    throw new UsageError(`neither side has the table ${unknown.join(', ')}`, {
+      next: 'check the names given with --table',
+    });
+  }
+  if (tables.length === 0) throw new UsageError('there is no table to compare', { next: 'run: sensorctl init' });
+  return tables;
 }
 
 /** Null where neither side has the table; a text where it cannot be compared. */

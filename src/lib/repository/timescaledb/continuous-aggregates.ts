@@ -29,6 +29,11 @@ export interface RefreshOptions {
   readonly pace?: () => Promise<void>;
   /** After this long, in ms, the server gives a piece up, which is then cut smaller; 5 minutes unless set. */
   readonly pieceTimeoutMs?: number;
+  /**
+   * The oldest row (µs) before the first row was copied back, as `readOldestRow` gave it: where rows were dropped by hand
+   * and only wide buckets are left to show it, nothing else tells a month copied back in part from a whole one.
+   */
+  readonly oldestBefore?: number | null;
 }
 
 /** What has changed below an aggregate. */
@@ -108,6 +113,15 @@ export async function refreshAggregates(
   }
 }
 
+/** The time (µs) of the oldest row of a hypertable that has aggregates; null where there is none. To be read before writing. */
+export async function readOldestRow({ pool }: Database, table: string): Promise<number | null> {
+  const { installed } = await readTimescaleDb(pool);
+  if (installed === null) return null;
+  const tree = await readAggregateTree(pool, table);
+  if (tree.table === null || tree.children.length === 0) return null;
+  return (await readExtent(pool, tree.table))?.oldest ?? null;
+}
+
 class Refresh {
   readonly #done: RefreshedAggregate[] = [];
   readonly #forbidden: Aggregate[] = [];
@@ -127,7 +141,10 @@ class Refresh {
     const { rows } = await this.session.query<{ force: boolean }>(CAN_FORCE);
     this.#canForce = rows[0]?.force === true;
     const names = [[tree.table.schema, tree.table.name]] as const;
-    const source = await this.#sourceOf({ ...tree.table, names, extent }, tree.children);
+    const source = await this.#sourceOf(
+      { ...tree.table, names, extent, oldestBefore: this.options.oldestBefore ?? null },
+      tree.children,
+    );
     for (const child of tree.children) await this.#refreshNode(child, source, { ranges, live: [] });
     if (this.#forbidden.length > 0) throw this.#notOwned();
     return this.#done;
@@ -198,14 +215,14 @@ class Refresh {
   async #relationOf(aggregate: Readable, grid: BucketGrid, source: Relation): Promise<Relation> {
     const { storage } = aggregate;
     const extent = await readExtent(this.session, storage);
-    const first = await grid.floor(source.extent.oldest);
+    const oldest = extent?.oldest ?? (await grid.floor(source.extent.oldest));
     return {
       ...storage,
       names: [
         [aggregate.schema, aggregate.name],
         [storage.schema, storage.name],
       ],
-      extent: { oldest: Math.min(extent?.oldest ?? Infinity, first), newest: source.extent.newest },
+      extent: { oldest, newest: source.extent.newest },
     };
   }
 

@@ -16,6 +16,8 @@ export interface Relation extends Timed {
   /** The names by which its policies go. */
   readonly names: readonly (readonly [schema: string, name: string])[];
   readonly extent: Extent;
+  /** The oldest row before rows were copied back that may have been dropped once. */
+  readonly oldestBefore?: number | null;
 }
 
 /** No reading is older: 1685, from which on a number holds whole microseconds. */
@@ -81,12 +83,16 @@ export async function readDroppedBefore(
 }
 
 /** Chunks are dropped whole: where there is none, and before the oldest row, there may have been rows once. */
-async function readGaps(database: Queryable, { schema, name, extent }: Relation): Promise<readonly TimeRange[]> {
+async function readGaps(
+  database: Queryable,
+  { schema, name, extent, oldestBefore }: Relation,
+): Promise<readonly TimeRange[]> {
   const { rows } = await database.query<{ from: number; to: number }>(READ_CHUNKS, [schema, name]);
   const chunks = merge(rows).filter(({ to }) => to > extent.oldest);
   const ends = chunks.map(({ to }) => to);
   const between = chunks.slice(1).map(({ from }, place) => ({ from: ends[place] ?? from, to: from }));
-  return [{ from: BEGINNING, to: extent.oldest }, ...between];
+  const before = Math.max(extent.oldest, oldestBefore ?? extent.oldest);
+  return [{ from: BEGINNING, to: before }, { from: BEGINNING, to: extent.oldest }, ...between];
 }
 
 /** The end of the last gap in which the aggregate has whole buckets. */
