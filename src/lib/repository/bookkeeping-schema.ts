@@ -140,6 +140,8 @@ const MIGRATIONS: readonly string[] = [
     scope jsonb not null,
     started_at timestamptz not null default clock_timestamp(),
     planned_at timestamptz,
+    -- By table, the oldest time (µs since 1970) that the target held before: what is dropped there is not to be refreshed.
+    oldest jsonb,
     finished_at timestamptz constraint planned_before_finished check (finished_at is null or planned_at is not null)
   );
 

@@ -5,6 +5,7 @@ import { sideTitle } from '../domain/side.js';
 import type { Logger } from '../logger.js';
 import type { CircuitBreaker } from './circuit-breaker.js';
 import { buryConsumers } from './markers.js';
+import { restoreAbandonedPolicies } from './timescaledb/paused-jobs.js';
 import { repairMissed, type RepairOptions, type RepairOutcome } from './repair/repair-missed.js';
 
 export interface SelfHealingOptions extends Pick<RepairOptions, 'primary' | 'secondary'> {
@@ -110,8 +111,20 @@ class Healing {
     if (performance.now() - this.#buriedAt > BURY_MS) {
       this.#buriedAt = performance.now();
       await buryConsumers(this.options.primary, this.options.secondary);
+      await this.#restorePolicies();
     }
     await this.#pause(IDLE_MS);
+  }
+
+  /** What a backfill that crashed has left paused. */
+  async #restorePolicies(): Promise<void> {
+    const { secondary, logger } = this.options;
+    try {
+      const jobs = await restoreAbandonedPolicies(secondary);
+      if (jobs.length > 0) logger.info('policies that a crashed run had paused are on again', { jobs: jobs.length });
+    } catch (error) {
+      logger.warn('policies that a crashed run had paused stay off', { error: describeFault(error) });
+    }
   }
 
   async #pause(ms: number): Promise<void> {

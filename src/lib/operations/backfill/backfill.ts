@@ -11,10 +11,12 @@ import {
   finishRun,
   joinRun,
   markPlanned,
+  readOldestTimes,
   readRun,
   readTouched,
   tryPlanning,
   type BackfillRun,
+  type OldestTimes,
   type RunState,
 } from '../../repository/backfill/unit-store.js';
 import { assertBookkeeping } from '../../repository/bookkeeping-schema.js';
@@ -24,7 +26,7 @@ import { readGaps, settleBatches, type Gap } from '../../repository/ledger.js';
 import { planTransfer, type Transfer } from '../../repository/repair/transfer.js';
 import { repairRegistry } from '../../repository/repair/registry.js';
 import { readWriteSettings } from '../../repository/timescaledb/compressed-chunks.js';
-import { refreshAggregates } from '../../repository/timescaledb/continuous-aggregates.js';
+import { readOldestRow, refreshAggregates } from '../../repository/timescaledb/continuous-aggregates.js';
 import { restoreAbandonedPolicies, withPausedPolicies } from '../../repository/timescaledb/paused-jobs.js';
 import type { Refusal } from '../../repository/secondary-writer.js';
 import { planUnits, type Planned } from './plan-units.js';
@@ -205,12 +207,20 @@ class Backfill {
     return addCounts(counts, await again.#runRanges());
   }
 
+  async #oldestTimes(): Promise<OldestTimes> {
+    const times = this.#tables().map(async (table) => [table, await readOldestRow(this.#target, table)] as const);
+    return Object.fromEntries(await Promise.all(times));
+  }
+
   /** Before the run counts as finished: killed here, the next process refreshes them. */
   async #refreshAggregates(runId: number): Promise<void> {
     const touched = await readTouched(this.#target.pool, runId);
+    const oldest = await readOldestTimes(this.#target.pool, runId);
     for (const table of this.#tables()) {
       const ranges = touched.filter((range) => range.table === table);
-      for (const { name, refreshed, left } of await refreshAggregates(this.#target, table, ranges)) {
+      for (const { name, refreshed, left } of await refreshAggregates(this.#target, table, ranges, {
+        oldestBefore: oldest[table] ?? null,
+      })) {
         this.hooks.logger.info('aggregate refreshed', { name, ranges: refreshed.length, left: left.length });
       }
     }
@@ -228,7 +238,7 @@ class Backfill {
           if (this.#isStopped()) return;
           this.hooks.onPlan(this.#estimate(planned));
           await addUnits(session, run.id, planned.units);
-          await markPlanned(session, run.id);
+          await markPlanned(session, run.id, await this.#oldestTimes());
           return;
         }
         await delay(PLANNING_POLL_MS);

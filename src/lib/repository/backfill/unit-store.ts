@@ -25,6 +25,8 @@ export interface UnitCounts {
   readonly pruned: number;
 }
 
+export type OldestTimes = Readonly<Record<string, number | null>>;
+
 export interface BackfillRun {
   readonly id: number;
   readonly planned: boolean;
@@ -52,7 +54,8 @@ const ADD_UNITS = `
   insert into sensorctl.backfill_unit (backfill_id, table_name, from_time, to_time, estimated_rows)
   select $1, * from unnest($2::text[], $3::timestamptz[], $4::timestamptz[], $5::bigint[])`;
 
-const MARK_PLANNED = 'update sensorctl.backfill set planned_at = clock_timestamp() where backfill_id = $1';
+const READ_OLDEST = 'select oldest::text as oldest from sensorctl.backfill where backfill_id = $1';
+const MARK_PLANNED = 'update sensorctl.backfill set planned_at = clock_timestamp(), oldest = $2 where backfill_id = $1';
 
 /** Newest first: what operators look at. */
 const CLAIM_UNIT = `
@@ -127,8 +130,15 @@ export async function addUnits(target: Queryable, id: number, units: readonly Pl
   ]);
 }
 
-export async function markPlanned(target: Queryable, id: number): Promise<void> {
-  await target.query(MARK_PLANNED, [id]);
+/** `oldest`: by table, the oldest time that the target holds before anything is copied, in µs since 1970. */
+export async function markPlanned(target: Queryable, id: number, oldest: OldestTimes): Promise<void> {
+  await target.query(MARK_PLANNED, [id, JSON.stringify(oldest)]);
+}
+
+/** What `markPlanned` was given. */
+export async function readOldestTimes(target: Queryable, id: number): Promise<OldestTimes> {
+  const { rows } = await target.query<{ oldest: string | null }>(READ_OLDEST, [id]);
+  return JSON.parse(rows[0]?.oldest ?? '{}') as OldestTimes;
 }
 
 /** Claims the newest unit that nobody else works on, for this transaction; null where there is none. */
