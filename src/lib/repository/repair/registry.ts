@@ -105,7 +105,7 @@ async function readLocations(source: Queryable, sensors: readonly string[]): Pro
 
 function insertSql(columns: ReadonlyMap<string, string>): string {
   const names = [...columns.keys()].map(quoteIdentifier).join(', ');
-  return `insert into sensor_registry (${names}) select ${names} from ${givenRows(columns)} order by sensor_id
+  return `insert into sensor_registry (${names}) select ${names} from ${givenRows(columns)} as given order by sensor_id
     on conflict (sensor_id) do nothing`;
 }
 
