@@ -72,7 +72,9 @@ describe('backfill', () => {
 
     it('leaves entries that cannot be repaired, with the reason, and repairs every other table', async () => {
       await fillLocal(20);
-      await pair.query("insert into sensor_registry (sensor_id) values ('M')");
+      await pair.query(
+        "insert into sensor_registry (sensor_id, sensor_type, last_seen) values ('M', 'moisture', '2025-07-01')",
+      );
       await pair.here.query(
         "insert into moisture_readings (time, sensor_id, voltage) select '2025-07-01T00:00:00Z', 'M', 3",
       );
@@ -89,27 +91,31 @@ describe('backfill', () => {
 
     it('goes around entries that somebody else repairs, waits for them, and takes them over when that one dies', async () => {
       await fillLocal(20);
-      await pair.query("insert into sensor_registry (sensor_id) values ('M')");
+      await pair.query(
+        "insert into sensor_registry (sensor_id, sensor_type, last_seen) values ('M', 'moisture', '2025-07-01')",
+      );
       await pair.here.query(
         "insert into moisture_readings (time, sensor_id, voltage) select '2025-07-01T00:00:00Z', 'M', 3",
       );
       await pair.miss(WATER, DAY.from, DAY.to);
       await pair.miss('moisture_readings', DAY.from, DAY.to);
-      const other = await pair.local.openSession();
-      await other.query(`begin; select from sensorctl.ledger where table_name = '${WATER}' for update`);
+      const other = await pair.openSession('local');
+      await other.client.query(`begin; select from sensorctl.ledger where table_name = '${WATER}' for update`);
       const running = pair.backfill({ mode: 'ledger', jobs: 1 });
       await eventually('the other table is repaired', async () => {
         return (await pair.there.query('select from moisture_readings')).rowCount === 1;
       });
       expect((await pair.there.query(`select from ${WATER}`)).rowCount).to.equal(0);
-      await other.end();
+      other.cut();
       expect(await running).to.include({ ranges: 2, remainingGaps: 0 });
       await expectEqual();
     });
 
     it('repairs the named tables alone', async () => {
       await fillLocal(20);
-      await pair.query("insert into sensor_registry (sensor_id) values ('M')");
+      await pair.query(
+        "insert into sensor_registry (sensor_id, sensor_type, last_seen) values ('M', 'moisture', '2025-07-01')",
+      );
       await pair.here.query(
         "insert into moisture_readings (time, sensor_id, voltage) select '2025-07-01T00:00:00Z', 'M', 3",
       );
@@ -192,7 +198,7 @@ describe('backfill', () => {
 
     it('does not take a row for extra that arrives on local while the unit is under way', async () => {
       await fillBoth(50);
-      await pair.there.query(`delete from ${WATER} where sensor_id = 'AWD-3'`);
+      await pair.there.query(`update ${WATER} set rssi = 1`);
       const hold = await holdInserts(pair);
       const pruning = pair.backfill({ prune: true, jobs: 1 });
       await hold.reached('insert%');
@@ -266,7 +272,7 @@ describe('backfill', () => {
       const counts: { rows: number; seconds: number }[] = [];
       const onProgress = ({ step, rows }: { step: string; rows: number }): void => {
         if (step === 'copying') counts.push({ rows, seconds: (performance.now() - startedAt) / 1000 });
-        if (rows >= 3_000) stop.abort();
+        if (step === 'copying' && rows >= 3_000) stop.abort();
       };
       const run = pair.backfill({ mode: 'full', maxRate: 1_000 }, { onProgress, stop: stop.signal });
       const outcome = await run.then(
@@ -292,7 +298,7 @@ describe('backfill', () => {
         .query(`delete from ${WATER} where sensor_id = 'AWD-4'; update ${WATER} set rssi = 1 where sensor_id = 'AWD-5';
         insert into ${WATER} (time, sensor_id, level_cm) values ('2025-07-01 00:00:01', 'AWD-1', 1)`);
       const report = await pair.backfill({ prune: true });
-      expect(report).to.include({ rowsInserted: 285, rowsCorrected: 285, rowsPruned: 1, rowsRefused: 0 });
+      expect(report).to.include({ rowsInserted: 286, rowsCorrected: 285, rowsPruned: 1, rowsRefused: 0 });
       expect((await pair.compare()).verdict).to.equal('identical');
       expect((await pair.there.query(`select from ${WATER}`)).rowCount).to.equal(2_000);
     });
@@ -418,7 +424,7 @@ describe('backfill', () => {
       const writing = (async () => {
         for (let batch = 0; !done.signal.aborted || batch < 30; batch += 1) {
           const [written] = await repository.writeBatch({ readings: readings(10, batch), rejects: [] });
-          await repository.sendBatch(written!);
+          repository.settle(written!, await repository.sendBatch(written!));
         }
       })();
       for (let run = 0; run < 6; run += 1) {
@@ -451,6 +457,14 @@ describe('backfill', () => {
   });
 
   describe('as a run that any process may join', () => {
+    /** Whether each run so far is finished. */
+    async function runs(): Promise<boolean[]> {
+      const { rows } = await pair.there.query<{ finished: boolean }>(
+        'select finished_at is not null as finished from sensorctl.backfill order by backfill_id',
+      );
+      return rows.map(({ finished }) => finished);
+    }
+
     it('is planned once and worked through together', async () => {
       await fillLocal(150_000);
       const plans: number[] = [];
@@ -464,14 +478,17 @@ describe('backfill', () => {
     it('is planned by somebody else when the planner dies', async () => {
       await fillLocal(500);
       const { id } = await joinRun(pair.ec2.pool, scopeOf('full'));
-      const planner = await pair.ec2.openSession();
-      await planner.query("select pg_advisory_lock(hashtextextended('sensorctl.backfill ' || $1::text, 0))", [id]);
+      const planner = await pair.openSession('ec2');
+      await planner.client.query("select pg_advisory_lock(hashtextextended('sensorctl.backfill ' || $1::text, 0))", [
+        id,
+      ]);
       await addUnits(pair.ec2.pool, id, [{ table: WATER, from: 0, to: 1, rows: 1 }]);
       const running = pair.backfill({ mode: 'full' });
       await eventually('it waits for the planner', async () => (await sessionsOf(pair.there)) >= 2);
       expect((await pair.there.query(`select from ${WATER}`)).rowCount).to.equal(0);
-      await planner.end();
+      planner.cut();
       expect(await running).to.include({ rowsInserted: 500 });
+      expect(await runs()).to.deep.equal([true]);
       await expectEqual();
     });
 
@@ -481,9 +498,10 @@ describe('backfill', () => {
       const hour = 3_600_000_000;
       const start = Date.parse(DAY.from) * 1000;
       await addUnits(pair.ec2.pool, id, [{ table: WATER, from: start, to: start + hour / 2, rows: 180 }]);
-      await markPlanned(pair.ec2.pool, id);
+      await markPlanned(pair.ec2.pool, id, {});
       const report = await pair.backfill();
       expect(report).to.include({ rowsInserted: 500 });
+      expect(await runs()).to.deep.equal([true, true]);
       await expectEqual();
     });
 
@@ -494,15 +512,16 @@ describe('backfill', () => {
       );
       const windowMicros = 3_600_000_000;
       const { id } = await joinRun(pair.ec2.pool, { ...scopeOf('full'), windowMicros });
-      await markPlanned(pair.ec2.pool, id);
+      await markPlanned(pair.ec2.pool, id, {});
       await pair.backfill({ mode: 'full', windowMicros });
+      expect(await runs()).to.deep.equal([true, true]);
       await expectEqual();
     });
 
     it('does not do a unit again that somebody finished while it was to be split', async () => {
       const { id } = await joinRun(pair.ec2.pool, scopeOf('full'));
       await addUnits(pair.ec2.pool, id, [{ table: WATER, from: 0, to: 1000, rows: 10 }]);
-      await markPlanned(pair.ec2.pool, id);
+      await markPlanned(pair.ec2.pool, id, {});
       const unit = await claimUnit(pair.there, id);
       await pair.there.query('update sensorctl.backfill_unit set done_at = now(), copied = 10');
       await splitUnit(pair.there, unit!);
@@ -511,12 +530,12 @@ describe('backfill', () => {
 
     it('takes over the unit of a process that is frozen in the middle of a copy', async () => {
       await fillLocal(2_000);
-      const frozen = await pair.ec2.openSession();
+      const { client: frozen } = await pair.openSession('ec2');
       await frozen.query('begin');
       const { id } = await joinRun(pair.ec2.pool, scopeOf('full'));
       const start = Date.parse(DAY.from) * 1000;
       await addUnits(pair.ec2.pool, id, [{ table: WATER, from: start, to: start + 86_400_000_000, rows: 2_000 }]);
-      await markPlanned(pair.ec2.pool, id);
+      await markPlanned(pair.ec2.pool, id, {});
       expect(await claimUnit(frozen, id)).to.include({ rows: 2_000 });
       const { from } = await import('pg-copy-streams');
       const input = frozen.query(from(`copy ${WATER} from stdin`));
@@ -524,8 +543,8 @@ describe('backfill', () => {
       const running = pair.backfill({ mode: 'full' });
       await eventually('the copy counts as stalled', async () => (await endStalledCopies(pair.ec2, 200)) === 1);
       expect(await running).to.include({ rowsInserted: 2_000 });
+      expect(await runs()).to.deep.equal([true]);
       await expectEqual();
-      frozen.connection.stream.destroy();
     });
 
     it('ends after the units at hand when it is told to stop, and goes on by the same request', async () => {
@@ -573,7 +592,7 @@ describe('backfill', () => {
 
 function scopeOf(mode: string): object {
   const tables = ['water_level_readings', 'moisture_readings', 'sensor_readings'];
-  return { mode, tables, from: null, to: null, windowMicros: null, prune: false };
+  return { mode, tables, from: null, to: null, windowMicros: null, prune: false, given: [] };
 }
 
 function readings(count: number, batch = 0): Reading[] {
@@ -601,10 +620,11 @@ async function sessionsOf(pool: pg.Pool): Promise<number> {
 }
 
 /** Lets inserts of backfills into EC2's water levels wait, until they are released. */
-async function holdInserts({ there }: PreparedPair): Promise<{
+async function holdInserts(pair: PreparedPair): Promise<{
   reached: (query: string) => Promise<void>;
   release: () => Promise<void>;
 }> {
+  const { there } = pair;
   await there.query(`
     create function held() returns trigger language plpgsql as $$
     begin
@@ -612,7 +632,7 @@ async function holdInserts({ there }: PreparedPair): Promise<{
       return null;
     end $$;
     create trigger held before insert on ${WATER} for each statement execute function held()`);
-  const holder = await there.connect();
+  const { client: holder } = await pair.openSession('ec2');
   await holder.query('select pg_advisory_lock(42)');
   const reached = async (query: string): Promise<void> => {
     await eventually(`"${query}" waits`, async () => {
@@ -625,7 +645,6 @@ async function holdInserts({ there }: PreparedPair): Promise<{
   };
   const release = async (): Promise<void> => {
     await holder.query('select pg_advisory_unlock(42)');
-    holder.release();
   };
   return { reached, release };
 }

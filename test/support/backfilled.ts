@@ -1,4 +1,5 @@
 // Two prepared databases, and the operation `backfill` on them, called directly.
+import type { Socket } from 'node:net';
 import type pg from 'pg';
 import { closeDatabase, openDatabase, type Database } from '../../src/lib/db/database.js';
 import type { Side, WriteMode } from '../../src/lib/domain/side.js';
@@ -25,6 +26,8 @@ export interface PairOptions {
 
 /** Two databases as `init` prepares them; `here` and `there` are a test's own ways in. */
 export class PreparedPair {
+  readonly #sessions: Session[] = [];
+
   private constructor(
     readonly local: Database,
     readonly ec2: Database,
@@ -81,6 +84,17 @@ export class PreparedPair {
     });
   }
 
+  /** A connection of a test's own, as another process has it; cut at the latest when the pair is closed. */
+  async openSession(side: Side): Promise<Session> {
+    const client = await this[side].openSession();
+    const session = {
+      client,
+      cut: () => (client as unknown as { connection: { stream: Socket } }).connection.stream.destroy(),
+    };
+    this.#sessions.push(session);
+    return session;
+  }
+
   /** Runs the same statements on both sides. */
   async query(sql: string): Promise<void> {
     await Promise.all([this.here, this.there].map((pool) => pool.query(sql)));
@@ -109,10 +123,17 @@ export class PreparedPair {
   }
 
   async close(): Promise<void> {
+    for (const { cut } of this.#sessions) cut();
     await Promise.all([closeDatabase(this.local), closeDatabase(this.ec2)]);
     await Promise.all([this.here.end(), this.there.end()]);
     await Promise.all(this.databases.map((database) => database.drop()));
   }
+}
+
+export interface Session {
+  readonly client: pg.Client;
+  /** Ends it as a process that dies does. */
+  readonly cut: () => void;
 }
 
 export interface LedgerRow {
