@@ -8,7 +8,7 @@ import { startServers, stopServers, type Servers } from '../chaos/stage.js';
 import { eventually } from '../support/cli.js';
 
 const SEED = 8;
-const RUNS = 15;
+const RUNS = 12;
 
 describe('compare under load', function () {
   this.timeout(120_000);
@@ -28,7 +28,7 @@ describe('compare under load', function () {
       let load: CompareLoad;
 
       before(async () => {
-        load = await CompareLoad.start(servers, { seed: SEED, rate: 200, consumers: 2, keyless });
+        load = await CompareLoad.start(servers, { seed: SEED, rate: 150, consumers: 2, keyless });
       });
 
       after(async () => {
@@ -78,30 +78,28 @@ describe('compare under load', function () {
         await ec2.pass();
       });
 
-      for (const [title, strike] of [
-        ['black-holed', (network: Network) => network.blackHole()],
-        ['out of reach', (network: Network) => network.refuse()],
-      ] as const) {
-        it(`names what EC2 missed a known gap while consumers find it ${title}, and a lost row besides`, async () => {
-          const network = load.stage.network.ec2;
-          strike(network);
-          await eventually('rows are missed', async () => {
-            const { report } = await load.compare({ ...EVERYTHING, settleMs: 500 });
-            expect(losses(report), describeReport(report)).to.deep.equal([]);
-            expect(report.verdict).to.equal(sum(report, 'knownGap') > 0 ? 'different' : 'identical');
-            return sum(report, 'knownGap') > 0;
-          });
-          await load.compareDamaged(DAMAGES[0]!, { ...EVERYTHING, settleMs: 500, limit: 100_000 });
-          await network.pass();
-          await eventually('what was missed is repaired', async () => {
-            const { report } = await load.compare({ ...EVERYTHING, settleMs: 500 });
+      it('names what EC2 missed a known gap while it does not answer the consumers, and a lost row besides', async () => {
+        const network = load.stage.network.ec2;
+        const hasty = { ...EVERYTHING, settleMs: 500, limit: 100_000 };
+        network.blackHole();
+        await eventually('rows are missed', async () => {
+          const { report } = await load.compare(hasty);
+          expect(losses(report), describeReport(report)).to.deep.equal([]);
+          expect(report.verdict).to.equal(sum(report, 'knownGap') > 0 ? 'different' : 'identical');
+          return sum(report, 'knownGap') > 0;
+        });
+        await load.compareDamaged(DAMAGES[0]!, hasty);
+        await network.pass();
+        await eventually(
+          'what was missed is repaired',
+          async () => {
+            const { report } = await load.compare(hasty);
             expect(losses(report), describeReport(report)).to.deep.equal([]);
             return report.verdict === 'identical';
-          });
-        });
-      }
+          },
+          60_000,
+        );
+      });
     });
   }
 });
-
-type Network = CompareLoad['stage']['network']['ec2'];

@@ -59,7 +59,7 @@ export class CompareLoad {
     const stage = await ChaosStage.open(servers, {
       seed: options.seed,
       visibilityTimeoutSeconds: 30,
-      settings: { EC2_WRITE_TIMEOUT: '5000', EC2_RETRY_ATTEMPTS: '0' },
+      settings: { EC2_WRITE_TIMEOUT: '3000', EC2_RETRY_ATTEMPTS: '0' },
     });
     if (options.keyless === true) await stage.dropKeysOfEc2();
     const running = new CompareLoad(stage, options);

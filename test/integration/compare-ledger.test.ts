@@ -173,6 +173,19 @@ describe('compare and the ledger', function () {
       expect(report.differences).to.deep.equal([]);
     });
 
+    it('is not lost when it arrives and is settled within a look, after its rows were read and before the ledger is', async () => {
+      await enter({});
+      let looks = 0;
+      onStatement(sides.secondary, LISTING, 'after', async () => {
+        looks += 1;
+        if (looks !== 2) return;
+        await store([stage.ec2], ['LOST', 'OTHER']);
+        await stage.local.query('delete from sensorctl.ledger');
+      });
+      expect((await compareSides({ settleMs: 10_000 })).differences).to.deep.equal([]);
+      expect(looks).to.be.greaterThan(1);
+    });
+
     it('is unexplained once the entries that hid it have settled without bringing it', async () => {
       await enter({});
       onceLooked(async () => {
