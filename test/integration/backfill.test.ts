@@ -465,13 +465,40 @@ describe('backfill', () => {
       return rows.map(({ finished }) => finished);
     }
 
-    it('is planned once and worked through together', async () => {
-      await fillLocal(150_000);
+    /** Readings of so many minutes on local, and a run of which each minute is a unit. */
+    async function planMinutes(minutes: number): Promise<void> {
+      await fillLocal(minutes * 6);
+      const { id } = await joinRun(pair.ec2.pool, scopeOf('full'));
+      const start = Date.parse(DAY.from) * 1000;
+      const minute = 60_000_000;
+      await addUnits(
+        pair.ec2.pool,
+        id,
+        Array.from({ length: minutes }, (_, n) => ({
+          table: WATER,
+          from: start + n * minute,
+          to: start + (n + 1) * minute,
+          rows: 6,
+        })),
+      );
+      await markPlanned(pair.ec2.pool, id, {});
+    }
+
+    it('is planned once, whoever begins it', async () => {
+      await fillLocal(500);
       const plans: number[] = [];
       const hooks = { onPlan: ({ ranges }: { ranges: number }) => plans.push(ranges) };
-      const reports = await Promise.all([1, 2, 3].map(() => pair.backfill({ mode: 'full', jobs: 1 }, hooks)));
-      expect(plans, 'planned once').to.have.length(1);
-      for (const report of reports) expect(report).to.include({ rowsCopied: 150_000, rowsInserted: 150_000 });
+      const reports = await Promise.all([1, 2, 3].map(() => pair.backfill({ mode: 'full' }, hooks)));
+      expect(plans).to.have.length((await runs()).length);
+      for (const report of reports) expect(report).to.include({ rowsCopied: 500 });
+      await expectEqual();
+    });
+
+    it('is worked through together, each unit by one', async () => {
+      await planMinutes(120);
+      const reports = await Promise.all([1, 2, 3].map(() => pair.backfill({ mode: 'full', jobs: 2 })));
+      for (const report of reports) expect(report).to.include({ ranges: 120, rowsCopied: 720, rowsInserted: 720 });
+      expect(await runs()).to.deep.equal([true]);
       await expectEqual();
     });
 
@@ -547,21 +574,21 @@ describe('backfill', () => {
       await expectEqual();
     });
 
-    it('ends after the units at hand when it is told to stop, and goes on by the same request', async () => {
-      await fillLocal(200_000);
+    it('ends after the unit at hand when it is told to stop, and goes on by the same request', async () => {
+      await planMinutes(10);
+      const hold = await holdInserts(pair);
       const stop = new AbortController();
-      const onProgress = ({ step, rows }: { step: string; rows: number }): void => {
-        if (step === 'copying' && rows > 0) stop.abort();
-      };
-      const error = await pair.backfill({ mode: 'full', jobs: 1 }, { stop: stop.signal, onProgress }).then(
-        () => null,
-        (reason: unknown) => reason as Error,
+      const running = pair.backfill({ mode: 'full', jobs: 1 }, { stop: stop.signal }).then(
+        () => 'done',
+        (error: unknown) => (error as Error).name,
       );
-      expect(error?.name).to.equal('InterruptedError');
-      const done = (await pair.there.query(`select from ${WATER}`)).rowCount ?? 0;
-      expect(done).to.be.within(1, 199_999);
+      await hold.reached(`copy "${WATER}"%`);
+      stop.abort();
+      await hold.release();
+      expect(await running).to.equal('InterruptedError');
+      expect((await pair.there.query(`select from ${WATER}`)).rowCount).to.equal(6);
       const report = await pair.backfill({ mode: 'full', jobs: 1 });
-      expect(report, 'no unit twice').to.include({ rowsCopied: 200_000, rowsInserted: 200_000 });
+      expect(report, 'no unit twice').to.include({ ranges: 10, rowsCopied: 60, rowsInserted: 60 });
       await expectEqual();
     });
   });

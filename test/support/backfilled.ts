@@ -24,6 +24,17 @@ export interface PairOptions {
   readonly callTimeoutMs?: number;
 }
 
+/** Names of prepared databases that others are copied from; they go with their servers. */
+let templates: Promise<[string, string]> | undefined;
+
+async function prepareTemplate(side: Side, server: PostgresServer): Promise<string> {
+  const { name } = await createTestDatabase(server, `prepared ${side}`);
+  const database = openSide(side, server, { database: name, callTimeoutMs: 20_000 });
+  await prepareSide(database, { addKeys: false });
+  await closeDatabase(database);
+  return name;
+}
+
 /** Two databases as `init` prepares them; `here` and `there` are a test's own ways in. */
 export class PreparedPair {
   readonly #sessions: Session[] = [];
@@ -37,15 +48,20 @@ export class PreparedPair {
   ) {}
 
   static async open(title: string, { callTimeoutMs = 20_000 }: PairOptions = {}): Promise<PreparedPair> {
-    const servers = await Promise.all([localServer(), ec2Server()]);
-    const databases = await Promise.all(
-      servers.map((server, index) => createTestDatabase(server, `${title} ${index === 0 ? 'local' : 'ec2'}`)),
+    const servers = { local: await localServer(), ec2: await ec2Server() };
+    templates ??= Promise.all([prepareTemplate('local', servers.local), prepareTemplate('ec2', servers.ec2)]);
+    const [localTemplate, ec2Template] = await templates;
+    const [here, there] = await Promise.all([
+      createTestDatabase(servers.local, `${title} local`, localTemplate),
+      createTestDatabase(servers.ec2, `${title} ec2`, ec2Template),
+    ]);
+    return new PreparedPair(
+      openSide('local', servers.local, { database: here.name, callTimeoutMs }),
+      openSide('ec2', servers.ec2, { database: there.name, callTimeoutMs }),
+      poolOf(servers.local, here.name),
+      poolOf(servers.ec2, there.name),
+      [here, there],
     );
-    const [here, there] = databases as [TestDatabase, TestDatabase];
-    const local = openSide('local', servers[0], { database: here.name, callTimeoutMs });
-    const ec2 = openSide('ec2', servers[1], { database: there.name, callTimeoutMs });
-    await Promise.all([local, ec2].map((side) => prepareSide(side, { addKeys: false })));
-    return new PreparedPair(local, ec2, poolOf(servers[0], here.name), poolOf(servers[1], there.name), databases);
   }
 
   async backfill(request: Partial<BackfillRequest> = {}, hooks: Partial<BackfillHooks> = {}): Promise<BackfillReport> {

@@ -40,11 +40,15 @@ export function timescaleServer(side: Side): Promise<Timescale> {
   return timescaleServers[side]();
 }
 
-/** Creates an empty database named after the title. */
-export async function createTestDatabase(server: PostgresServer, title: string): Promise<TestDatabase> {
+/** Creates a database named after the title: empty, or a copy of another one. */
+export async function createTestDatabase(
+  server: PostgresServer,
+  title: string,
+  template = 'template0',
+): Promise<TestDatabase> {
   const words = title.toLowerCase().replaceAll(/[^a-z0-9]+/g, '_');
   const name = `${words.slice(0, 50)}_${randomBytes(4).toString('hex')}`;
-  await server.createDatabase(name, 'template0');
+  await server.createDatabase(name, template);
   return { name, drop: () => server.dropDatabase(name) };
 }
 
