@@ -136,12 +136,12 @@ const DAMAGES: readonly Damage[] = [
     name: 'rows that only EC2 has',
     sql: (table, random) => `insert into ${table} (time, sensor_id, ${VALUES[table]}
       from (select '2025-02-28T23:00:00Z'::timestamptz + n * interval '${Math.ceil(random() * 900)}.5 seconds' as at, 'GHOST-' || n % 3 as id
-        from generate_series(1, ${Math.ceil(random() * 60)}) n) as ghosts`,
+        from generate_series(1, ${Math.ceil(random() * 60)}) n) as ghosts on conflict do nothing`,
   },
   {
     name: 'a row long before and after all others',
     sql: (table) => `insert into ${table} (time, sensor_id, ${VALUES[table]}
-      from (values ('2001-01-01T00:00:00Z'::timestamptz, 'S-1'), ('2099-01-01T00:00:00Z', 'S-2')) as far (at, id)`,
+      from (values ('2001-01-01T00:00:00Z'::timestamptz, 'S-1'), ('2099-01-01T00:00:00Z', 'S-2')) as far (at, id) on conflict do nothing`,
   },
   {
     name: 'duplicates',
