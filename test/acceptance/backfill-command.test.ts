@@ -6,7 +6,7 @@ import type { BackfillReport } from '../../src/lib/operations/backfill/report.js
 import { findFreePort } from '../../src/lib/sandbox/ports.js';
 import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
 import { WATER_SENSORS, waterRows } from '../support/backfilled.js';
-import { eventually, readContent, Stage, type CliResult, type RunningCli } from '../support/cli.js';
+import { eventually, readContent, Stage, startCli, type CliResult, type RunningCli } from '../support/cli.js';
 
 const SEED = Number(process.env.SENSORCTL_TEST_SEED ?? 41);
 const KILLS = Number(process.env.SENSORCTL_TEST_KILLS ?? 0);
@@ -208,13 +208,13 @@ describe('sensorctl backfill', function () {
       await expectEqual();
       await stage.empty();
     }
-    if (this.test !== undefined) this.test.title += ` (${kills} kills)`;
   }).timeout(90_000 + KILLS * 10_000);
 
   it('takes over from a process that is frozen for good', async function () {
     if (KILLS === 0) this.skip(); // takes over a minute
     await fillLocal(200_000);
-    const frozen = await stage.start(['backfill', '--all', '--full', '--jobs', '2']);
+    const patient = { settings: stage.settings, timeoutMs: 240_000 };
+    const frozen = await startCli(['backfill', '--all', '--full', '--jobs', '2'], patient);
     await eventually('it is in the middle of a copy', async () => {
       const { rowCount } = await stage.ec2.query(
         "select from pg_stat_activity where datname = current_database() and query ilike 'copy%' and state = 'active'",
@@ -222,7 +222,7 @@ describe('sensorctl backfill', function () {
       return (rowCount ?? 0) > 0;
     });
     frozen.kill('SIGSTOP');
-    const other = await stage.start(['backfill', '--all', '--full', '--json'], {});
+    const other = await startCli(['backfill', '--all', '--full', '--json'], patient);
     await eventually('the other one has ended', () => Promise.resolve(other.stdout.endsWith('}\n')), 150_000);
     frozen.kill('SIGKILL');
     await Promise.all([frozen.wait(), other.wait()]);

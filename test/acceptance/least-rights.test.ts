@@ -14,7 +14,7 @@ async function readmeGrants(block: string, role: string): Promise<string> {
   const readme = await readFile(path.join(REPOSITORY, 'README.md'), 'utf8');
   const found = new RegExp(`\`\`\`sql\\n-- ${block}\\n([^\`]+)\`\`\``).exec(readme)?.[1];
   if (found === undefined) throw new Error(`the README has no block "-- ${block}"`);
-  return found.replaceAll(/sensorctl_(consumer|reader)/g, role);
+  return found.replaceAll(/sensorctl_(consumer|reader|backfill)/g, role);
 }
 
 async function createRole(pool: pg.Pool, role: string, grants: string): Promise<void> {
@@ -38,11 +38,13 @@ function describeRights(title: string, role: string, findServers: (hook: Mocha.C
       await createRole(stage.ec2, role, await readmeGrants('ec2: consume', role));
       await createRole(stage.local, `${role}_reader`, await readmeGrants('local: compare', `${role}_reader`));
       await createRole(stage.ec2, `${role}_reader`, await readmeGrants('ec2: compare', `${role}_reader`));
+      await createRole(stage.local, `${role}_backfill`, await readmeGrants('local: backfill', `${role}_backfill`));
+      await createRole(stage.ec2, `${role}_backfill`, await readmeGrants('ec2: backfill', `${role}_backfill`));
     });
 
     after(async () => {
       if (stage === undefined) return;
-      for (const name of [role, `${role}_reader`]) {
+      for (const name of [role, `${role}_reader`, `${role}_backfill`]) {
         await dropRole(stage.local, name);
         await dropRole(stage.ec2, name);
       }
@@ -111,6 +113,44 @@ function describeRights(title: string, role: string, findServers: (hook: Mocha.C
       const { rows } = await local.query('select verdict from sensorctl.comparison order by comparison_id');
       expect(rows).to.deep.equal([{ verdict: 'identical' }, { verdict: 'different' }]);
     });
+
+    for (const keyless of [false, true]) {
+      const where = keyless ? ', also where EC2 has no unique key' : '';
+
+      it(`backfill repairs, corrects, copies and prunes with the rights that the README lists${where}`, async () => {
+        const { local, ec2 } = stage!;
+        const worker = `${role}_backfill`;
+        const login = {
+          TIMESCALE_USER: worker,
+          TIMESCALE_PASSWORD: PASSWORD,
+          EC2_DB_USER: worker,
+          EC2_DB_PASSWORD: PASSWORD,
+        };
+        if (keyless) await ec2.query('alter table water_level_readings drop constraint water_level_readings_key');
+        await local.query(`insert into sensorctl.ledger (batch_id, consumer_id, table_name, times, readings, state, sensor_id)
+          select gen_random_uuid(), gen_random_uuid(), 'water_level_readings',
+            tstzmultirange(tstzrange(min(time), max(time), '[]')), 1, state, refused
+          from water_level_readings, (values ('missed', null), ('refused', 'A')) as entry (state, refused)
+          group by state, refused`);
+        await ec2.query(`
+          update water_level_readings set rssi = 2;
+          insert into water_level_readings (time, sensor_id, level_cm) select min(time) - interval '1 s', 'GHOST', 1
+            from water_level_readings;
+          delete from sensor_registry where sensor_id = (select max(sensor_id) from sensor_registry);
+          update sensor_registry set is_active = false; delete from moisture_readings`);
+        const repaired = await stage!.run(['backfill'], login);
+        expect(repaired.code, repaired.stderr).to.equal(0);
+        for (const args of [
+          ['--all', '--full'],
+          ['--all', '--prune', '--yes'],
+        ]) {
+          const { code, stderr } = await stage!.run(['backfill', ...args], login);
+          expect(code, stderr).to.equal(0);
+          expect(stderr).not.to.match(/permission denied/);
+        }
+        expect(await readContent(ec2)).to.deep.equal(await readContent(local));
+      });
+    }
   });
 }
 
