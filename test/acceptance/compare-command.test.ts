@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { expect } from 'chai';
@@ -127,7 +127,7 @@ describe('compare', function () {
       ).to.deep.equal([...[0, 27, 59]]);
       expect(stdout).to.match(/2025-07-05T12:00:00\.000000Z S4: level_cm is 8 on local, 21 on EC2/);
       expect(stdout).to.match(/and 1 more; --output FILE writes them all/);
-      expect(stdout).to.match(/Different\.\nNext: sensorctl compare --output differences\.jsonl/);
+      expect(stdout).to.match(/Different: [^\n]*\nNext: sensorctl compare --from \S+ --to \S+ --repair/);
     });
 
     it('tells a person what to do about known gaps, and that nothing is to be done about equal sides', async () => {
@@ -136,7 +136,7 @@ describe('compare', function () {
         values (gen_random_uuid(), gen_random_uuid(), '${WATER}', '{[2025-07-01T00:10Z,2025-07-01T00:11Z)}', 1, 'missed')`);
       const gap = await stage.run(['compare', ...RANGE]);
       expect(gap.code).to.equal(1);
-      expect(gap.stdout).to.match(/Next: sensorctl consume --dual-write repairs known gaps/);
+      expect(gap.stdout).to.match(/Next: sensorctl backfill repairs the gaps that the ledger knows/);
       const equal = await stage.run(['compare', '--from', '2025-07-02', '--to', '2025-07-03']);
       expect(equal).to.include({ code: 0, stderr: '' });
       expect(equal.stdout)
@@ -158,7 +158,10 @@ describe('compare', function () {
       [['--jobs', '9'], /9[^\n]*\nNext: sensorctl compare --help/],
       [['--table', 'no_such'], /neither side has the table no_such\nNext: check the names given with --table/],
       [['--output', '/no/such/folder/file'], /cannot be written: .*\nNext: give --output another path/],
-      [['--resume', '--all'], /no comparison of these tables was interrupted\nNext: run it again without --resume/],
+      [
+        ['--resume', '--all'],
+        /no comparison of this range and these tables was interrupted in the last day\nNext: run it again without --resume/,
+      ],
     ] as const) {
       it(`of ${args.join(' ')} says what is wrong and what to do, with exit code 2`, async () => {
         const { code, stderr, stdout } = await stage.run(['compare', ...args]);
@@ -173,6 +176,33 @@ describe('compare', function () {
       const { code, stderr } = await stage.run(['compare', ...RANGE, '--output', '/dev/full']);
       expect(stderr).to.match(/Error: \/dev\/full cannot be written: ENOSPC.*\nNext: give --output another path/);
       expect(code).to.equal(2);
+    });
+
+    it('of two sides that are one database says so: they would always be identical', async () => {
+      const same = {
+        EC2_DB_HOST: 'TIMESCALE_HOST',
+        EC2_DB_PORT: 'TIMESCALE_PORT',
+        EC2_DB_NAME: 'TIMESCALE_DB',
+      } as const;
+      const settings = { ...same, EC2_DB_USER: 'TIMESCALE_USER', EC2_DB_PASSWORD: 'TIMESCALE_PASSWORD' };
+      const { code, stderr } = await stage.run(
+        ['compare', ...RANGE],
+        Object.fromEntries(Object.entries(settings).map(([name, from]) => [name, stage.settings[from]])),
+      );
+      expect(stderr).to.match(
+        /local and EC2 are one and the same database\nNext: check the TIMESCALE_ and EC2_DB_ settings/,
+      );
+      expect(code).to.equal(2);
+    });
+
+    it('leaves what --output held before', async () => {
+      const directory = await mkdtemp(path.join(tmpdir(), 'sensorctl-compare-'));
+      const file = path.join(directory, 'differences.jsonl');
+      await writeFile(file, 'of yesterday');
+      const { code } = await stage.run(['compare', '--table', 'no_such', '--output', file]);
+      const content = await readFile(file, 'utf8');
+      await rm(directory, { recursive: true });
+      expect({ code, content }).to.deep.equal({ code: 2, content: 'of yesterday' });
     });
 
     it('of a table that EC2 lacks names side and next command', async () => {
@@ -240,9 +270,21 @@ describe('compare', function () {
         );
         const [resumed, { code: resumedCode }] = await runJson([...SLOW, '--resume']);
         expect(resumedCode).to.equal(1);
-        expect(resumed).to.deep.equal(expected);
+        expect(resumed.resumedFrom).to.match(/^\d{4}-\d\d-\d\dT.*Z$/);
+        expect({ ...resumed, resumedFrom: null }).to.deep.equal(expected);
       });
     }
+
+    it('is resumed by one process at a time', async () => {
+      await cutOff((pid) => void process.kill(pid, 'SIGKILL'));
+      const holder = await stage.local.connect();
+      await holder.query(`select pg_advisory_lock(hashtextextended('sensorctl.comparison ' || comparison_id, 0))
+        from sensorctl.comparison where finished_at is null`);
+      const { code, stderr } = await stage.run(['compare', ...SLOW, '--resume']);
+      holder.release(true);
+      expect(stderr).to.match(/another process works on this comparison\nNext: wait for it/);
+      expect(code).to.equal(4);
+    });
 
     it('by kill -9 is resumed too: what it had compared is not compared again', async () => {
       const { code } = await cutOff((pid) => void process.kill(pid, 'SIGKILL'));
@@ -251,7 +293,7 @@ describe('compare', function () {
       const [resumed] = await runJson([...SLOW, '--resume']);
       expect(resumed.differences.map(({ kind }) => kind)).to.deep.equal(['different']);
       const again = await stage.run(['compare', ...SLOW, '--resume']);
-      expect(again.stderr).to.match(/no comparison of these tables was interrupted\n/);
+      expect(again.stderr).to.match(/no comparison of this range and these tables was interrupted in the last day\n/);
     });
 
     it('since EC2 went down names EC2, with exit code 3, and can be resumed', async () => {
@@ -265,10 +307,10 @@ describe('compare', function () {
     it('is not resumed by one of another scope, nor once a later one of the same has ended', async () => {
       await cutOff((pid) => void process.kill(pid, 'SIGINT'));
       const other = await stage.run(['compare', ...RANGE, '--resume']);
-      expect(other.stderr).to.match(/no comparison of these tables was interrupted\n/);
+      expect(other.stderr).to.match(/no comparison of this range and these tables was interrupted in the last day\n/);
       await runJson(['--all']);
       const stale = await stage.run(['compare', '--all', '--resume']);
-      expect(stale.stderr).to.match(/no comparison of these tables was interrupted\n/);
+      expect(stale.stderr).to.match(/no comparison of this range and these tables was interrupted in the last day\n/);
       expect([other.code, stale.code]).to.deep.equal([2, 2]);
     });
 

@@ -1,6 +1,6 @@
 import type { CompareOutcome } from '../operations/compare/compare.js';
-import type { DifferenceRecord, SideReport, Strip, TableReport } from '../operations/compare/report.js';
-import { formatCount, renderTable } from './table.js';
+import type { CompareReport, DifferenceRecord, SideReport, Strip, TableReport } from '../operations/compare/report.js';
+import { formatCount, printable, renderTable } from './table.js';
 
 const HEIGHTS = '▁▂▃▄▅▆▇█';
 const NONE = '·';
@@ -18,7 +18,7 @@ export function renderComparison({ report, strips }: CompareOutcome): string {
     ...renderStrips(differing, strips),
     ...differences.map(renderDifference),
     ...renderMore(differing, differences),
-    renderVerdict(report.verdict, tables),
+    renderVerdict(report),
   ];
   return sections.join('\n');
 }
@@ -67,7 +67,7 @@ function renderDifference({ table, kind, class: found, key, columns }: Differenc
   });
   const what =
     kind === 'different' ? values.join('; ') : `${kind.replace('ec2', 'EC2')}${found === null ? '' : ` (${found})`}`;
-  return `  ${table} ${name}: ${what}`;
+  return printable(`  ${table} ${name}: ${what}`).replaceAll('\n', String.raw`\x0a`);
 }
 
 function renderMore(tables: readonly TableReport[], listed: readonly DifferenceRecord[]): string[] {
@@ -75,12 +75,28 @@ function renderMore(tables: readonly TableReport[], listed: readonly DifferenceR
   return all > listed.length ? [`  and ${formatCount(all - listed.length)} more; --output FILE writes them all`] : [];
 }
 
-function renderVerdict(verdict: string, tables: readonly TableReport[]): string {
+function renderVerdict({ verdict, tables, window, resumedFrom }: CompareReport): string {
+  const resumed =
+    resumedFrom === null ? '' : ` (resumed: what was compared since ${resumedFrom} was not looked at again)`;
+  if (verdict === 'identical') return `Identical: ${renderEquality(tables)}${resumed}.`;
+  const sum = (count: (table: TableReport) => number): number =>
+    tables.reduce((total, table) => total + count(table), 0);
+  const lacking = sum((table) => table.missingOnEc2 - table.pending + table.different);
+  const extra = sum((table) => table.missingOnLocal);
+  const known = lacking > 0 && lacking === sum((table) => table.knownGap) && extra === 0;
+  const range = window.from === null || window.to === null ? '--all' : `--from ${window.from} --to ${window.to}`;
+  const repair =
+    lacking > 0 ? 'compare --repair brings to EC2 what it lacks' : 'backfill --prune deletes what only EC2 has';
+  const [command = '', ...what] = repair.split(' ');
+  const next = known
+    ? 'sensorctl backfill repairs the gaps that the ledger knows, and names what EC2 refuses'
+    : `sensorctl ${command} ${range} ${what.join(' ')}`;
+  return `Different: ${formatCount(lacking)} rows are missing or different on EC2, ${formatCount(extra)} are there alone${resumed}.\nNext: ${next}`;
+}
+
+function renderEquality(tables: readonly TableReport[]): string {
   const pending = tables.reduce((sum, table) => sum + table.pending, 0);
-  const note = pending === 0 ? '' : `, ${formatCount(pending)} on their way to EC2`;
-  if (verdict === 'identical') return `Identical: EC2 holds what local holds${note}.`;
-  const unexplained = tables.some((table) => table.unexplained + table.missingOnLocal + table.different > 0);
-  if (unexplained)
-    return 'Different.\nNext: sensorctl compare --output differences.jsonl (with the same range) lists every row';
-  return 'Different: EC2 lacks what the ledger knows.\nNext: sensorctl consume --dual-write repairs known gaps while EC2 answers; then compare again';
+  if (pending > 0) return `EC2 holds what local holds, ${formatCount(pending)} rows are on their way`;
+  const empty = tables.every(({ local, ec2 }) => local.maxTime === null && ec2.maxTime === null);
+  return empty ? 'neither side holds a reading in this range' : 'EC2 holds what local holds';
 }

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { createWriteStream, type WriteStream } from 'node:fs';
+import { rename, stat } from 'node:fs/promises';
 import { finished } from 'node:stream/promises';
 import { UsageError } from '../errors.js';
 
@@ -12,7 +13,9 @@ export async function withJsonLines<Result>(
   work: (write: (value: object) => Promise<void>) => Promise<Result>,
 ): Promise<Result> {
   if (file === undefined) return await work(() => Promise.resolve());
-  const stream = createWriteStream(file);
+  // What the file held before stays until the work is done.
+  const partial = (await isReplaceable(file)) ? `${file}.partial` : file;
+  const stream = createWriteStream(partial);
   stream.on('error', () => undefined); // looked for after each write
   const assertWritable = (): void => {
     if (stream.errored !== null) throw unwritable(file, stream.errored);
@@ -24,7 +27,19 @@ export async function withJsonLines<Result>(
     assertWritable();
   }).finally(() => close(stream));
   assertWritable();
+  if (partial !== file)
+    await rename(partial, file).catch((error: unknown) => {
+      throw unwritable(file, error as Error);
+    });
   return result;
+}
+
+/** A device or a pipe is written to as it is. */
+async function isReplaceable(file: string): Promise<boolean> {
+  return await stat(file).then(
+    (found) => found.isFile(),
+    () => true,
+  );
 }
 
 async function close(stream: WriteStream): Promise<void> {

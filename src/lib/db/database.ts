@@ -36,6 +36,8 @@ const CONNECT_TIMEOUT_MS = 10_000;
 const CLOSE_TIMEOUT_MS = 2_000;
 /** The server's limit as a share of the client's, so that the server has ended the statement when the client gives up. */
 const SERVER_SHARE = 0.8;
+/** Shorter still, so that a lock that somebody holds is told from a statement that takes long. */
+const LOCK_SHARE = 0.5;
 const SESSION = [
   ...['TimeZone=UTC', 'DateStyle=ISO', 'IntervalStyle=postgres', 'bytea_output=hex', 'extra_float_digits=1'],
   'synchronous_commit=on',
@@ -110,7 +112,7 @@ function clientConfig({ connection, applicationName }: DatabaseOptions, callTime
     keepAlive: true,
     query_timeout: callTimeoutMs,
     statement_timeout: serverTimeoutMs,
-    lock_timeout: serverTimeoutMs,
+    lock_timeout: Math.max(1, Math.floor(callTimeoutMs * LOCK_SHARE)),
     idle_in_transaction_session_timeout: serverTimeoutMs,
     options: SESSION.map((setting) => `-c ${setting}`).join(' '),
     types: { getTypeParser: (oid: number) => parserOf(oid) },
@@ -168,6 +170,10 @@ function nextStep(error: unknown, side: Side): string {
     case '42P01':
     case '3F000':
       return `run: sensorctl init --side ${side}`;
+    case '55P03':
+      return 'another session holds a lock: select * from pg_locks where granted; wait for it, or end that session';
+    case '57014':
+      return 'the server ended the statement for taking too long, or somebody ended it: try again, or ask for less';
     case '42501':
       return `grant the role of ${prefix}_USER the rights that the README lists`;
     case undefined:

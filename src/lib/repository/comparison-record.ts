@@ -18,14 +18,17 @@ const CAN_RECORD = `
 
 const BEGIN = `
   insert into sensorctl.comparison (scope, progress) values ($1, '{}')
-  returning comparison_id as id, '{}' as progress`;
+  returning comparison_id as id, '{}' as progress, started_at::text as begun`;
 
 const FIND_UNFINISHED = `
-  select id, progress from (
-    select comparison_id as id, progress::text as progress, finished_at from sensorctl.comparison
+  select id, progress, begun from (
+    select comparison_id as id, progress::text as progress, started_at::text as begun, started_at, finished_at
+    from sensorctl.comparison
     where scope = $1::jsonb order by comparison_id desc limit 1
   ) as newest
-  where finished_at is null`;
+  where finished_at is null and started_at > clock_timestamp() - interval '1 day'`;
+
+const TRY_HOLDING = "select pg_try_advisory_lock(hashtextextended('sensorctl.comparison ' || $1::text, 0)) as mine";
 
 const SAVE = 'update sensorctl.comparison set progress = $2 where comparison_id = $1';
 
@@ -45,6 +48,8 @@ export interface ComparisonRecord {
   readonly id: number;
   /** What `saveProgress` was given last; empty for a new one. */
   readonly progress: unknown;
+  /** When it began, UTC text as the server writes it. */
+  readonly begun: string;
 }
 
 /** A range of a table that was compared. */
@@ -66,6 +71,11 @@ export async function beginComparison(primary: Queryable, scope: object): Promis
 export async function findUnfinishedComparison(primary: Queryable, scope: object): Promise<ComparisonRecord | null> {
   const { rows } = await primary.query<RecordRow>(FIND_UNFINISHED, [JSON.stringify(scope)]);
   return rows.length === 0 ? null : parseRecord(rows[0]);
+}
+
+/** Whether this session is the one that works on the comparison; the lock ends with the session. */
+export async function tryHolding(session: Queryable, id: number): Promise<boolean> {
+  return (await session.query<{ mine: boolean }>(TRY_HOLDING, [id])).rows[0]?.mine === true;
 }
 
 export async function saveProgress(primary: Queryable, id: number, progress: object): Promise<void> {
@@ -97,9 +107,10 @@ export async function finishComparison(
 interface RecordRow {
   readonly id: number;
   readonly progress: string;
+  readonly begun: string;
 }
 
 function parseRecord(row: RecordRow | undefined): ComparisonRecord {
   if (row === undefined) throw new TypeError('the comparison was not recorded');
-  return { id: row.id, progress: JSON.parse(row.progress) as unknown };
+  return { ...row, progress: JSON.parse(row.progress) as unknown };
 }

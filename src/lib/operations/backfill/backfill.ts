@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
+import { assertDistinct } from '../../db/identity.js';
 import { asUnreachable, withSession, type Database } from '../../db/database.js';
 import { READING_TABLES } from '../../domain/reading.js';
 import { InterruptedError } from '../../errors.js';
@@ -21,6 +22,7 @@ import {
 } from '../../repository/backfill/unit-store.js';
 import { assertBookkeeping } from '../../repository/bookkeeping-schema.js';
 import { agreeOnMethod, type DigestMethod } from '../../repository/comparison/digest-method.js';
+import { queryableOf } from '../../repository/comparison/sides.js';
 import type { LeftOut } from '../../repository/comparison/window.js';
 import { readGaps, settleBatches, type Gap } from '../../repository/ledger.js';
 import { planTransfer, type Transfer } from '../../repository/repair/transfer.js';
@@ -140,6 +142,7 @@ class Backfill {
 
   async run(): Promise<BackfillReport> {
     let counts = NO_ROWS;
+    await assertDistinct(queryableOf(this.#source), queryableOf(this.#target));
     await restoreAbandonedPolicies(this.#target);
     if (this.#toSecondary) counts = addCounts(counts, await this.#repairLedger());
     this.#assertNotStopped();

@@ -1,4 +1,5 @@
 import { asUnreachable } from '../../db/database.js';
+import { assertDistinct, readIdentity } from '../../db/identity.js';
 import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import { InterruptedError } from '../../errors.js';
@@ -102,6 +103,12 @@ export async function compare(
   }
 }
 
+interface ReportFacts {
+  readonly window: { readonly from: number | null; readonly to: number | null };
+  readonly method: DigestMethod;
+  readonly resumedFrom: string | null;
+}
+
 class Comparer {
   readonly #leftOut = new Map<string, LeftOut>();
   readonly #listed: DifferenceRecord[] = [];
@@ -115,20 +122,25 @@ class Comparer {
 
   async run(): Promise<CompareOutcome> {
     const { sides, request } = this;
+    const [primary, secondary] = [queryableOf(sides.primary), queryableOf(sides.secondary)];
+    await assertDistinct(primary, secondary);
     const tables = await planTables(sides, request.tables);
-    const method = await agreeOnMethod(
-      [queryableOf(sides.primary), queryableOf(sides.secondary)],
-      tables,
-      request.digest,
-    );
+    const method = await agreeOnMethod([primary, secondary], tables, request.digest);
     this.#ledger = await hasLedger(sides.primary.pool);
-    const recorder = await Recorder.open(sides, scopeOf(tables, request), request);
+    // Another database under the same name is another comparison.
+    const between = await Promise.all([readIdentity(primary), readIdentity(secondary)]);
+    const recorder = await Recorder.open(sides, { ...scopeOf(tables, request), between }, request);
+    return await recorder.hold(() => this.#compare(tables, method, recorder));
+  }
+
+  async #compare(tables: readonly ComparedTable[], method: DigestMethod, recorder: Recorder): Promise<CompareOutcome> {
+    const { sides, request } = this;
     const window = await recorder.keepWindow(() => resolveWindow(sides, request));
     const digested: Digested[] = [];
     for (const table of tables) digested.push(await this.#digest({ sides, table, method }, window, recorder));
     const reports: TableReport[] = [];
     for (const each of digested) reports.push(await this.#resolve(each, recorder));
-    const report = this.#report(reports, digested, { window, method });
+    const report = this.#report(reports, digested, { window, method, resumedFrom: recorder.resumedFrom });
     const proven = digested.flatMap(({ tally }) =>
       tally.provenRanges.map((range) => ({ table: tally.table.name, ...range })),
     );
@@ -222,7 +234,7 @@ class Comparer {
   #report(
     tables: readonly TableReport[],
     digested: readonly Digested[],
-    { window, method }: { window: { from: number | null; to: number | null }; method: DigestMethod },
+    { window, method, resumedFrom }: ReportFacts,
   ): CompareReport {
     const ranges = digested.flatMap(({ tally: { range } }) => (range === null ? [] : [range]));
     return {
@@ -231,6 +243,7 @@ class Comparer {
       tables,
       digest: method.name,
       leftOut: [...this.#leftOut.values()],
+      resumedFrom,
       notCompared: digested.flatMap(({ tally: { table } }) => columnsNotCompared(table, this.sides)),
       differences: this.#listed,
     };

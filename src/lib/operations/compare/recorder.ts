@@ -1,11 +1,14 @@
 import type { TimeRange } from '../../domain/time-range.js';
-import { UsageError } from '../../errors.js';
+import { withSession } from '../../db/database.js';
+import { formatInstant, parseInstant } from '../../domain/time.js';
+import { ConflictError, UsageError } from '../../errors.js';
 import {
   beginComparison,
   canRecordComparisons,
   findUnfinishedComparison,
   finishComparison,
   saveProgress,
+  tryHolding,
   type ComparedRange,
 } from '../../repository/comparison-record.js';
 import type { ScanProgress } from '../../repository/comparison/scan.js';
@@ -41,6 +44,8 @@ export class Recorder {
     private readonly sides: ComparedSides,
     private readonly id: number | null,
     { window, tables = {} }: Progress,
+    /** When the comparison that is resumed began; null for a new one. */
+    readonly resumedFrom: string | null = null,
   ) {
     this.#window = window;
     this.#tables = new Map(Object.entries(tables));
@@ -55,8 +60,21 @@ export class Recorder {
     }
     if (!resume) return new Recorder(sides, (await beginComparison(pool, scope)).id, {});
     const record = await findUnfinishedComparison(pool, scope);
-    if (record === null) throw nothingToResume('no comparison of these tables was interrupted');
-    return new Recorder(sides, record.id, record.progress as Progress);
+    if (record === null)
+      throw nothingToResume('no comparison of this range and these tables was interrupted in the last day');
+    return new Recorder(sides, record.id, record.progress as Progress, formatText(record.begun));
+  }
+
+  /** Lends the comparison to this process alone; throws a ConflictError where another one works on it. */
+  async hold<Result>(work: () => Promise<Result>): Promise<Result> {
+    const { id } = this;
+    if (id === null) return await work();
+    return await withSession(this.sides.primary, async (session) => {
+      if (await tryHolding(session, id)) return await work();
+      throw new ConflictError('another process works on this comparison', {
+        next: 'wait for it, or compare anew without --resume',
+      });
+    });
   }
 
   get records(): boolean {
@@ -95,6 +113,12 @@ export class Recorder {
     const summary = { window, tables, digest, leftOut };
     await finishComparison(this.sides.primary, this.id, { verdict, report: summary, ranges });
   }
+}
+
+/** The server's text as sensorctl writes times. */
+function formatText(text: string): string {
+  const instant = parseInstant(text);
+  return instant === null ? text : formatInstant(instant);
 }
 
 function nothingToResume(message: string): UsageError {

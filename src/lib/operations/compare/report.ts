@@ -53,6 +53,8 @@ export interface CompareReport {
   readonly digest: DigestName;
   readonly leftOut: readonly LeftOut[];
   readonly notCompared: readonly NotCompared[];
+  /** When a resumed comparison began: what it had compared by then was not looked at again. Null for any other. */
+  readonly resumedFrom: string | null;
   /** The first differences, up to the limit. */
   readonly differences: readonly DifferenceRecord[];
 }

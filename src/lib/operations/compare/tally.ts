@@ -80,13 +80,17 @@ export class Tally {
       columns: Object.fromEntries(
         difference.columns.map((column) => [
           column.name,
-          { [primary.side]: column.primary, [secondary.side]: column.secondary } as Record<
-            'local' | 'ec2',
-            string | null
-          >,
+          {
+            [primary.side]: this.#readable(column.name, column.primary),
+            [secondary.side]: this.#readable(column.name, column.secondary),
+          } as Record<'local' | 'ec2', string | null>,
         ]),
       ),
     };
+  }
+
+  #readable(column: string, value: string | null): string | null {
+    return readable(value, this.table.columns.find(({ name }) => name === column)?.type ?? null);
   }
 
   #keyOf({ key }: Difference): Record<string, string | null> {

@@ -18,7 +18,8 @@ export class LedgerCover {
     const old = ranges.filter(({ entryId, sensorId }) => sensorId === null && entryId <= newestEntry);
     this.#pending = new Intervals(old.filter(({ state }) => state === 'pending'));
     this.#missed = new Intervals(old.filter(({ state }) => state !== 'pending'));
-    this.#refused = new Set(ranges.map(({ from, sensorId }) => `${from} ${sensorId}`));
+    const refused = ranges.filter(({ sensorId }) => sensorId !== null);
+    this.#refused = new Set(refused.map(({ from, sensorId }) => `${from} ${sensorId}`));
   }
 
   classOf(time: string, sensorId: string): MissingClass {

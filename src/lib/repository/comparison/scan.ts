@@ -100,7 +100,7 @@ class Scan {
     try {
       return await this.digest({ ...range, width: this.#widthFor(range) });
     } catch (error) {
-      if (!isOutOfTime(error) || range.to - range.from < 2) throw error;
+      if (!isOutOfTime(error) || range.to - range.from < 2 || this.options.stop.aborted) throw error;
       const middle = Math.floor((range.from + range.to) / 2);
       const halves = [
         await this.#digest({ from: range.from, to: middle }),
