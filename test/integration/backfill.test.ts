@@ -106,6 +106,12 @@ describe('backfill', () => {
         return (await pair.there.query('select from moisture_readings')).rowCount === 1;
       });
       expect((await pair.there.query(`select from ${WATER}`)).rowCount).to.equal(0);
+      await eventually('it waits', async () => {
+        const { rowCount } = await pair.here.query(
+          "select from pg_stat_activity where application_name = 'sensorctl test' and datname = current_database() and query like '%pg_terminate_backend%'",
+        );
+        return (rowCount ?? 0) > 0;
+      });
       other.cut();
       expect(await running).to.include({ ranges: 2, remainingGaps: 0 });
       await expectEqual();
@@ -199,14 +205,18 @@ describe('backfill', () => {
     it('does not take a row for extra that arrives on local while the unit is under way', async () => {
       await fillBoth(50);
       await pair.there.query(`update ${WATER} set rssi = 1`);
-      const hold = await holdInserts(pair);
+      const { id } = await joinRun(pair.ec2.pool, { ...scopeOf('differences'), prune: true });
+      const from = Date.parse(DAY.from) * 1000;
+      await addUnits(pair.ec2.pool, id, [{ table: WATER, from, to: from + 3_600_000_000, rows: 50 }]);
+      await markPlanned(pair.ec2.pool, id, {});
+      const hold = await holdWrites(pair, 'insert', WATER);
       const pruning = pair.backfill({ prune: true, jobs: 1 });
       await hold.reached('insert%');
       const late = `insert into ${WATER} (time, sensor_id, level_cm) values ('2025-07-01T00:00:35Z', 'AWD-5', 7)`;
       await pair.here.query(late);
       await pair.there.query(late);
       await hold.release();
-      expect(await pruning).to.include({ rowsExtra: 0, rowsPruned: 0 });
+      expect(await pruning).to.include({ rowsCorrected: 50, rowsExtra: 0, rowsPruned: 0 });
       await expectEqual();
     });
   });
@@ -232,7 +242,7 @@ describe('backfill', () => {
     ]) {
       it(`repeats a copy through staging that met a live row ${title}`, async () => {
         await fillLocal(1_000);
-        const hold = await holdInserts(pair);
+        const hold = await holdWrites(pair, 'insert', WATER);
         const running = pair.backfill({ mode: 'full', jobs: 1 });
         await hold.reached(`copy "${WATER}"%`);
         if (live !== waterRows(7, 7)) await pair.here.query(live);
@@ -418,6 +428,28 @@ describe('backfill', () => {
       expect(ec2.sensor_registry).to.have.length(8);
     });
 
+    it('lets live updates of a sensor wait between looking and correcting', async () => {
+      await pair.query(WATER_SENSORS);
+      await pair.there.query("update sensor_registry set is_active = false where sensor_id = 'AWD-1'");
+      const hold = await holdWrites(pair, 'update', 'sensor_registry');
+      const running = pair.backfill({ tables: ['moisture_readings'] });
+      await hold.reached('update sensor_registry%');
+      const update = "update sensor_registry set last_seen = '2030-01-01' where sensor_id = 'AWD-1'";
+      await pair.here.query(update);
+      let isThrough = false;
+      const live = pair.there.query(update).then(() => (isThrough = true));
+      await eventually('the live update waits, or is through', async () => {
+        const { rowCount } = await pair.there.query(
+          "select from pg_stat_activity where datname = current_database() and wait_event = 'transactionid'",
+        );
+        return isThrough || (rowCount ?? 0) > 0;
+      });
+      await hold.release();
+      await Promise.all([running, live]);
+      const { local, ec2 } = await pair.contents();
+      expect(ec2.sensor_registry).to.deep.equal(local.sensor_registry);
+    });
+
     it('loses no live update that happens meanwhile', async () => {
       const repository = await pair.openRepository();
       const done = new AbortController();
@@ -576,7 +608,7 @@ describe('backfill', () => {
 
     it('ends after the unit at hand when it is told to stop, and goes on by the same request', async () => {
       await planMinutes(10);
-      const hold = await holdInserts(pair);
+      const hold = await holdWrites(pair, 'insert', WATER);
       const stop = new AbortController();
       const running = pair.backfill({ mode: 'full', jobs: 1 }, { stop: stop.signal }).then(
         () => 'done',
@@ -646,8 +678,12 @@ async function sessionsOf(pool: pg.Pool): Promise<number> {
   return rowCount ?? 0;
 }
 
-/** Lets inserts of backfills into EC2's water levels wait, until they are released. */
-async function holdInserts(pair: PreparedPair): Promise<{
+/** Lets statements of backfills that write so into a table of EC2 wait, until they are released. */
+async function holdWrites(
+  pair: PreparedPair,
+  event: 'insert' | 'update',
+  table: string,
+): Promise<{
   reached: (query: string) => Promise<void>;
   release: () => Promise<void>;
 }> {
@@ -658,7 +694,7 @@ async function holdInserts(pair: PreparedPair): Promise<{
       if current_setting('application_name') like 'sensorctl%' then perform pg_advisory_xact_lock_shared(42); end if;
       return null;
     end $$;
-    create trigger held before insert on ${WATER} for each statement execute function held()`);
+    create trigger held before ${event} on ${table} for each statement execute function held()`);
   const { client: holder } = await pair.openSession('ec2');
   await holder.query('select pg_advisory_lock(42)');
   const reached = async (query: string): Promise<void> => {
