@@ -454,12 +454,12 @@ describe('backfill', () => {
       const repository = await pair.openRepository();
       const done = new AbortController();
       const writing = (async () => {
-        for (let batch = 0; !done.signal.aborted || batch < 30; batch += 1) {
+        for (let batch = 0; !done.signal.aborted || batch < 10; batch += 1) {
           const [written] = await repository.writeBatch({ readings: readings(10, batch), rejects: [] });
           repository.settle(written!, await repository.sendBatch(written!));
         }
       })();
-      for (let run = 0; run < 6; run += 1) {
+      for (let run = 0; run < 3; run += 1) {
         await pair.there.query(
           "update sensor_registry set is_active = false, metadata = '{}' where sensor_id < 'AWD-4'",
         );
