@@ -24,6 +24,7 @@ export const BOOKKEEPING_RIGHTS: Readonly<Record<Side, Rights>> = {
     ledger: ALL,
   },
   ec2: {
+    paused_job: READ,
     quarantine: ADD,
     dead_consumer: ADD,
     sensor_location: MERGE,

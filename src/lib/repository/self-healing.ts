@@ -49,6 +49,8 @@ class Healing {
   /** Entries that failed alone, and until when others go before them. */
   readonly #setAside = new Map<number, number>();
   #buriedAt = performance.now();
+  /** Told once: a role without the rights will not get them by asking again. */
+  #policiesFailed = false;
 
   constructor(private readonly options: SelfHealingOptions) {}
 
@@ -123,7 +125,9 @@ class Healing {
       const jobs = await restoreAbandonedPolicies(secondary);
       if (jobs.length > 0) logger.info('policies that a crashed run had paused are on again', { jobs: jobs.length });
     } catch (error) {
-      logger.warn('policies that a crashed run had paused stay off', { error: describeFault(error) });
+      if (!this.#policiesFailed)
+        logger.warn('policies that a backfill had paused may be off', { error: describeFault(error) });
+      this.#policiesFailed = true;
     }
   }
 
