@@ -8,7 +8,7 @@ import { ec2Server, localServer } from '../support/servers.js';
 
 /** SENSORCTL_TEST_SEED and SENSORCTL_TEST_ROUNDS take the place of these. */
 const SEED = Number(process.env.SENSORCTL_TEST_SEED ?? 20_250_701);
-const ROUNDS = Number(process.env.SENSORCTL_TEST_ROUNDS ?? 60);
+const ROUNDS = Number(process.env.SENSORCTL_TEST_ROUNDS ?? 40);
 const TIMEOUT_MS = 60_000 + ROUNDS * 1_000;
 
 const METHODS = ['hash_record_extended', 'md5'] as const;
