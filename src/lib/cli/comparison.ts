@@ -85,13 +85,12 @@ function renderVerdict({ verdict, tables, window, resumedFrom }: CompareReport):
   const extra = sum((table) => table.missingOnLocal);
   const known = lacking > 0 && lacking === sum((table) => table.knownGap) && extra === 0;
   const range = window.from === null || window.to === null ? '--all' : `--from ${window.from} --to ${window.to}`;
-  const repair =
-    lacking > 0 ? 'compare --repair brings to EC2 what it lacks' : 'backfill --prune deletes what only EC2 has';
-  const [command = '', ...what] = repair.split(' ');
   const next = known
-    ? 'sensorctl backfill repairs the gaps that the ledger knows, and names what EC2 refuses'
-    : `sensorctl ${command} ${range} ${what.join(' ')}`;
-  return `Different: ${formatCount(lacking)} rows are missing or different on EC2, ${formatCount(extra)} are there alone${resumed}.\nNext: ${next}`;
+    ? 'backfill repairs the gaps that the ledger knows, and names what EC2 refuses'
+    : lacking > 0
+      ? `compare ${range} --repair brings to EC2 what it lacks`
+      : `backfill ${range} --prune deletes what only EC2 has`;
+  return `Different: ${formatCount(lacking)} rows are missing or different on EC2, ${formatCount(extra)} are there alone${resumed}.\nNext: sensorctl ${next}`;
 }
 
 function renderEquality(tables: readonly TableReport[]): string {

@@ -98,8 +98,14 @@ export async function readTimescaleDb(database: Queryable): Promise<TimescaleDbS
  * conflict (its changelog).
  */
 export function losesRowsOnConflict(version: string): boolean {
-  const [major = 0, minor = 0, patch = 0] = version.split(/[.-]/).map(Number);
-  return major < 2 || (major === 2 && (minor < 18 || (minor === 18 && patch < 1)));
+  return isBefore(version, 2, 18, 1);
+}
+
+/** Whether a version such as `2.18.0-dev` comes before another one; a pre-release counts as its release. */
+export function isBefore(version: string, major: number, minor: number, patch = 0): boolean {
+  const [ofMajor = 0, ofMinor = 0, ofPatch = 0] = version.split(/[.-]/).map(Number);
+  const difference = ofMajor - major || ofMinor - minor || ofPatch - patch;
+  return difference < 0;
 }
 
 /** Name → whether its rows can be lost. */

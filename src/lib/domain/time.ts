@@ -36,6 +36,12 @@ export function formatInstant(micros: number): string {
   return `${formatDate(days)}T${twoDigits(hour)}:${twoDigits(minute)}:${twoDigits(seconds % 60)}.${fraction}Z`;
 }
 
+/** Writes what a server printed as a time in the same form; any other text stays as it is. */
+export function formatInstantText(text: string): string {
+  const micros = parseInstant(text);
+  return micros === null ? text : formatInstant(micros);
+}
+
 /**
  * The instant at which clocks in an IANA zone show a wall-clock time, which is given in microseconds as if it were UTC.
  * A time that occurs twice (clocks set back) is its first occurrence; one that clocks skip is as far after the skip as

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import type { Queryable } from '../db/database.js';
 import { formatInstant } from '../domain/time.js';
 import type { TimeRange } from '../domain/time-range.js';
@@ -186,6 +187,17 @@ export async function settleBatches(
     column((refusal) => refusal.time),
     column((refusal) => refusal.reason),
   ]);
+}
+
+/** Enters readings that the secondary refused for good, found by a repair: under which consumer does not matter any more. */
+export async function enterRefused(
+  primary: Queryable,
+  refusals: readonly Omit<RefusedReading, 'consumerId'>[],
+): Promise<void> {
+  if (refusals.length === 0) return;
+  const consumerId = randomUUID();
+  const readings = refusals.map((refusal) => ({ ...refusal, consumerId }));
+  await settleBatches(primary, [], readings);
 }
 
 /** Enters that the secondary lacks these batches, with the reason for each. */

@@ -12,6 +12,8 @@ export const READING_KEY = ['sensor_id', 'time'] as const;
 
 /** Known sensors; EC2 may carry foreign keys from the readings to it. */
 export const REGISTRY = 'sensor_registry';
+/** Columns of the registry that each side sets for itself. */
+export const REGISTRY_OWN_COLUMNS = ['created_at', 'updated_at'] as const;
 export const REGISTRY_KEY = ['sensor_id'] as const;
 const CHUNK_INTERVAL = '1 day';
 

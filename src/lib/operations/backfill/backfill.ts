@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import { assertDistinct } from '../../db/identity.js';
 import { asUnreachable, withSession, type Database } from '../../db/database.js';
@@ -23,14 +22,13 @@ import {
 import { assertBookkeeping } from '../../repository/bookkeeping-schema.js';
 import { agreeOnMethod, type DigestMethod } from '../../repository/comparison/digest-method.js';
 import { queryableOf } from '../../repository/comparison/sides.js';
-import type { LeftOut } from '../../repository/comparison/window.js';
-import { readGaps, settleBatches, type Gap } from '../../repository/ledger.js';
+import { resolveWindow, type LeftOut } from '../../repository/comparison/window.js';
+import { enterRefused, readGaps, type Gap } from '../../repository/ledger.js';
 import { planTransfer, type Transfer } from '../../repository/repair/transfer.js';
 import { repairRegistry } from '../../repository/repair/registry.js';
 import { readWriteSettings } from '../../repository/timescaledb/compressed-chunks.js';
 import { readOldestRow, refreshAggregates } from '../../repository/timescaledb/continuous-aggregates.js';
 import { restoreAbandonedPolicies, withPausedPolicies } from '../../repository/timescaledb/paused-jobs.js';
-import type { Refusal } from '../../repository/secondary-writer.js';
 import { planUnits, type Planned } from './plan-units.js';
 import { repairLedger } from './repair-ledger.js';
 import {
@@ -128,6 +126,7 @@ class Backfill {
   readonly #transfers = new Map<string, Promise<Transfer>>();
   #leftOut: readonly LeftOut[] = [];
   #measured: Promise<number> | undefined;
+  #agreed: DigestMethod | undefined;
 
   constructor(
     private readonly sides: BackfillSides,
@@ -252,19 +251,13 @@ class Backfill {
   async #planUnits(): Promise<Planned> {
     const planned: Planned[] = [];
     const step = this.request.mode === 'full' ? 'counting rows' : 'looking for differences';
-    const method = await this.#method();
-    for (const table of this.#tables()) {
-      const options = {
-        ...{ source: this.#source, target: this.#target, request: this.request, stop: this.hooks.stop },
-        ...{ method, jobs: await this.#jobs() },
-      };
-      planned.push(
-        await planUnits(await this.#transferOf(table), {
-          ...options,
-          onProgress: (name, rows) => this.#progress({ step, table: name, rows, ofRows: null }),
-        }),
-      );
-    }
+    const options = {
+      ...{ source: this.#source, target: this.#target, request: this.request, stop: this.hooks.stop },
+      ...{ method: await this.#method(), jobs: await this.#jobs() },
+      window: await resolveWindow({ primary: this.#source, secondary: this.#target }, this.request),
+      onProgress: (table: string, rows: number) => this.#progress({ step, table, rows, ofRows: null }),
+    };
+    for (const table of this.#tables()) planned.push(await planUnits(await this.#transferOf(table), options));
     this.#leftOut = planned.flatMap(({ leftOut }) => leftOut);
     const bytes = planned.reduce((sum, each) => sum + each.bytes, 0);
     return { units: planned.flatMap(({ units }) => units), bytes, leftOut: this.#leftOut };
@@ -278,7 +271,10 @@ class Backfill {
       writeSettings: await readWriteSettings(this.#target),
       overwrite: this.#toSecondary,
       prune: this.request.prune,
-      onRefused: (refusals) => this.#enterRefused(refusals),
+      // A reading that the secondary refuses for good is a known gap.
+      onRefused: async (refusals) => {
+        if (this.#toSecondary) await enterRefused(this.#source.pool, refusals);
+      },
       viaStaging: new Set(),
     };
     return await runUnits({
@@ -288,17 +284,6 @@ class Backfill {
     });
   }
 
-  /** A reading that the secondary refuses for good is a known gap. */
-  async #enterRefused(refusals: readonly Refusal[]): Promise<void> {
-    if (!this.#toSecondary || refusals.length === 0) return;
-    const consumerId = randomUUID();
-    await settleBatches(
-      this.#source.pool,
-      [],
-      refusals.map((refusal) => ({ ...refusal, consumerId })),
-    );
-  }
-
   /** More units side by side where each waits long for the network. */
   async #jobs(): Promise<number> {
     if (this.request.jobs !== null) return this.request.jobs;
@@ -306,7 +291,12 @@ class Backfill {
     return await this.#measured;
   }
 
+  /** For planning and for copying. */
   async #method(): Promise<DigestMethod> {
+    return (this.#agreed ??= await this.#agreeOnMethod());
+  }
+
+  async #agreeOnMethod(): Promise<DigestMethod> {
     const transfers = await Promise.all(this.#tables().map((table) => this.#transferOf(table)));
     return await agreeOnMethod(
       [this.#source.pool, this.#target.pool],

@@ -15,7 +15,7 @@ import {
 } from '../../repository/comparison/scan.js';
 import { ask } from '../../repository/comparison/sides.js';
 import { countBuckets } from '../../repository/comparison/slices.js';
-import { rangeOfTable, resolveWindow, type LeftOut } from '../../repository/comparison/window.js';
+import { rangeOfTable, type LeftOut, type OpenRange } from '../../repository/comparison/window.js';
 import { assertWritable } from '../../repository/timescaledb/compressed-chunks.js';
 import type { Transfer } from '../../repository/repair/transfer.js';
 import type { BackfillRequest } from './report.js';
@@ -24,6 +24,8 @@ export interface PlanningOptions {
   readonly source: Database;
   readonly target: Database;
   readonly request: BackfillRequest;
+  /** What the request asks for, by the clock of the primary. */
+  readonly window: OpenRange;
   readonly jobs: number;
   readonly method: DigestMethod;
   readonly stop: AbortSignal;
@@ -50,7 +52,7 @@ export async function planUnits(transfer: Transfer, options: PlanningOptions): P
   const { source, target, request, jobs } = options;
   const sides = { primary: source, secondary: target };
   const given = request.given?.get(transfer.table);
-  const { range, leftOut: left } = await rangeOfTable(sides, transfer.compared, await resolveWindow(sides, request));
+  const { range, leftOut: left } = await rangeOfTable(sides, transfer.compared, options.window);
   const leftOut = left === null ? [] : [left];
   if (range === null) return { units: [], bytes: 0, leftOut };
   const find = request.mode === 'full' ? findRows : findDifferences;

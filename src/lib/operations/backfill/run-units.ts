@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import type pg from 'pg';
 import { withSession } from '../../db/database.js';
 import { faultKind, isOutOfTime } from '../../db/sqlstate.js';
 import { backoffMs } from '../../domain/backoff.js';
@@ -60,7 +61,7 @@ class Worker {
     }
   }
 
-  async #claimUntilNone(...[from, to]: [Parameters<typeof runUnit>[0], Parameters<typeof runUnit>[1]]): Promise<void> {
+  async #claimUntilNone(from: pg.Client, to: pg.Client): Promise<void> {
     const { context, throttle, stop } = this.options;
     while (!stop.aborted) {
       await throttle.wait();

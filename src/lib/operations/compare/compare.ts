@@ -31,7 +31,13 @@ import {
 } from './report.js';
 import { columnsNotCompared, isInLedger, isRegistry, planTables } from './tables.js';
 import { Tally } from './tally.js';
-import { rangeOfTable, resolveWindow, type LeftOut, type WindowRequest } from '../../repository/comparison/window.js';
+import {
+  rangeOfTable,
+  resolveWindow,
+  type LeftOut,
+  type OpenRange,
+  type WindowRequest,
+} from '../../repository/comparison/window.js';
 
 export interface CompareRequest extends WindowRequest {
   /** Empty: sensor_registry and the reading tables. */
@@ -104,7 +110,7 @@ export async function compare(
 }
 
 interface ReportFacts {
-  readonly window: { readonly from: number | null; readonly to: number | null };
+  readonly window: OpenRange;
   readonly method: DigestMethod;
   readonly resumedFrom: string | null;
 }
@@ -152,11 +158,7 @@ class Comparer {
     return { report, strips: new Map(strips), compared: { ...window, windowMicros: null }, differing };
   }
 
-  async #digest(
-    comparison: Comparison,
-    window: { from: number | null; to: number | null },
-    recorder: Recorder,
-  ): Promise<Digested> {
+  async #digest(comparison: Comparison, window: OpenRange, recorder: Recorder): Promise<Digested> {
     const { table } = comparison;
     if (table.time === null) return await this.#digestWhole(comparison);
     const resumed = recorder.progressOf(table.name);
@@ -170,11 +172,8 @@ class Comparer {
       ...{ range, bucketMicros, jobs, stop: this.hooks.stop },
       onProgress: async (progress) => {
         await recorder.save(table.name, { range, scan: progress });
-        const {
-          frontier,
-          primary: { rows },
-        } = progress;
-        this.hooks.onProgress({ table: table.name, step: 'comparing digests', rows, ...estimate(frontier) });
+        const { rows } = progress.primary;
+        this.hooks.onProgress({ table: table.name, step: 'comparing digests', rows, ...estimate(progress.frontier) });
       },
       ...(resumed === undefined ? {} : { resumed: resumed.scan }),
     });
@@ -295,10 +294,7 @@ async function* groupLeaves(leaves: AsyncIterable<Leaf> | Iterable<Leaf>): Async
   if (group.length > 0) yield group;
 }
 
-function windowOf(
-  ranges: readonly TimeRange[],
-  { from, to }: { from: number | null; to: number | null },
-): CompareReport['window'] {
+function windowOf(ranges: readonly TimeRange[], { from, to }: OpenRange): CompareReport['window'] {
   const start = from ?? (ranges.length === 0 ? null : Math.min(...ranges.map((range) => range.from)));
   const end = to ?? (ranges.length === 0 ? null : Math.max(...ranges.map((range) => range.to)));
   return { from: start === null ? null : formatInstant(start), to: end === null ? null : formatInstant(end) };

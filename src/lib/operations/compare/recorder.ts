@@ -1,6 +1,6 @@
 import type { TimeRange } from '../../domain/time-range.js';
 import { withSession } from '../../db/database.js';
-import { formatInstant, parseInstant } from '../../domain/time.js';
+import { formatInstantText } from '../../domain/time.js';
 import { ConflictError, UsageError } from '../../errors.js';
 import {
   beginComparison,
@@ -13,6 +13,7 @@ import {
 } from '../../repository/comparison-record.js';
 import type { ScanProgress } from '../../repository/comparison/scan.js';
 import type { ComparedSides } from '../../repository/comparison/sides.js';
+import type { OpenRange } from '../../repository/comparison/window.js';
 import type { CompareReport } from './report.js';
 
 /** How far the scan of a table has come. */
@@ -21,14 +22,9 @@ export interface TableProgress {
   readonly scan: ScanProgress;
 }
 
-interface Window {
-  readonly from: number | null;
-  readonly to: number | null;
-}
-
 /** What is saved. */
 interface Progress {
-  readonly window?: Window;
+  readonly window?: OpenRange;
   readonly tables?: Readonly<Record<string, TableProgress>>;
 }
 
@@ -37,7 +33,7 @@ const SAVE_EVERY_MS = 1_000;
 /** Keeps record of a comparison on the primary, where the role may write there; elsewhere it remembers nothing. */
 export class Recorder {
   readonly #tables: Map<string, TableProgress>;
-  #window: Window | undefined;
+  #window: OpenRange | undefined;
   #savedAt = performance.now();
 
   private constructor(
@@ -62,7 +58,7 @@ export class Recorder {
     const record = await findUnfinishedComparison(pool, scope);
     if (record === null)
       throw nothingToResume('no comparison of this range and these tables was interrupted in the last day');
-    return new Recorder(sides, record.id, record.progress as Progress, formatText(record.begun));
+    return new Recorder(sides, record.id, record.progress as Progress, formatInstantText(record.begun));
   }
 
   /** Lends the comparison to this process alone; throws a ConflictError where another one works on it. */
@@ -86,7 +82,7 @@ export class Recorder {
   }
 
   /** The window of the comparison that is resumed, else the one that `resolve` answers. */
-  async keepWindow(resolve: () => Promise<Window>): Promise<Window> {
+  async keepWindow(resolve: () => Promise<OpenRange>): Promise<OpenRange> {
     return (this.#window ??= await resolve());
   }
 
@@ -113,12 +109,6 @@ export class Recorder {
     const summary = { window, tables, digest, leftOut };
     await finishComparison(this.sides.primary, this.id, { verdict, report: summary, ranges });
   }
-}
-
-/** The server's text as sensorctl writes times. */
-function formatText(text: string): string {
-  const instant = parseInstant(text);
-  return instant === null ? text : formatInstant(instant);
 }
 
 function nothingToResume(message: string): UsageError {

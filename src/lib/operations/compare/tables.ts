@@ -4,11 +4,9 @@ import { sideTitle } from '../../domain/side.js';
 import { UnreachableError, UsageError } from '../../errors.js';
 import { planTable, type ComparedTable } from '../../repository/comparison/compared-table.js';
 import { queryableOf, type ComparedSides } from '../../repository/comparison/sides.js';
-import { READING_KEY, REGISTRY, REGISTRY_KEY } from '../../repository/reading-tables.js';
+import { READING_KEY, REGISTRY, REGISTRY_KEY, REGISTRY_OWN_COLUMNS } from '../../repository/reading-tables.js';
 import type { NotCompared } from './report.js';
 
-/** Each side sets these for itself. */
-const OWN_COLUMNS: Readonly<Record<string, readonly string[]>> = { [REGISTRY]: ['created_at', 'updated_at'] };
 /** What tells rows apart whether or not a constraint says so. */
 const KEYS = new Map<string, readonly string[]>([
   [REGISTRY, REGISTRY_KEY],
@@ -54,7 +52,12 @@ function planNamed(
   if (primary === undefined && secondary === undefined) return null;
   if (primary === undefined) return `${name} is missing on ${sideTitle(sides.primary.side)}`;
   if (secondary === undefined) return `${name} is missing on ${sideTitle(sides.secondary.side)}`;
-  const plan = planTable({ primary, secondary, except: OWN_COLUMNS[name] ?? [], key: KEYS.get(name) ?? [] });
+  const plan = planTable({
+    primary,
+    secondary,
+    except: name === REGISTRY ? REGISTRY_OWN_COLUMNS : [],
+    key: KEYS.get(name) ?? [],
+  });
   return 'columns' in plan ? plan : `${name}: ${plan.join(', ')}`;
 }
 

@@ -1,4 +1,4 @@
-import { formatInstant, parseInstant } from '../../domain/time.js';
+import { formatInstant, formatInstantText, parseInstant } from '../../domain/time.js';
 import { without, type TimeRange } from '../../domain/time-range.js';
 import { TIME_COLUMN, type ComparedTable } from '../../repository/comparison/compared-table.js';
 import type { DifferingRange, Leaf, SideTotals } from '../../repository/comparison/find-leaves.js';
@@ -102,8 +102,7 @@ export class Tally {
 
 /** Times as sensorctl writes them everywhere. */
 function readable(value: string | null, type: string | null): string | null {
-  const instant = value !== null && type?.startsWith('timestamp') === true ? parseInstant(value) : null;
-  return instant === null ? value : formatInstant(instant);
+  return value !== null && type?.startsWith('timestamp') === true ? formatInstantText(value) : value;
 }
 
 function sideReport({ rows, newest }: SideTotals): SideReport {

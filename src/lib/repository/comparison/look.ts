@@ -35,6 +35,11 @@ export interface Suspect {
 }
 
 const AWAKE_MS = 500;
+/** Where the suspects lie, each leaf once. */
+export function leavesOf(suspects: readonly Suspect[]): Leaf[] {
+  return [...new Set(suspects.map(({ leaf }) => leaf))];
+}
+
 const FIX_SNAPSHOT = { text: 'select 1' };
 
 /**

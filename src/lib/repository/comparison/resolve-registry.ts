@@ -5,7 +5,7 @@ import { SENSOR_TYPE } from '../batch-sql.js';
 import { readNewestEntry } from '../ledger.js';
 import type { Comparison, Leaf } from './find-leaves.js';
 import type { MissingClass } from './ledger-cover.js';
-import { look, type Suspect } from './look.js';
+import { leavesOf, look, type Suspect } from './look.js';
 import { Patience } from './patience.js';
 import type { Difference, ResolveOptions } from './resolve.js';
 import { ask } from './sides.js';
@@ -121,10 +121,6 @@ async function explainSensors(
   const since = await snapshot.query<Since & Record<string, unknown>>(READ_SINCE, [sensors]);
   const newestEntry = await readNewestEntry(sides.primary.pool);
   return { suspects, explanations: explained.rows, since: since.rows, newestEntry };
-}
-
-function leavesOf(suspects: readonly Suspect[]): Leaf[] {
-  return [...new Set(suspects.map(({ leaf }) => leaf))];
 }
 
 function valuesOf({ name, kind, columns }: Suspect): (readonly [string, string | null])[] {

@@ -2,7 +2,7 @@ import type { Queryable } from '../../db/database.js';
 import { readNewestEntry, readUnsettled, type UnsettledRange } from '../ledger.js';
 import type { Comparison, Leaf } from './find-leaves.js';
 import { LedgerCover, type MissingClass } from './ledger-cover.js';
-import { look, type Suspect } from './look.js';
+import { leavesOf, look, type Suspect } from './look.js';
 import { Patience } from './patience.js';
 import { keyColumns } from './slices.js';
 
@@ -42,7 +42,7 @@ export async function resolveLeaves(
   let differences: Difference[] = first.suspects.map((suspect) => ({ ...suspect, class: null }));
   while (differences.length > 0) {
     await patience.pause();
-    const again = await lookAt([...new Set(differences.map(({ leaf }) => leaf))]);
+    const again = await lookAt(leavesOf(differences));
     const names = new Set(differences.map(({ name }) => name));
     const cover = new LedgerCover(again.unsettled, first.newestEntry);
     differences = again.suspects
@@ -59,9 +59,7 @@ async function readLedger(
   snapshot: Queryable,
   { suspects, ledger }: { suspects: readonly Suspect[]; ledger: boolean },
 ): Promise<Looked> {
-  const ranges = [...new Set(suspects.map(({ leaf }) => leaf))].flatMap(({ slice }) =>
-    'classes' in slice ? [] : [slice],
-  );
+  const ranges = leavesOf(suspects).flatMap(({ slice }) => ('classes' in slice ? [] : [slice]));
   if (!ledger || ranges.length === 0) return { suspects, unsettled: [], newestEntry: 0 };
   const unsettled = await readUnsettled(snapshot, comparison.table.name, ranges);
   // Asked outside the snapshot: rows that were read again after it may be newer than it.

@@ -16,20 +16,24 @@ export interface LeftOut {
   readonly reason: string;
 }
 
-/** What to compare, in µs since 1970: from and to, a window up to now, or (all null) everything. */
-export interface WindowRequest {
+/** A range in µs since 1970 whose null bounds are those of each table. */
+export interface OpenRange {
   readonly from: number | null;
   readonly to: number | null;
+}
+
+/** What to compare: from and to, a window up to now, or (all null) everything. */
+export interface WindowRequest extends OpenRange {
   readonly windowMicros: number | null;
 }
 
 const READ_CLOCK = { text: 'select (extract(epoch from clock_timestamp()) * 1000000)::bigint as now' };
 
-/** The window by the clock of the primary; null bounds are those of each table. */
+/** The window by the clock of the primary. */
 export async function resolveWindow(
   { primary }: ComparedSides,
   { from, to, windowMicros }: WindowRequest,
-): Promise<{ from: number | null; to: number | null }> {
+): Promise<OpenRange> {
   if (windowMicros === null) return { from, to };
   const [clock] = await ask<{ now: number }>(primary, READ_CLOCK);
   const end = to ?? clock?.now ?? 0;
@@ -40,7 +44,7 @@ export async function resolveWindow(
 export async function rangeOfTable(
   sides: ComparedSides,
   table: ComparedTable,
-  { from, to }: { from: number | null; to: number | null },
+  { from, to }: OpenRange,
 ): Promise<{ range: TimeRange | null; leftOut: LeftOut | null }> {
   const held = from === null || to === null ? await heldRange(sides, table) : null;
   const range = { from: from ?? held?.from ?? 0, to: to ?? held?.to ?? 0 };

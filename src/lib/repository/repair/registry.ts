@@ -3,10 +3,8 @@ import type { Database, Queryable } from '../../db/database.js';
 import { quoteIdentifier } from '../../db/identifiers.js';
 import { repeatCollisions, withTransaction } from '../../db/transaction.js';
 import { chunksOf } from '../../domain/chunks.js';
+import { REGISTRY, REGISTRY_OWN_COLUMNS } from '../reading-tables.js';
 
-const REGISTRY = 'sensor_registry';
-/** Each side sets these for itself. */
-const OWN_COLUMNS = ['created_at', 'updated_at'];
 const SENSORS_AT_ONCE = 500;
 
 const LIST_SENSORS = 'select sensor_id from sensor_registry order by sensor_id collate "C"';
@@ -40,7 +38,8 @@ export async function repairRegistry(
   const shapes = await Promise.all([source, target].map(({ pool }) => readTableShapes(pool, [REGISTRY])));
   const [from, to] = shapes.map((each) => each.get(REGISTRY));
   if (from === undefined || to === undefined) return { inserted: 0, corrected: 0 };
-  const columns = [...from.columns].filter(([name]) => to.columns.has(name) && !OWN_COLUMNS.includes(name));
+  const own: readonly string[] = REGISTRY_OWN_COLUMNS;
+  const columns = [...from.columns].filter(([name]) => to.columns.has(name) && !own.includes(name));
   const sensors = await listSensors(source.pool);
   const totals = { inserted: 0, corrected: 0 };
   for (const chunk of chunksOf(sensors, SENSORS_AT_ONCE)) {

@@ -1,12 +1,10 @@
-import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
 import { withSession, type Database, type Queryable } from '../../db/database.js';
 import { inTransaction, keepAwake, repeatCollisions } from '../../db/transaction.js';
 import type { ReadingTable } from '../../domain/reading.js';
 import type { TimeRange } from '../../domain/time-range.js';
-import { settleBatches, type LedgerState } from '../ledger.js';
+import { enterRefused, type LedgerState } from '../ledger.js';
 import { lockTable, markTakenOver } from '../markers.js';
-import type { Refusal } from '../secondary-writer.js';
 import { bringRows, type Delivery } from './bring-rows.js';
 import { planTransfer, type Transfer } from './transfer.js';
 
@@ -119,7 +117,9 @@ async function repairClaimed(source: pg.Client, options: RepairOptions): Promise
   // Writing on a slow secondary may take longer than the claim may be idle.
   return await keepAwake(source, async () => {
     const delivery = await deliver(source, claim, options);
-    await settle(source, claim, delivery.refused);
+    await source.query(SETTLE_ENTRIES, [claim.ids]);
+    // What the secondary refused stays in the ledger, a reading an entry.
+    await enterRefused(source, delivery.refused);
     return { ...delivery, entries: claim.ids.length, refused: delivery.refused.length };
   });
 }
@@ -195,16 +195,4 @@ async function takeOver(
   }
   await repeatCollisions(() => markTakenOver(secondary, table, covered));
   return covered.map((entry) => entry.entry_id);
-}
-
-/** What the secondary refused stays in the ledger, a reading an entry; under which consumer does not matter any more. */
-async function settle(source: Queryable, claim: Claim, refusals: readonly Refusal[]): Promise<void> {
-  await source.query(SETTLE_ENTRIES, [claim.ids]);
-  if (refusals.length === 0) return;
-  const consumerId = randomUUID();
-  await settleBatches(
-    source,
-    [],
-    refusals.map((refusal) => ({ ...refusal, consumerId })),
-  );
 }

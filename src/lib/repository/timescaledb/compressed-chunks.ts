@@ -1,4 +1,4 @@
-import { losesRowsOnConflict, readTimescaleDb } from '../../db/catalog.js';
+import { isBefore, losesRowsOnConflict, readTimescaleDb } from '../../db/catalog.js';
 import type { Database } from '../../db/database.js';
 import type { Statement } from '../../db/transaction.js';
 import { sideTitle } from '../../domain/side.js';
@@ -87,12 +87,6 @@ async function readFrozen({ pool }: Database, chunks: readonly Chunk[]): Promise
   if (facts[0]?.exists !== true) return [];
   const { rows } = await pool.query<{ name: string }>(FIND_FROZEN, [chunks.map(({ name }) => name)]);
   return rows.map(({ name }) => name);
-}
-
-function isBefore(version: string, major: number, minor: number, patch = 0): boolean {
-  const [ofMajor = 0, ofMinor = 0, ofPatch = 0] = version.split(/[.-]/).map(Number);
-  const difference = ofMajor - major || ofMinor - minor || ofPatch - patch;
-  return difference < 0;
 }
 
 function listOf(names: readonly string[]): string {
