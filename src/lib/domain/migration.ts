@@ -13,7 +13,7 @@ export interface MigrationState {
   readonly primary: Side;
   /** In phase 3, whether local is the secondary of a dual write. */
   readonly keepLocalCurrent: boolean;
-  /** UTC text as the server writes it; null where no phase was recorded. */
+  /** UTC text; null where no phase was recorded. */
   readonly phaseSince: string | null;
   readonly changedAt: string | null;
   readonly changedBy: string | null;

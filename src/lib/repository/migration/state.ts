@@ -1,8 +1,9 @@
 import type { Queryable } from '../../db/database.js';
 import { NO_PHASE, type MigrationState, type Phase } from '../../domain/migration.js';
 import type { Side, WriteMode } from '../../domain/side.js';
-import { LOCK_FENCE } from './fence.js';
 import type { Statement } from '../../db/transaction.js';
+import { formatInstantText } from '../../domain/time.js';
+import { LOCK_FENCE } from './fence.js';
 
 const FIND_STATE = `
   select exists (
@@ -10,11 +11,12 @@ const FIND_STATE = `
     where nspname = 'sensorctl' and relname = 'state'
   ) as exists`;
 
-const COLUMNS = `phase, write_mode, epoch, primary_side, keep_local_current, phase_since::text, changed_at::text, changed_by, reason,
+/** What `parseState` reads. */
+export const STATE_COLUMNS = `phase, write_mode, epoch, primary_side, keep_local_current, phase_since::text, changed_at::text, changed_by, reason,
   array_to_json(overridden_gates)::text as overridden_gates, attempt, target_phase, deadline::text`;
 
-const READ_STATE = `select ${COLUMNS} from sensorctl.state`;
-const READ_HISTORY = `select ${COLUMNS} from sensorctl.state_history order by epoch desc limit $1`;
+const READ_STATE = `select ${STATE_COLUMNS} from sensorctl.state`;
+const READ_HISTORY = `select ${STATE_COLUMNS} from sensorctl.state_history order by epoch desc limit $1`;
 
 /** Only a higher epoch changes a copy. */
 const COPY_STATE = `
@@ -27,7 +29,7 @@ const COPY_STATE = `
     overridden_gates = excluded.overridden_gates, attempt = null, target_phase = null, deadline = null
   where known.epoch < excluded.epoch`;
 
-interface StateRow {
+export interface StateRow {
   readonly phase: Phase;
   readonly write_mode: Exclude<WriteMode, 'local-only'>;
   readonly epoch: number;
@@ -80,7 +82,7 @@ export function copyState(state: MigrationState): Statement[] {
   ];
 }
 
-function parseState(row: StateRow): MigrationState {
+export function parseState(row: StateRow): MigrationState {
   const { attempt: token, target_phase: targetPhase, deadline } = row;
   return {
     phase: row.phase,
@@ -88,11 +90,14 @@ function parseState(row: StateRow): MigrationState {
     epoch: row.epoch,
     primary: row.primary_side,
     keepLocalCurrent: row.keep_local_current,
-    phaseSince: row.phase_since,
-    changedAt: row.changed_at,
+    phaseSince: formatInstantText(row.phase_since),
+    changedAt: formatInstantText(row.changed_at),
     changedBy: row.changed_by,
     reason: row.reason,
     overriddenGates: JSON.parse(row.overridden_gates) as string[],
-    attempt: token === null || targetPhase === null || deadline === null ? null : { token, targetPhase, deadline },
+    attempt:
+      token === null || targetPhase === null || deadline === null
+        ? null
+        : { token, targetPhase, deadline: formatInstantText(deadline) },
   };
 }

@@ -5,7 +5,7 @@ import type { Attempt, MigrationState, Phase } from '../../domain/migration.js';
 import { otherSide, sideTitle } from '../../domain/side.js';
 import { ConflictError } from '../../errors.js';
 import { LOCK_FENCE } from './fence.js';
-import { readRecordedState } from './state.js';
+import { parseState, readRecordedState, STATE_COLUMNS, type StateRow } from './state.js';
 
 /** Who changes the record, and why. */
 export interface Change {
@@ -119,8 +119,9 @@ async function change(
   before: readonly Statement[] = [],
 ): Promise<MigrationState> {
   try {
-    const changed = (await runTransaction(database.pool, [...before, { text, values }])).at(-1);
-    if (changed?.rowCount === 1) return await readRecordedState(database.pool);
+    const returning = { text: `${text} returning ${STATE_COLUMNS}`, values };
+    const row = (await runTransaction(database.pool, [...before, returning])).at(-1)?.rows[0];
+    if (row !== undefined) return parseState(row as unknown as StateRow);
   } catch (error) {
     // The constraints say the same as the conditions above.
     if (sqlstateOf(error) !== '23514') throw error;
