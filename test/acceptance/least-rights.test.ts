@@ -34,8 +34,8 @@ function describeRights(title: string, role: string, findServers: (hook: Mocha.C
       stage = await Stage.open(role, await findServers(this));
       const { code, stderr } = await stage.run(['init']);
       expect(code, stderr).to.equal(0);
-      await createRole(stage.local, role, await readmeGrants('local: consume', role));
-      await createRole(stage.ec2, role, await readmeGrants('ec2: consume', role));
+      await createRole(stage.local, role, await readmeGrants('either side: consume', role));
+      await createRole(stage.ec2, role, await readmeGrants('either side: consume', role));
       await createRole(stage.local, `${role}_reader`, await readmeGrants('local: compare', `${role}_reader`));
       await createRole(stage.ec2, `${role}_reader`, await readmeGrants('ec2: compare', `${role}_reader`));
       await createRole(stage.local, `${role}_backfill`, await readmeGrants('local: backfill', `${role}_backfill`));
