@@ -2,7 +2,7 @@ import type { TimeRange } from '../../domain/time-range.js';
 import type { ComparedTable } from './compared-table.js';
 import type { DigestMethod } from './digest-method.js';
 import { digestClasses, digestRanges, type BucketDigest, type Slice, type TableReading } from './slices.js';
-import { ask, isOutOfTime, repeatReading, type ComparedSides } from './sides.js';
+import { askForDigests, isOutOfTime, repeatReading, type ComparedSides } from './sides.js';
 
 /** A table, the two sides that hold it, and the method that they agreed on. */
 export interface Comparison {
@@ -129,7 +129,7 @@ async function bothSides(
   const [primary, secondary] = await Promise.all(
     (['primary', 'secondary'] as const).map(async (role) => {
       const statement = statementOf(readingOf(comparison, role));
-      return await repeatReading(() => ask<BucketDigest>(comparison.sides[role], statement));
+      return await repeatReading(() => askForDigests<BucketDigest>(comparison.sides[role], statement));
     }),
   );
   return { primary: totalsOf(primary), secondary: totalsOf(secondary), differing: unequalBuckets(primary, secondary) };
