@@ -54,7 +54,7 @@ class Ready {
   async measure(target: Phase, options: Partial<Parameters<typeof measureGates>[0]> = {}): Promise<Gate[]> {
     const { pair, state } = this;
     return await measureGates({
-      ...{ sides: { local: pair.local, ec2: pair.ec2 }, state, target, minSoakMs: 0, checks: CONTENT },
+      ...{ sides: { local: pair.local, ec2: pair.ec2 }, state, target, minSoakMs: 0, checks: CONTENT, dryRun: false },
       ...{ stop: new AbortController().signal, onGate: () => undefined },
       ...options,
     });

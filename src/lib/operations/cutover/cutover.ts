@@ -83,7 +83,7 @@ class Cutover {
     const { request, hooks, sides, checks } = this;
     const { minSoakMs, force, reason, by } = request;
     const gates = await measureGates({
-      ...{ sides, state: found.state, target, minSoakMs, checks },
+      ...{ sides, state: found.state, target, minSoakMs, checks, dryRun: request.dryRun },
       ...{ stop: hooks.stop, onGate: hooks.onGate },
     });
     const failed = gates.filter(({ passed }) => !passed);
