@@ -103,11 +103,11 @@ export async function accountOn(
 ): Promise<Violations> {
   const rows = await primary.query<unknown[] & Row>({ text: READ_ROWS, rowMode: 'array' });
   const quarantined = await Promise.all(quarantines.map((pool) => pool.query<Quarantined>(READ_QUARANTINE)));
-  return accountFor(
-    new Set(bodies),
-    rows.rows.map(keyOf),
-    quarantined.flatMap((each) => each.rows),
-  );
+  // What came again after a switch may be in both.
+  const [first = [], ...others] = quarantined.map((each) => each.rows);
+  const known = new Set(first.map(quarantineKey));
+  const anew = others.flat().filter((record) => !known.has(quarantineKey(record)));
+  return accountFor(new Set(bodies), rows.rows.map(keyOf), [...first, ...anew]);
 }
 
 interface Quarantined {

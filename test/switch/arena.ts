@@ -13,7 +13,7 @@ import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
 import { account, accountOn, Observer, type Violations } from '../chaos/invariants.js';
 import { Load } from '../chaos/load.js';
 import { ChaosStage, startServers, stopServers, type Servers } from '../chaos/stage.js';
-import { eventually, type RunningCli } from '../support/cli.js';
+import { eventually, type CliSettings, type RunningCli } from '../support/cli.js';
 import { Operator } from './operator.js';
 import { Primaries } from './primaries.js';
 
@@ -29,6 +29,8 @@ export interface ArenaOptions {
   readonly rate: number;
   /** Mean time between two readings, in ms. */
   readonly spacingMs?: number;
+  /** Servers that others use too; absent: servers of its own. */
+  readonly servers?: Servers;
 }
 
 /** Phase 2 or 3 under load: two servers of one's own, consumers as processes, and somebody who watches who is primary. */
@@ -54,20 +56,35 @@ export class Arena {
 
   /** Both sides in phase 2, empty, and so many consumers that follow the phase. */
   static async open(options: ArenaOptions): Promise<Arena> {
-    const servers = await startServers({ durable: false });
+    const servers = options.servers ?? (await startServers({ durable: false }));
     const stage = await ChaosStage.open(servers, { seed: options.seed });
     const sides = { local: openSide(stage, 'local'), ec2: openSide(stage, 'ec2') };
     const first = await recordFirstPhase(sides.local, WHY);
     await completeSwitch(sides.ec2, await changePhase(sides.local, first, { ...WHY, phase: 2 }));
     const arena = new Arena(servers, stage, sides, options);
     await Promise.all(Array.from({ length: options.consumers }, () => arena.addConsumer()));
+    await arena.ready();
     return arena;
   }
 
-  async addConsumer(): Promise<RunningCli> {
-    const consumer = await this.stage.consume([]);
+  async addConsumer(settings: CliSettings = {}): Promise<RunningCli> {
+    const consumer = await this.stage.consume([], settings);
     this.consumers.push(consumer);
     return consumer;
+  }
+
+  /** Resolves once every consumer has taken up its work. */
+  async ready(): Promise<void> {
+    const initialized = (): boolean => this.consumers.every(({ stderr }) => stderr.includes('is the primary'));
+    await eventually('every consumer has its role', () => Promise.resolve(initialized()));
+  }
+
+  /** Sends so many messages, and returns them. */
+  async send(count: number): Promise<string[]> {
+    const bodies = Array.from({ length: count }, () => this.#telemetry.next().value as string);
+    await this.stage.send(bodies);
+    this.#bodies.push(...bodies);
+    return bodies;
   }
 
   /** Kills a consumer with -9, and puts another in its place. */
@@ -192,7 +209,7 @@ export class Arena {
     const violations = await this.#primaries.stop();
     await this.stage.close();
     await Promise.all(Object.values(this.sides).map((side) => closeDatabase(side)));
-    await stopServers(this.servers);
+    if (this.options.servers === undefined) await stopServers(this.servers);
     return violations;
   }
 

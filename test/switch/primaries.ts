@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Database } from '../../src/lib/db/database.js';
+import { closeDatabase, type Database } from '../../src/lib/db/database.js';
 import { withTransaction } from '../../src/lib/db/transaction.js';
 import type { Side } from '../../src/lib/domain/side.js';
 import { assertPrimary } from '../../src/lib/repository/migration/fence.js';
@@ -25,7 +25,7 @@ export class Primaries {
   readonly #watching: Promise<unknown>;
   #offers = 0;
 
-  constructor(sides: Readonly<Record<Side, Database>>) {
+  constructor(private readonly sides: Readonly<Record<Side, Database>>) {
     this.#watching = Promise.all([this.#watch(sides.local), this.#watch(sides.ec2)]);
   }
 
@@ -37,6 +37,7 @@ export class Primaries {
   async stop(): Promise<string[]> {
     this.#over.abort();
     await this.#watching;
+    await Promise.all(Object.values(this.sides).map((side) => closeDatabase(side)));
     return twoAtOnce(this.#taken);
   }
 
