@@ -6,7 +6,6 @@ import { inTransaction, keepAwake, repeatCollisions, type Statement } from '../.
 import type { ReadingTable } from '../../domain/reading.js';
 import { formatInstant } from '../../domain/time.js';
 import type { DigestMethod } from '../comparison/digest-method.js';
-import { digestRanges } from '../comparison/slices.js';
 import { readUnsettled } from '../ledger.js';
 import { markTakenOver } from '../markers.js';
 import { bringRows, type Delivery } from '../repair/bring-rows.js';
@@ -24,6 +23,7 @@ import {
 import type { Transfer } from '../repair/transfer.js';
 import type { Refusal } from '../secondary-writer.js';
 import { isCopyStraightSafe } from '../timescaledb/compressed-chunks.js';
+import { digestUnit } from './unit-digest.js';
 import { claimUnit, finishUnit, type Unit, type UnitCounts } from './unit-store.js';
 
 /** What a run of units works with. */
@@ -153,23 +153,19 @@ async function copyStraight(
   target: pg.Client,
   { unit, transfer, context }: UnitWork,
 ): Promise<Delivery> {
+  const reading = { table: transfer.compared, method: context.method };
   try {
     const statements = { to: copyToSql(transfer, [unit]), from: copyFromSql(transfer, 'table') };
     const copied = await copyBetween(source, target, statements);
-    const [there, here] = await Promise.all([digestUnit(source, 'primary'), digestUnit(target, 'secondary')]);
+    const [there, here] = await Promise.all([
+      digestUnit(source, { ...reading, role: 'primary' }, unit),
+      digestUnit(target, { ...reading, role: 'secondary' }, unit),
+    ]);
     if (there !== here) throw new StraightCopyFailed(unit.id, { cause: 'another writer was there' });
     return { copied, inserted: copied, skipped: 0, corrected: 0, refused: [] };
   } catch (error) {
     if (faultKind(error) === 'refused') throw new StraightCopyFailed(unit.id, { cause: error });
     throw error;
-  }
-
-  async function digestUnit(client: pg.Client, role: 'primary' | 'secondary'): Promise<string> {
-    const { compared: table } = transfer;
-    const reading = { table, method: context.method, role };
-    const { text, values = [] } = digestRanges(reading, [{ ...unit, width: unit.to - unit.from }]);
-    const { rows } = await client.query<{ rows: number; digest: string }>(text, [...values]);
-    return rows.map(({ rows: count, digest }) => `${count} ${digest}`).join();
   }
 }
 
