@@ -3,7 +3,13 @@ import type pg from 'pg';
 import type { Database } from '../../src/lib/db/database.js';
 import type { Reading } from '../../src/lib/domain/reading.js';
 import { endStalledCopies } from '../../src/lib/repository/backfill/stalled-copies.js';
-import { addUnits, claimUnit, joinRun, markPlanned, splitUnit } from '../../src/lib/repository/backfill/unit-store.js';
+import {
+  addUnits,
+  beginWithUnit,
+  joinRun,
+  markPlanned,
+  splitUnit,
+} from '../../src/lib/repository/backfill/unit-store.js';
 import { keepingLogger, PreparedPair, WATER_SENSORS, waterRows } from '../support/backfilled.js';
 import { eventually } from '../support/cli.js';
 
@@ -581,7 +587,9 @@ describe('backfill', () => {
       const { id } = await joinRun(pair.ec2.pool, scopeOf('full'));
       await addUnits(pair.ec2.pool, id, [{ table: WATER, from: 0, to: 1000, rows: 10 }]);
       await markPlanned(pair.ec2.pool, id, {});
-      const unit = await claimUnit(pair.there, id);
+      const { client } = await pair.openSession('ec2');
+      const unit = await beginWithUnit(client, id);
+      await client.query('rollback');
       await pair.there.query('update sensorctl.backfill_unit set done_at = now(), copied = 10');
       await splitUnit(pair.there, unit!);
       expect((await pair.there.query('select from sensorctl.backfill_unit')).rowCount).to.equal(1);
@@ -590,12 +598,11 @@ describe('backfill', () => {
     it('takes over the unit of a process that is frozen in the middle of a copy', async () => {
       await fillLocal(2_000);
       const { client: frozen } = await pair.openSession('ec2');
-      await frozen.query('begin');
       const { id } = await joinRun(pair.ec2.pool, scopeOf('full'));
       const start = Date.parse(DAY.from) * 1000;
       await addUnits(pair.ec2.pool, id, [{ table: WATER, from: start, to: start + 86_400_000_000, rows: 2_000 }]);
       await markPlanned(pair.ec2.pool, id, {});
-      expect(await claimUnit(frozen, id)).to.include({ rows: 2_000 });
+      expect(await beginWithUnit(frozen, id)).to.include({ rows: 2_000 });
       const { from } = await import('pg-copy-streams');
       const input = frozen.query(from(`copy ${WATER} from stdin`));
       input.on('error', () => undefined);

@@ -57,8 +57,10 @@ export async function planUnits(transfer: Transfer, options: PlanningOptions): P
   if (range === null) return { units: [], bytes: 0, leftOut };
   const find = request.mode === 'full' ? findRows : findDifferences;
   const ranges = request.mode === 'given' ? (given ?? []) : await find(transfer, range, options);
-  await assertWritable(target, transfer.table, ranges);
-  const cuts = await readChunkStarts(target.pool, transfer.table);
+  const [cuts] = await Promise.all([
+    readChunkStarts(target.pool, transfer.table),
+    assertWritable(target, transfer.table, ranges),
+  ]);
   const units = buildUnits(transfer.table, ranges, { rows: unitRows(request, jobs), cuts });
   const rows = units.reduce((sum, unit) => sum + unit.rows, 0);
   return { units, bytes: Math.round(rows * (await rowBytes(source, transfer.table))), leftOut };

@@ -24,7 +24,7 @@ import type { Transfer } from '../repair/transfer.js';
 import type { Refusal } from '../secondary-writer.js';
 import { isCopyStraightSafe } from '../timescaledb/compressed-chunks.js';
 import { digestUnit } from './unit-digest.js';
-import { claimUnit, finishUnit, type Unit, type UnitCounts } from './unit-store.js';
+import { beginWithUnit, finishAndCommit, type Unit, type UnitCounts } from './unit-store.js';
 
 /** What a run of units works with. */
 export interface UnitContext {
@@ -83,8 +83,7 @@ const FIND_UNCONFIRMED = `
  * shows as 23505, one of another key as a digest that differs, and the unit is repeated through staging.
  */
 export async function runUnit(source: pg.Client, target: pg.Client, context: UnitContext): Promise<UnitOutcome | null> {
-  await target.query('begin isolation level read committed');
-  const unit = await claimUnit(target, context.runId);
+  const unit = await beginWithUnit(target, context.runId);
   if (unit === null) {
     await target.query('rollback');
     return null;
@@ -97,9 +96,8 @@ export async function runUnit(source: pg.Client, target: pg.Client, context: Uni
   const { delivery, ...extras } = await inTransaction(source, copy, 'repeatable read');
   await context.onRefused(delivery.refused);
   const counts = { ...delivery, refused: delivery.refused.length, ...extras };
-  await finishUnit(target, unit.id, counts);
   const startedAt = performance.now();
-  await target.query('commit');
+  await finishAndCommit(target, unit.id, counts);
   return { unit, counts, commitMs: performance.now() - startedAt };
 }
 
