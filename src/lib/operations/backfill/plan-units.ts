@@ -41,6 +41,8 @@ export interface Planned {
 /** A unit should take a second or so. */
 const UNIT_ROWS = 50_000;
 const LEAST_UNIT_ROWS = 500;
+/** What a unit costs besides its rows, in rows. */
+const BETWEEN_ROWS = 1_000;
 /** Seconds that a unit may take at a rate that was asked for. */
 const UNIT_SECONDS = 2;
 
@@ -61,7 +63,11 @@ export async function planUnits(transfer: Transfer, options: PlanningOptions): P
     readChunkStarts(target.pool, transfer.table),
     assertWritable(target, transfer.table, ranges),
   ]);
-  const units = buildUnits(transfer.table, ranges, { rows: unitRows(request, jobs), cuts });
+  const units = buildUnits(transfer.table, ranges, {
+    ...{ rows: unitRows(request, jobs), cuts },
+    // Without a comparison there is nothing between them.
+    betweenRows: request.mode === 'full' ? 0 : BETWEEN_ROWS,
+  });
   const rows = units.reduce((sum, unit) => sum + unit.rows, 0);
   return { units, bytes: Math.round(rows * (await rowBytes(source, transfer.table))), leftOut };
 }
