@@ -1,5 +1,5 @@
 import { Flags } from '@oclif/core';
-import { renderBackfill, renderPlan, renderProgress } from '../lib/cli/backfill.js';
+import { renderBackfill, renderPlan, showBackfill } from '../lib/cli/backfill.js';
 import { BaseCommand } from '../lib/cli/base-command.js';
 import { confirm } from '../lib/cli/confirm.js';
 import { createProgress } from '../lib/cli/progress.js';
@@ -67,13 +67,11 @@ Exit code 1 when gaps remain or rows were refused.`;
     const local = openSideForBulk('local', settings, 'backfill', logger);
     const ec2 = openSideForBulk('ec2', settings, 'backfill', logger);
     const progress = createProgress('Backfill');
-    const startedAt = performance.now();
     const hooks = {
       stop: this.stopSignal(),
       logger,
       onPlan: (plan: BackfillPlan) => this.note(renderPlan(plan)),
-      onProgress: (state: Parameters<typeof renderProgress>[0]) =>
-        progress.update(renderProgress(state, performance.now() - startedAt)),
+      onProgress: showBackfill(progress),
     };
     return await withDatabases([local, ec2], async () => {
       if (flags['dry-run']) {
