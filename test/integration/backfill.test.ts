@@ -2,6 +2,7 @@ import { expect } from 'chai';
 import type pg from 'pg';
 import type { Database } from '../../src/lib/db/database.js';
 import type { Reading } from '../../src/lib/domain/reading.js';
+import { InterruptedError } from '../../src/lib/errors.js';
 import { endStalledCopies } from '../../src/lib/repository/backfill/stalled-copies.js';
 import {
   addUnits,
@@ -492,6 +493,47 @@ describe('backfill', () => {
     expect(local[WATER]).to.include.members(before.local[WATER]!);
     expect(local[WATER]).to.have.length(300);
     expect(await pair.ledger()).to.deep.equal([]);
+  });
+
+  describe('back to local, once EC2 is the primary', () => {
+    const back = { target: 'local', primary: 'ec2' } as const;
+
+    it('repairs what the ledger of EC2 says that local missed', async () => {
+      await fillBoth(300);
+      await pair.here.query(`delete from ${WATER} where sensor_id = 'AWD-3'`);
+      await pair.there.query(`update ${WATER} set rssi = 1 where time < '2025-07-01T00:01:00Z'`);
+      await pair.there.query(
+        `insert into sensorctl.ledger (batch_id, consumer_id, table_name, times, readings, state, reason)
+         values (gen_random_uuid(), gen_random_uuid(), $1, tstzmultirange(tstzrange($2, $3)), 300, 'missed', 'by the test')`,
+        [WATER, DAY.from, DAY.to],
+      );
+      const report = await pair.backfill({ ...back, mode: 'ledger' });
+      expect(report).to.include({ ranges: 1, rowsInserted: 43, rowsCorrected: 5, remainingGaps: 0 });
+      expect((await pair.there.query('select from sensorctl.ledger')).rowCount).to.equal(0);
+      await expectEqual();
+    });
+
+    it('compares, and brings what differs: EC2 decides', async () => {
+      await fillBoth(300);
+      const before = await pair.contents();
+      await pair.here.query(`delete from ${WATER} where sensor_id = 'AWD-3'`);
+      await pair.here.query(`update ${WATER} set rssi = 1 where time < '2025-07-01T00:01:00Z'`);
+      await pair.here.query("update sensor_registry set is_active = false where sensor_id = 'AWD-1'");
+      const report = await pair.backfill(back);
+      expect(report).to.include({ rowsInserted: 43, rowsCorrected: 5, rowsRefused: 0 });
+      expect((await pair.contents()).ec2).to.deep.equal(before.ec2);
+      await expectEqual();
+    });
+
+    it('loads an empty local, and joins a run that was begun before', async () => {
+      await pair.there.query(`${WATER_SENSORS}; ${waterRows(0, 4_999)}`);
+      const stop = new AbortController();
+      const stopped = pair.backfill({ ...back, mode: 'full' }, { stop: stop.signal, onPlan: () => stop.abort() });
+      await stopped.catch((error: unknown) => expect(error).to.be.instanceOf(InterruptedError));
+      const report = await pair.backfill({ ...back, mode: 'full' });
+      expect(report).to.include({ rowsInserted: 5_000, verified: 5_000 });
+      await expectEqual();
+    });
   });
 
   describe('as a run that any process may join', () => {

@@ -184,9 +184,10 @@ class Backfill {
     return this.hooks.stop.aborted;
   }
 
-  /** Local is the primary: it decides, and its ledger says what the target lacks. */
+  /** The source decides, and its ledger says what the target lacks. */
   get #toSecondary(): boolean {
-    return this.request.target === 'ec2';
+    const { target, primary = 'local' } = this.request;
+    return target !== primary;
   }
 
   async #repairLedger(): Promise<BackfillCounts> {
@@ -357,8 +358,9 @@ class Backfill {
   }
 
   #scope(): object {
-    const { mode, from, to, windowMicros, prune, given } = this.request;
-    return { mode, tables: this.#tables(), from, to, windowMicros, prune, given: [...(given ?? [])] };
+    const { mode, from, to, windowMicros, prune, given, primary } = this.request;
+    const decided = primary === undefined ? {} : { primary };
+    return { mode, tables: this.#tables(), from, to, windowMicros, prune, given: [...(given ?? [])], ...decided };
   }
 
   #estimate({ units, bytes }: Planned): BackfillPlan {

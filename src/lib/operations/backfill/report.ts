@@ -21,6 +21,11 @@ export interface BackfillRequest extends WindowRequest {
   readonly prune: boolean;
   /** The side that is written. */
   readonly target: Side;
+  /**
+   * The side that decides, whose ledger says what the other lacks: local until the cutover. The other one gets its rows,
+   * differing ones too; to itself only rows are added that it lacks.
+   */
+  readonly primary?: Side;
 }
 
 /** The request that brings ranges which a comparison found to EC2. */
