@@ -41,6 +41,8 @@ export interface Planned {
 /** A unit should take a second or so. */
 const UNIT_ROWS = 50_000;
 const LEAST_UNIT_ROWS = 500;
+/** Segments looked at side by side: one alone makes either side wait for the other. */
+const SEGMENTS_AT_ONCE = 2;
 /** What a unit costs besides its rows, in rows. */
 const BETWEEN_ROWS = 1_000;
 /** Seconds that a unit may take at a rate that was asked for. */
@@ -108,9 +110,9 @@ async function findDifferences(
   return found.toSorted((one, other) => one.from - other.from);
 }
 
-function scanOptions({ table }: Transfer, range: TimeRange, { stop, onProgress }: PlanningOptions): ScanOptions {
+function scanOptions({ table }: Transfer, range: TimeRange, { jobs, stop, onProgress }: PlanningOptions): ScanOptions {
   return {
-    ...{ range, bucketMicros: null, jobs: 1, stop },
+    ...{ range, bucketMicros: null, jobs: Math.min(SEGMENTS_AT_ONCE, jobs), stop },
     onProgress: ({ primary }: ScanProgress) => {
       onProgress(table, primary.rows);
       return Promise.resolve();
