@@ -16,6 +16,7 @@ import { healUntilStopped } from './self-healing.js';
 import { SecondarySender, type RetryPolicy, type SendOutcome, type SendTotals } from './secondary-sender.js';
 import { SecondaryWriter } from './secondary-writer.js';
 import { Settlement } from './settlement.js';
+import { WriteMeter } from './write-meter.js';
 
 export interface DualWriteOptions {
   /** Written first; holds the ledger. */
@@ -31,6 +32,8 @@ export interface DualWriteOptions {
   readonly healing?: { readonly rowsPerSecond: number } | null;
   /** How this process is known to operators. */
   readonly consumer: { readonly host: string; readonly pid: number };
+  /** Counts what is written, and goes on counting in the next repository of the same consumer. */
+  readonly meter?: WriteMeter;
   readonly logger?: Logger;
 }
 
@@ -43,6 +46,7 @@ const DEFAULT_WAITING_BYTES = 64 * 1024 * 1024;
  */
 export class DualWriteRepository {
   readonly writeMode: WriteMode;
+  readonly meter: WriteMeter;
   #consumerId = randomUUID();
   readonly #held = new Set<string>();
   readonly #breaker = new CircuitBreaker();
@@ -59,6 +63,7 @@ export class DualWriteRepository {
 
   private constructor(private readonly options: DualWriteOptions) {
     this.writeMode = options.secondary === null ? 'local-only' : 'dual-write';
+    this.meter = options.meter ?? new WriteMeter();
     this.#logger = options.logger ?? silentLogger;
     this.#settlement = new Settlement(options.primary, this.#held, this.#logger);
     this.#writer = options.secondary === null ? null : new SecondaryWriter(options.secondary);
@@ -84,16 +89,21 @@ export class DualWriteRepository {
    */
   async writeBatch(request: WriteRequest): Promise<CommittedBatch[]> {
     const startedAt = performance.now();
+    const { side } = this.options.primary;
     const batches = await writeToPrimary(request, {
       primary: this.options.primary,
       consumerId: this.#consumerId,
       writeMode: this.writeMode,
       held: this.#held,
+    }).catch((error: unknown) => {
+      this.meter.failed(side, describeFault(error));
+      throw error;
     });
     const ms = Math.round(performance.now() - startedAt);
+    this.meter.written(side, performance.now() - startedAt, countAccepted(batches), true);
     for (const { batchId, accepted, refused, quarantined } of batches) {
       const fields = { batch: batchId ?? undefined, readings: accepted, refused, quarantined: quarantined.length, ms };
-      this.#logger.info(`${sideTitleCapitalized(this.options.primary.side)} write successful`, fields);
+      this.#logger.info(`${sideTitleCapitalized(side)} write successful`, fields);
     }
     return batches;
   }
@@ -167,7 +177,8 @@ export class DualWriteRepository {
     this.#background.push(this.#warnOfObstacles(secondary));
     if (healing === null || healing === undefined) return;
     const [breaker, logger, signal] = [this.#breaker, this.#logger, this.#stopping.signal];
-    this.#background.push(healUntilStopped({ primary, secondary, breaker, logger, signal, ...healing }));
+    const onHealed = (readings: number): void => this.meter.healed(readings);
+    this.#background.push(healUntilStopped({ primary, secondary, breaker, logger, signal, onHealed, ...healing }));
   }
 
   async #warnOfObstacles(secondary: Database): Promise<void> {
@@ -191,6 +202,7 @@ export class DualWriteRepository {
       writer,
       breaker: this.#breaker,
       settlement: this.#settlement,
+      meter: this.meter,
       retry: this.options.retry,
       concurrency: this.options.concurrency,
       maxBytes: this.options.maxWaitingBytes ?? DEFAULT_WAITING_BYTES,
@@ -214,7 +226,8 @@ export class DualWriteRepository {
   async #beat(): Promise<void> {
     const { pool } = this.options.primary;
     try {
-      if (!(await renewLease(pool, this.#consumerId))) await this.#registerAnew();
+      const status = this.meter.readStatus(this.breaker);
+      if (!(await renewLease(pool, this.#consumerId, status))) await this.#registerAnew();
       this.#renewedAt = performance.now();
       const found = await markUnclaimed(pool, this.#consumerId, [...this.#held]);
       if (found > 0) this.#logger.warn('ledger entries of unanswered commits are now missed', { entries: found });
@@ -227,6 +240,10 @@ export class DualWriteRepository {
       this.#logger.warn('what is unproven could not be compacted', { error: describeFault(error) });
     });
   }
+}
+
+function countAccepted(batches: readonly CommittedBatch[]): number {
+  return batches.reduce((sum, { accepted }) => sum + accepted, 0);
 }
 
 async function assertPrepared(primary: Database): Promise<void> {

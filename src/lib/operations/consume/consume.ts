@@ -21,6 +21,7 @@ import { InHand } from './in-hand.js';
 import { Intake } from './intake.js';
 import { PrimaryGate } from './primary-gate.js';
 import { Tally, type ConsumeSummary } from './tally.js';
+import { RecentWaits } from './recent-waits.js';
 
 export interface ConsumeOptions {
   readonly queue: Queue;
@@ -83,6 +84,7 @@ export async function consume(options: ConsumeOptions): Promise<ConsumeReport> {
 class Consumption {
   readonly #gate = new PrimaryGate();
   readonly #tally = new Tally();
+  readonly #waits = new RecentWaits();
   readonly #working = new Set<Promise<void>>();
   readonly #failed = new AbortController();
   readonly #stop: AbortSignal;
@@ -95,6 +97,11 @@ class Consumption {
     this.#stop = AbortSignal.any([options.stop, this.#failed.signal]);
     // Every poller and every batch that waits for the primary listens to it.
     setMaxListeners(0, this.#stop);
+    options.repository.meter.follow(() => ({
+      messages: this.#tally.messages,
+      inHand: inHand.size,
+      longestWaitMs: this.#waits.longestMs,
+    }));
   }
 
   async run(): Promise<ConsumeSummary> {
@@ -107,7 +114,10 @@ class Consumption {
       inHand: this.inHand,
       waitSeconds: options.drain ? DRAIN_POLL_SECONDS : LONG_POLL_SECONDS,
       primaryAvailable: () => this.#gate.open(),
-      deliver: (message) => batcher.add(message),
+      deliver: (message) => {
+        this.#waits.add(message);
+        batcher.add(message);
+      },
       stop: this.#stop,
     });
     const health = options.health === null ? null : await serveHealth(options.health, () => this.#readHealth(intake));
