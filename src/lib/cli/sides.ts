@@ -4,13 +4,22 @@ import type { Side } from '../domain/side.js';
 import { UsageError } from '../errors.js';
 import type { Logger } from '../logger.js';
 
-/** A call on local may take this long, in ms; shorter than a consumer's lease. */
-const LOCAL_CALL_TIMEOUT_MS = 15_000;
+/** A call on the primary may take this long, in ms; shorter than a consumer's lease. */
+const PRIMARY_CALL_TIMEOUT_MS = 15_000;
 
 /** Opens a side by the settings; throws a UsageError where EC2 is asked for and not configured. */
 export function openSide(side: Side, settings: Settings, command: string, logger: Logger): Database {
-  const callTimeoutMs = side === 'local' ? LOCAL_CALL_TIMEOUT_MS : settings.ec2Write.timeoutMs;
-  return open(side, settings, { command, logger, callTimeoutMs });
+  return openSideInRole(side, side === 'local' ? 'primary' : 'secondary', { settings, command, logger });
+}
+
+/** The same for a role that does not follow from the side. */
+export function openSideInRole(
+  side: Side,
+  role: 'primary' | 'secondary',
+  { settings, ...options }: { settings: Settings; command: string; logger: Logger },
+): Database {
+  const callTimeoutMs = role === 'primary' ? PRIMARY_CALL_TIMEOUT_MS : settings.ec2Write.timeoutMs;
+  return open(side, settings, { ...options, callTimeoutMs });
 }
 
 /** The same for statements that read or move much: EC2_WRITE_TIMEOUT is not meant for them. */

@@ -243,7 +243,11 @@ const MIGRATIONS: readonly string[] = [
     elsif coalesce(recorded.epoch, 0) <> known_epoch then
       raise exception 'epoch % began, and the writer knows epoch %', recorded.epoch, known_epoch using errcode = 'SF003';
     end if;
-  end $fence$`,
+  end $fence$;
+
+  -- The quarantine follows the primary: what a rollback brings to the other side is closed here.
+  alter table sensorctl.quarantine drop constraint known_resolution;
+  alter table sensorctl.quarantine add constraint known_resolution check (resolution in ('retried', 'discarded', 'moved'))`,
   `
   -- What each consumer tells of itself with its heartbeat: rates, latencies, circuit breaker, last error.
   alter table sensorctl.consumer add column status jsonb, add column status_at timestamptz;

@@ -1,4 +1,4 @@
-import { sideTitle } from '../../domain/side.js';
+import { otherSide, sideTitle } from '../../domain/side.js';
 import type { ConsumerSnapshot, Snapshot } from '../../operations/monitor/snapshot.js';
 import { formatDuration } from '../quantities.js';
 import { formatCount, printable } from '../table.js';
@@ -13,7 +13,6 @@ import {
   formatMs,
   formatRate,
   formatSeconds,
-  otherSide,
   UNKNOWN,
 } from './wording.js';
 

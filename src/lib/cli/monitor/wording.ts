@@ -1,6 +1,6 @@
 import { formatDuration } from '../quantities.js';
 import { formatCount } from '../table.js';
-import { sideTitle, type Side } from '../../domain/side.js';
+import { sideTitle } from '../../domain/side.js';
 import { parseInstant } from '../../domain/time.js';
 import type { Snapshot } from '../../operations/monitor/snapshot.js';
 
@@ -21,10 +21,6 @@ export function describeCalm({ primary, writeMode, lagSeconds, sides }: Snapshot
   const [here, there] = primary === 'local' ? ['local', 'EC2'] : ['EC2', 'local'];
   if ((lagSeconds ?? 0) > 0) return `${there} holds what ${here} holds, but for what is on its way`;
   return `${there} holds what ${here} holds`;
-}
-
-export function otherSide(side: Side): Side {
-  return side === 'local' ? 'ec2' : 'local';
 }
 
 /** `142/s`, `0.4/s`. */

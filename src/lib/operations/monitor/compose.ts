@@ -1,10 +1,10 @@
 import { addLatencies, latencyQuantile, NO_LATENCIES } from '../../domain/latency.js';
 import { READING_TABLES } from '../../domain/reading.js';
+import type { MigrationState } from '../../domain/migration.js';
 import type { Side } from '../../domain/side.js';
 import { formatInstant, formatInstantText, parseInstant } from '../../domain/time.js';
 import type { ConsumerStatus } from '../../repository/consumer-status.js';
 import type { KnownConsumer } from '../../repository/monitoring/consumer-list.js';
-import type { RecordedState } from '../../repository/monitoring/recorded-state.js';
 import type { WindowFigures } from '../../repository/monitoring/window-counts.js';
 import type { QueueLook } from './queue-watch.js';
 import type { SideLook } from './side-watch.js';
@@ -27,15 +27,15 @@ const FRESH_SECONDS = 16;
 
 /** Puts together what both sides, the queue and the consumers said. Pure. */
 export function composeSnapshot({ local, ec2, queue, windowSeconds, now }: Looks): Snapshot {
-  const state = newestState(local.state, ec2?.state ?? null);
-  const primary = state?.primary ?? 'local';
+  const state = newestState(local.state, ec2?.state ?? local.state);
+  const { primary } = state;
   const lead = primary === 'local' ? local : (ec2 ?? local);
   const statuses = freshStatuses(lead.consumers);
   const figures: Omit<Snapshot, 'health' | 'troubles'> = {
     at: formatInstant(lead.now ?? local.now ?? ec2?.now ?? now),
-    phase: state?.phase ?? null,
-    writeMode: state?.writeMode ?? modeOfConsumers(lead.consumers),
-    epoch: state?.epoch ?? 0,
+    phase: state.phase,
+    writeMode: state.writeMode ?? modeOfConsumers(lead.consumers),
+    epoch: state.epoch,
     primary,
     change: changeOf(state, lead.now ?? now),
     windowSeconds,
@@ -60,15 +60,14 @@ export function composeSnapshot({ local, ec2, queue, windowSeconds, now }: Looks
   return { ...figures, health: healthOf(troubles), troubles };
 }
 
-function newestState(one: RecordedState | null, other: RecordedState | null): RecordedState | null {
-  if (one === null || other === null) return one ?? other;
+function newestState(one: MigrationState, other: MigrationState): MigrationState {
   return other.epoch > one.epoch ? other : one;
 }
 
-function changeOf(state: RecordedState | null, now: number): Snapshot['change'] {
-  if (state?.targetPhase == null || state.deadline === null) return null;
-  const deadline = parseInstant(state.deadline) ?? now;
-  return { targetPhase: state.targetPhase, deadline: formatInstant(deadline), overdue: deadline < now };
+function changeOf({ attempt }: MigrationState, now: number): Snapshot['change'] {
+  if (attempt === null) return null;
+  const { targetPhase, deadline } = attempt;
+  return { targetPhase, deadline, overdue: (parseInstant(deadline) ?? now) < now };
 }
 
 /** Where no phase was recorded, what the consumers do counts. */

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Database } from '../../db/database.js';
+import { NO_PHASE } from '../../domain/migration.js';
 import type { Queue } from '../../queue/queue.js';
 import { composeSnapshot } from './compose.js';
 import { QueueWatch } from './queue-watch.js';
@@ -100,7 +101,7 @@ class Patient {
     const looking = this.#looking;
     const look = await (this.patienceMs === Infinity ? looking : Promise.race([looking, this.#giveUp()]));
     const seconds = Math.round((performance.now() - this.#since) / 1000);
-    this.#last = look ?? silentLook(this.watch.side, this.#last?.state ?? null, `no answer for ${seconds} s`);
+    this.#last = look ?? silentLook(this.watch.side, this.#last?.state ?? NO_PHASE, `no answer for ${seconds} s`);
     return this.#last;
   }
 

@@ -2,13 +2,14 @@ import type { Database } from '../../db/database.js';
 import { asUnreachable } from '../../db/database.js';
 import { describeFault } from '../../db/sqlstate.js';
 import { READING_TABLES, type ReadingTable } from '../../domain/reading.js';
+import { NO_PHASE, type MigrationState } from '../../domain/migration.js';
 import type { Side } from '../../domain/side.js';
 import { askTogether, type Answer, type Question } from '../../repository/monitoring/ask.js';
 import { KNOWN_CONSUMERS, type KnownConsumer } from '../../repository/monitoring/consumer-list.js';
 import { LAST_COMPARISON, type ComparisonFigures } from '../../repository/monitoring/last-comparison.js';
 import { LAG_SECONDS, LEDGER_FIGURES, type LedgerFigures } from '../../repository/monitoring/ledger-figures.js';
 import { OPEN_QUARANTINE } from '../../repository/monitoring/open-quarantine.js';
-import { RECORDED_STATE, SERVER_CLOCK, type RecordedState } from '../../repository/monitoring/recorded-state.js';
+import { RECORDED_STATE, SERVER_CLOCK } from '../../repository/monitoring/recorded-state.js';
 import { touchedSince, type Touched, type TouchedRange } from '../../repository/monitoring/touched-ranges.js';
 import { WindowCounts, type BucketCounts, type WindowFigures } from '../../repository/monitoring/window-counts.js';
 import { Pace } from './pace.js';
@@ -21,7 +22,8 @@ export interface SideLook {
   readonly problem: string | null;
   /** The server's clock in µs since 1970. */
   readonly now: number | null;
-  readonly state: RecordedState | null;
+  /** The last that it told. */
+  readonly state: MigrationState;
   readonly consumers: readonly KnownConsumer[] | null;
   readonly lagSeconds: number | null;
   readonly ledger: LedgerFigures | null;
@@ -55,7 +57,7 @@ export class SideWatch {
   ) {
     this.#pace = new Pace(now);
     this.#counts = new Map(READING_TABLES.map((table) => [table, new WindowCounts(table, windowMicros)]));
-    this.#known = silentLook(database.side, null, '');
+    this.#known = silentLook(database.side, NO_PHASE, '');
   }
 
   get side(): Side {
@@ -142,7 +144,7 @@ export class SideWatch {
 }
 
 /** A side that says nothing; the state that it last told is still known. */
-export function silentLook(side: Side, state: RecordedState | null, problem: string): SideLook {
+export function silentLook(side: Side, state: MigrationState, problem: string): SideLook {
   const nothing = { consumers: null, lagSeconds: null, ledger: null, quarantine: null, comparison: null, now: null };
   return { side, state, ...nothing, answers: false, problem, tables: new Map(), touched: [] };
 }

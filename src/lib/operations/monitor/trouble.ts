@@ -1,4 +1,4 @@
-import { sideTitle, sideTitleCapitalized, type Side } from '../../domain/side.js';
+import { otherSide, sideTitle, sideTitleCapitalized, type Side } from '../../domain/side.js';
 import type { Health, Snapshot, Trouble } from './snapshot.js';
 
 /** What can be wrong, by name, as samples record it. */
@@ -37,7 +37,7 @@ type Figures = Omit<Snapshot, 'health' | 'troubles'>;
 
 /** Everything that is wrong, the worst first. */
 export function findTroubles(figures: Figures): Trouble[] {
-  const secondary = figures.primary === 'local' ? 'ec2' : 'local';
+  const secondary = otherSide(figures.primary);
   return [
     ...silence(figures, figures.primary, 'primary-silent', 'nothing is ingested, messages wait in the queue'),
     ...silence(figures, secondary, 'secondary-silent', 'what it misses goes to the ledger'),
@@ -74,7 +74,7 @@ function overdue({ change }: Figures): Trouble[] {
 
 function consumerTroubles({ consumers, primary, queue }: Figures): Trouble[] {
   if (consumers === null) return [];
-  const other = sideTitle(primary === 'local' ? 'ec2' : 'local');
+  const other = sideTitle(otherSide(primary));
   const living = consumers.filter(({ state }) => state !== 'lost');
   const open = living.filter(({ breaker }) => breaker !== null && breaker !== 'closed');
   const waiting = queue?.visible ?? 0;

@@ -1,28 +1,12 @@
-import type { Side } from '../../domain/side.js';
+import type { MigrationState } from '../../domain/migration.js';
+import { NO_PHASE } from '../../domain/migration.js';
+import { parseState, STATE_COLUMNS, type StateRow } from '../migration/state.js';
 import type { Question } from './ask.js';
 
-/** Where the migration stands, as one side has it on record. */
-export interface RecordedState {
-  readonly phase: 1 | 2 | 3;
-  readonly writeMode: 'dual-write' | 'ec2-only' | 'draining';
-  readonly epoch: number;
-  readonly primary: Side;
-  /** UTC text. */
-  readonly phaseSince: string;
-  /** Of a change that is under way: the phase it leads to, and when others may call it off (UTC text). */
-  readonly targetPhase: number | null;
-  readonly deadline: string | null;
-}
-
-const READ_STATE = `
-  select phase, write_mode as "writeMode", epoch, primary_side as "primary", phase_since::text as "phaseSince",
-    target_phase as "targetPhase", deadline::text as deadline
-  from sensorctl.state`;
-
-/** The state on record; null where no phase was ever recorded. */
-export const RECORDED_STATE: Question<RecordedState | null> = {
-  text: READ_STATE,
-  parse: (rows) => (rows[0] as RecordedState | undefined) ?? null,
+/** Where the migration stands, as the side has it on record. */
+export const RECORDED_STATE: Question<MigrationState> = {
+  text: `select ${STATE_COLUMNS} from sensorctl.state`,
+  parse: ([row]) => (row === undefined ? NO_PHASE : parseState(row as unknown as StateRow)),
 };
 
 /** The server's clock, in µs since 1970; the cheapest of all questions. */
