@@ -25,7 +25,7 @@ export interface ScreenOptions {
   readonly footer: string | null;
 }
 
-const SPARK_COLUMNS = 24;
+const SPARK_COLUMNS = 20;
 const LABEL_COLUMNS = 11;
 const TROUBLES_SHOWN = 4;
 const ERROR_COLUMNS = 26;
@@ -83,7 +83,7 @@ function renderFlow(history: readonly Snapshot[], snapshot: Snapshot, paint: Pai
   const { primary, rates, lagSeconds, sides, ledger, gaps, at } = snapshot;
   const secondary = otherSide(primary);
   const spark = (read: (each: Snapshot) => number | null): string =>
-    paint(sparkline(history.map(read), SPARK_COLUMNS), 'cyan');
+    history.length === 1 ? ' '.repeat(SPARK_COLUMNS) : paint(sparkline(history.map(read), SPARK_COLUMNS), 'cyan');
   const flow = (label: string, value: string, line: string, rest: string): string =>
     `${label.padEnd(LABEL_COLUMNS)}${value.padStart(8)} ${line}  ${rest}`;
   const writes = (side: 'local' | 'ec2'): string => {
@@ -92,8 +92,8 @@ function renderFlow(history: readonly Snapshot[], snapshot: Snapshot, paint: Pai
   };
   const entries =
     ledger === null
-      ? `ledger ${UNKNOWN}`
-      : `ledger ${formatCount(ledger.pending)} pending ${formatCount(ledger.missed)} missed ${formatCount(ledger.refused)} refused`;
+      ? `ledger       ${UNKNOWN}`
+      : `pending ${formatCount(ledger.pending)}  missed ${formatCount(ledger.missed)}  refused ${formatCount(ledger.refused)}`;
   return [
     flow(
       'in',

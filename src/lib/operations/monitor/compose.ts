@@ -57,7 +57,8 @@ export function composeSnapshot({ local, ec2, queue, windowSeconds, now }: Looks
     comparison: comparisonOf(lead),
   };
   const troubles = findTroubles(figures);
-  return { ...figures, health: healthOf(troubles), troubles };
+  const { at, ...rest } = figures;
+  return { at, health: healthOf(troubles), troubles, ...rest };
 }
 
 function newestState(one: MigrationState, other: MigrationState): MigrationState {

@@ -1,8 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Database } from '../../db/database.js';
 import { NO_PHASE } from '../../domain/migration.js';
+import { READING_TABLES, type ReadingTable } from '../../domain/reading.js';
 import type { Queue } from '../../queue/queue.js';
 import { composeSnapshot } from './compose.js';
+import { Pace } from './pace.js';
 import { QueueWatch } from './queue-watch.js';
 import { Recorder } from './recorder.js';
 import { silentLook, SideWatch, type SideLook } from './side-watch.js';
@@ -51,6 +53,8 @@ class Watching {
   readonly #local: Patient;
   readonly #ec2: Patient | null;
   readonly #queue: QueueWatch | null;
+  /** Both sides count a table at the same time, or their figures would not be of the same moment. */
+  readonly #pace = new Pace();
 
   constructor(private readonly options: MonitorOptions) {
     const patienceMs = options.once ? Infinity : Math.max(PATIENCE_MS, options.intervalMs);
@@ -63,21 +67,26 @@ class Watching {
 
   async look(): Promise<Snapshot> {
     const sides = [this.#local, ...(this.#ec2 === null ? [] : [this.#ec2])];
+    const tables = READING_TABLES.filter((table) => this.#pace.isDue(table));
     const [local, ec2, queue] = await Promise.all([
-      this.#lookAt(this.#local),
-      this.#ec2 === null ? null : this.#lookAt(this.#ec2),
+      this.#lookAt(this.#local, tables),
+      this.#ec2 === null ? null : this.#lookAt(this.#ec2, tables),
       this.#queue?.look() ?? null,
     ]);
+    for (const table of tables) {
+      this.#pace.spent(table, Math.max(local.countCosts.get(table) ?? 0, ec2?.countCosts.get(table) ?? 0));
+    }
     for (const { watch } of sides) for (const look of [local, ec2]) watch.touch(look?.touched ?? []);
     const windowSeconds = this.options.windowMicros / 1e6;
     return composeSnapshot({ local, ec2, queue, windowSeconds, now: Date.now() * 1000 });
   }
 
   /** One look alone waits until each table is counted through. */
-  async #lookAt(side: Patient): Promise<SideLook> {
-    let look = await side.look();
-    while (this.options.once && look.answers && look.problem === null && !side.watch.isCounted)
-      look = await side.look();
+  async #lookAt(side: Patient, tables: readonly ReadingTable[]): Promise<SideLook> {
+    let look = await side.look(tables);
+    while (this.options.once && look.answers && look.problem === null && !side.watch.isCounted) {
+      look = await side.look(tables);
+    }
     return look;
   }
 }
@@ -93,10 +102,10 @@ class Patient {
     private readonly patienceMs: number,
   ) {}
 
-  async look(): Promise<SideLook> {
+  async look(tables: readonly ReadingTable[]): Promise<SideLook> {
     if (this.#looking === null) {
       this.#since = performance.now();
-      this.#looking = this.watch.look().finally(() => (this.#looking = null));
+      this.#looking = this.watch.look(tables).finally(() => (this.#looking = null));
     }
     const looking = this.#looking;
     const look = await (this.patienceMs === Infinity ? looking : Promise.race([looking, this.#giveUp()]));

@@ -1,5 +1,5 @@
-/** The share of one processor core of a server that any one question may take: 1 ms of work every 2 s. */
-const SHARE = 0.0005;
+/** The share of one processor core of a server that any one question may take: 1 ms of work a second. */
+const SHARE = 0.001;
 const LONGEST_PAUSE_MS = 600_000;
 
 /** Says when a question may be asked again: the more it costs the server, the more seldom, whatever the data's size. */

@@ -1,6 +1,6 @@
 import type { Database } from '../../db/database.js';
 import { asUnreachable } from '../../db/database.js';
-import { describeFault } from '../../db/sqlstate.js';
+import { describeFault, faultKind } from '../../db/sqlstate.js';
 import { READING_TABLES, type ReadingTable } from '../../domain/reading.js';
 import { NO_PHASE, type MigrationState } from '../../domain/migration.js';
 import type { Side } from '../../domain/side.js';
@@ -32,6 +32,8 @@ export interface SideLook {
   readonly tables: ReadonlyMap<ReadingTable, WindowFigures>;
   /** What dual write touched since the look before. */
   readonly touched: readonly TouchedRange[];
+  /** What counting each table has cost the server, in ms. */
+  readonly countCosts: ReadonlyMap<ReadingTable, number>;
 }
 
 /** Asked with every look, for they cost next to nothing. */
@@ -42,12 +44,14 @@ const COMPARISON = { comparison: LAST_COMPARISON };
 /** A slice of what is older is counted anew so seldom, for what nothing told of: a backfill of history, a deletion. */
 const OLDER_EVERY_MS = 120_000;
 
+type CountName = `${'recent' | 'older'} ${ReadingTable}`;
+
 /** Looks at one side again and again, asking no more than its pace allows, and keeps what it said. */
 export class SideWatch {
   readonly #pace: Pace;
   readonly #counts: ReadonlyMap<ReadingTable, WindowCounts>;
   readonly #olderAt = new Map<ReadingTable, number>();
-  #known: Omit<SideLook, 'tables' | 'touched' | 'answers' | 'problem' | 'now'>;
+  #known: Omit<SideLook, 'tables' | 'touched' | 'countCosts' | 'answers' | 'problem' | 'now'>;
   #touched: Touched | null = null;
 
   constructor(
@@ -74,8 +78,11 @@ export class SideWatch {
     for (const { table, ...range } of ranges) this.#counts.get(table as ReadingTable)?.touch(range);
   }
 
-  /** Never throws: a side that does not answer says so, and the last known state stays known. */
-  async look(): Promise<SideLook> {
+  /**
+   * Counts the newest rows of these tables, and asks what else is due. Never throws: a side that does not answer says so,
+   * and the last known state stays known.
+   */
+  async look(tables: readonly ReadingTable[]): Promise<SideLook> {
     try {
       const due = Object.entries({ ...PACED, ...COMPARISON }).filter(([name]) => this.#pace.isDue(name));
       const answers = await askTogether(this.database, {
@@ -96,38 +103,41 @@ export class SideWatch {
         quarantine: valueOf(answers.quarantine, this.#known.quarantine),
         comparison: valueOf(answers.comparison, this.#known.comparison),
       };
-      const refusals = [...Object.values(answers), ...(now === null ? [] : await this.#count(now))];
+      const counts = now === null ? new Map<CountName, Answer<BucketCounts>>() : await this.#count(now, tables);
       return {
         ...this.#known,
         answers: true,
-        problem: firstRefusal(refusals, this.database),
+        problem: firstRefusal([...Object.values(answers), ...counts.values()], this.database),
         now,
         tables: now === null ? new Map<ReadingTable, WindowFigures>() : this.#figures(now),
         touched: touched?.ranges ?? [],
+        countCosts: new Map(tables.map((table) => [table, counts.get(`recent ${table}`)?.costMs ?? 0])),
       };
     } catch (error) {
+      if (faultKind(error) === 'defect') throw error;
       return silentLook(this.side, this.#known.state, describeFault(error));
     }
   }
 
-  /** Counts what has to be counted now; what the pace does not allow keeps its old figures. */
-  async #count(now: number): Promise<Answer<BucketCounts>[]> {
-    const questions: Record<string, Question<unknown>> = { clock: SERVER_CLOCK };
+  /** Counts what has to be counted now; everything else keeps its old figures. */
+  async #count(now: number, tables: readonly ReadingTable[]): Promise<Map<CountName, Answer<BucketCounts>>> {
+    const questions: Record<string, Question<unknown>> = {};
     for (const [table, counts] of this.#counts) {
-      if (this.#pace.isDue(`recent ${table}`)) questions[`recent ${table}`] = counts.recent(now);
+      if (tables.includes(table)) questions[`recent ${table}`] = counts.recent(now);
       if (this.#isOlderDue(table, counts)) questions[`older ${table}`] = counts.older(now);
     }
-    const { clock, ...answers } = (await askTogether(this.database, questions)) as Record<string, Answer<BucketCounts>>;
-    for (const [name, answer] of Object.entries(answers)) {
-      const [kind, table] = name.split(' ') as [string, ReadingTable];
+    const { clock, ...answers } = await askTogether(this.database, { clock: SERVER_CLOCK, ...questions });
+    const counted = new Map(Object.entries(answers)) as Map<CountName, Answer<BucketCounts>>;
+    for (const [name, answer] of 'value' in clock ? counted : []) {
+      const [kind, table] = name.split(' ') as ['recent' | 'older', ReadingTable];
       const counts = this.#counts.get(table);
       // The first round is not held back, slice by slice, but where the server refuses it.
-      if (kind === 'recent' || counts?.isCounted === true || 'refusal' in answer) this.#pace.spent(name, answer.costMs);
+      if (counts?.isCounted === true || 'refusal' in answer) this.#pace.spent(name, answer.costMs);
       if (!('value' in answer)) continue;
       if (kind === 'recent') counts?.take(answer.value);
       else counts?.takeOlder(answer.value, now);
     }
-    return clock === undefined ? [] : Object.values(answers);
+    return counted;
   }
 
   #isOlderDue(table: ReadingTable, { isCounted }: WindowCounts): boolean {
@@ -146,7 +156,7 @@ export class SideWatch {
 /** A side that says nothing; the state that it last told is still known. */
 export function silentLook(side: Side, state: MigrationState, problem: string): SideLook {
   const nothing = { consumers: null, lagSeconds: null, ledger: null, quarantine: null, comparison: null, now: null };
-  return { side, state, ...nothing, answers: false, problem, tables: new Map(), touched: [] };
+  return { side, state, ...nothing, answers: false, problem, tables: new Map(), touched: [], countCosts: new Map() };
 }
 
 function valueOf<Value, Otherwise>(answer: Answer<Value> | undefined, otherwise: Otherwise): Value | Otherwise {

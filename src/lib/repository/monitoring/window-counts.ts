@@ -22,13 +22,13 @@ export interface BucketCounts {
   readonly buckets: readonly Bucket[];
 }
 
-const MINUTE_MICROS = 60_000_000;
+const FINEST_MICROS = 10_000_000;
 const BUCKETS_AT_MOST = 1_440;
 /** Readings arrive up to so many buckets late as a rule; what is later is told by what dual write has touched. */
 const LIVE_BUCKETS = 2;
 const RANGES_AT_MOST = 16;
 /** Of the older buckets so many are counted with one question. */
-const SLICE_BUCKETS = 60;
+const SLICE_BUCKETS = 360;
 
 /**
  * Counts the rows of a moving window bucket by bucket, so that only the newest buckets, and those that were touched, are
@@ -46,7 +46,7 @@ export class WindowCounts {
     private readonly table: ReadingTable,
     private readonly windowMicros: number,
   ) {
-    this.#width = Math.ceil(windowMicros / BUCKETS_AT_MOST / MINUTE_MICROS) * MINUTE_MICROS;
+    this.#width = Math.ceil(windowMicros / BUCKETS_AT_MOST / FINEST_MICROS) * FINEST_MICROS;
   }
 
   /** Whether the whole window was counted once. */
