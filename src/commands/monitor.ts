@@ -1,7 +1,9 @@
 import { Flags } from '@oclif/core';
 import { BaseCommand } from '../lib/cli/base-command.js';
 import { monitorPresenter } from '../lib/cli/monitor/presenter.js';
+import { LiveWeb } from '../lib/cli/monitor/web.js';
 import { withMonitored } from '../lib/cli/monitor/monitored.js';
+import { metricsAddress, METRICS_FLAGS } from '../lib/cli/metrics-flags.js';
 import { durationFlag } from '../lib/cli/time-flags.js';
 import { EXIT_CODE } from '../lib/errors.js';
 import { parseConditions } from '../lib/operations/monitor/conditions.js';
@@ -17,12 +19,22 @@ export default class Monitor extends BaseCommand {
     '<%= config.bin %> <%= command.id %>',
     '<%= config.bin %> <%= command.id %> --once --json',
     '<%= config.bin %> <%= command.id %> --once --fail-on "lag>60s,gaps>0"',
+    '<%= config.bin %> <%= command.id %> --web --metrics-port 9477',
   ];
   static override enableJsonFlag = true;
   static override flags = {
     interval: Flags.string({ default: '2s', description: 'time between two looks' }),
     window: Flags.string({ default: '1h', description: 'rows of the last 15m, 1h, 1d, … are counted' }),
     once: Flags.boolean({ description: 'look once, print it, and end' }),
+    web: Flags.boolean({ description: 'show the picture as a page on 127.0.0.1, too' }),
+    'web-port': Flags.integer({
+      min: 1,
+      max: 65_535,
+      default: 8477,
+      description: 'port of that page',
+      dependsOn: ['web'],
+    }),
+    ...METRICS_FLAGS,
     'fail-on': Flags.string({ description: 'conditions for exit code 1, such as "lag>60s,gaps>0"' }),
     record: Flags.boolean({
       allowNo: true,
@@ -39,6 +51,8 @@ export default class Monitor extends BaseCommand {
     const settings = this.settings();
     const quit = new AbortController();
     const stop = AbortSignal.any([quit.signal, this.stopSignal()]);
+    const web = flags.web ? new LiveWeb(flags['web-port']) : null;
+    if (web !== null) this.note(`The live picture is at ${await web.open()}`);
     const presenter = monitorPresenter({
       style: flags.once ? 'once' : this.jsonEnabled() ? 'json' : 'live',
       print: (line) => this.log(line),
@@ -48,11 +62,17 @@ export default class Monitor extends BaseCommand {
     const last = await withMonitored(settings, this.logger(flags.verbose), (sources) =>
       monitor({
         ...sources,
-        ...{ windowMicros, intervalMs, stop, once: flags.once, record: flags.record },
-        onSnapshot: (snapshot) => presenter.show(snapshot),
+        ...{ windowMicros, intervalMs, stop, once: flags.once, record: flags.record, metrics: metricsAddress(flags) },
+        onSnapshot: (snapshot) => {
+          presenter.show(snapshot);
+          web?.show(snapshot);
+        },
         onProblem: (problem) => presenter.note(problem),
       }),
-    ).finally(() => presenter.close());
+    ).finally(() => {
+      presenter.close();
+      web?.close();
+    });
     for (const note of presenter.notes) this.note(`Warning: ${note}`);
     const failing = last === null ? [] : conditions.filter(({ holds }) => holds(last));
     for (const { text } of failing) this.note(`Failed: ${text}`);

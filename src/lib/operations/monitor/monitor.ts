@@ -2,8 +2,11 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Database } from '../../db/database.js';
 import { NO_PHASE } from '../../domain/migration.js';
 import { READING_TABLES, type ReadingTable } from '../../domain/reading.js';
+import { serveMetrics } from '../../http/metrics.js';
+import type { Address } from '../../http/serve.js';
 import type { Queue } from '../../queue/queue.js';
 import { composeSnapshot } from './compose.js';
+import { createMonitorMetrics } from './metrics.js';
 import { Pace } from './pace.js';
 import { QueueWatch } from './queue-watch.js';
 import { Recorder } from './recorder.js';
@@ -21,6 +24,8 @@ export interface MonitorOptions {
   readonly once: boolean;
   /** Whether samples are kept on the primary as evidence. */
   readonly record: boolean;
+  /** Where to answer /metrics; null for nowhere. */
+  readonly metrics: Address | null;
   readonly onSnapshot: (snapshot: Snapshot) => void;
   /** Told what hinders the monitor itself. */
   readonly onProblem: (problem: string) => void;
@@ -36,6 +41,13 @@ export async function monitor(options: MonitorOptions): Promise<Snapshot | null>
   const watching = new Watching(options);
   const recorder = options.record ? new Recorder(options.onProblem) : null;
   let last: Snapshot | null = null;
+  const metrics =
+    options.metrics === null
+      ? null
+      : await serveMetrics(
+          options.metrics,
+          createMonitorMetrics(() => last),
+        );
   while (!stop.aborted) {
     const startedAt = performance.now();
     last = await watching.look();
@@ -46,6 +58,7 @@ export async function monitor(options: MonitorOptions): Promise<Snapshot | null>
     await delay(pauseMs, undefined, { signal: stop }).catch(() => undefined);
   }
   await recorder?.idle();
+  metrics?.close();
   return last;
 }
 
