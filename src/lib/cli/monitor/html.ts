@@ -11,15 +11,14 @@ export function escapeHtml(text: string): string {
   return text.replaceAll(/[&<>"']/g, (character) => ENTITIES[character] ?? '');
 }
 
-/** A table; numbers are aligned right. Cells are text, not HTML. */
+/** A table; columns of numbers are aligned right. Cells are text, not HTML. */
 export function htmlTable(head: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
-  const cell = (tag: 'td' | 'th', value: string | number): string => {
-    const text = typeof value === 'number' ? value.toLocaleString('en-US') : value;
-    return `<${tag}${/^[-\d.,]+$/.test(text) ? ' class="number"' : ''}>${escapeHtml(text)}</${tag}>`;
+  const isNumeric = head.map((_, place) => rows.some((row) => typeof row[place] === 'number'));
+  const line = (tag: 'td' | 'th', cells: readonly (string | number)[]): string => {
+    const texts = cells.map((each) => (typeof each === 'number' ? each.toLocaleString('en-US') : each));
+    const mark = (place: number): string => (isNumeric[place] === true ? ' class="number"' : '');
+    return `<tr>${texts.map((text, place) => `<${tag}${mark(place)}>${escapeHtml(text)}</${tag}>`).join('')}</tr>`;
   };
-  const line = (tag: 'td' | 'th', cells: readonly (string | number)[]): string =>
-    `<tr>${cells.map((each) => cell(tag, each)).join('')}</tr>`;
-  return `<div class="scroll"><table><thead>${line('th', head)}</thead><tbody>${rows
-    .map((row) => line('td', row))
-    .join('')}</tbody></table></div>`;
+  const body = rows.map((row) => line('td', row)).join('');
+  return `<div class="scroll"><table><thead>${line('th', head)}</thead><tbody>${body}</tbody></table></div>`;
 }

@@ -84,7 +84,7 @@ export class SideWatch {
    */
   async look(tables: readonly ReadingTable[]): Promise<SideLook> {
     try {
-      const due = Object.entries({ ...PACED, ...COMPARISON }).filter(([name]) => this.#pace.isDue(name));
+      const due = Object.entries({ ...PACED, ...COMPARISON }).filter(([name]) => this.#isDue(name));
       const answers = await askTogether(this.database, {
         ...ALWAYS,
         ...(Object.fromEntries(due) as Partial<typeof PACED & typeof COMPARISON>),
@@ -117,6 +117,13 @@ export class SideWatch {
       if (faultKind(error) === 'defect') throw error;
       return silentLook(this.side, this.#known.state, describeFault(error));
     }
+  }
+
+  /** A ledger that has become empty is known at once: gaps shown beside no lag would be yesterday's. */
+  #isDue(name: string): boolean {
+    const { lagSeconds, ledger } = this.#known;
+    const isEmptied = lagSeconds === 0 && ledger !== null && ledger.entries.pending + ledger.entries.missed > 0;
+    return this.#pace.isDue(name) || (name === 'ledger' && isEmptied);
   }
 
   /** Counts what has to be counted now; everything else keeps its old figures. */

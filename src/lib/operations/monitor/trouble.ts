@@ -42,7 +42,7 @@ type Figures = Omit<Snapshot, 'health' | 'troubles'>;
 export function findTroubles(figures: Figures): Trouble[] {
   const secondary = otherSide(figures.primary);
   return [
-    ...silence(figures, figures.primary, 'primary-silent', 'nothing is ingested, messages wait in the queue'),
+    ...silence(figures, figures.primary, 'primary-silent', 'messages wait in the queue'),
     ...silence(figures, secondary, 'secondary-silent', 'what it misses goes to the ledger'),
     ...unreadable(figures),
     ...overdue(figures),
@@ -56,7 +56,7 @@ export function findTroubles(figures: Figures): Trouble[] {
 function silence({ sides }: Figures, side: Side, kind: TroubleKind, consequence: string): Trouble[] {
   const { answers, problem } = sides[side];
   if (answers !== false) return [];
-  return [{ kind, text: `${sideTitleCapitalized(side)} does not answer: ${consequence} (${problem ?? ''})` }];
+  return [{ kind, text: `${sideTitleCapitalized(side)} does not answer (${problem ?? ''}): ${consequence}` }];
 }
 
 function unreadable({ sides }: Figures): Trouble[] {
@@ -97,7 +97,12 @@ function ledgerTroubles({ gaps, lagSeconds }: Figures, secondary: Side): Trouble
   const late = lagSeconds !== null && lagSeconds > LAG_OF_CONCERN_SECONDS;
   return [
     ...(lacking
-      ? [{ kind: 'gaps' as const, text: `${title} lacks ${gaps.readings} readings in ${gaps.ranges} time ranges` }]
+      ? [
+          {
+            kind: 'gaps' as const,
+            text: `${title} lacks ${gaps.readings.toLocaleString('en-US')} readings in ${gaps.ranges} time ranges`,
+          },
+        ]
       : []),
     ...(late ? [{ kind: 'lag' as const, text: `${title} is ${Math.round(lagSeconds)} s behind` }] : []),
   ];
