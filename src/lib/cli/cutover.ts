@@ -28,7 +28,7 @@ export function createChecks(sides: BackfillSides, { stop, logger }: { stop: Abo
         sides,
         {
           ...{ from: null, to: null, windowMicros: HOUR_MICROS, mode: 'differences', tables: [], jobs: 1 },
-          ...{ maxRate: null, prune: false, target: 'local' },
+          ...{ maxRate: null, prune: false, target: 'local', primary: 'local' },
         },
         { stop, logger, onPlan: () => undefined, onProgress: () => undefined },
       ),

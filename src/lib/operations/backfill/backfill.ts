@@ -171,9 +171,9 @@ class Backfill {
     return this.hooks.stop.aborted;
   }
 
-  /** Local is the primary: it decides, and its ledger says what the target lacks. */
+  /** The primary decides, and its ledger says what the target lacks. */
   get #toSecondary(): boolean {
-    return this.request.target === 'ec2';
+    return this.request.target !== this.request.primary;
   }
 
   async #repairLedger(): Promise<BackfillCounts> {

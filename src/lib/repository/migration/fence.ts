@@ -1,7 +1,8 @@
-import type { Database } from '../../db/database.js';
+import type { Database, Queryable } from '../../db/database.js';
 import { runTransaction, type Statement } from '../../db/transaction.js';
 import { sqlstateOf } from '../../db/sqlstate.js';
-import type { Side } from '../../domain/side.js';
+import { sideTitle, type Side } from '../../domain/side.js';
+import { ConflictError } from '../../errors.js';
 
 /**
  * The fence keeps one primary an epoch. Each transaction that writes as primary holds it shared and then, in a later
@@ -22,6 +23,21 @@ export function assertPrimary(side: Side, epoch: number): Statement[] {
     LOCK_SHARED,
     { text: 'select sensorctl.assert_primary($1, $2)', values: [side, epoch], name: 'sensorctl primary' },
   ];
+}
+
+const READ_PRIMARY = 'select primary_side as "primarySide" from sensorctl.state';
+
+/**
+ * Holds, in an open transaction, that a side does not become the primary before the transaction ends. Throws a
+ * ConflictError where it is the primary.
+ */
+export async function holdAsSecondary(client: Queryable, side: Side): Promise<void> {
+  await client.query(LOCK_SHARED.text);
+  const { rows } = await client.query<{ primarySide: Side }>(READ_PRIMARY);
+  if ((rows[0]?.primarySide ?? 'local') !== side) return;
+  throw new ConflictError(`${sideTitle(side)} is the primary: what only it has is never deleted`, {
+    next: 'see where the migration stands: sensorctl cutover',
+  });
 }
 
 const WAIT_AT_MOST = "select set_config('lock_timeout', $1, true)";
