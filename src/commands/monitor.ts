@@ -32,7 +32,6 @@ export default class Monitor extends BaseCommand {
       max: 65_535,
       default: 8477,
       description: 'port of that page',
-      dependsOn: ['web'],
     }),
     ...METRICS_FLAGS,
     'fail-on': Flags.string({ description: 'conditions for exit code 1, such as "lag>60s,gaps>0"' }),

@@ -27,7 +27,7 @@ figcaption { display: flex; flex-wrap: wrap; gap: 2px 14px; font-size: 13px; } f
 svg { display: block; width: 100%; height: auto; margin-top: 4px; } svg text { fill: var(--dim); font: 11px system-ui, sans-serif; }
 .grid { stroke: var(--line); } .band { fill: var(--band); }
 .line { fill: none; stroke-width: 1.8; stroke-linejoin: round; vector-effect: non-scaling-stroke; }
-.line.s0 { stroke-width: 4; stroke-opacity: 0.6; }
+.under { stroke-width: 4; stroke-opacity: 0.6; }
 .s0 { stroke: var(--s0); } .s1 { stroke: var(--s1); } .s2 { stroke: var(--s2); stroke-dasharray: 4 3; } .s3 { stroke: var(--s3); stroke-dasharray: 4 3; }
 .key { display: inline-block; width: 20px; height: 0; margin-right: 5px; vertical-align: middle; border-top: 3px solid; }
 .key.s0 { border-color: var(--s0); } .key.s1 { border-color: var(--s1); }

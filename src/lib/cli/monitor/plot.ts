@@ -43,7 +43,10 @@ export function renderPlot(options: PlotOptions): string {
     const [left, right] = [x(Math.max(start, fromMs)), x(Math.min(end, toMs))];
     return `<rect class="band" x="${left}" y="${TOP}" width="${Math.max(1, right - left)}" height="${HEIGHT - TOP - BOTTOM}"/>`;
   });
-  const paths = lines.map((line, place) => `<path class="line s${place}" d="${pathOf(line, x, y)}"/>`);
+  const paths = lines.map(
+    (line, place) =>
+      `<path class="line s${place}${place === 0 && lines.length > 1 ? ' under' : ''}" d="${pathOf(line, x, y)}"/>`,
+  );
   const keys = series.map(({ name, points }, place) => {
     const last = points.findLast(([, value]) => value !== null)?.[1] ?? null;
     return `<span><i class="key s${place}"></i>${escapeHtml(name)} ${last === null ? '' : escapeHtml(format(last))}</span>`;

@@ -95,7 +95,7 @@ function renderPlots(report: MonitorReport): string {
   const points = (read: (figures: SampleFigures) => number | null): Point[] =>
     samples.flatMap(({ takenAt, figures }, place): Point[] => {
       const [atMs, beforeMs] = [milliseconds(takenAt), milliseconds(samples[place - 1]?.takenAt ?? takenAt)];
-      const broken: Point[] = atMs - beforeMs > HOLE_MS ? [[beforeMs + 1, null]] : [];
+      const broken: Point[] = atMs - beforeMs > HOLE_MS ? [[(beforeMs + atMs) / 2, null]] : [];
       return [...broken, [atMs, read(figures)]];
     });
   const bands = incidents

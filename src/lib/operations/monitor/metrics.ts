@@ -1,7 +1,6 @@
 import { Gauge, Registry } from 'prom-client';
 import { parseInstant } from '../../domain/time.js';
-import type { Snapshot } from './snapshot.js';
-import { TROUBLE_KINDS } from './trouble.js';
+import { TROUBLE_KINDS, type Snapshot } from './snapshot.js';
 
 /** A value and its labels; null is not known, and not served. */
 type Value = readonly [value: number | null | undefined, labels?: Readonly<Record<string, string>>];

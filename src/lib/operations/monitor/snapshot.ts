@@ -3,7 +3,23 @@ import type { Side } from '../../domain/side.js';
 import type { ComparisonFigures } from '../../repository/monitoring/last-comparison.js';
 import type { GapFigures } from '../../repository/monitoring/ledger-figures.js';
 import type { LedgerState } from '../../repository/ledger.js';
-import type { TroubleKind } from './trouble.js';
+
+/** What can be wrong, by name, as samples record it. */
+export const TROUBLE_KINDS = [
+  'primary-silent',
+  'secondary-silent',
+  'not-readable',
+  'queue-silent',
+  'no-consumer',
+  'breaker-open',
+  'gaps',
+  'lag',
+  'dead-letters',
+  'different',
+  'change-overdue',
+] as const;
+
+export type TroubleKind = (typeof TROUBLE_KINDS)[number];
 
 /** Something that is wrong, in words. */
 export interface Trouble {

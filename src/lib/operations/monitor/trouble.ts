@@ -1,22 +1,5 @@
 import { otherSide, sideTitle, sideTitleCapitalized, type Side } from '../../domain/side.js';
-import type { Health, Snapshot, Trouble } from './snapshot.js';
-
-/** What can be wrong, by name, as samples record it. */
-export const TROUBLE_KINDS = [
-  'primary-silent',
-  'secondary-silent',
-  'not-readable',
-  'queue-silent',
-  'no-consumer',
-  'breaker-open',
-  'gaps',
-  'lag',
-  'dead-letters',
-  'different',
-  'change-overdue',
-] as const;
-
-export type TroubleKind = (typeof TROUBLE_KINDS)[number];
+import type { Health, Snapshot, Trouble, TroubleKind } from './snapshot.js';
 
 /** Two heartbeats of a consumer and a retry of each write lie within this. */
 export const LAG_OF_CONCERN_SECONDS = 30;
