@@ -60,7 +60,7 @@ Exit code 1 when a gate is not met or the change went back, 4 when somebody else
     const progress = createProgress('Cutover');
     const report = await withDatabases([local, ec2], () =>
       cutover({ local, ec2 }, request, {
-        checks: createChecks({ local, ec2 }, { stop, logger }),
+        checks: createChecks({ local, ec2 }, stop),
         hooks: {
           ...{ stop, logger },
           confirm: async (plan) => {

@@ -15,7 +15,7 @@ const COMMIT_POINT = 'update sensorctl.state set phase = target_phase';
 
 describe('the switch', function () {
   this.timeout(120_000);
-  this.slow(30_000);
+  this.slow(100);
   let servers: Servers;
 
   before(async () => {

@@ -20,7 +20,7 @@ export class Load {
   #deliveries = 0;
 
   constructor(
-    private readonly stage: ChaosStage,
+    private readonly stage: Pick<ChaosStage, 'send'>,
     private readonly options: { readonly seed: number; readonly rate: number; readonly bodies?: Iterator<string> },
   ) {
     const { seed, bodies } = options;

@@ -1,13 +1,16 @@
 import { hostname, userInfo } from 'node:os';
 import { sideTitle } from '../domain/side.js';
-import type { Logger } from '../logger.js';
-import { planBackfill, type BackfillSides } from '../operations/backfill/backfill.js';
+import type { BackfillSides } from '../operations/backfill/backfill.js';
+import { compare, type CompareRequest } from '../operations/compare/compare.js';
 import type { Checks } from '../operations/cutover/gates.js';
 import type { CutoverReport, Gate, Step } from '../operations/cutover/report.js';
 import { verifySchema } from '../operations/verify-schema/verify-schema.js';
 import { formatCount, renderTable } from './table.js';
 
-const HOUR_MICROS = 3_600_000_000;
+const LAST_HOUR: CompareRequest = {
+  ...{ tables: [], from: null, to: null, windowMicros: 3_600_000_000, bucketMicros: null },
+  ...{ settleMs: 10_000, jobs: 1, limit: 0, resume: false, recorded: false },
+};
 const DETAIL_WIDTH = 52;
 
 /** Who changes the phase, as the record names them. */
@@ -15,23 +18,21 @@ export function describeOperator(): string {
   return `${userInfo().username}@${hostname()}`;
 }
 
-/** What verify-schema and backfill find out for the gates. */
-export function createChecks(sides: BackfillSides, { stop, logger }: { stop: AbortSignal; logger: Logger }): Checks {
+/** What verify-schema and compare find out for the gates. */
+export function createChecks(sides: BackfillSides, stop: AbortSignal): Checks {
   return {
     verifySchema: async () => {
       const { findings } = await verifySchema(sides);
       const count = (weight: string): number => findings.filter((finding) => finding.weight === weight).length;
       return { blocking: count('blocks'), warning: count('warns') };
     },
-    planWayBack: () =>
-      planBackfill(
-        sides,
-        {
-          ...{ from: null, to: null, windowMicros: HOUR_MICROS, mode: 'differences', tables: [], jobs: 1 },
-          ...{ maxRate: null, prune: false, target: 'local', primary: 'local' },
-        },
-        { stop, logger, onPlan: () => undefined, onProgress: () => undefined },
-      ),
+    // While consumers write, what EC2 has not got yet is no difference: a comparison looks again, and leaves no trace.
+    countOnlyOnEc2: async () => {
+      const { report } = await compare({ primary: sides.local, secondary: sides.ec2 }, LAST_HOUR, {
+        ...{ stop, onDifference: () => Promise.resolve(), onProgress: () => undefined },
+      });
+      return report.tables.reduce((sum, { missingOnLocal, different }) => sum + missingOnLocal + different, 0);
+    },
   };
 }
 

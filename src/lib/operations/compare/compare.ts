@@ -50,6 +50,8 @@ export interface CompareRequest extends WindowRequest {
   readonly limit: number;
   /** Go on with the comparison of the same scope that was interrupted. */
   readonly resume: boolean;
+  /** False: nothing is written, neither progress nor verdict. */
+  readonly recorded?: boolean;
   /** Absent: the fast one where both servers compute it alike, else the portable one. */
   readonly digest?: DigestName | undefined;
 }

@@ -48,8 +48,13 @@ export class Recorder {
   }
 
   /** `scope` names what is compared: an interrupted comparison is resumed by one of the same scope. */
-  static async open(sides: ComparedSides, scope: object, { resume }: { resume: boolean }): Promise<Recorder> {
+  static async open(
+    sides: ComparedSides,
+    scope: object,
+    { resume, recorded = true }: { readonly resume: boolean; readonly recorded?: boolean },
+  ): Promise<Recorder> {
     const { pool } = sides.primary;
+    if (!recorded) return new Recorder(sides, null, {});
     if (!(await canRecordComparisons(pool))) {
       if (resume) throw nothingToResume('this role may not record comparisons, so none can be resumed');
       return new Recorder(sides, null, {});
