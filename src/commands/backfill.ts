@@ -1,12 +1,13 @@
 import { Flags } from '@oclif/core';
-import { renderBackfill, renderPlan, showBackfill } from '../lib/cli/backfill.js';
+import { renderBackfill, renderPlan, showBackfill, targetOf } from '../lib/cli/backfill.js';
 import { BaseCommand } from '../lib/cli/base-command.js';
 import { confirm } from '../lib/cli/confirm.js';
 import { createProgress } from '../lib/cli/progress.js';
-import { openSideForBulk, withDatabases } from '../lib/cli/sides.js';
+import { openSideForBulk, orientSides, withDatabases } from '../lib/cli/sides.js';
 import { parseRange, RANGE_FLAGS } from '../lib/cli/range-flags.js';
 import { EXIT_CODE, UsageError } from '../lib/errors.js';
-import { backfill, planBackfill } from '../lib/operations/backfill/backfill.js';
+import type { Logger } from '../lib/logger.js';
+import { backfill, planBackfill, type BackfillHooks, type BackfillSides } from '../lib/operations/backfill/backfill.js';
 import type { BackfillMode, BackfillPlan, BackfillReport, BackfillRequest } from '../lib/operations/backfill/report.js';
 
 export default class Backfill extends BaseCommand {
@@ -40,8 +41,8 @@ Exit code 1 when gaps remain or rows were refused.`;
     'dry-run': Flags.boolean({ description: 'say what would be done, and change nothing' }),
     direction: Flags.option({
       options: ['local-to-ec2', 'ec2-to-local'] as const,
-      default: 'local-to-ec2' as const,
-      description: 'way that rows take; ec2-to-local adds what local lacks and overwrites nothing',
+      description:
+        'way that rows take [default: from the primary to the other side]; to the primary, it adds what is missing there and overwrites nothing',
     })(),
     prune: Flags.boolean({ description: 'delete rows that only the target has; they are kept in its quarantine' }),
     yes: Flags.boolean({ description: 'do not ask before --prune deletes' }),
@@ -49,70 +50,62 @@ Exit code 1 when gaps remain or rows were refused.`;
 
   async run(): Promise<BackfillReport | BackfillPlan> {
     const { flags } = await this.parse(Backfill);
+    const mode = modeOf(flags);
     assertPrunable(flags);
-    const target = flags.direction === 'local-to-ec2' ? 'ec2' : 'local';
-    const request: BackfillRequest = {
-      ...(parseRange(flags) ?? { from: null, to: null, windowMicros: null }),
-      mode: modeOf(flags),
-      tables: [...new Set(flags.table ?? [])],
-      jobs: flags.jobs ?? null,
-      maxRate: flags['max-rate'] ?? null,
-      prune: flags.prune,
-      target,
-    };
+    const range = parseRange(flags) ?? { from: null, to: null, windowMicros: null };
     const settings = this.settings({ required: ['EC2_DB_HOST'] });
-    if (flags.prune && !flags['dry-run'])
-      await confirm(`Rows that only ${target} has will be deleted there.`, flags.yes);
     const logger = this.logger(flags.verbose);
-    const local = openSideForBulk('local', settings, 'backfill', logger);
-    const ec2 = openSideForBulk('ec2', settings, 'backfill', logger);
-    const progress = createProgress('Backfill');
-    const hooks = {
-      stop: this.stopSignal(),
-      logger,
-      onPlan: (plan: BackfillPlan) => this.note(renderPlan(plan)),
-      onProgress: showBackfill(progress),
+    const sides = {
+      local: openSideForBulk('local', settings, 'backfill', logger),
+      ec2: openSideForBulk('ec2', settings, 'backfill', logger),
     };
-    return await withDatabases([local, ec2], async () => {
-      if (flags['dry-run']) {
-        const plan = await planBackfill({ local, ec2 }, request, hooks);
-        this.log(renderPlan(plan));
-        return plan;
-      }
-      const report = await backfill({ local, ec2 }, request, hooks);
-      this.log(renderBackfill(report, target));
-      if (report.remainingGaps + report.rowsRefused > 0) process.exitCode = EXIT_CODE.no;
-      return report;
+    return await withDatabases([sides.local, sides.ec2], async () => {
+      const primary = (await orientSides(sides)).primary.side;
+      const target = targetOf(flags, primary);
+      const request: BackfillRequest = {
+        ...{ ...range, mode, target, primary, tables: [...new Set(flags.table ?? [])], prune: flags.prune },
+        ...{ jobs: flags.jobs ?? null, maxRate: flags['max-rate'] ?? null },
+      };
+      if (flags['dry-run']) return await this.#plan(sides, request, logger);
+      if (flags.prune) await confirm(`Rows that only ${target} has will be deleted there.`, flags.yes);
+      return await this.#backfill(sides, request, logger);
+    });
+  }
+
+  async #plan(sides: BackfillSides, request: BackfillRequest, logger: Logger): Promise<BackfillPlan> {
+    const plan = await this.#withHooks(logger, (hooks) => planBackfill(sides, request, hooks));
+    this.log(renderPlan(plan));
+    return plan;
+  }
+
+  async #backfill(sides: BackfillSides, request: BackfillRequest, logger: Logger): Promise<BackfillReport> {
+    const report = await this.#withHooks(logger, (hooks) => backfill(sides, request, hooks));
+    this.log(renderBackfill(report, request.target));
+    if (report.remainingGaps + report.rowsRefused > 0) process.exitCode = EXIT_CODE.no;
+    return report;
+  }
+
+  async #withHooks<Result>(logger: Logger, work: (hooks: BackfillHooks) => Promise<Result>): Promise<Result> {
+    const progress = createProgress('Backfill');
+    return await work({
+      ...{ stop: this.stopSignal(), logger },
+      onPlan: (plan) => this.note(renderPlan(plan)),
+      onProgress: showBackfill(progress),
     }).finally(() => progress.stop());
   }
 }
 
-/** Local decides; and what was not compared cannot be named as extra. */
-function assertPrunable({ prune, full, direction }: { prune: boolean; full: boolean; direction: string }): void {
-  if (!prune) return;
-  if (direction === 'ec2-to-local') {
-    throw new UsageError('--prune never deletes from local, which decides', {
-      next: 'leave --prune or --direction out',
-    });
-  }
-  if (full) {
-    throw new UsageError('--prune needs the comparison that --full leaves out', {
-      next: 'leave --full or --prune out',
-    });
-  }
+/** What was not compared cannot be named as extra. */
+function assertPrunable({ prune, full }: { prune: boolean; full: boolean }): void {
+  if (!prune || !full) return;
+  throw new UsageError('--prune needs the comparison that --full leaves out', { next: 'leave --full or --prune out' });
 }
 
 function modeOf(
-  flags: Parameters<typeof parseRange>[0] & { full: boolean; prune: boolean; direction: string },
+  flags: Parameters<typeof parseRange>[0] & { full: boolean; prune: boolean; direction?: string | undefined },
 ): BackfillMode {
   if (parseRange(flags) !== null) return flags.full ? 'full' : 'differences';
-  const lone = flags.full
-    ? '--full'
-    : flags.prune
-      ? '--prune'
-      : flags.direction === 'ec2-to-local'
-        ? '--direction'
-        : null;
+  const lone = flags.full ? '--full' : flags.prune ? '--prune' : flags.direction !== undefined ? '--direction' : null;
   if (lone === null) return 'ledger';
   throw new UsageError(`${lone} needs a range`, { next: 'give --all, --window, or --from and --to' });
 }

@@ -5,7 +5,7 @@ import { renderComparison } from '../lib/cli/comparison.js';
 import { withJsonLines } from '../lib/cli/json-lines.js';
 import { parseRange, RANGE_FLAGS } from '../lib/cli/range-flags.js';
 import { createProgress } from '../lib/cli/progress.js';
-import { openSideForBulk, withDatabases } from '../lib/cli/sides.js';
+import { openSideForBulk, orientSides, withDatabases } from '../lib/cli/sides.js';
 import { formatDuration } from '../lib/cli/quantities.js';
 import { formatCount } from '../lib/cli/table.js';
 import { durationFlag } from '../lib/cli/time-flags.js';
@@ -53,22 +53,23 @@ Exit code 0: identical, with nothing but pending rows between them. Exit code 1:
     const ec2 = openSideForBulk('ec2', settings, 'compare', this.logger(flags.verbose));
     const stop = this.stopSignal();
     return await withDatabases([local, ec2], async () => {
-      const outcome = await this.#compare({ local, ec2 }, request, { stop, output: flags.output });
+      const sides = await orientSides({ local, ec2 });
+      const outcome = await this.#compare(sides, request, { stop, output: flags.output });
       if (outcome.report.verdict === 'identical' || !flags.repair) return this.#conclude(outcome);
-      const repair = await this.#repair({ local, ec2 }, outcome, stop);
-      const again = await this.#compare({ local, ec2 }, { ...request, ...outcome.compared, resume: false }, { stop });
+      const repair = await this.#repair({ local, ec2, ...sides }, outcome, stop);
+      const again = await this.#compare(sides, { ...request, ...outcome.compared, resume: false }, { stop });
       return { ...this.#conclude(again), repair };
     });
   }
 
   async #compare(
-    { local: primary, ec2: secondary }: BackfillSides,
+    sides: Parameters<typeof compare>[0],
     request: CompareRequest,
     { stop, output }: { stop: AbortSignal; output?: string | undefined },
   ): Promise<CompareOutcome> {
     const progress = createProgress('Comparing');
     const outcome = await withJsonLines(output, (onDifference) =>
-      compare({ primary, secondary }, request, {
+      compare(sides, request, {
         ...{ stop, onDifference },
         onProgress: ({ table, step, rows, done, leftMs }) =>
           progress.update(`${table}, ${step}, ${formatCount(rows)} rows, ${renderShare(done, leftMs)}`),
@@ -78,14 +79,18 @@ Exit code 0: identical, with nothing but pending rows between them. Exit code 1:
     return outcome;
   }
 
-  async #repair(sides: BackfillSides, { differing }: CompareOutcome, stop: AbortSignal): Promise<BackfillReport> {
+  async #repair(
+    sides: BackfillSides & Parameters<typeof compare>[0],
+    { differing }: CompareOutcome,
+    stop: AbortSignal,
+  ): Promise<BackfillReport> {
     const progress = createProgress('Repairing');
-    const report = await backfill(sides, requestForRanges(differing), {
+    const report = await backfill(sides, requestForRanges(differing, sides.primary.side), {
       ...{ stop, logger: this.logger() },
       onPlan: (plan) => this.note(renderPlan(plan)),
       onProgress: showBackfill(progress),
     }).finally(() => progress.stop());
-    this.log(renderBackfill(report, 'ec2'));
+    this.log(renderBackfill(report, sides.secondary.side));
     return report;
   }
 

@@ -7,7 +7,7 @@ import { consume, type ConsumeReport } from '../lib/operations/consume/consume.j
 
 export default class Consume extends BaseCommand {
   static override summary = 'Consume telemetry from the queue into local and, with dual write on, into EC2.';
-  static override description = `Readings are committed locally, then acknowledged, then sent to EC2 in the background. An EC2 failure never blocks a local write: what EC2 misses stands in the ledger. Without --dual-write, ENABLE_DUAL_WRITE decides (default: local only).
+  static override description = `Readings are committed locally, then acknowledged, then sent to EC2 in the background. An EC2 failure never blocks a local write: what EC2 misses stands in the ledger. Without --dual-write, ENABLE_DUAL_WRITE decides; without either, the phase that cutover recorded (none: local only). Once EC2 is the primary, a running consumer goes on there by itself, and --no-dual-write is refused.
 
 The first Ctrl-C or SIGTERM finishes what is in hand and exits with 0; the second stops at once with 130. Nothing is lost either way.`;
   static override examples = [
@@ -56,18 +56,15 @@ The first Ctrl-C or SIGTERM finishes what is in hand and exits with 0; the secon
       required: (given) => ['SQS_QUEUE_URL', ...(given.ENABLE_DUAL_WRITE === 'true' ? ['EC2_DB_HOST'] : [])],
       flags: chosen === undefined ? {} : { ENABLE_DUAL_WRITE: String(chosen) },
     });
-    const dualWrite = settings.enableDualWrite === true;
-    this.note(dualWrite ? '🔄 Initializing dual-write repository...' : '📝 Initializing single-write repository...');
-    for (const warning of dualWrite ? settings.warnings : []) this.note(`Warning: ${warning}`);
     const logger = this.logger(flags.verbose);
     const queue = openQueue(settings);
     const stop = this.stopSignal();
-    const options = { command: 'consume', healRate: flags['heal-rate'], logger };
+    const tell = (line: string): void => this.note(line);
+    const options = { command: 'consume', healRate: flags['heal-rate'], logger, tell };
     const report = await withRepository(settings, options, (repository) =>
       consume({
         queue,
         repository,
-        primarySide: 'local',
         telemetry: settings.telemetry,
         pollers: flags.pollers,
         batchMessages: flags['batch-messages'],

@@ -5,11 +5,12 @@ import { renderTable } from '../lib/cli/table.js';
 import { EXIT_CODE } from '../lib/errors.js';
 import { demo, type DemoReport } from '../lib/operations/demo/demo.js';
 
-const SECONDS_OF_LOAD = 24;
+const SECONDS_OF_LOAD = 60;
 
 export default class Demo extends BaseCommand {
-  static override summary = 'Watch a dual write at work in a sandbox, with EC2 lost and back, in about a minute.';
-  static override description = `Starts the sandbox, prepares both sides, sends telemetry, consumes it with dual write, stops EC2 for the middle third, and ends with a table that accounts for every message. Needs no database, no queue and no settings. Exit code 1 when the figures do not add up.`;
+  static override summary =
+    'Watch a whole migration in a sandbox, with EC2 lost and back, cutover and rollback, in about two minutes.';
+  static override description = `Starts the sandbox, prepares both sides, and sends telemetry all the time while it runs the commands that an operator would: dual write, EC2 lost and back, compare finds what it lacks, backfill repairs it, compare proves it, cutover through the gates to phase 3, and rollback. It ends with a table that accounts for every message. Needs no database, no queue and no settings. Exit code 1 when the figures do not add up.`;
   static override examples = [
     '<%= config.bin %> <%= command.id %>',
     '<%= config.bin %> <%= command.id %> --file telemetry.jsonl',

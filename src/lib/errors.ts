@@ -34,6 +34,11 @@ export class UsageError extends SensorctlError {
   readonly exitCode = EXIT_CODE.usage;
 }
 
+/** A change of phase that was not made: a gate was not met, or it went back. */
+export class CutoverRefusedError extends SensorctlError {
+  readonly exitCode = EXIT_CODE.no;
+}
+
 /** A database or the queue could not be reached, or failed. */
 export class UnreachableError extends SensorctlError {
   readonly exitCode = EXIT_CODE.unreachable;

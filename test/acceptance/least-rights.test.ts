@@ -14,7 +14,7 @@ async function readmeGrants(block: string, role: string): Promise<string> {
   const readme = await readFile(path.join(REPOSITORY, 'README.md'), 'utf8');
   const found = new RegExp(`\`\`\`sql\\n-- ${block}\\n([^\`]+)\`\`\``).exec(readme)?.[1];
   if (found === undefined) throw new Error(`the README has no block "-- ${block}"`);
-  return found.replaceAll(/sensorctl_(consumer|reader|backfill)/g, role);
+  return found.replaceAll(/sensorctl_(consumer|reader|backfill|operator)/g, role);
 }
 
 async function createRole(pool: pg.Pool, role: string, grants: string): Promise<void> {
@@ -34,17 +34,21 @@ function describeRights(title: string, role: string, findServers: (hook: Mocha.C
       stage = await Stage.open(role, await findServers(this));
       const { code, stderr } = await stage.run(['init']);
       expect(code, stderr).to.equal(0);
-      await createRole(stage.local, role, await readmeGrants('local: consume', role));
-      await createRole(stage.ec2, role, await readmeGrants('ec2: consume', role));
+      await createRole(stage.local, role, await readmeGrants('either side: consume', role));
+      await createRole(stage.ec2, role, await readmeGrants('either side: consume', role));
       await createRole(stage.local, `${role}_reader`, await readmeGrants('local: compare', `${role}_reader`));
       await createRole(stage.ec2, `${role}_reader`, await readmeGrants('ec2: compare', `${role}_reader`));
+      for (const pool of [stage.local, stage.ec2]) {
+        await createRole(pool, `${role}_operator`, await readmeGrants('either side: consume', `${role}_operator`));
+        await pool.query(await readmeGrants('either side: cutover', `${role}_operator`));
+      }
       await createRole(stage.local, `${role}_backfill`, await readmeGrants('local: backfill', `${role}_backfill`));
       await createRole(stage.ec2, `${role}_backfill`, await readmeGrants('ec2: backfill', `${role}_backfill`));
     });
 
     after(async () => {
       if (stage === undefined) return;
-      for (const name of [role, `${role}_reader`, `${role}_backfill`]) {
+      for (const name of [role, `${role}_reader`, `${role}_operator`, `${role}_backfill`]) {
         await dropRole(stage.local, name);
         await dropRole(stage.ec2, name);
       }
@@ -112,6 +116,27 @@ function describeRights(title: string, role: string, findServers: (hook: Mocha.C
       }
       const { rows } = await local.query('select verdict from sensorctl.comparison order by comparison_id');
       expect(rows).to.deep.equal([{ verdict: 'identical' }, { verdict: 'different' }]);
+    });
+
+    it('cutover goes to phase 3 and back with the rights that the README lists', async () => {
+      const login = {
+        TIMESCALE_USER: `${role}_operator`,
+        TIMESCALE_PASSWORD: PASSWORD,
+        EC2_DB_USER: `${role}_operator`,
+        EC2_DB_PASSWORD: PASSWORD,
+      };
+      await stage!.runJson(['backfill', '--all']);
+      await stage!.runJson(['compare', '--all']);
+      for (const change of [
+        ['--phase', '1'],
+        ['--phase', '2'],
+        ['--phase', '3', '--force', '--reason', 'a test'],
+        ['--rollback'],
+      ]) {
+        const { code, stdout, stderr } = await stage!.run(['cutover', '--yes', ...change], login);
+        expect(code, `${change.join(' ')}: ${stdout} ${stderr}`).to.equal(0);
+        expect(stdout + stderr).not.to.match(/permission denied/);
+      }
     });
 
     for (const keyless of [false, true]) {

@@ -26,6 +26,7 @@ const MD5_OF_TEXTS = `
 interface Figures {
   readonly whole: number[];
   readonly digestAlone: number[];
+  readonly digestBoth: number[];
   readonly md5: number[];
   readonly hour: number[];
   readonly bytes: number[];
@@ -50,7 +51,7 @@ export async function measureCompare({
     );
     onStep(`filling both sides with ${rows} readings`);
     await Promise.all(pools.map((pool) => fillHistory(pool, rows)));
-    const figures: Figures = { whole: [], digestAlone: [], md5: [], hour: [], bytes: [] };
+    const figures: Figures = { whole: [], digestAlone: [], digestBoth: [], md5: [], hour: [], bytes: [] };
     for (let repetition = 1; repetition <= repetitions; repetition += 1) {
       await measureOnce(stage, pools, { rows, figures });
       onStep(`${repetition}/${repetitions} compare: ${Math.round(figures.whole.at(-1) ?? NaN)} ms`);
@@ -71,6 +72,7 @@ async function measureOnce(
   const alone: number[] = [];
   for (const pool of pools) alone.push(await millisecondsOf(async () => await digest(pool, rows)));
   figures.digestAlone.push(Math.max(...alone));
+  figures.digestBoth.push(await millisecondsOf(() => Promise.all(pools.map((pool) => digest(pool, rows)))));
   figures.md5.push(
     await millisecondsOf(() => Promise.all(pools.map((pool) => pool.query(MD5_OF_TEXTS, [HISTORY_BEGIN])))),
   );
@@ -119,7 +121,7 @@ async function bytesReceived(stage: Stage, args: readonly string[]): Promise<num
   return toLocal.received() + toEc2.received();
 }
 
-function conclusions({ whole, digestAlone, md5, hour, bytes }: Figures, rows: number): Comparison[] {
+function conclusions({ whole, digestAlone, digestBoth, md5, hour, bytes }: Figures, rows: number): Comparison[] {
   const constant = (value: number): number[] => whole.map(() => value);
   const what = `compare --all, ${rows / 1_000_000} million rows`;
   return [
@@ -130,6 +132,22 @@ function conclusions({ whole, digestAlone, md5, hour, bytes }: Figures, rows: nu
       against: 'the digest query on the slower side alone',
       peers: digestAlone,
       target: { atMost: 1.3 },
+    },
+    {
+      what: 'of which the machine: that query on both sides at once',
+      unit: 'ms',
+      figures: digestBoth,
+      against: 'the digest query on the slower side alone',
+      peers: digestAlone,
+      target: null,
+    },
+    {
+      what,
+      unit: 'ms',
+      figures: whole,
+      against: 'the digest query on both sides at once',
+      peers: digestBoth,
+      target: null,
     },
     {
       what,

@@ -16,7 +16,7 @@ import { createTestDatabase, ec2Server, localServer, type TestDatabase } from '.
 
 const REQUEST: BackfillRequest = {
   ...{ mode: 'differences', from: null, to: null, windowMicros: null, tables: [] },
-  ...{ jobs: 2, maxRate: null, prune: false, target: 'ec2' },
+  ...{ jobs: 2, maxRate: null, prune: false, target: 'ec2', primary: 'local' },
 };
 
 export interface PairOptions {

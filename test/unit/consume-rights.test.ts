@@ -2,7 +2,6 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect } from 'chai';
 import { READING_TABLES } from '../../src/lib/domain/reading.js';
-import type { Side } from '../../src/lib/domain/side.js';
 import { BOOKKEEPING_RIGHTS, rightsOnTable } from '../../src/lib/repository/consume-rights.js';
 import { REGISTRY } from '../../src/lib/repository/reading-tables.js';
 
@@ -12,17 +11,17 @@ describe('the rights that verify-schema looks for', () => {
   for (const side of ['local', 'ec2'] as const) {
     it(`are on ${side} those that the README grants for consume`, () => {
       const tables = [REGISTRY, ...READING_TABLES].map((table) => [table, rightsOnTable(table, side)] as const);
-      const bookkeeping = Object.entries(BOOKKEEPING_RIGHTS[side]).map(
+      const bookkeeping = Object.entries(BOOKKEEPING_RIGHTS).map(
         ([relation, rights]) => [`sensorctl.${relation}`, rights] as const,
       );
-      expect(Object.fromEntries([...bookkeeping, ...tables])).to.deep.equal(grantsOf(side));
+      expect(Object.fromEntries([...bookkeeping, ...tables])).to.deep.equal(grantsOf());
     });
   }
 });
 
 /** Each relation of the README's block, and what is granted on it. */
-function grantsOf(side: Side): Record<string, string[]> {
-  const block = new RegExp(`\`\`\`sql\\n-- ${side}: consume\\n([^\`]+)\`\`\``).exec(README)?.[1] ?? '';
+function grantsOf(): Record<string, string[]> {
+  const block = new RegExp(`\`\`\`sql\\n-- either side: consume\\n([^\`]+)\`\`\``).exec(README)?.[1] ?? '';
   const grants = [...block.matchAll(/^grant ([a-z, ]+) on (?!schema)(.+) to sensorctl_consumer;$/gm)];
   return Object.fromEntries(
     grants.flatMap(([, rights = '', relations = '']) =>

@@ -33,7 +33,7 @@ function snapshotOf(side: Side, timescaleDb: string | null = null, compressed = 
       ...{ installed: timescaleDb, creatable: false, aggregates: [] },
       hypertables: new Map(timescaleDb === null ? [] : [[TABLE, hypertable]]),
     },
-    bookkeeping: { usage: true, relations: new Map(Object.entries(BOOKKEEPING_RIGHTS[side])) },
+    bookkeeping: { usage: true, relations: new Map(Object.entries(BOOKKEEPING_RIGHTS)) },
     bookkeepingVersion: BOOKKEEPING_VERSION,
     tables: new Map([
       [

@@ -1,5 +1,7 @@
 import type { BackfillProgress } from '../operations/backfill/backfill.js';
 import type { BackfillPlan, BackfillReport } from '../operations/backfill/report.js';
+import { otherSide, sideTitle, type Side } from '../domain/side.js';
+import { UsageError } from '../errors.js';
 import type { Progress } from './progress.js';
 import { formatBytes, formatDuration } from './quantities.js';
 import { formatCount, renderTable } from './table.js';
@@ -34,8 +36,8 @@ export function renderProgress({ step, table, rows, ofRows, throttled }: Backfil
   return `${step}${where}: ${formatCount(rows)}${whole} rows, ${formatCount(Math.round(rate))}/s${left}${held}`;
 }
 
-export function renderBackfill(report: BackfillReport, target: 'local' | 'ec2'): string {
-  const there = target === 'ec2' ? 'EC2' : 'local';
+export function renderBackfill(report: BackfillReport, target: Side): string {
+  const there = sideTitle(target);
   if (report.ranges === 0 && report.remainingGaps === 0)
     return `Nothing to do: ${there} lacks nothing that was asked for.`;
   const counts = renderTable(
@@ -69,4 +71,16 @@ function renderNext({ remainingGaps, rowsExtra, rowsRefused }: BackfillReport): 
   if (rowsExtra > 0)
     return 'Next: sensorctl compare names the rows that only one side has; backfill --prune deletes them';
   return 'Next: sensorctl compare proves it';
+}
+
+/** The side that is written; throws a UsageError where that would delete what the primary alone has. */
+export function targetOf(
+  { direction, prune }: { direction?: string | undefined; prune: boolean },
+  primary: Side,
+): Side {
+  const target = direction === undefined ? otherSide(primary) : direction === 'local-to-ec2' ? 'ec2' : 'local';
+  if (!prune || target !== primary) return target;
+  throw new UsageError(`--prune never deletes from ${sideTitle(primary)}, which decides`, {
+    next: 'leave --prune or --direction out',
+  });
 }

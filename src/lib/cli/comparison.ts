@@ -1,5 +1,6 @@
 import type { CompareOutcome } from '../operations/compare/compare.js';
 import type { CompareReport, DifferenceRecord, SideReport, Strip, TableReport } from '../operations/compare/report.js';
+import { otherSide, sideTitle, type Side } from '../domain/side.js';
 import { formatCount, printable, renderTable } from './table.js';
 
 const HEIGHTS = '▁▂▃▄▅▆▇█';
@@ -14,7 +15,7 @@ export function renderComparison({ report, strips }: CompareOutcome): string {
     renderTable(['table', 'side', 'rows', 'newest (UTC)'], tables.flatMap(sideRows)),
     ...leftOut.map(({ table, before, reason }) => `Left out: ${table} before ${before} (${reason})`),
     ...notCompared.map(({ table, columns, reason }) => `Not compared: ${columns.join(', ')} of ${table} (${reason})`),
-    ...(differing.length === 0 ? [] : [renderCounts(differing)]),
+    ...(differing.length === 0 ? [] : [renderCounts(differing, report.primary)]),
     ...renderStrips(differing, strips),
     ...differences.map(renderDifference),
     ...renderMore(differing, differences),
@@ -35,12 +36,21 @@ function hasDifference({ missingOnEc2, missingOnLocal, different }: TableReport)
   return missingOnEc2 + missingOnLocal + different > 0;
 }
 
-function renderCounts(tables: readonly TableReport[]): string {
-  const head = ['differences', 'pending', 'known gap', 'unexplained', 'missing on local', 'different'];
-  const rows = tables.map(({ table, pending, knownGap, unexplained, missingOnLocal, different }) => {
-    return [table, pending, knownGap, unexplained, missingOnLocal, different];
+function renderCounts(tables: readonly TableReport[], primary: Side): string {
+  const head = ['differences', 'pending', 'known gap', 'unexplained', `missing on ${primary}`, 'different'];
+  const rows = tables.map((each) => {
+    return [each.table, each.pending, each.knownGap, each.unexplained, extraIn(each, primary), each.different];
   });
-  return `${renderTable(head, rows)}\n(pending, known gap and unexplained are missing on EC2)`;
+  return `${renderTable(head, rows)}\n(pending, known gap and unexplained are missing on ${sideTitle(otherSide(primary))})`;
+}
+
+/** Rows that the secondary lacks, and those that it alone has. */
+function lackingIn({ missingOnEc2, missingOnLocal }: TableReport, primary: Side): number {
+  return primary === 'local' ? missingOnEc2 : missingOnLocal;
+}
+
+function extraIn({ missingOnEc2, missingOnLocal }: TableReport, primary: Side): number {
+  return primary === 'local' ? missingOnLocal : missingOnEc2;
 }
 
 function renderStrips(tables: readonly TableReport[], strips: ReadonlyMap<string, Strip>): string[] {
@@ -75,27 +85,29 @@ function renderMore(tables: readonly TableReport[], listed: readonly DifferenceR
   return all > listed.length ? [`  and ${formatCount(all - listed.length)} more; --output FILE writes them all`] : [];
 }
 
-function renderVerdict({ verdict, tables, window, resumedFrom }: CompareReport): string {
+function renderVerdict({ verdict, primary, tables, window, resumedFrom }: CompareReport): string {
   const resumed =
     resumedFrom === null ? '' : ` (resumed: what was compared since ${resumedFrom} was not looked at again)`;
-  if (verdict === 'identical') return `Identical: ${renderEquality(tables)}${resumed}.`;
+  if (verdict === 'identical') return `Identical: ${renderEquality(tables, primary)}${resumed}.`;
   const sum = (count: (table: TableReport) => number): number =>
     tables.reduce((total, table) => total + count(table), 0);
-  const lacking = sum((table) => table.missingOnEc2 - table.pending + table.different);
-  const extra = sum((table) => table.missingOnLocal);
+  const lacking = sum((table) => lackingIn(table, primary) - table.pending + table.different);
+  const extra = sum((table) => extraIn(table, primary));
+  const there = sideTitle(otherSide(primary));
   const known = lacking > 0 && lacking === sum((table) => table.knownGap) && extra === 0;
   const range = window.from === null || window.to === null ? '--all' : `--from ${window.from} --to ${window.to}`;
   const next = known
-    ? 'backfill repairs the gaps that the ledger knows, and names what EC2 refuses'
+    ? `backfill repairs the gaps that the ledger knows, and names what ${there} refuses`
     : lacking > 0
-      ? `compare ${range} --repair brings to EC2 what it lacks`
-      : `backfill ${range} --prune deletes what only EC2 has`;
-  return `Different: ${formatCount(lacking)} rows are missing or different on EC2, ${formatCount(extra)} are there alone${resumed}.\nNext: sensorctl ${next}`;
+      ? `compare ${range} --repair brings to ${there} what it lacks`
+      : `backfill ${range} --prune deletes what only ${there} has`;
+  return `Different: ${formatCount(lacking)} rows are missing or different on ${there}, ${formatCount(extra)} are there alone${resumed}.\nNext: sensorctl ${next}`;
 }
 
-function renderEquality(tables: readonly TableReport[]): string {
+function renderEquality(tables: readonly TableReport[], primary: Side): string {
   const pending = tables.reduce((sum, table) => sum + table.pending, 0);
-  if (pending > 0) return `EC2 holds what local holds, ${formatCount(pending)} rows are on their way`;
+  const equal = `${sideTitle(otherSide(primary))} holds what ${sideTitle(primary)} holds`;
+  if (pending > 0) return `${equal}, ${formatCount(pending)} rows are on their way`;
   const empty = tables.every(({ local, ec2 }) => local.maxTime === null && ec2.maxTime === null);
-  return empty ? 'neither side holds a reading in this range' : 'EC2 holds what local holds';
+  return empty ? 'neither side holds a reading in this range' : equal;
 }

@@ -1,4 +1,4 @@
-import ora from 'ora';
+import type { Ora } from 'ora';
 
 export interface Progress {
   /** `share` is what is done of the whole, 0 to 1; null where the whole is not known. */
@@ -11,15 +11,38 @@ const LINE_EVERY_MS = 10_000;
 
 /** A line on stderr that changes in place, with a bar; where stderr is not a terminal, a plain line every ten seconds. */
 export function createProgress(title: string): Progress {
-  if (!process.stderr.isTTY) return createPlainProgress(title);
-  // Without `discardStdin: false` ora swallows Ctrl-C.
-  const spinner = ora({ text: title, stream: process.stderr, discardStdin: false }).start();
-  return {
-    update: (text, share = null) => {
-      spinner.text = share === null ? `${title}: ${text}` : `${title} ${renderBar(share)} ${text}`;
-    },
-    stop: () => spinner.stop(),
-  };
+  const { isTTY, columns } = process.stderr;
+  // On a terminal that names no width (as under script(1)) ora clears lines without end.
+  return isTTY && columns > 0 ? new Spinner(title) : createPlainProgress(title);
+}
+
+/** ora takes 50 ms to load, which nobody waits for: the first texts may come before it. */
+class Spinner implements Progress {
+  #text: string;
+  #stopped = false;
+  #spinner: Ora | undefined;
+
+  constructor(private readonly title: string) {
+    this.#text = title;
+    void this.#start();
+  }
+
+  update(text: string, share: number | null = null): void {
+    this.#text = share === null ? `${this.title}: ${text}` : `${this.title} ${renderBar(share)} ${text}`;
+    if (this.#spinner !== undefined) this.#spinner.text = this.#text;
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#spinner?.stop();
+  }
+
+  async #start(): Promise<void> {
+    const { default: ora } = await import('ora');
+    if (this.#stopped) return;
+    // Without `discardStdin: false` ora swallows Ctrl-C.
+    this.#spinner = ora({ text: this.#text, stream: process.stderr, discardStdin: false }).start();
+  }
 }
 
 function createPlainProgress(title: string): Progress {

@@ -1,44 +1,55 @@
 import { hostname } from 'node:os';
 import type { Settings } from '../config.js';
 import { asUnreachable } from '../db/database.js';
+import type { Roles } from '../domain/migration.js';
 import type { Logger } from '../logger.js';
-import { DualWriteRepository } from '../repository/dual-write-repository.js';
-import { openSide, withDatabases } from './sides.js';
+import { MigratingRepository } from '../repository/migration/migrating-repository.js';
+import { openSideInRole } from './sides.js';
 
 export interface RepositoryOptions {
   readonly command: string;
   /** Rows a second that self-healing may repair; 0 switches it off. */
   readonly healRate: number;
   readonly logger: Logger;
+  /** Told what will be written where, before it is. */
+  readonly tell?: (line: string) => void;
 }
 
-/** Lends the repository that the settings describe for the length of `work`, and closes it whatever happens. */
+/** Lends the repository that settings and recorded phase describe for the length of `work`, and closes it whatever happens. */
 export async function withRepository<Result>(
   settings: Settings,
-  { command, healRate, logger }: RepositoryOptions,
-  work: (repository: DualWriteRepository) => Promise<Result>,
+  { command, healRate, logger, tell }: RepositoryOptions,
+  work: (repository: MigratingRepository) => Promise<Result>,
 ): Promise<Result> {
-  const primary = openSide('local', settings, command, logger);
-  const secondary = settings.enableDualWrite === true ? openSide('ec2', settings, command, logger) : null;
-  return await withDatabases(secondary === null ? [primary] : [primary, secondary], async () => {
-    const repository = await DualWriteRepository.open({
-      primary,
-      secondary,
-      retry: { retries: settings.ec2Write.retries, delayMs: settings.ec2Write.retryDelayMs },
-      // One connection of the pool is left to the repair.
-      concurrency: Math.max(1, (settings.ec2?.poolMax ?? 1) - 1),
-      healing: healRate === 0 ? null : { rowsPerSecond: healRate },
-      consumer: { host: hostname(), pid: process.pid },
-      logger,
-    }).catch((error: unknown) => {
-      throw asUnreachable(error, primary);
-    });
-    try {
-      return await work(repository);
-    } catch (error) {
-      throw asUnreachable(error, primary);
-    } finally {
-      await repository.close();
-    }
+  const local = { side: 'local', connection: settings.local } as const;
+  const repository = await MigratingRepository.open({
+    openSide: (side, role) =>
+      side === 'ec2' && settings.ec2 === null ? null : openSideInRole(side, role, { settings, command, logger }),
+    dualWrite: settings.enableDualWrite,
+    retry: { retries: settings.ec2Write.retries, delayMs: settings.ec2Write.retryDelayMs },
+    healing: healRate === 0 ? null : { rowsPerSecond: healRate },
+    consumer: { host: hostname(), pid: process.pid },
+    logger,
+    onRoles: (roles) => announce(roles, settings).forEach((line) => tell?.(line)),
+  }).catch((error: unknown) => {
+    throw asUnreachable(error, local);
   });
+  try {
+    return await work(repository);
+  } catch (error) {
+    throw asUnreachable(
+      error,
+      repository.primarySide === 'ec2' && settings.ec2 !== null ? { side: 'ec2', connection: settings.ec2 } : local,
+    );
+  } finally {
+    await repository.close();
+  }
+}
+
+/** The lines that operators know from the guide, and what is unwise about the settings that are used. */
+function announce({ primary, secondary }: Roles, { warnings }: Settings): string[] {
+  const used = primary === 'ec2' || secondary === 'ec2' ? warnings : [];
+  const line =
+    secondary === null ? '📝 Initializing single-write repository...' : '🔄 Initializing dual-write repository...';
+  return [line, ...used.map((warning) => `Warning: ${warning}`)];
 }

@@ -3,14 +3,25 @@ import type { Settings } from '../config.js';
 import type { Side } from '../domain/side.js';
 import { UsageError } from '../errors.js';
 import type { Logger } from '../logger.js';
+import { queryableOf } from '../repository/comparison/sides.js';
+import { readState } from '../repository/migration/state.js';
 
-/** A call on local may take this long, in ms; shorter than a consumer's lease. */
-const LOCAL_CALL_TIMEOUT_MS = 15_000;
+/** A call on the primary may take this long, in ms; shorter than a consumer's lease. */
+const PRIMARY_CALL_TIMEOUT_MS = 15_000;
 
 /** Opens a side by the settings; throws a UsageError where EC2 is asked for and not configured. */
 export function openSide(side: Side, settings: Settings, command: string, logger: Logger): Database {
-  const callTimeoutMs = side === 'local' ? LOCAL_CALL_TIMEOUT_MS : settings.ec2Write.timeoutMs;
-  return open(side, settings, { command, logger, callTimeoutMs });
+  return openSideInRole(side, side === 'local' ? 'primary' : 'secondary', { settings, command, logger });
+}
+
+/** The same for a role that does not follow from the side. */
+export function openSideInRole(
+  side: Side,
+  role: 'primary' | 'secondary',
+  { settings, ...options }: { settings: Settings; command: string; logger: Logger },
+): Database {
+  const callTimeoutMs = role === 'primary' ? PRIMARY_CALL_TIMEOUT_MS : settings.ec2Write.timeoutMs;
+  return open(side, settings, { ...options, callTimeoutMs });
 }
 
 /** The same for statements that read or move much: EC2_WRITE_TIMEOUT is not meant for them. */
@@ -37,6 +48,16 @@ function open(side: Side, settings: Settings, { command, logger, callTimeoutMs }
     applicationName: `sensorctl ${command}`,
     onIdleError: (error) => logger.debug(`an idle ${side} connection broke`, { error: error.message }),
   });
+}
+
+/** Which of both sides decides, by the newer of their records; changes nothing. */
+export async function orientSides({
+  local,
+  ec2,
+}: Readonly<Record<Side, Database>>): Promise<{ primary: Database; secondary: Database }> {
+  const [here, there] = [await readState(queryableOf(local)), await readState(queryableOf(ec2))];
+  const { primary } = there.epoch > here.epoch ? there : here;
+  return primary === 'local' ? { primary: local, secondary: ec2 } : { primary: ec2, secondary: local };
 }
 
 /** Lends databases for the length of `work` and closes them whatever happens. */

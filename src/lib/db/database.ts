@@ -1,6 +1,6 @@
 import pg from 'pg';
 import { sideTitle, type Side } from '../domain/side.js';
-import { SensorctlError, UnreachableError } from '../errors.js';
+import { ConflictError, SensorctlError, UnreachableError } from '../errors.js';
 import { describeConnection, tlsOptions, type ConnectionSettings } from './connection.js';
 import { describeFault, faultKind, sqlstateOf } from './sqlstate.js';
 
@@ -151,6 +151,12 @@ function rememberOrigin(client: pg.ClientBase, { side, connection: settings }: O
  */
 export function asUnreachable(error: unknown, otherwise: Origin): Error {
   if (error instanceof SensorctlError || faultKind(error) === 'defect') return error as Error;
+  if (faultKind(error) === 'fenced') {
+    return new ConflictError(describeFault(error), {
+      next: 'see where the migration stands: sensorctl cutover',
+      cause: error,
+    });
+  }
   const { side, connection } = origins.get(error as object) ?? otherwise;
   const where = `the ${sideTitle(side)} database at ${describeConnection(connection)}`;
   return new UnreachableError(`${where} failed: ${describeFault(error)}`, {

@@ -6,13 +6,16 @@ import pg from 'pg';
  * - `unavailable`: the server, the network or a resource; the same call may succeed later.
  * - `refused`: the data; the same rows will be refused again.
  * - `misconfigured`: schema, rights or password; a person has to mend it.
+ * - `fenced`: this side does not take batches as primary in this epoch; read where the migration stands.
  * - `defect`: an error in sensorctl.
  */
-export type FaultKind = 'collision' | 'unavailable' | 'refused' | 'misconfigured' | 'defect';
+export type FaultKind = 'collision' | 'unavailable' | 'refused' | 'misconfigured' | 'fenced' | 'defect';
 
 /** Errors of the SQL text itself: sensorctl wrote it. */
 const DEFECTS = new Set(['42601', '42702', '42803', '42P02', '42P18']);
 const COLLISION = new Set(['40P01', '40001']);
+/** Raised by sensorctl.assert_primary. */
+const FENCED_CLASS = 'SF';
 const REFUSED_CLASSES = new Set(['22', '23', '44', '54', 'P0']);
 const MISCONFIGURED_CLASSES = new Set(['0A', '28', '3D', '3F', '42']);
 
@@ -23,6 +26,7 @@ export function faultKind(error: unknown): FaultKind {
   if (COLLISION.has(sqlstate)) return 'collision';
   if (DEFECTS.has(sqlstate)) return 'defect';
   const sqlstateClass = sqlstate.slice(0, 2);
+  if (sqlstateClass === FENCED_CLASS) return 'fenced';
   if (REFUSED_CLASSES.has(sqlstateClass)) return 'refused';
   return MISCONFIGURED_CLASSES.has(sqlstateClass) ? 'misconfigured' : 'unavailable';
 }

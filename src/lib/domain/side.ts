@@ -1,7 +1,8 @@
 /** The two databases of a migration. Which of them is the primary depends on the phase. */
 export type Side = 'local' | 'ec2';
 
-export type WriteMode = 'local-only' | 'dual-write';
+/** Where batches go: to local alone, to the primary and then the secondary, to EC2 alone, or nowhere during a cutover. */
+export type WriteMode = 'local-only' | 'dual-write' | 'ec2-only' | 'draining';
 
 const TITLES: Readonly<Record<Side, string>> = { local: 'local', ec2: 'EC2' };
 
@@ -13,4 +14,8 @@ export function sideTitle(side: Side): string {
 /** The same at the start of a sentence or a log line: `Local`, `EC2`. */
 export function sideTitleCapitalized(side: Side): string {
   return side === 'local' ? 'Local' : 'EC2';
+}
+
+export function otherSide(side: Side): Side {
+  return side === 'local' ? 'ec2' : 'local';
 }

@@ -2,7 +2,7 @@ import { asUnreachable, type Database } from '../db/database.js';
 import type { Reading } from '../domain/reading.js';
 import type { Side } from '../domain/side.js';
 import { UsageError } from '../errors.js';
-import type { DualWriteRepository } from '../repository/dual-write-repository.js';
+import type { MigratingRepository } from '../repository/migration/migrating-repository.js';
 import { findRecords, listRecords, resolveRecords, type StoredRecord } from '../repository/quarantine.js';
 import { decodeMessage, type DecodeOptions } from '../telemetry/decode.js';
 
@@ -72,7 +72,7 @@ export async function discardQuarantined(database: Database, ids: readonly numbe
 
 /** Decodes the messages of open records again and stores them as a consumer would; what is stored is closed. */
 export async function retryQuarantined(
-  repository: DualWriteRepository,
+  repository: MigratingRepository,
   database: Database,
   options: { ids: readonly number[] | 'all'; telemetry: DecodeOptions },
 ): Promise<RetryOutcome> {
@@ -89,7 +89,7 @@ export async function retryQuarantined(
   });
 }
 
-async function retryPage(repository: DualWriteRepository, records: readonly StoredRecord[], telemetry: DecodeOptions) {
+async function retryPage(repository: MigratingRepository, records: readonly StoredRecord[], telemetry: DecodeOptions) {
   const failures = new Map<number, string>();
   const readings: Reading[] = [];
   for (const { id, body, messageId } of records) {

@@ -103,7 +103,7 @@ const ENTER_IN_LEDGER = `
     ) as runs
     group by table_name, run
   ) as ranges
-  where $3 = 'pending' or exists (select from sensorctl.migration)
+  where $3 = 'pending' or exists (select from sensorctl.migration) or exists (select from sensorctl.state)
   group by table_name`;
 
 /** Merges by maximum: applied in any order, any number of times, both sides end alike. Ties go to the greater value, by bytes: collations differ. */

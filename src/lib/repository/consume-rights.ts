@@ -11,29 +11,25 @@ const ADD_AND_REMOVE = ['select', 'insert', 'delete'];
 const MERGE = ['select', 'insert', 'update'];
 const ALL = ['select', 'insert', 'update', 'delete'];
 
-/** In sensorctl's own schema. */
-export const BOOKKEEPING_RIGHTS: Readonly<Record<Side, Rights>> = {
-  local: {
-    schema_version: READ,
-    ledger_state: READ,
-    migration: ADD,
-    quarantine: ADD,
-    unproven: ADD_AND_REMOVE,
-    consumer: MERGE,
-    sensor_location: MERGE,
-    ledger: ALL,
-  },
-  ec2: {
-    paused_job: READ,
-    quarantine: ADD,
-    dead_consumer: ADD,
-    sensor_location: MERGE,
-    batch_marker: ADD_AND_REMOVE,
-  },
+/** In sensorctl's own schema; on either side, since the cutover exchanges their roles. */
+export const BOOKKEEPING_RIGHTS: Rights = {
+  schema_version: READ,
+  ledger_state: READ,
+  paused_job: READ,
+  migration: ADD,
+  quarantine: ADD,
+  dead_consumer: ADD,
+  unproven: ADD_AND_REMOVE,
+  batch_marker: ADD_AND_REMOVE,
+  consumer: MERGE,
+  sensor_location: MERGE,
+  state: MERGE,
+  state_history: ['insert'],
+  ledger: ALL,
 };
 
-/** On a table: what a batch writes, and on EC2 what a repair corrects. Tables beside the four are only copied. */
+/** On a table: what a batch writes and a repair corrects. Tables beside the four are only copied. */
 export function rightsOnTable(table: string, side: Side): readonly string[] {
-  if (side === 'ec2' || table === REGISTRY) return MERGE;
-  return (READING_TABLES as readonly string[]).includes(table) ? ADD : READ;
+  const isOurs = table === REGISTRY || (READING_TABLES as readonly string[]).includes(table);
+  return isOurs || side === 'ec2' ? MERGE : READ;
 }

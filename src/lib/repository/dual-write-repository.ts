@@ -2,13 +2,14 @@ import { randomUUID } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
 import type { Database } from '../db/database.js';
 import { describeFault } from '../db/sqlstate.js';
-import { sideTitle, sideTitleCapitalized, type WriteMode } from '../domain/side.js';
+import { sideTitle, sideTitleCapitalized, type Side, type WriteMode } from '../domain/side.js';
 import { UnreachableError } from '../errors.js';
 import { silentLogger, type Logger } from '../logger.js';
 import type { CommittedBatch } from './batch.js';
 import { assertBookkeeping } from './bookkeeping-schema.js';
 import { CircuitBreaker, type BreakerState } from './circuit-breaker.js';
 import { endConsumer, HEARTBEAT_MS, registerConsumer, renewLease } from './consumer-lease.js';
+import { readRecordedState } from './migration/state.js';
 import { compactUnproven, markUnclaimed, readGaps, summarizeLedger, type Gap, type LedgerSummary } from './ledger.js';
 import { writeToPrimary, type WriteRequest } from './primary-writer.js';
 import { assertServer, findObstacles } from './reading-tables.js';
@@ -22,6 +23,8 @@ export interface DualWriteOptions {
   readonly primary: Database;
   /** Written after the primary has committed; null writes to the primary only. */
   readonly secondary: Database | null;
+  /** The epoch whose roles these are; absent: the one that the primary records when this is opened. */
+  readonly epoch?: number;
   readonly retry: RetryPolicy;
   /** Batches sent to the secondary side by side; not more than its pool has connections. */
   readonly concurrency: number;
@@ -43,6 +46,7 @@ const DEFAULT_WAITING_BYTES = 64 * 1024 * 1024;
  */
 export class DualWriteRepository {
   readonly writeMode: WriteMode;
+  #epoch: number;
   #consumerId = randomUUID();
   readonly #held = new Set<string>();
   readonly #breaker = new CircuitBreaker();
@@ -57,8 +61,13 @@ export class DualWriteRepository {
   #beating: Promise<void> | null = null;
   #background: Promise<void>[] = [];
 
-  private constructor(private readonly options: DualWriteOptions) {
-    this.writeMode = options.secondary === null ? 'local-only' : 'dual-write';
+  private constructor(
+    private readonly options: DualWriteOptions,
+    epoch: number,
+  ) {
+    this.writeMode =
+      options.secondary !== null ? 'dual-write' : options.primary.side === 'ec2' ? 'ec2-only' : 'local-only';
+    this.#epoch = epoch;
     this.#logger = options.logger ?? silentLogger;
     this.#settlement = new Settlement(options.primary, this.#held, this.#logger);
     this.#writer = options.secondary === null ? null : new SecondaryWriter(options.secondary);
@@ -69,7 +78,8 @@ export class DualWriteRepository {
   /** Checks that the primary is prepared and makes this consumer known to it. The secondary may be away. */
   static async open(options: DualWriteOptions): Promise<DualWriteRepository> {
     await assertPrepared(options.primary);
-    const repository = new DualWriteRepository(options);
+    const epoch = options.epoch ?? (await readRecordedState(options.primary.pool)).epoch;
+    const repository = new DualWriteRepository(options, epoch);
     await repository.#register();
     repository.#heartbeat = setInterval(() => {
       repository.#beating ??= repository.#beat().finally(() => (repository.#beating = null));
@@ -80,7 +90,8 @@ export class DualWriteRepository {
 
   /**
    * Commits readings, ledger and quarantine on the primary and says what it accepted. One request may become several
-   * batches where the database refuses a reading. Throws when the primary is not available: then acknowledge nothing.
+   * batches where the database refuses a reading. Throws when the primary is not available, or (fault kind `fenced`) not
+   * the primary in this epoch: then acknowledge nothing.
    */
   async writeBatch(request: WriteRequest): Promise<CommittedBatch[]> {
     const startedAt = performance.now();
@@ -88,6 +99,7 @@ export class DualWriteRepository {
       primary: this.options.primary,
       consumerId: this.#consumerId,
       writeMode: this.writeMode,
+      epoch: this.#epoch,
       held: this.#held,
     });
     const ms = Math.round(performance.now() - startedAt);
@@ -123,6 +135,15 @@ export class DualWriteRepository {
     else stop?.addEventListener('abort', () => this.#settlement.close(), { once: true });
     await this.#sender?.idle();
     await this.#settlement.idle();
+  }
+
+  /** Goes on in an epoch that has the same roles. */
+  enterEpoch(epoch: number): void {
+    this.#epoch = epoch;
+  }
+
+  get primarySide(): Side {
+    return this.options.primary.side;
   }
 
   /** What became of the batches settled so far. */

@@ -7,6 +7,7 @@ import type { WriteMode } from '../domain/side.js';
 import { columnArrays, tablesOf, type AcceptedRows, type CommittedBatch } from './batch.js';
 import { batchColumns, primaryBatchSql, statementName } from './batch-sql.js';
 import { fitsColumns } from './column-limits.js';
+import { assertPrimary } from './migration/fence.js';
 import { insertQuarantineRecords, refusedReading, type QuarantineRecord } from './quarantine.js';
 
 /** Readings to be stored, and what is known not to be storable. */
@@ -19,16 +20,25 @@ export interface PrimaryWriterOptions {
   readonly primary: Database;
   readonly consumerId: string;
   readonly writeMode: WriteMode;
+  /** The epoch whose roles the writer follows; in any other the primary refuses the batch. */
+  readonly epoch: number;
   /** Batch ids that are being written or sent; an id is here before the ledger can hold it. */
   readonly held: Set<string>;
 }
 
-const MISSED_ON_PURPOSE = 'dual write was off';
+/** Why the ledger has what only the primary is to take. */
+const MISSED_ON_PURPOSE: Readonly<Record<WriteMode, string | null>> = {
+  'dual-write': null,
+  'local-only': 'dual write was off',
+  'ec2-only': 'local was not kept current',
+  draining: null,
+};
 
 /**
  * Commits readings, registry, ledger entry and quarantine records on the primary, in one transaction.
  * Where the database refuses a reading the batch is split until the culprit stands alone and is quarantined; so one
- * request may become several batches. Throws when the primary is not available; then nothing may be acknowledged.
+ * request may become several batches. Throws when the primary is not available, or not the primary in this epoch; then
+ * nothing may be acknowledged.
  */
 export async function writeToPrimary(request: WriteRequest, options: PrimaryWriterOptions): Promise<CommittedBatch[]> {
   try {
@@ -68,11 +78,13 @@ async function commit(request: WriteRequest, options: PrimaryWriterOptions): Pro
   const batchId = randomUUID();
   options.held.add(batchId);
   try {
+    const fence = assertPrimary(options.primary.side, options.epoch);
     const results = await runTransaction(options.primary.pool, [
+      ...fence,
       ...(readings.length === 0 ? [] : [insertReadings(batchId, readings, options)]),
       ...(rejects.length === 0 ? [] : [insertQuarantineRecords(rejects)]),
     ]);
-    const rows = readings.length === 0 ? [] : (results[0]?.rows ?? []).map((row) => acceptedRows(row));
+    const rows = readings.length === 0 ? [] : (results[fence.length]?.rows ?? []).map((row) => acceptedRows(row));
     const quarantinedAnew = rejects.length === 0 ? 0 : (results.at(-1)?.rowCount ?? 0);
     return committedBatch(batchId, request, { rows, quarantinedAnew }, options);
   } catch (error) {
@@ -84,7 +96,8 @@ async function commit(request: WriteRequest, options: PrimaryWriterOptions): Pro
 
 function insertReadings(batchId: string, readings: readonly Reading[], options: PrimaryWriterOptions): Statement {
   const tables = tablesOf(readings);
-  const ledger = options.writeMode === 'dual-write' ? ['pending', null] : ['missed', MISSED_ON_PURPOSE];
+  const reason = MISSED_ON_PURPOSE[options.writeMode];
+  const ledger = [reason === null ? 'pending' : 'missed', reason];
   return {
     name: statementName('primary', tables),
     text: primaryBatchSql(tables),

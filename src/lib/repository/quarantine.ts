@@ -43,12 +43,15 @@ export function insertQuarantineRecords(records: readonly QuarantineRecord[]): S
   };
 }
 
+/** How a record was closed: stored after all, given up, or brought to the quarantine of the new primary. */
+export type Resolution = 'retried' | 'discarded' | 'moved';
+
 /** A record as it is kept. */
 export interface StoredRecord extends QuarantineRecord {
   readonly id: number;
   /** UTC text. */
   readonly quarantinedAt: string;
-  readonly resolution: 'retried' | 'discarded' | null;
+  readonly resolution: Resolution | null;
 }
 
 const SELECT_RECORDS = `
@@ -82,9 +85,27 @@ export async function findRecords(database: Queryable, ids: readonly number[]): 
 export async function resolveRecords(
   database: Queryable,
   ids: readonly number[],
-  resolution: 'retried' | 'discarded',
+  resolution: Resolution,
 ): Promise<number> {
   return (await database.query(RESOLVE_RECORDS, [ids, resolution])).rowCount ?? 0;
+}
+
+const MOVED_AT_ONCE = 500;
+
+/** Brings open records of messages from one side to the other, and closes them where they were; returns how many. */
+export async function moveQuarantine(from: Queryable, to: Queryable): Promise<number> {
+  let moved = 0;
+  for (let after = 0; ;) {
+    const page = await listRecords(from, { resolvedToo: false, after, limit: MOVED_AT_ONCE });
+    if (page.length === 0) return moved;
+    after = page.at(-1)?.id ?? after;
+    // Rows that a repair replaced stay with the side whose rows they were.
+    const messages = page.filter(({ messageId }) => messageId !== null);
+    const { text, values = [] } = insertQuarantineRecords(messages);
+    await to.query(text, [...values]);
+    const ids = messages.map(({ id }) => id);
+    moved += await resolveRecords(from, ids, 'moved');
+  }
 }
 
 async function selectRecords(database: Queryable, sql: string, values: unknown[]): Promise<StoredRecord[]> {

@@ -184,10 +184,9 @@ class Backfill {
     return this.hooks.stop.aborted;
   }
 
-  /** The source decides, and its ledger says what the target lacks. */
+  /** The primary decides, and its ledger says what the target lacks. */
   get #toSecondary(): boolean {
-    const { target, primary = 'local' } = this.request;
-    return target !== primary;
+    return this.request.target !== this.request.primary;
   }
 
   async #repairLedger(): Promise<BackfillCounts> {
@@ -359,7 +358,8 @@ class Backfill {
 
   #scope(): object {
     const { mode, from, to, windowMicros, prune, given, primary } = this.request;
-    const decided = primary === undefined ? {} : { primary };
+    // A run that local decided is not gone on with once EC2 does.
+    const decided = primary === 'local' ? {} : { primary };
     return { mode, tables: this.#tables(), from, to, windowMicros, prune, given: [...(given ?? [])], ...decided };
   }
 

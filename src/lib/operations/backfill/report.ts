@@ -1,5 +1,5 @@
 import { READING_TABLES } from '../../domain/reading.js';
-import type { Side } from '../../domain/side.js';
+import { otherSide, type Side } from '../../domain/side.js';
 import type { DifferingRange } from '../../repository/comparison/find-leaves.js';
 import type { Gap } from '../../repository/ledger.js';
 import type { LeftOut, WindowRequest } from '../../repository/comparison/window.js';
@@ -22,14 +22,17 @@ export interface BackfillRequest extends WindowRequest {
   /** The side that is written. */
   readonly target: Side;
   /**
-   * The side that decides, whose ledger says what the other lacks: local until the cutover. The other one gets its rows,
+   * The side that decides what a row holds, and whose ledger says what the other one lacks. The other one gets its rows,
    * differing ones too; to itself only rows are added that it lacks.
    */
-  readonly primary?: Side;
+  readonly primary: Side;
 }
 
-/** The request that brings ranges which a comparison found to EC2. */
-export function requestForRanges(differing: ReadonlyMap<string, readonly DifferingRange[]>): BackfillRequest {
+/** The request that brings ranges which a comparison found from the primary to the other side. */
+export function requestForRanges(
+  differing: ReadonlyMap<string, readonly DifferingRange[]>,
+  primary: Side,
+): BackfillRequest {
   const given = new Map([...differing].filter(([table]) => (READING_TABLES as readonly string[]).includes(table)));
   const range = { from: null, to: null, windowMicros: null };
   return {
@@ -40,7 +43,8 @@ export function requestForRanges(differing: ReadonlyMap<string, readonly Differi
     jobs: null,
     maxRate: null,
     prune: false,
-    target: 'ec2',
+    target: otherSide(primary),
+    primary,
   };
 }
 

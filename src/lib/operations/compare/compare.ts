@@ -238,6 +238,7 @@ class Comparer {
     const ranges = digested.flatMap(({ tally: { range } }) => (range === null ? [] : [range]));
     return {
       verdict: verdictOf(tables),
+      primary: this.sides.primary.side,
       window: windowOf(ranges, window),
       tables,
       digest: method.name,

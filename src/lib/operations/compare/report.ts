@@ -9,7 +9,7 @@ export interface SideReport {
   readonly maxTime: string | null;
 }
 
-/** What was found in one table. `missingOnEc2` is the sum of `pending`, `knownGap` and `unexplained`. */
+/** What was found in one table. What the secondary lacks is the sum of `pending`, `knownGap` and `unexplained`. */
 export interface TableReport {
   readonly table: string;
   readonly local: SideReport;
@@ -26,7 +26,7 @@ export interface TableReport {
 export interface DifferenceRecord {
   readonly table: string;
   readonly kind: 'missing on ec2' | 'missing on local' | 'different';
-  /** Of a row that is missing on EC2. */
+  /** Of a row that is missing on the secondary. */
   readonly class: MissingClass | null;
   readonly key: Readonly<Record<string, string | null>>;
   /** Of a differing row: the columns that differ, with both values as text. */
@@ -47,6 +47,8 @@ export type DigestName = (typeof DIGEST_NAMES)[number];
 /** The result of `compare`; `pending` rows alone leave it identical. */
 export interface CompareReport {
   readonly verdict: 'identical' | 'different';
+  /** The side that decides; what the other one lacks is classed. */
+  readonly primary: Side;
   /** UTC text, [from, to); null where nothing with a time was compared. */
   readonly window: { readonly from: string | null; readonly to: string | null };
   readonly tables: readonly TableReport[];

@@ -3,14 +3,14 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { describeFault, faultKind } from '../../db/sqlstate.js';
 import { backoffMs } from '../../domain/backoff.js';
 import type { Reading } from '../../domain/reading.js';
-import type { Side } from '../../domain/side.js';
+import { sideTitle } from '../../domain/side.js';
 import type { Logger } from '../../logger.js';
 import { asQueueError } from '../../queue/queue-error.js';
 import type { Queue, ReceivedMessage } from '../../queue/queue.js';
 import type { CommittedBatch } from '../../repository/batch.js';
 import { LEASE_SECONDS } from '../../repository/consumer-lease.js';
-import type { DualWriteRepository } from '../../repository/dual-write-repository.js';
 import type { Gap } from '../../repository/ledger.js';
+import { leavesNoRole, type MigratingRepository } from '../../repository/migration/migrating-repository.js';
 import type { WriteRequest } from '../../repository/primary-writer.js';
 import type { QuarantineRecord } from '../../repository/quarantine.js';
 import { decodeMessage, type DecodeOptions } from '../../telemetry/decode.js';
@@ -24,9 +24,7 @@ import { Tally, type ConsumeSummary } from './tally.js';
 
 export interface ConsumeOptions {
   readonly queue: Queue;
-  readonly repository: DualWriteRepository;
-  /** The side whose refusal of a message the quarantine names. */
-  readonly primarySide: Side;
+  readonly repository: MigratingRepository;
   readonly telemetry: DecodeOptions;
   readonly pollers: number;
   readonly batchMessages: number;
@@ -92,7 +90,7 @@ class Consumption {
     private readonly options: ConsumeOptions,
     private readonly inHand: InHand,
   ) {
-    this.#stop = AbortSignal.any([options.stop, this.#failed.signal]);
+    this.#stop = AbortSignal.any([options.stop, options.repository.ended, this.#failed.signal]);
     // Every poller and every batch that waits for the primary listens to it.
     setMaxListeners(0, this.#stop);
   }
@@ -115,6 +113,7 @@ class Consumption {
     batcher.flush();
     while (this.#working.size > 0) await Promise.all(this.#working);
     if (this.#defect !== undefined) throw this.#defect;
+    options.repository.ended.throwIfAborted();
     await options.repository.idle(this.#stop);
     return this.#tally.summarize(options.repository);
   }
@@ -124,7 +123,7 @@ class Consumption {
     const paused = !this.#gate.isOpen;
     const polls = paused || intake.idleMs < POLL_SILENCE_MS ? [] : ['no poll of the queue has begun for a minute'];
     const lease = repository.leaseAgeMs < LEASE_SECONDS * 1000 ? [] : ['the lease could not be renewed'];
-    const primary = paused ? [`${this.options.primarySide} does not take batches; receiving pauses`] : [];
+    const primary = paused ? [`${sideTitle(repository.primarySide)} does not take batches; receiving pauses`] : [];
     return {
       healthy: polls.length === 0,
       ready: polls.length + lease.length + primary.length === 0,
@@ -170,23 +169,27 @@ class Consumption {
   }
 
   async #commitLater(request: WriteRequest, firstError: unknown): Promise<CommittedBatch[] | null> {
+    const { repository } = this.options;
     let error = firstError;
     for (let attempt = 1; !this.#stop.aborted; attempt += 1) {
-      if (faultKind(error) === 'defect') throw error;
-      const pauseMs = backoffMs(attempt, PRIMARY_RETRY_MS, PRIMARY_RETRY_LIMIT_MS);
-      const fields = { attempt, pauseMs: Math.round(pauseMs), error: describeFault(error) };
-      this.options.logger.error(
-        `${this.options.primarySide} write failed; nothing is acknowledged, receiving pauses`,
-        fields,
-      );
-      await delay(pauseMs, undefined, { signal: this.#stop }).catch(() => undefined);
+      if (faultKind(error) === 'defect' || leavesNoRole(error)) throw error;
+      if (faultKind(error) !== 'fenced') await this.#pause(attempt, error);
       try {
-        return await this.options.repository.writeBatch(request);
+        await repository.follow(this.#stop);
+        return await repository.writeBatch(request);
       } catch (nextError) {
         error = nextError;
       }
     }
     return null;
+  }
+
+  async #pause(attempt: number, error: unknown): Promise<void> {
+    const { repository, logger } = this.options;
+    const pauseMs = backoffMs(attempt, PRIMARY_RETRY_MS, PRIMARY_RETRY_LIMIT_MS);
+    const fields = { attempt, pauseMs: Math.round(pauseMs), error: describeFault(error) };
+    logger.error(`${repository.primarySide} write failed; nothing is acknowledged, receiving pauses`, fields);
+    await delay(pauseMs, undefined, { signal: this.#stop }).catch(() => undefined);
   }
 }
 
@@ -198,7 +201,7 @@ function decodeAll(messages: readonly ReceivedMessage[], options: ConsumeOptions
     const decoded = decodeMessage(body, options.telemetry);
     for (const reading of decoded.readings) readings.push({ ...reading, source });
     for (const fault of decoded.faults) {
-      rejects.push({ ...fault, ...source, side: options.primarySide, sqlstate: null, table: null });
+      rejects.push({ ...fault, ...source, side: options.repository.primarySide, sqlstate: null, table: null });
     }
   }
   return { readings, rejects };

@@ -1,5 +1,5 @@
 import type { CommittedBatch } from '../../repository/batch.js';
-import type { DualWriteRepository } from '../../repository/dual-write-repository.js';
+import type { MigratingRepository } from '../../repository/migration/migrating-repository.js';
 
 /** What one run of the consumer did. messages + furtherReadings = accepted + refused + quarantined. */
 export interface ConsumeSummary {
@@ -54,7 +54,7 @@ export class Tally {
     return this.#messages;
   }
 
-  summarize({ writeMode, totals }: Pick<DualWriteRepository, 'writeMode' | 'totals'>): ConsumeSummary {
+  summarize({ writeMode, totals }: Pick<MigratingRepository, 'writeMode' | 'totals'>): ConsumeSummary {
     return {
       writeMode,
       confirmed: totals.confirmed,

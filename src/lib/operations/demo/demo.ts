@@ -6,7 +6,8 @@ import type { PostgresServer } from '../../sandbox/postgres-server.js';
 import type { Side } from '../../domain/side.js';
 import { InterruptedError } from '../../errors.js';
 import { readSideCounts, type SideCounts } from './counts.js';
-import { startCommand, type CommandRunner } from './run-command.js';
+import type { CommandRunner } from './run-command.js';
+import { Story, type Consumed } from './story.js';
 import { withTelemetryFiles, type TelemetryFiles, type TelemetrySource } from './telemetry-files.js';
 
 export interface DemoOptions {
@@ -18,15 +19,6 @@ export interface DemoOptions {
   /** Told what happens, a line a step. */
   readonly tell: (line: string) => void;
   readonly stop: AbortSignal;
-}
-
-/** What `consume --json` accounts for. */
-interface Consumed {
-  readonly messages: number;
-  readonly furtherReadings: number;
-  readonly accepted: number;
-  readonly refused: number;
-  readonly quarantined: number;
 }
 
 export interface DemoReport {
@@ -42,10 +34,10 @@ export interface DemoReport {
 
 const POLL_MS = 200;
 const TICK_MS = 2_000;
-const REPAIR_LIMIT_MS = 30_000;
+const SETTLE_LIMIT_MS = 30_000;
 const CALL_TIMEOUT_MS = 5_000;
 
-/** Runs the dual write in a sandbox from start to end, with EC2 lost and back in between. */
+/** Runs the whole migration in a sandbox: dual write, EC2 lost and back, found, repaired, proven, cut over and rolled back. */
 export async function demo(options: DemoOptions): Promise<DemoReport> {
   return await withTelemetryFiles(options.telemetry, (telemetry) => runInSandbox(options, telemetry));
 }
@@ -71,49 +63,34 @@ interface Stage {
 }
 
 async function migrate(options: DemoOptions, stage: Stage): Promise<DemoReport> {
-  const { runner, tell, stop } = options;
+  const { tell, stop } = options;
   const settings = stage.sandbox.settings();
-  tell('$ sensorctl init');
-  await startCommand(runner, ['init'], settings).finished;
-  tell('$ sensorctl consume --dual-write        (runs until the end)');
-  const consumer = startCommand(runner, ['consume', '--dual-write', '--json'], settings);
   const { queueUrl, queue: credentials } = stage.sandbox;
   const queue = new Queue({ queueUrl, region: credentials.region, endpoint: credentials.endpoint, credentials });
   const ticker = setInterval(() => void narrate(stage, tell), TICK_MS);
+  const story = new Story({ ...options, ...stage, settings });
   try {
-    const sent = await sendWithOutage(options, stage);
-    tell('All sent. Waiting until the queue is empty and the consumer has repaired what EC2 missed.');
+    await story.prepare();
+    const sending = story.send(stage.telemetry, options.loadSeconds);
+    await story.loseEc2();
+    await story.repair();
+    await story.cutOver();
+    await story.rollBack();
+    tell('Waiting until everything is sent, the queue is empty and every write to EC2 has settled.');
+    const sent = await sending;
     await untilEmpty(queue, stop);
-    await untilRepaired(stage, stop);
-    tell('Stopping the consumer as an operator would (SIGTERM).');
+    await untilSettled(stage, stop);
     clearInterval(ticker);
-    consumer.terminate();
-    return await report(sent, JSON.parse(await consumer.finished) as Consumed, stage);
+    const consumed = await story.end();
+    return await report(sent, consumed, stage);
+  } catch (error) {
+    // What was started is of no use to anybody any more, and a command that was killed has its own way to say so.
+    if (stop.aborted) throw new InterruptedError('the demo was stopped', { cause: error });
+    throw error;
   } finally {
     clearInterval(ticker);
     queue.close();
-    consumer.kill();
-  }
-}
-
-/** Replays the telemetry; EC2 stops after the first third of the time and starts again after the second. */
-async function sendWithOutage(options: DemoOptions, { sandbox, telemetry }: Stage): Promise<number> {
-  const { loadSeconds, runner, tell, stop } = options;
-  const { files, messages } = telemetry;
-  const thirdMs = (loadSeconds * 1000) / 3;
-  const rate = String(Math.ceil(messages / loadSeconds));
-  tell(`$ sensorctl replay ${files.join(' ')} --rate ${rate}        (${messages} messages)`);
-  const replaying = startCommand(runner, ['replay', ...files, '--rate', rate, '--json'], sandbox.settings());
-  try {
-    await wait(thirdMs, stop);
-    tell('✗ EC2 goes down. Local goes on; what EC2 misses is entered in the ledger.');
-    await sandbox.ec2.stop('immediate');
-    await wait(thirdMs, stop);
-    tell('✓ EC2 is back.');
-    await sandbox.ec2.start();
-    return (JSON.parse(await replaying.finished) as { sent: number }).sent;
-  } finally {
-    replaying.kill();
+    story.kill();
   }
 }
 
@@ -141,9 +118,9 @@ async function untilEmpty(queue: Queue, stop: AbortSignal): Promise<void> {
   }
 }
 
-/** A repair that takes longer than the demo wants to last shows in the last table as missed. */
-async function untilRepaired({ local }: Stage, stop: AbortSignal): Promise<void> {
-  const deadline = performance.now() + REPAIR_LIMIT_MS;
+/** What takes longer than the demo wants to last shows in the last table. */
+async function untilSettled({ local }: Stage, stop: AbortSignal): Promise<void> {
+  const deadline = performance.now() + SETTLE_LIMIT_MS;
   while (performance.now() < deadline) {
     const { ledger } = await readSideCounts(local);
     if (ledger.pending + ledger.missed === 0) return;

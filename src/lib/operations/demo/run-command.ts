@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { tmpdir } from 'node:os';
-import { UnreachableError } from '../../errors.js';
+import { EXIT_CODE, UnreachableError } from '../../errors.js';
 
 /** How to start `sensorctl`: the program and the arguments before its own, and what every command inherits. */
 export interface CommandRunner {
@@ -10,11 +10,17 @@ export interface CommandRunner {
 }
 
 export interface RunningCommand {
-  /** Resolves with what the command printed on stdout; throws an UnreachableError with the end of its log where it failed. */
-  readonly finished: Promise<string>;
+  /** What the command printed on stdout, once it has ended with a yes or a no; throws an UnreachableError with the end of its log where it failed. */
+  readonly finished: Promise<Finished>;
   /** Asks it to finish what is in hand, as Ctrl-C does. */
   terminate(): void;
   kill(): void;
+}
+
+export interface Finished {
+  readonly output: string;
+  /** Whether the answer is yes. */
+  readonly yes: boolean;
 }
 
 const LOG_TAIL = 2_000;
@@ -36,10 +42,10 @@ export function startCommand(
   let log = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text));
   child.stderr.setEncoding('utf8').on('data', (text: string) => (log = (log + text).slice(-LOG_TAIL)));
-  const finished = new Promise<string>((resolve, reject) => {
+  const finished = new Promise<Finished>((resolve, reject) => {
     child.on('error', reject);
     child.on('close', (code, signal) => {
-      if (code === 0) resolve(output);
+      if (code === EXIT_CODE.yes || code === EXIT_CODE.no) resolve({ output, yes: code === EXIT_CODE.yes });
       else
         reject(new UnreachableError(`sensorctl ${commandLine.join(' ')} ended with ${code ?? signal ?? '?'}:\n${log}`));
     });

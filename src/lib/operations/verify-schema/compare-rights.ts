@@ -23,7 +23,7 @@ interface Sides {
 function requireBookkeeping(snapshot: Snapshot, sides: Sides): Diagnosis[] {
   const { side, bookkeeping, bookkeepingVersion: version } = snapshot;
   if (version !== null && version < BOOKKEEPING_VERSION) return [missingBookkeeping(snapshot, sides)];
-  const lacking = Object.entries(BOOKKEEPING_RIGHTS[side]).flatMap(([relation, wanted]) => {
+  const lacking = Object.entries(BOOKKEEPING_RIGHTS).flatMap(([relation, wanted]) => {
     const held = bookkeeping?.relations.get(relation) ?? [];
     const missing = wanted.filter((right) => !held.includes(right));
     return missing.length === 0 ? [] : [{ relation: `sensorctl.${relation}`, missing }];
@@ -51,10 +51,9 @@ function missingBookkeeping({ side, server }: Snapshot, { local, ec2 }: Sides): 
 }
 
 function allBookkeepingGrants(role: string): string {
-  const tables = Object.entries(BOOKKEEPING_RIGHTS.ec2);
+  const tables = Object.entries(BOOKKEEPING_RIGHTS);
   return [
     `grant usage on schema sensorctl to ${quoteIdentifier(role)};`,
-    grantSql('sensorctl.schema_version', ['select'], role),
     ...tables.map(([relation, rights]) => grantSql(`sensorctl.${relation}`, rights, role)),
   ].join('\n');
 }

@@ -8,6 +8,8 @@ import { formatInstant } from '../../domain/time.js';
 import type { DigestMethod } from '../comparison/digest-method.js';
 import { readUnsettled } from '../ledger.js';
 import { markTakenOver } from '../markers.js';
+import { holdAsSecondary } from '../migration/fence.js';
+import { assertDecides } from '../migration/state.js';
 import { bringRows, type Delivery } from '../repair/bring-rows.js';
 import { lockUnguarded } from '../repair/repair-missed.js';
 import {
@@ -89,6 +91,9 @@ export async function runUnit(source: pg.Client, target: pg.Client, context: Uni
     return null;
   }
   context.onClaim(unit);
+  // A switch that comes meanwhile waits: after it the target's own rows are new, not extra.
+  if (context.prune) await holdAsSecondary(target, context.target.side);
+  if (context.overwrite) await assertDecides(context.source);
   const transfer = await context.transferOf(unit.table);
   // Writing on a slow target may take longer than the source's transaction may be idle.
   const copy = (): Promise<UnitWrites> =>

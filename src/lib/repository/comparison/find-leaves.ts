@@ -2,7 +2,7 @@ import type { TimeRange } from '../../domain/time-range.js';
 import type { ComparedTable } from './compared-table.js';
 import type { DigestMethod } from './digest-method.js';
 import { digestClasses, digestRanges, type BucketDigest, type Slice, type TableReading } from './slices.js';
-import { ask, isOutOfTime, repeatReading, type ComparedSides } from './sides.js';
+import { askForDigests, isOutOfTime, repeatReading, type ComparedSides } from './sides.js';
 
 /** A table, the two sides that hold it, and the method that they agreed on. */
 export interface Comparison {
@@ -47,12 +47,21 @@ export function readingOf({ table, method }: Comparison, role: TableReading['rol
   return { table, method, role };
 }
 
-/** Both sides digest the ranges at the same time, each range cut into buckets of its width in µs; answers the buckets that differ. */
+/** A piece of a side's work, done when it is that side's turn. */
+export type TakeTurn = <Result>(role: TableReading['role'], work: () => Promise<Result>) => Promise<Result>;
+
+const AT_ONCE: TakeTurn = (_role, work) => work();
+
+/**
+ * Both sides digest the ranges, each range cut into buckets of its width in µs; answers the buckets that differ, and the
+ * time that the slower side took, in ms.
+ */
 export async function digestOnBothSides(
   comparison: Comparison,
   ranges: readonly (TimeRange & { width: number })[],
-): Promise<Digested<DifferingRange>> {
-  const digested = await bothSides(comparison, (reading) => digestRanges(reading, ranges));
+  takeTurn: TakeTurn = AT_ONCE,
+): Promise<Digested<DifferingRange> & { readonly ms: number }> {
+  const digested = await bothSides(comparison, (reading) => digestRanges(reading, ranges), takeTurn);
   const differing = digested.differing.map(({ place, bucket, rows }) => {
     const { to = bucket, width = 0 } = ranges[place] ?? {};
     return { from: bucket, to: Math.min(bucket + width, to), rows };
@@ -62,10 +71,10 @@ export async function digestOnBothSides(
 
 /** The same for a table that is compared whole; answers the classes that differ. */
 export async function digestWholeTable(comparison: Comparison): Promise<Digested<Leaf>> {
-  const digested = await bothSides(comparison, digestClasses);
+  const { primary, secondary, differing } = await bothSides(comparison, digestClasses);
   return {
-    ...digested,
-    differing: digested.differing.map(({ bucket, rows }) => ({ slice: { classes: [bucket] }, rows })),
+    ...{ primary, secondary },
+    differing: differing.map(({ bucket, rows }) => ({ slice: { classes: [bucket] }, rows })),
   };
 }
 
@@ -125,19 +134,27 @@ function partWidth({ from, to, rows }: DifferingRange): number {
 async function bothSides(
   comparison: Comparison,
   statementOf: (reading: TableReading) => ReturnType<typeof digestClasses>,
-): Promise<Digested<{ place: number; bucket: number; rows: number }>> {
-  const [primary, secondary] = await Promise.all(
-    (['primary', 'secondary'] as const).map(async (role) => {
+  takeTurn = AT_ONCE,
+): Promise<Digested<{ place: number; bucket: number; rows: number }> & { readonly ms: number }> {
+  const digest = (role: TableReading['role']): Promise<{ buckets: BucketDigest[]; ms: number }> =>
+    takeTurn(role, async () => {
+      const startedAt = performance.now();
       const statement = statementOf(readingOf(comparison, role));
-      return await repeatReading(() => ask<BucketDigest>(comparison.sides[role], statement));
-    }),
-  );
-  return { primary: totalsOf(primary), secondary: totalsOf(secondary), differing: unequalBuckets(primary, secondary) };
+      const buckets = await repeatReading(() => askForDigests<BucketDigest>(comparison.sides[role], statement));
+      return { buckets, ms: performance.now() - startedAt };
+    });
+  const [primary, secondary] = await Promise.all([digest('primary'), digest('secondary')]);
+  return {
+    primary: totalsOf(primary.buckets),
+    secondary: totalsOf(secondary.buckets),
+    differing: unequalBuckets(primary.buckets, secondary.buckets),
+    ms: Math.max(primary.ms, secondary.ms),
+  };
 }
 
 function unequalBuckets(
-  primary: readonly BucketDigest[] = [],
-  secondary: readonly BucketDigest[] = [],
+  primary: readonly BucketDigest[],
+  secondary: readonly BucketDigest[],
 ): { place: number; bucket: number; rows: number }[] {
   const name = ({ place, bucket }: BucketDigest): string => `${place} ${bucket}`;
   const there = new Map(secondary.map((digest) => [name(digest), digest]));
@@ -152,7 +169,7 @@ function unequalBuckets(
   });
 }
 
-function totalsOf(buckets: readonly BucketDigest[] = []): SideTotals {
+function totalsOf(buckets: readonly BucketDigest[]): SideTotals {
   return buckets.map(({ rows, newest }) => ({ rows, newest })).reduce(addTotals, NOTHING);
 }
 

@@ -9,6 +9,7 @@ import {
   type SideTotals,
 } from './find-leaves.js';
 import { isOutOfTime } from './sides.js';
+import { Turns } from './turns.js';
 
 /** How far a scan has come; what is before `frontier` is done, and whoever has this can go on. */
 export interface ScanProgress {
@@ -22,7 +23,7 @@ export interface ScanOptions {
   readonly range: TimeRange;
   /** The width of a bucket in µs; null: by the rows there are. */
   readonly bucketMicros: number | null;
-  /** Segments digested at the same time. */
+  /** Segments that a side digests at the same time. */
   readonly jobs: number;
   readonly stop: AbortSignal;
   /** Told after each segment. */
@@ -31,8 +32,11 @@ export interface ScanOptions {
   readonly resumed?: ScanProgress;
 }
 
+/** The digests of a segment, and how long they took a server, in ms; absent: as long as the answer. */
+type TimedDigest = Digested<DifferingRange> & { readonly ms?: number };
+
 /** Digests a segment, cut into buckets of a width in µs. */
-export type SegmentDigest = (segment: TimeRange & { width: number }) => Promise<Digested<DifferingRange>>;
+export type SegmentDigest = (segment: TimeRange & { width: number }) => Promise<TimedDigest>;
 
 /** A segment should take about so long, in ms: short enough for statement timeouts, for stopping, and for the progress. */
 const SEGMENT_MS = 1_500;
@@ -43,18 +47,25 @@ const FIRST_BUCKETS = 60;
 const BUCKETS_AT_MOST = 500;
 const JOINED_ROWS = 500_000;
 
+/** While one side is still at the first of two segments, the other is at the second: neither waits after each of them. */
+const SEGMENTS_AT_HAND = 2;
+
 /**
  * Digests a time range on both sides, segment by segment, and answers the ranges that differ. Only digests travel. Ends
  * early, with what is done, when it is told to stop.
  */
 export async function scanRange(comparison: Comparison, options: ScanOptions): Promise<ScanProgress> {
-  return await scanSegments((segment) => digestOnBothSides(comparison, [segment]), options);
+  const { jobs } = options;
+  const turns = { primary: new Turns(jobs), secondary: new Turns(jobs) };
+  const digest: SegmentDigest = (segment) =>
+    digestOnBothSides(comparison, [segment], (role, work) => turns[role].take(work));
+  return await scanSegments(digest, { ...options, jobs: jobs * SEGMENTS_AT_HAND });
 }
 
 /** The same with another digest, such as one that only counts. */
 export async function scanSegments(digest: SegmentDigest, options: ScanOptions): Promise<ScanProgress> {
   const scan = new Scan(digest, options);
-  await Promise.all(Array.from({ length: options.jobs }, () => scan.work()));
+  await scan.run();
   return scan.progress;
 }
 
@@ -64,6 +75,7 @@ class Scan {
   #spanMicros: number;
   /** Rows a µs, as the segment before had them. */
   #density = 0;
+  #failed = false;
   readonly #ahead = new Map<number, { to: number; digested: Digested<DifferingRange> }>();
 
   constructor(
@@ -76,18 +88,35 @@ class Scan {
     this.#spanMicros = Math.max(Math.ceil((range.to - range.from) / FIRST_SEGMENTS), SHORTEST_FIRST_SEGMENT);
   }
 
-  async work(): Promise<void> {
-    const { range, stop } = this.options;
-    while (!stop.aborted && this.#cursor < range.to) {
-      const from = this.#cursor;
-      const to = Math.min(from + this.#span(), range.to);
-      this.#cursor = to;
-      const startedAt = performance.now();
-      const digested = await this.#digest({ from, to });
-      this.#adapt(to - from, performance.now() - startedAt, digested);
-      this.#ahead.set(from, { to, digested });
-      await this.#advance();
+  /** The first segment goes alone: by its time the others are cut. */
+  async run(): Promise<void> {
+    if (this.#goesOn()) await this.#step();
+    await Promise.all(Array.from({ length: this.options.jobs }, () => this.#work()));
+  }
+
+  #goesOn(): boolean {
+    const { stop, range } = this.options;
+    return !this.#failed && !stop.aborted && this.#cursor < range.to;
+  }
+
+  async #work(): Promise<void> {
+    try {
+      while (this.#goesOn()) await this.#step();
+    } catch (error) {
+      this.#failed = true;
+      throw error;
     }
+  }
+
+  async #step(): Promise<void> {
+    const from = this.#cursor;
+    const to = Math.min(from + this.#span(), this.options.range.to);
+    this.#cursor = to;
+    const startedAt = performance.now();
+    const digested = await this.#digest({ from, to });
+    this.#adapt(to - from, digested.ms ?? performance.now() - startedAt, digested);
+    this.#ahead.set(from, { to, digested });
+    await this.#advance();
   }
 
   #span(): number {
@@ -96,7 +125,7 @@ class Scan {
   }
 
   /** Halves what a server could not do in time. */
-  async #digest(range: TimeRange): Promise<Digested<DifferingRange>> {
+  async #digest(range: TimeRange): Promise<TimedDigest> {
     try {
       return await this.digest({ ...range, width: this.#widthFor(range) });
     } catch (error) {
@@ -106,7 +135,7 @@ class Scan {
         await this.#digest({ from: range.from, to: middle }),
         await this.#digest({ from: middle, to: range.to }),
       ];
-      return halves.reduce(addDigested);
+      return { ...halves.reduce(addDigested), ms: halves.reduce((sum, { ms = 0 }) => sum + ms, 0) };
     }
   }
 

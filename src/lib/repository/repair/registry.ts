@@ -3,6 +3,7 @@ import type { Database, Queryable } from '../../db/database.js';
 import { quoteIdentifier } from '../../db/identifiers.js';
 import { repeatCollisions, withTransaction } from '../../db/transaction.js';
 import { chunksOf } from '../../domain/chunks.js';
+import { assertDecides } from '../migration/state.js';
 import { REGISTRY, REGISTRY_OWN_COLUMNS } from '../reading-tables.js';
 
 const SENSORS_AT_ONCE = 500;
@@ -74,6 +75,7 @@ async function repairSensors(
     const { rowCount: inserted } = await client.query(insertSql(columns), first);
     if (!overwrite) return { inserted: inserted ?? 0, corrected: 0 };
     await client.query(LOCK_SENSORS, [sensors]);
+    await assertDecides(source);
     const { rowCount: corrected } = await client.query(
       updateSql(columns),
       await readColumns(source.pool, columns, sensors),

@@ -1,0 +1,84 @@
+import { Flags } from '@oclif/core';
+import { BaseCommand } from '../lib/cli/base-command.js';
+import { confirm } from '../lib/cli/confirm.js';
+import { createChecks, describeChange, describeOperator, renderCutover, renderGates } from '../lib/cli/cutover.js';
+import { createProgress } from '../lib/cli/progress.js';
+import { openSideForBulk, withDatabases } from '../lib/cli/sides.js';
+import { durationFlag } from '../lib/cli/time-flags.js';
+import { EXIT_CODE, UsageError } from '../lib/errors.js';
+import { cutover, type CutoverRequest } from '../lib/operations/cutover/cutover.js';
+import type { CutoverReport } from '../lib/operations/cutover/report.js';
+
+export default class Cutover extends BaseCommand {
+  static override summary = 'Show where the migration stands, or change its phase behind gates.';
+  static override description = `Phase 1, testing: dual write is on, EC2 may be behind. Phase 2, production: dual write, both sides proven equal. Phase 3: EC2 is the primary, local is kept as it was (or current, with --keep-local-current).
+
+Consumers follow the recorded phase by themselves. A change of the primary pauses them while what is under way is drained and compared; if it takes longer than --max-pause, fails, or this process is killed, it goes back to the phase before by itself.
+
+Exit code 1 when a gate is not met or the change went back, 4 when somebody else changes the phase.`;
+  static override examples = [
+    '<%= config.bin %> <%= command.id %>',
+    '<%= config.bin %> <%= command.id %> --phase 2',
+    '<%= config.bin %> <%= command.id %> --phase 3 --dry-run',
+    '<%= config.bin %> <%= command.id %> --phase 3 --keep-local-current',
+    '<%= config.bin %> <%= command.id %> --rollback',
+    '<%= config.bin %> <%= command.id %> --phase 3 --yes --force --reason "soak cut short, change 4711"',
+  ];
+  static override enableJsonFlag = true;
+  static override flags = {
+    phase: Flags.option({
+      options: ['1', '2', '3'] as const,
+      description: 'phase to go to',
+      exclusive: ['rollback'],
+    })(),
+    rollback: Flags.boolean({ description: 'go one phase back' }),
+    'dry-run': Flags.boolean({ description: 'measure the gates, and change nothing' }),
+    yes: Flags.boolean({ description: 'do not ask' }),
+    force: Flags.boolean({ description: 'override gates that are not met; recorded', dependsOn: ['reason'] }),
+    reason: Flags.string({ description: 'why, for the record' }),
+    'keep-local-current': Flags.boolean({ default: false, description: 'in phase 3, write to local too, after EC2' }),
+    'min-soak': Flags.string({ default: '24h', description: 'time in phase 2 before phase 3' }),
+    'max-pause': Flags.string({ default: '60s', description: 'time consumers may pause, at most' }),
+  };
+
+  async run(): Promise<CutoverReport> {
+    const { flags } = await this.parse(Cutover);
+    const to = flags.rollback ? 'back' : flags.phase === undefined ? null : (Number(flags.phase) as 1 | 2 | 3);
+    const request: CutoverRequest = {
+      ...{ to, dryRun: flags['dry-run'], force: flags.force, reason: flags.reason ?? null },
+      ...{ keepLocalCurrent: keepsLocal(flags['keep-local-current'], to), by: describeOperator() },
+      minSoakMs: durationFlag('min-soak', flags['min-soak'], 0) / 1000,
+      maxPauseMs: durationFlag('max-pause', flags['max-pause']) / 1000,
+    };
+    const settings = this.settings({ required: ['EC2_DB_HOST'] });
+    const logger = this.logger(flags.verbose);
+    const local = openSideForBulk('local', settings, 'cutover', logger);
+    const ec2 = openSideForBulk('ec2', settings, 'cutover', logger);
+    const stop = this.stopSignal();
+    const progress = createProgress('Cutover');
+    const report = await withDatabases([local, ec2], () =>
+      cutover({ local, ec2 }, request, {
+        checks: createChecks({ local, ec2 }, { stop, logger }),
+        hooks: {
+          ...{ stop, logger },
+          confirm: async (plan) => {
+            progress.stop();
+            if (to === null || flags.yes) return;
+            this.note(renderGates(plan.gates));
+            await confirm(describeChange(to, plan), false);
+          },
+          onGate: (name) => progress.update(`gate ${name}`),
+          onStep: (name, detail) => progress.update(detail === '' ? name : `${name}: ${detail}`),
+        },
+      }),
+    ).finally(() => progress.stop());
+    this.log(renderCutover(report, to === null ? null : String(to)));
+    if (!report.changed && report.gates.some(({ passed }) => !passed)) process.exitCode = EXIT_CODE.no;
+    return report;
+  }
+}
+
+function keepsLocal(flag: boolean, to: number | 'back' | null): boolean {
+  if (flag && to !== 3) throw new UsageError('--keep-local-current belongs to --phase 3', { next: 'leave it out' });
+  return flag;
+}

@@ -1,0 +1,141 @@
+import { hostname, userInfo } from 'node:os';
+import { sideTitle } from '../domain/side.js';
+import type { Logger } from '../logger.js';
+import { planBackfill, type BackfillSides } from '../operations/backfill/backfill.js';
+import type { Checks } from '../operations/cutover/gates.js';
+import type { CutoverReport, Gate, Step } from '../operations/cutover/report.js';
+import { verifySchema } from '../operations/verify-schema/verify-schema.js';
+import { formatCount, renderTable } from './table.js';
+
+const HOUR_MICROS = 3_600_000_000;
+const DETAIL_WIDTH = 52;
+
+/** Who changes the phase, as the record names them. */
+export function describeOperator(): string {
+  return `${userInfo().username}@${hostname()}`;
+}
+
+/** What verify-schema and backfill find out for the gates. */
+export function createChecks(sides: BackfillSides, { stop, logger }: { stop: AbortSignal; logger: Logger }): Checks {
+  return {
+    verifySchema: async () => {
+      const { findings } = await verifySchema(sides);
+      const count = (weight: string): number => findings.filter((finding) => finding.weight === weight).length;
+      return { blocking: count('blocks'), warning: count('warns') };
+    },
+    planWayBack: () =>
+      planBackfill(
+        sides,
+        {
+          ...{ from: null, to: null, windowMicros: HOUR_MICROS, mode: 'differences', tables: [], jobs: 1 },
+          ...{ maxRate: null, prune: false, target: 'local', primary: 'local' },
+        },
+        { stop, logger, onPlan: () => undefined, onProgress: () => undefined },
+      ),
+  };
+}
+
+/** What a person reads: where the migration stands, the gates, the steps of the switch, and the next command. */
+export function renderCutover(report: CutoverReport, target: string | null): string {
+  const { gates, steps, changed, pauseMs } = report;
+  return [
+    ...(gates.length === 0 ? [] : [renderGates(gates)]),
+    ...(steps.length === 0 ? [] : [renderSteps(steps)]),
+    renderState(report),
+    ...(pauseMs === null ? [] : [`Ingestion paused for ${formatCount(pauseMs)} ms.`]),
+    ...(target === null && report.history.length > 0 ? [renderHistory(report)] : []),
+    ...(gates.some(({ passed }) => !passed) && !changed && target !== null
+      ? [
+          `Not met: ${gates
+            .filter(({ passed }) => !passed)
+            .map(({ name }) => name)
+            .join(', ')}. Nothing was changed.`,
+        ]
+      : []),
+    `Next: ${nextStep(report)}`,
+  ].join('\n');
+}
+
+export function renderGates(gates: readonly Gate[]): string {
+  const rows = gates.map(({ name, passed, detail, next }) => {
+    const lines = next === null ? wrap(detail) : [...wrap(detail), ...wrap(`→ ${next}`)];
+    return [name, passed ? 'met' : 'NOT MET', lines.join('\n')];
+  });
+  return renderTable(['gate', '', 'measured'], rows);
+}
+
+function renderSteps(steps: readonly Step[]): string {
+  return renderTable(
+    ['step', 'ms', 'what'],
+    steps.map(({ name, ms, detail }) => [name, ms, wrap(detail).join('\n')]),
+  );
+}
+
+function renderState({ phase, writeMode, epoch, primary, keepLocalCurrent, attempt, ...last }: CutoverReport): string {
+  if (phase === null) return 'No phase is recorded: local is the primary, and flags decide where consumers write.';
+  const kept = phase === 3 ? `, local ${keepLocalCurrent ? 'kept current' : 'kept as it was'}` : '';
+  const why = last.reason === null ? '' : ` (${last.reason})`;
+  const draining =
+    attempt === null
+      ? []
+      : [`A change to phase ${attempt.targetPhase} is under way; called off at ${attempt.deadline}.`];
+  return [
+    `Phase ${phase}, ${writeMode ?? ''}, epoch ${epoch}: ${sideTitle(primary)} is the primary${kept}.`,
+    `Since ${last.changedAt ?? '?'} by ${last.changedBy ?? '?'}${why}.`,
+    ...draining,
+  ].join('\n');
+}
+
+function renderHistory({ history }: CutoverReport): string {
+  return renderTable(
+    ['epoch', 'phase', 'write mode', 'at (UTC)', 'by'],
+    history.map(({ epoch, phase, writeMode, changedAt, changedBy, reason, overriddenGates }) => {
+      const overridden = overriddenGates.length === 0 ? [] : wrap(`overridden: ${overriddenGates.join(', ')}`, 30);
+      const why = reason === null ? [] : wrap(reason, 30);
+      const who = [...wrap(changedBy ?? '', 30), ...why, ...overridden].join('\n');
+      return [epoch, phase ?? '-', writeMode ?? '-', (changedAt ?? '').slice(0, 19), who];
+    }),
+  );
+}
+
+/** What comes after it: forward by the gates, or back. */
+function nextStep({ phase, gates, changed, attempt }: CutoverReport): string {
+  if (attempt !== null) return 'wait for the change under way: sensorctl cutover';
+  const failed = gates.find(({ passed }) => !passed);
+  if (failed !== undefined && !changed) return failed.next ?? 'sensorctl cutover';
+  switch (phase) {
+    case null:
+      return 'sensorctl cutover --phase 1';
+    case 1:
+      return changed
+        ? 'sensorctl consume (dual write is on); then sensorctl compare --all, and sensorctl cutover --phase 2'
+        : 'sensorctl cutover --phase 2';
+    case 2:
+      return 'sensorctl monitor; after 24 h sensorctl cutover --phase 3; back: sensorctl cutover --rollback';
+    case 3:
+      return 'sensorctl monitor; back: sensorctl cutover --rollback';
+  }
+}
+
+function wrap(text: string, width = DETAIL_WIDTH): string[] {
+  const lines: string[] = [];
+  for (const word of text.split(' ')) {
+    const last = lines.at(-1);
+    if (last !== undefined && last.length + word.length < width) lines[lines.length - 1] = `${last} ${word}`;
+    else lines.push(word);
+  }
+  return lines;
+}
+
+/** What an operator is asked before a change. */
+export function describeChange(
+  to: number | 'back',
+  { phase, primary }: Pick<CutoverReport, 'phase' | 'primary'>,
+): string {
+  const target = to === 'back' ? (phase ?? 2) - 1 : to;
+  const moves = target === 3 || phase === 3;
+  const what = moves
+    ? `${sideTitle(primary)} stops being the primary; consumers pause meanwhile.`
+    : 'No consumer pauses.';
+  return `The migration goes from phase ${phase ?? 'none'} to phase ${target}. ${what}`;
+}

@@ -1,0 +1,300 @@
+import { readClock, readServerCatalog } from '../../db/server-catalog.js';
+import type { Database } from '../../db/database.js';
+import { describeFault } from '../../db/sqlstate.js';
+import { READING_TABLES } from '../../domain/reading.js';
+import type { MigrationState, Phase } from '../../domain/migration.js';
+import { otherSide, sideTitle, type Side } from '../../domain/side.js';
+import { assertBookkeeping } from '../../repository/bookkeeping-schema.js';
+import {
+  countConsumersSince,
+  readAgeSeconds,
+  readConsumers,
+  readTimeBefore,
+  readVerdicts,
+  type Verdicts,
+} from '../../repository/migration/evidence.js';
+import { proveUnproven } from '../../repository/migration/prove-unproven.js';
+import { probeRoom, probeWrite } from '../../repository/migration/writable.js';
+import { findObstacles, REGISTRY } from '../../repository/reading-tables.js';
+import type { Gate } from './report.js';
+
+/** What other commands find out for the gates. */
+export interface Checks {
+  /** How many findings of verify-schema block, and how many warn. */
+  readonly verifySchema: () => Promise<{ readonly blocking: number; readonly warning: number }>;
+  /** Rows that a backfill from EC2 to local would bring. */
+  readonly planWayBack: () => Promise<{ readonly ranges: number; readonly rows: number }>;
+}
+
+export interface GateOptions {
+  readonly sides: Readonly<Record<Side, Database>>;
+  readonly state: MigrationState;
+  readonly target: Phase;
+  readonly minSoakMs: number;
+  readonly checks: Checks;
+  readonly stop: AbortSignal;
+  /** Told which gate is being looked at. */
+  readonly onGate: (name: string) => void;
+}
+
+type Measured = Pick<Gate, 'passed' | 'detail'> & { readonly next?: string; readonly forcible?: boolean };
+
+interface Condition {
+  readonly name: string;
+  readonly measure: () => Promise<Measured>;
+}
+
+const CLOCK_LIMIT_MS = 1_000;
+/** Connections that are to stay free on EC2 for whoever else needs one. */
+const SPARE_CONNECTIONS = 5;
+/** A consumer whose lease ran out so long ago counts as gone. */
+const GONE_SECONDS = 300;
+/** Batches on their way may take so long to settle. */
+const SETTLE_MS = 10_000;
+const ALL_TABLES = [REGISTRY, ...READING_TABLES];
+
+/** Measures every gate of a change of phase; a gate that cannot be measured is not met. */
+export async function measureGates(options: GateOptions): Promise<Gate[]> {
+  const gates: Gate[] = [];
+  for (const { name, measure } of conditionsOf(options)) {
+    options.onGate(name);
+    const {
+      passed,
+      detail,
+      next = null,
+      forcible = true,
+    } = await measure().catch((error: unknown) => ({
+      ...{ passed: false, detail: `could not be measured: ${describeFault(error)}`, forcible: true },
+      next: (error as { next?: string }).next ?? 'see why, and try again',
+    }));
+    gates.push({ name, passed, detail, next: passed ? null : next, forcible });
+  }
+  return gates;
+}
+
+function conditionsOf(options: GateOptions): Condition[] {
+  const { state, target } = options;
+  const gates = new Gates(options);
+  const prepared = { name: 'prepared', measure: () => gates.prepared() };
+  if (state.phase === 3) return [prepared, { name: 'way back', measure: () => gates.writable('local') }];
+  if (target === 1) return state.phase === 2 ? [] : [prepared];
+  const production = [
+    prepared,
+    { name: 'schema', measure: () => gates.schema() },
+    { name: 'ledger', measure: () => gates.ledger() },
+    { name: 'compare', measure: () => gates.compare() },
+    { name: 'clock', measure: () => gates.clock() },
+    { name: 'connections', measure: () => gates.connections() },
+    { name: 'disk', measure: () => gates.disk() },
+  ];
+  if (target === 2) return production;
+  return [
+    ...production,
+    { name: 'soak', measure: () => gates.soak() },
+    { name: 'consumers', measure: () => gates.consumers() },
+    { name: 'way back', measure: () => gates.wayBack() },
+  ];
+}
+
+class Gates {
+  readonly #primary: Database;
+  readonly #secondary: Database;
+
+  constructor(private readonly options: GateOptions) {
+    const { sides, state } = options;
+    this.#primary = sides[state.primary];
+    this.#secondary = sides[otherSide(state.primary)];
+  }
+
+  /** Both sides hold sensorctl's schema and take its writes; the side that becomes the primary needs the keys. */
+  async prepared(): Promise<Measured> {
+    const { sides, target } = this.options;
+    for (const side of [sides.local, sides.ec2]) await assertBookkeeping(side);
+    const needsKeys = target === 3 ? [sides.local, sides.ec2] : [sides.local];
+    const obstacles = (await Promise.all(needsKeys.map((side) => findObstacles(side)))).flat();
+    const [first] = obstacles;
+    if (first === undefined) return { passed: true, detail: 'tables, keys and bookkeeping are there on both sides' };
+    return { passed: false, detail: `${first.table} ${first.problem}`, next: first.next, forcible: false };
+  }
+
+  async schema(): Promise<Measured> {
+    const { blocking, warning } = await this.options.checks.verifySchema();
+    const detail = `${blocking} findings block, ${warning} warn`;
+    return { passed: blocking === 0, detail, next: 'sensorctl verify-schema' };
+  }
+
+  /** What is on its way settles while somebody waits for it; what was missed or refused does not. */
+  async ledger(): Promise<Measured> {
+    const { missed, refused } = await this.#countGaps();
+    if (refused > 0) {
+      const detail = `${refused} readings that ${this.#other} refuses, ${missed} missed entries`;
+      return { passed: false, detail, next: 'sensorctl backfill tries them again and names the reason' };
+    }
+    const next = 'sensorctl backfill, or wait until the consumers have repaired them';
+    return { passed: missed === 0, detail: `${missed} missed entries, none refused`, next };
+  }
+
+  async #countGaps(): Promise<{ missed: number; refused: number }> {
+    const { rows } = await this.#primary.pool.query<{ missed: number; refused: number }>(COUNT_GAPS);
+    return rows[0] ?? { missed: 0, refused: 0 };
+  }
+
+  /** Everything was proven once, nothing was found different since, and what was written since is equal too. */
+  async compare(): Promise<Measured> {
+    const { everythingProven } = await this.#verdictsSince('-infinity');
+    const next = 'sensorctl compare --all';
+    if (everythingProven === null) {
+      return { passed: false, detail: 'no comparison of everything was identical yet', next };
+    }
+    const { different } = await this.#verdictsSince(everythingProven);
+    if (different !== null) {
+      return { passed: false, detail: `a comparison that ended at ${different} found differences`, next };
+    }
+    const { ranges, differing } = await this.#proveWhatWasWritten();
+    if (differing.length > 0) {
+      const detail = `${differing.join(', ')} differ in what was written since the last proof`;
+      return { passed: false, detail, next: 'sensorctl compare --window 1h names the rows' };
+    }
+    return {
+      passed: true,
+      detail: `identical at ${everythingProven}, and in the ${ranges} ranges written since the last proof`,
+    };
+  }
+
+  /** Again and again while batches are on their way. */
+  async #proveWhatWasWritten(): Promise<{ ranges: number; differing: string[] }> {
+    const sides = { primary: this.#primary, secondary: this.#secondary };
+    let ranges = 0;
+    for (const until = performance.now() + SETTLE_MS; ;) {
+      const proof = await proveUnproven(sides, this.options.stop);
+      ranges += proof.ranges;
+      if (proof.differing.size === 0 || performance.now() > until) {
+        return { ranges, differing: [...proof.differing.keys()] };
+      }
+      await new Promise((resolve) => setTimeout(resolve, SETTLE_MS / 20));
+    }
+  }
+
+  async clock(): Promise<Measured> {
+    const [local, ec2] = [await readClock(this.options.sides.local.pool), await readClock(this.options.sides.ec2.pool)];
+    const apartMs = Math.abs(ec2.aheadMs - local.aheadMs);
+    const toleranceMs = local.toleranceMs + ec2.toleranceMs;
+    return {
+      passed: apartMs - toleranceMs <= CLOCK_LIMIT_MS,
+      detail: `${Math.round(apartMs)} ms apart, measured to ${Math.ceil(toleranceMs)} ms`,
+      next: 'let both servers follow a time server (NTP)',
+    };
+  }
+
+  async connections(): Promise<Measured> {
+    const { freeConnections } = await readServerCatalog(this.options.sides.ec2.pool);
+    return {
+      passed: freeConnections >= SPARE_CONNECTIONS,
+      detail: `${freeConnections} free on EC2, ${SPARE_CONNECTIONS} wanted`,
+      next: 'raise max_connections on EC2, or lower EC2_POOL_MAX of the consumers',
+    };
+  }
+
+  /** Free space cannot be seen in SQL: this finds a disk that is full, and what will fill one. */
+  async disk(): Promise<Measured> {
+    const { idleSlots, archivingFails, databaseBytes } = await probeRoom(this.options.sides.ec2);
+    const size = `${(databaseBytes / 1e9).toFixed(1)} GB held; free space is seen on the host alone: df -h`;
+    if (idleSlots > 0) {
+      const next = 'drop it or bring its reader back: select * from pg_replication_slots where not active';
+      return { passed: false, detail: `${idleSlots} replication slots that nobody reads keep WAL`, next };
+    }
+    if (archivingFails) {
+      return { passed: false, detail: 'WAL archiving fails', next: 'see pg_stat_archiver on EC2, and mend it' };
+    }
+    return { passed: true, detail: `room for a write; ${size}` };
+  }
+
+  async soak(): Promise<Measured> {
+    const { state, minSoakMs } = this.options;
+    const since = state.phaseSince ?? '';
+    const seconds = await readAgeSeconds(this.#primary.pool, since);
+    const hours = (ms: number): string => (ms / 3_600_000).toFixed(ms < 3_600_000 ? 2 : 1);
+    const age = `${hours(seconds * 1000)} h in phase 2`;
+    if (seconds * 1000 < minSoakMs) {
+      const detail = `${age}, ${hours(minSoakMs)} h wanted`;
+      return { passed: false, detail, next: 'wait; sensorctl monitor shows how both sides fare' };
+    }
+    const { identical } = await this.#verdictsSince(since);
+    const { different } = await this.#verdictsSince(await readTimeBefore(this.#primary.pool, minSoakMs));
+    if (different !== null) {
+      const detail = `${age}; a comparison that ended at ${different} found an unexplained difference`;
+      return { passed: false, detail, next: `find out why; the ${hours(minSoakMs)} h begin anew with it` };
+    }
+    if (identical === 0) {
+      return {
+        passed: false,
+        detail: `${age}, and no comparison was made in it`,
+        next: 'sensorctl compare --window 1h',
+      };
+    }
+    const consumers = await countConsumersSince(this.#primary.pool, since);
+    if (consumers === 0) {
+      const detail = `${age}, and no consumer ran in it`;
+      return { passed: false, detail, next: 'sensorctl consume --dual-write' };
+    }
+    return {
+      passed: true,
+      detail: `${age}; ${identical} identical comparisons, none different; ${consumers} consumers`,
+    };
+  }
+
+  async #verdictsSince(since: string): Promise<Verdicts> {
+    const extra = this.#primary.side === 'local' ? 'missingOnLocal' : 'missingOnEc2';
+    return await readVerdicts(this.#primary.pool, { since, tables: ALL_TABLES, extra });
+  }
+
+  async consumers(): Promise<Measured> {
+    const known = await readConsumers(this.#primary.pool);
+    const alive = known.filter(({ silentSeconds }) => silentSeconds < 0);
+    const silent = known.find(({ silentSeconds }) => silentSeconds >= 0 && silentSeconds < GONE_SECONDS);
+    if (silent !== undefined) {
+      const detail = `the one on ${silent.host}, process ${silent.pid}, has been silent for ${Math.round(silent.silentSeconds)} s`;
+      const next = `start it again, or make sure that it is gone; after ${GONE_SECONDS} s of silence it counts as gone`;
+      return { passed: false, detail, next };
+    }
+    const heldBack = alive.find(({ writeMode }) => writeMode !== 'dual-write');
+    if (heldBack !== undefined) {
+      const detail = `the one on ${heldBack.host}, process ${heldBack.pid}, writes to local only`;
+      return { passed: false, detail, next: 'restart it without ENABLE_DUAL_WRITE=false' };
+    }
+    return { passed: true, detail: `${alive.length} alive, all in dual write; ${known.length - alive.length} gone` };
+  }
+
+  /** A write to local is possible, and EC2 holds nothing that local lacks. */
+  async wayBack(): Promise<Measured> {
+    const writable = await this.writable('local');
+    if (!writable.passed) return writable;
+    const { ranges, rows } = await this.options.checks.planWayBack();
+    return {
+      passed: ranges === 0,
+      detail: `local takes writes; a backfill to local would bring ${rows} rows`,
+      next: 'sensorctl compare --window 1d names what only EC2 has',
+    };
+  }
+
+  async writable(side: Side): Promise<Measured> {
+    try {
+      await probeWrite(this.options.sides[side]);
+      return { passed: true, detail: `${sideTitle(side)} takes writes` };
+    } catch (error) {
+      return {
+        passed: false,
+        detail: `${sideTitle(side)} does not take writes: ${describeFault(error)}`,
+        next: `mend ${sideTitle(side)}: it has to take what EC2 receives, should you go back`,
+      };
+    }
+  }
+
+  get #other(): string {
+    return sideTitle(this.#secondary.side);
+  }
+}
+
+const COUNT_GAPS = `
+  select count(*) filter (where state = 'missed') as missed, count(*) filter (where state = 'refused') as refused
+  from sensorctl.ledger_state`;

@@ -1,0 +1,243 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Database } from '../../db/database.js';
+import { describeFault, faultKind } from '../../db/sqlstate.js';
+import type { MigrationState, Phase } from '../../domain/migration.js';
+import { sideTitle } from '../../domain/side.js';
+import {
+  ConflictError,
+  CutoverRefusedError,
+  InterruptedError,
+  SensorctlError,
+  UnreachableError,
+} from '../../errors.js';
+import type { Logger } from '../../logger.js';
+import { completeSwitch } from '../../repository/migration/deciding-state.js';
+import { drainLedger, shortenLedger } from '../../repository/migration/drain-ledger.js';
+import { endWriters, waitForWriters } from '../../repository/migration/fence.js';
+import { proveUnproven } from '../../repository/migration/prove-unproven.js';
+import { readRecordedState } from '../../repository/migration/state.js';
+import { beginDraining, callOff, commitSwitch, type Change } from '../../repository/migration/transition.js';
+import { moveQuarantine } from '../../repository/quarantine.js';
+import type { Step, StepName } from './report.js';
+
+export interface SwitchOptions {
+  /** The primary that is given up, and the side that becomes it. */
+  readonly from: Database;
+  readonly to: Database;
+  /** The record as it was read, which this switch replaces. */
+  readonly state: MigrationState;
+  readonly targetPhase: Phase;
+  readonly keepLocalCurrent: boolean;
+  readonly why: Change;
+  /** How long batches may wait, in ms; then it goes back. */
+  readonly maxPauseMs: number;
+  /** Differences and refused readings do not stop it. */
+  readonly force: boolean;
+  readonly stop: AbortSignal;
+  readonly logger: Logger;
+  /** Told before each step. */
+  readonly onStep: (name: StepName, detail: string) => void | Promise<void>;
+}
+
+export interface SwitchOutcome {
+  readonly state: MigrationState;
+  readonly steps: readonly Step[];
+  /** From the record of draining until the new primary takes batches. */
+  readonly pauseMs: number;
+}
+
+/** Transactions of consumers may take so long to end by themselves, in ms; then they are ended on the server. */
+const WRITERS_MS = 2_000;
+const RETRY_MS = 200;
+
+/**
+ * Changes the primary. Up to the commit point everything that fails, takes too long or is stopped goes back to the phase
+ * before, here or, when this process is killed, by any consumer after the deadline. After it the switch is completed, here
+ * or by any consumer. Throws where it went back.
+ */
+export async function switchPrimary(options: SwitchOptions): Promise<SwitchOutcome> {
+  return await new Switch(options).run();
+}
+
+class Switch {
+  readonly #token = randomUUID();
+  readonly #steps: Step[] = [];
+  readonly #expired = new AbortController();
+  readonly #stop: AbortSignal;
+
+  constructor(private readonly options: SwitchOptions) {
+    this.#stop = AbortSignal.any([options.stop, this.#expired.signal]);
+  }
+
+  async run(): Promise<SwitchOutcome> {
+    await this.#step('prove', () => this.#shorten()).catch((error: unknown) => {
+      throw this.options.stop.aborted ? interrupted(error) : error;
+    });
+    const pausedAt = performance.now();
+    const changed = await this.#commitOrGoBack();
+    await this.#step('complete', () => this.#complete(changed));
+    return { state: changed, steps: this.#steps, pauseMs: Math.round(performance.now() - pausedAt) };
+  }
+
+  /** What can be done while consumers write: the pause that follows is short. */
+  async #shorten(): Promise<string> {
+    const { from: primary, to: secondary, onStep, stop } = this.options;
+    await shortenLedger({ primary, secondary }, stop, (rows) => void onStep('prove', `${rows} missed rows brought`));
+    const { ranges, rows } = await proveUnproven({ primary, secondary }, stop);
+    return `${rows} rows in ${ranges} ranges that were written since the last proof`;
+  }
+
+  async #commitOrGoBack(): Promise<MigrationState> {
+    const timer = setTimeout(() => this.#expired.abort(), this.options.maxPauseMs);
+    try {
+      await this.#step('pause', () => this.#pause());
+      await this.#step('wait for writers', () => this.#waitForWriters());
+      await this.#step('drain', () => this.#drain());
+      await this.#step('compare', () => this.#compare());
+      return await this.#step('switch', () => this.#commit());
+    } catch (error) {
+      return await this.#goBack(error);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #pause(): Promise<string> {
+    const { from, state, why, targetPhase, maxPauseMs } = this.options;
+    await beginDraining(from, state, { token: this.#token, targetPhase, maxPauseMs, ...why });
+    return 'no batch is committed from here on';
+  }
+
+  async #waitForWriters(): Promise<string> {
+    const { from } = this.options;
+    if (await waitForWriters(from, WRITERS_MS)) return 'every transaction has ended';
+    const ended = await endWriters(from);
+    if (!(await waitForWriters(from, WRITERS_MS))) {
+      throw new CutoverRefusedError(`transactions on ${sideTitle(from.side)} neither end nor can be ended`, {
+        next: "grant pg_signal_backend to the role, or end them: select * from pg_locks where locktype = 'advisory'",
+      });
+    }
+    return `${ended} transactions that hung were ended`;
+  }
+
+  async #drain(): Promise<string> {
+    const { from: primary, to: secondary, force, targetPhase } = this.options;
+    const { unsettled, refused } = await drainLedger({ primary, secondary }, this.#stop);
+    this.#assertInTime();
+    if (unsettled > 0 || (refused > 0 && !force)) {
+      throw new CutoverRefusedError(
+        `${sideTitle(secondary.side)} refuses ${refused} readings that ${sideTitle(primary.side)} holds`,
+        { next: 'sensorctl backfill names them and tries them again' },
+      );
+    }
+    const moved = targetPhase === 2 ? await moveQuarantine(primary.pool, secondary.pool) : 0;
+    return moved === 0 ? 'the ledger is empty' : `the ledger is empty; ${moved} quarantine records brought`;
+  }
+
+  async #compare(): Promise<string> {
+    const { from: primary, to: secondary, force } = this.options;
+    const { ranges, rows, differing, registryDiffers } = await proveUnproven({ primary, secondary }, this.#stop);
+    const tables = [...differing.keys(), ...(registryDiffers ? ['sensor_registry'] : [])];
+    if (tables.length > 0 && !force) {
+      throw new CutoverRefusedError(`the sides differ in ${tables.join(', ')}`, {
+        next: 'sensorctl compare --window 1h names the rows',
+      });
+    }
+    if (tables.length > 0) return `differences in ${tables.join(', ')}, overridden`;
+    return `identical: ${rows} rows in ${ranges} ranges, and sensor_registry`;
+  }
+
+  async #commit(): Promise<[MigrationState, string]> {
+    const { from, keepLocalCurrent } = this.options;
+    const changed = await commitSwitch(from, { token: this.#token }, { keepLocalCurrent });
+    return [changed, 'from here on it can only be completed'];
+  }
+
+  /**
+   * Before the commit point: back to the phase before, with the consumers running. Throws, unless the record says that the
+   * switch was committed after all and only the answer was lost.
+   */
+  async #goBack(error: unknown): Promise<MigrationState> {
+    const { from, why, stop } = this.options;
+    const reason = this.#reasonFor(error);
+    const record = await this.#callOff({ by: why.by, reason });
+    if (record !== null && record.primary !== from.side) return record;
+    if (stop.aborted) throw interrupted(error);
+    const how =
+      record === null
+        ? `${sideTitle(from.side)} does not answer: consumers call the change off once its deadline is past`
+        : 'the phase is as it was, and consumers go on';
+    const next =
+      (error instanceof SensorctlError ? error.next : undefined) ??
+      'sensorctl cutover shows where the migration stands';
+    if (error instanceof ConflictError) throw error;
+    const isAway = error instanceof UnreachableError || faultKind(error) === 'unavailable';
+    const Failure = isAway && !this.#expired.signal.aborted ? UnreachableError : CutoverRefusedError;
+    throw new Failure(`the cutover went back: ${reason}; ${how}`, { next, cause: error });
+  }
+
+  /** Tries until the old primary answers or the deadline is past; answers its record then, null where it stays away. */
+  async #callOff(why: Pick<Change, 'by' | 'reason'>): Promise<MigrationState | null> {
+    const { from, maxPauseMs } = this.options;
+    for (const until = performance.now() + maxPauseMs; ;) {
+      try {
+        await callOff(from, { token: this.#token }, why);
+        return await readRecordedState(from.pool);
+      } catch (error) {
+        if (faultKind(error) !== 'unavailable' || performance.now() > until) return null;
+        await delay(RETRY_MS);
+      }
+    }
+  }
+
+  #reasonFor(error: unknown): string {
+    if (this.#expired.signal.aborted) return `it was not done within ${this.options.maxPauseMs / 1000} s`;
+    return this.options.stop.aborted ? 'the operator stopped it' : describeFault(error);
+  }
+
+  /** The record on the new primary lets it take batches. Consumers do the same when they find this undone. */
+  async #complete(changed: MigrationState): Promise<string> {
+    const { from, to, logger, maxPauseMs } = this.options;
+    for (const until = performance.now() + maxPauseMs; ;) {
+      try {
+        await completeSwitch(to, changed);
+        return `${sideTitle(to.side)} takes batches`;
+      } catch (error) {
+        if (performance.now() > until) throw notCompleted(error, from, to);
+        logger.warn(`${sideTitle(to.side)} does not take the record yet`, { error: describeFault(error) });
+        await delay(RETRY_MS);
+      }
+    }
+  }
+
+  #assertInTime(): void {
+    if (this.#stop.aborted) throw new CutoverRefusedError('it was stopped');
+  }
+
+  async #step(name: 'switch', work: () => Promise<[MigrationState, string]>): Promise<MigrationState>;
+  async #step(name: StepName, work: () => Promise<string>): Promise<void>;
+  async #step(name: StepName, work: () => Promise<string | [MigrationState, string]>): Promise<MigrationState | void> {
+    const startedAt = performance.now();
+    await this.options.onStep(name, '');
+    if (name !== 'complete') this.#assertInTime();
+    const done = await work();
+    const [state, detail] = typeof done === 'string' ? [undefined, done] : done;
+    this.#steps.push({ name, ms: Math.round(performance.now() - startedAt), detail });
+    return state;
+  }
+}
+
+function interrupted(cause: unknown): InterruptedError {
+  return new InterruptedError('the cutover was stopped; the phase is as it was', { cause });
+}
+
+function notCompleted(error: unknown, from: Database, to: Database): Error {
+  return new UnreachableError(
+    `the switch is committed on ${sideTitle(from.side)}, and ${sideTitle(to.side)} does not take its record: ${describeFault(error)}`,
+    {
+      next: `bring ${sideTitle(to.side)} back: consumers complete the switch by themselves, or run sensorctl cutover`,
+      cause: error,
+    },
+  );
+}

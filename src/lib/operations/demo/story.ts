@@ -1,0 +1,126 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { InterruptedError } from '../../errors.js';
+import type { Sandbox } from '../../sandbox/sandbox.js';
+import { startCommand, type CommandRunner, type RunningCommand } from './run-command.js';
+import type { TelemetryFiles } from './telemetry-files.js';
+
+export interface StoryOptions {
+  readonly runner: CommandRunner;
+  readonly sandbox: Sandbox;
+  readonly settings: Readonly<Record<string, string>>;
+  readonly tell: (line: string) => void;
+  readonly stop: AbortSignal;
+}
+
+/** What `consume --json` accounts for. */
+export interface Consumed {
+  readonly messages: number;
+  readonly furtherReadings: number;
+  readonly accepted: number;
+  readonly refused: number;
+  readonly quarantined: number;
+}
+
+const BEFORE_OUTAGE_MS = 5_000;
+const OUTAGE_MS = 7_000;
+const IN_PHASE_3_MS = 5_000;
+/** Of what a command prints, the lines that tell what came of it. */
+const LINES_TOLD = 4;
+/** Of a table. */
+const FRAME = /^[┌├└│]/;
+
+/** The acts of the demo, each with the very commands that an operator types. */
+export class Story {
+  readonly #running: RunningCommand[] = [];
+  #consumer: RunningCommand | undefined;
+
+  constructor(private readonly options: StoryOptions) {}
+
+  async prepare(): Promise<void> {
+    this.#act('Phase 1: both sides get what is missing, and the consumer writes to both.');
+    await this.#run('init');
+    await this.#run('cutover --phase 1 --yes');
+    // Consumers repair by themselves what EC2 missed; here an operator is to do it.
+    this.#consumer = this.#start('consume --heal-rate 0 --json', '(runs until the end)');
+  }
+
+  /** Replays the telemetry meanwhile; answers how many messages were sent. */
+  async send({ files, messages }: TelemetryFiles, loadSeconds: number): Promise<number> {
+    const rate = Math.ceil(messages / loadSeconds);
+    const replaying = this.#start(
+      `replay ${files.join(' ')} --rate ${rate} --json`,
+      `(${messages} messages meanwhile)`,
+    );
+    // Whoever awaits it later hears of its failure; nobody else has to.
+    replaying.finished.catch(() => undefined);
+    return (JSON.parse((await replaying.finished).output) as { sent: number }).sent;
+  }
+
+  async loseEc2(): Promise<void> {
+    const { sandbox } = this.options;
+    await this.#wait(BEFORE_OUTAGE_MS);
+    this.#act('✗ EC2 goes down. Local goes on; what EC2 misses is entered in the ledger.');
+    await sandbox.ec2.stop('immediate');
+    await this.#wait(OUTAGE_MS);
+    this.#act('✓ EC2 is back. What does it lack?');
+    await sandbox.ec2.start();
+  }
+
+  async repair(): Promise<void> {
+    await this.#run('compare --all --limit 0');
+    this.#act('It is known: bring it there, and prove it.');
+    await this.#run('backfill');
+    await this.#run('compare --all');
+  }
+
+  async cutOver(): Promise<void> {
+    this.#act('Phase 2: production, behind gates. (The soak of 24 hours is cut to nothing for the demo.)');
+    await this.#run('cutover --phase 2 --yes');
+    await this.#run('compare --all');
+    this.#act('Phase 3: EC2 becomes the primary. Ingestion pauses for a moment, the messages wait in SQS.');
+    await this.#run('cutover --phase 3 --min-soak 0s --yes');
+    await this.#wait(IN_PHASE_3_MS);
+  }
+
+  async rollBack(): Promise<void> {
+    this.#act('The way back is open: local gets what EC2 received since, and is the primary again.');
+    await this.#run('cutover --rollback --yes');
+    await this.#run('compare --all');
+  }
+
+  /** Ends the consumer as an operator would. */
+  async end(): Promise<Consumed> {
+    this.#act('Stopping the consumer as an operator would (SIGTERM).');
+    this.#consumer?.terminate();
+    return JSON.parse((await this.#consumer?.finished)?.output ?? '{}') as Consumed;
+  }
+
+  kill(): void {
+    for (const command of this.#running) command.kill();
+  }
+
+  /** A "no" of a command is part of the story. */
+  async #run(commandLine: string): Promise<void> {
+    const { output } = await this.#start(commandLine).finished;
+    const lines = output.split('\n').filter((line) => line.trim() !== '' && !FRAME.test(line));
+    for (const line of lines.slice(-LINES_TOLD)) this.options.tell(`    ${line}`);
+  }
+
+  #start(commandLine: string, note = ''): RunningCommand {
+    const { runner, settings, tell } = this.options;
+    tell(`$ sensorctl ${commandLine}  ${note}`.trimEnd());
+    const command = startCommand(runner, commandLine.split(' '), settings);
+    this.#running.push(command);
+    return command;
+  }
+
+  #act(title: string): void {
+    this.options.tell(`\n${title}`);
+  }
+
+  async #wait(ms: number): Promise<void> {
+    await delay(ms, undefined, { signal: this.options.stop }).catch(() => {
+      throw new InterruptedError('the demo was stopped');
+    });
+  }
+}

@@ -1,0 +1,86 @@
+import type { Queryable } from '../../db/database.js';
+import { formatInstantText } from '../../domain/time.js';
+
+/** A consumer that did not record its end. */
+export interface KnownConsumer {
+  readonly host: string;
+  readonly pid: number;
+  readonly writeMode: string;
+  /** Time since its lease ran out, in s; negative while it holds. */
+  readonly silentSeconds: number;
+}
+
+/** What comparisons that finished since a time have found. */
+export interface Verdicts {
+  readonly identical: number;
+  /** When the newest one that found something unexplained, extra or different finished (UTC text); null for none. */
+  readonly different: string | null;
+  /** When the newest identical one of every table and all times began (UTC text); null for none ever. */
+  readonly everythingProven: string | null;
+}
+
+const READ_CONSUMERS = `
+  select host, pid, write_mode as "writeMode", extract(epoch from clock_timestamp() - lease_until)::float8::text as silent
+  from sensorctl.consumer where ended_at is null order by started_at`;
+
+/** A table of a report counts as different for what neither the ledger nor a batch on its way explains. */
+const READ_VERDICTS = `
+  with finished as (
+    select comparison_id, started_at, finished_at, scope,
+      exists (
+        select from jsonb_array_elements(report->'tables') as found
+        where (found->>'unexplained')::bigint + (found->>'different')::bigint + (found->>$2)::bigint > 0
+      ) as different,
+      verdict = 'identical' as identical
+    from sensorctl.comparison where finished_at is not null
+  )
+  select (select count(*) from finished where identical and finished_at >= $1)::int as identical,
+    (select max(finished_at) from finished where different and finished_at >= $1)::text as different,
+    (select max(started_at) from finished where identical and scope->>'from' is null and scope->>'to' is null
+      and scope->>'windowMicros' is null and scope->'tables' @> $3::jsonb)::text as "everythingProven"`;
+
+const COUNT_CONSUMERS_SINCE = `
+  select count(*)::int as consumers from sensorctl.consumer
+  where coalesce(ended_at, lease_until) >= $1 and write_mode = 'dual-write'`;
+
+const READ_AGE = `select extract(epoch from clock_timestamp() - $1::timestamptz)::float8::text as seconds`;
+
+const READ_TIME_BEFORE = 'select (clock_timestamp() - make_interval(secs => $1::float8 / 1000))::text as time';
+
+/** The time so many ms ago by the clock of the database, as UTC text. */
+export async function readTimeBefore(database: Queryable, ms: number): Promise<string> {
+  const { rows } = await database.query<{ time: string }>(READ_TIME_BEFORE, [ms]);
+  return rows[0]?.time ?? '';
+}
+
+export async function readConsumers(primary: Queryable): Promise<KnownConsumer[]> {
+  const { rows } = await primary.query<Omit<KnownConsumer, 'silentSeconds'> & { silent: string }>(READ_CONSUMERS);
+  return rows.map(({ silent, ...consumer }) => ({ ...consumer, silentSeconds: Number(silent) }));
+}
+
+/** `tables` are those that a comparison of everything names; `extra` is what a report calls rows that the secondary alone has. */
+export async function readVerdicts(
+  primary: Queryable,
+  { since, tables, extra }: { since: string; tables: readonly string[]; extra: 'missingOnLocal' | 'missingOnEc2' },
+): Promise<Verdicts> {
+  const { rows } = await primary.query<Verdicts & Record<string, unknown>>(READ_VERDICTS, [
+    since,
+    extra,
+    JSON.stringify(tables),
+  ]);
+  const { identical = 0, different = null, everythingProven = null } = rows[0] ?? {};
+  const readable = (time: string | null): string | null => (time === null ? null : formatInstantText(time));
+  return { identical, different: readable(different), everythingProven: readable(everythingProven) };
+}
+
+/** Consumers in dual write that were alive since a time. */
+export async function countConsumersSince(primary: Queryable, since: string): Promise<number> {
+  const { rows } = await primary.query<{ consumers: number }>(COUNT_CONSUMERS_SINCE, [since]);
+  return rows[0]?.consumers ?? 0;
+}
+
+/** How long ago a time was by the clock of the database, in s. */
+export async function readAgeSeconds(database: Queryable, time: string): Promise<number> {
+  const { rows } = await database.query<{ seconds: string }>(READ_AGE, [time]);
+  return Number(rows[0]?.seconds);
+}

@@ -1,0 +1,68 @@
+import type { Database, Queryable } from '../../db/database.js';
+import { runTransaction, type Statement } from '../../db/transaction.js';
+import { sqlstateOf } from '../../db/sqlstate.js';
+import { sideTitle, type Side } from '../../domain/side.js';
+import { ConflictError } from '../../errors.js';
+
+/**
+ * The fence keeps one primary an epoch. Each transaction that writes as primary holds it shared and then, in a later
+ * statement, reads the record: under READ COMMITTED that statement's snapshot is newer than the lock, so it sees whatever
+ * the last holder of the exclusive lock has committed. In one statement the record could be older than the lock.
+ */
+
+const KEY = "hashtextextended('sensorctl.fence', 0)";
+
+/** Goes first in a transaction that changes who is the primary: it waits for those that write. */
+export const LOCK_FENCE: Statement = { text: `select pg_advisory_xact_lock(${KEY})` };
+
+const LOCK_SHARED: Statement = { text: `select pg_advisory_xact_lock_shared(${KEY})`, name: 'sensorctl fence' };
+
+/** Go first in a transaction that writes as primary; the second fails where the record says otherwise. */
+export function assertPrimary(side: Side, epoch: number): Statement[] {
+  return [
+    LOCK_SHARED,
+    { text: 'select sensorctl.assert_primary($1, $2)', values: [side, epoch], name: 'sensorctl primary' },
+  ];
+}
+
+const READ_PRIMARY = 'select primary_side as "primarySide" from sensorctl.state';
+
+/**
+ * Holds, in an open transaction, that a side does not become the primary before the transaction ends. Throws a
+ * ConflictError where it is the primary.
+ */
+export async function holdAsSecondary(client: Queryable, side: Side): Promise<void> {
+  await client.query(LOCK_SHARED.text);
+  const { rows } = await client.query<{ primarySide: Side }>(READ_PRIMARY);
+  if ((rows[0]?.primarySide ?? 'local') !== side) return;
+  throw new ConflictError(`${sideTitle(side)} is the primary: what only it has is never deleted`, {
+    next: 'see where the migration stands: sensorctl cutover',
+  });
+}
+
+const WAIT_AT_MOST = "select set_config('lock_timeout', $1, true)";
+const LOCK_NOT_AVAILABLE = '55P03';
+
+const END_HOLDERS = `
+  select pid, pg_terminate_backend(pid) as ended
+  from pg_locks
+  where locktype = 'advisory' and granted and pid <> pg_backend_pid() and objsubid = 1
+    and database = (select oid from pg_database where datname = current_database())
+    and (classid::bigint << 32 | objid::bigint) = ${KEY}`;
+
+/** Waits until no transaction that began to write under an older record is left; false where some still hold on. */
+export async function waitForWriters({ pool }: Database, waitMs: number): Promise<boolean> {
+  try {
+    await runTransaction(pool, [{ text: WAIT_AT_MOST, values: [`${Math.max(1, Math.floor(waitMs))}ms`] }, LOCK_FENCE]);
+    return true;
+  } catch (error) {
+    if (sqlstateOf(error) === LOCK_NOT_AVAILABLE) return false;
+    throw error;
+  }
+}
+
+/** Ends, on the server, the sessions whose transactions still hold the fence; returns how many. */
+export async function endWriters({ pool }: Database): Promise<number> {
+  const { rows } = await pool.query<{ pid: number; ended: boolean }>(END_HOLDERS);
+  return rows.filter(({ ended }) => ended).length;
+}

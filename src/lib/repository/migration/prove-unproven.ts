@@ -1,0 +1,145 @@
+import { readTableShapes } from '../../db/catalog.js';
+import { chunksOf } from '../../domain/chunks.js';
+import type { TimeRange } from '../../domain/time-range.js';
+import { sideTitle } from '../../domain/side.js';
+import { UnreachableError } from '../../errors.js';
+import { planTable, type ComparedTable } from '../comparison/compared-table.js';
+import { agreeOnMethod } from '../comparison/digest-method.js';
+import {
+  digestOnBothSides,
+  digestWholeTable,
+  type Comparison,
+  type Digested,
+  type DifferingRange,
+} from '../comparison/find-leaves.js';
+import { scanRange } from '../comparison/scan.js';
+import { queryableOf, type ComparedSides } from '../comparison/sides.js';
+import { READING_KEY, REGISTRY, REGISTRY_KEY, REGISTRY_OWN_COLUMNS } from '../reading-tables.js';
+
+/** What a proof of everything that settled since the last one has found. */
+export interface Proof {
+  /** Ranges that were digested on both sides, and rows that they hold on the primary. */
+  readonly ranges: number;
+  readonly rows: number;
+  /** By table, ranges whose rows differ; they stay unproven. */
+  readonly differing: ReadonlyMap<string, readonly TimeRange[]>;
+  /** Sensors are compared by classes of their names: how many classes differ. */
+  readonly registryDiffers: boolean;
+}
+
+interface Unproven extends TimeRange {
+  readonly id: number;
+  readonly table: string;
+}
+
+const READ_UNPROVEN = `
+  select unproven_id as id, table_name as "table", (extract(epoch from lower(range)) * 1000000)::bigint as "from",
+    (extract(epoch from upper(range)) * 1000000)::bigint as "to"
+  from (select unproven_id, table_name, unnest(times) as range from sensorctl.unproven) as ranges
+  order by table_name, lower(range)`;
+
+/** By what was read: a row that consumers rewrite meanwhile has another number, and stays. */
+const REMOVE_PROVEN = 'delete from sensorctl.unproven where unproven_id = any ($1::bigint[])';
+
+const RANGES_AT_ONCE = 40;
+/** Neighbours within this, in µs, are digested as one range. */
+const JOIN_MICROS = 60_000_000;
+const WIDE_MICROS = 1_800_000_000;
+
+/**
+ * Compares on both sides, by digest, whatever ranges settled batches have touched since the last proof, and
+ * sensor_registry whole. What is equal is proven and taken off the record; while batches are written, a range that one is
+ * on its way to may differ for that.
+ */
+export async function proveUnproven(sides: ComparedSides, stop: AbortSignal): Promise<Proof> {
+  const { primary } = sides;
+  const { rows: unproven } = await primary.pool.query<Unproven & Record<string, unknown>>(READ_UNPROVEN);
+  const names = [...new Set(unproven.map(({ table }) => table))];
+  const tables = await planCompared(sides, [REGISTRY, ...names]);
+  const method = await agreeOnMethod([queryableOf(primary), queryableOf(sides.secondary)], tables);
+  const differing = new Map<string, TimeRange[]>();
+  let [ranges, rows] = [0, 0];
+  for (const table of tables.filter(({ name }) => name !== REGISTRY)) {
+    const joined = joinRanges(unproven.filter((each) => each.table === table.name));
+    const digested = await digest({ sides, table, method }, joined, stop);
+    ranges += joined.length;
+    rows += digested.rows;
+    if (digested.differing.length > 0) differing.set(table.name, digested.differing);
+  }
+  const registry = tables.find(({ name }) => name === REGISTRY);
+  const registryDiffers =
+    registry !== undefined && (await digestWholeTable({ sides, table: registry, method })).differing.length > 0;
+  const isOpen = (each: Unproven): boolean => isTouched(each, differing.get(each.table) ?? []);
+  const open = new Set(unproven.filter(isOpen).map(({ id }) => id));
+  const ids = [...new Set(unproven.map(({ id }) => id))].filter((id) => !open.has(id));
+  if (ids.length > 0) await primary.pool.query(REMOVE_PROVEN, [ids]);
+  return { ranges, rows, differing, registryDiffers };
+}
+
+async function planCompared(sides: ComparedSides, names: readonly string[]): Promise<ComparedTable[]> {
+  const [primary, secondary] = await Promise.all(
+    [sides.primary, sides.secondary].map((side) => readTableShapes(queryableOf(side), names)),
+  );
+  return names.map((name) => {
+    const [from, to] = [primary?.get(name), secondary?.get(name)];
+    const isRegistry = name === REGISTRY;
+    const plan =
+      from === undefined || to === undefined
+        ? [`it is missing on ${sideTitle(from === undefined ? sides.primary.side : sides.secondary.side)}`]
+        : planTable({
+            ...{ primary: from, secondary: to, key: isRegistry ? REGISTRY_KEY : READING_KEY },
+            except: isRegistry ? REGISTRY_OWN_COLUMNS : [],
+          });
+    if ('columns' in plan) return plan;
+    throw new UnreachableError(`${name} cannot be compared: ${plan.join(', ')}`, {
+      next: 'run: sensorctl verify-schema',
+    });
+  });
+}
+
+async function digest(
+  comparison: Comparison,
+  ranges: readonly TimeRange[],
+  stop: AbortSignal,
+): Promise<{ rows: number; differing: TimeRange[] }> {
+  const wide = ranges.filter(isWide);
+  const differing: TimeRange[] = [];
+  let rows = 0;
+  const add = ({ primary, differing: found }: Digested<DifferingRange>): void => {
+    rows += primary.rows;
+    differing.push(...found.map(({ from, to }) => ({ from, to })));
+  };
+  for (const range of wide) {
+    const onProgress = (): Promise<void> => Promise.resolve();
+    add(await scanRange(comparison, { range, bucketMicros: null, jobs: 1, stop, onProgress }));
+  }
+  for (const group of chunksOf(
+    ranges.filter((range) => !isWide(range)),
+    RANGES_AT_ONCE,
+  )) {
+    const whole = group.map(({ from, to }) => ({ from, to, width: to - from }));
+    add(await digestOnBothSides(comparison, whole));
+  }
+  stop.throwIfAborted();
+  return { rows, differing };
+}
+
+/** Too wide for one statement. */
+function isWide({ from, to }: TimeRange): boolean {
+  return to - from > WIDE_MICROS;
+}
+
+/** In time order, as few as cover them. */
+function joinRanges(ranges: readonly TimeRange[]): TimeRange[] {
+  const joined: { from: number; to: number }[] = [];
+  for (const { from, to } of ranges) {
+    const last = joined.at(-1);
+    if (last !== undefined && from <= last.to + JOIN_MICROS) last.to = Math.max(last.to, to);
+    else joined.push({ from, to });
+  }
+  return joined;
+}
+
+function isTouched({ from, to }: TimeRange, differing: readonly TimeRange[]): boolean {
+  return differing.some((range) => range.from < to && from < range.to);
+}

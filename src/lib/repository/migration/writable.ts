@@ -1,0 +1,68 @@
+import type { Database } from '../../db/database.js';
+import { READING_TABLES } from '../../domain/reading.js';
+import { withTransaction } from '../../db/transaction.js';
+
+/** Kept by nobody: the transaction is rolled back. */
+class ProbeDone extends Error {}
+
+const PROBE_TABLES = READING_TABLES.map((table) => `select has_table_privilege('${table}', 'insert') as may`).join(
+  ' union all ',
+);
+const PROBE_WRITE = `
+  insert into sensorctl.quarantine (digest, side, reason, body)
+  values (sha256(gen_random_uuid()::text::bytea), $1, 'a probe whether writes are possible', repeat('x', 1000))`;
+
+/** Some MB that the server has to find room for, gone with the transaction. */
+const PROBE_ROOM = `
+  create temporary table sensorctl_room on commit drop as
+  select repeat(md5(number::text), 250) as filler from generate_series(1, 2000) as number`;
+
+const READ_PRESSURE = `
+  select (select count(*) from pg_replication_slots where not active)::int as slots,
+    (select last_failed_time > coalesce(last_archived_time, '-infinity') from pg_stat_archiver) as archiving,
+    pg_database_size(current_database()) as bytes`;
+
+/** What of a server's disk can be seen in SQL; how much of it is free cannot. */
+export interface DiskPressure {
+  /** Replication slots that nobody reads: they keep WAL for ever. */
+  readonly idleSlots: number;
+  /** The archiver failed last: WAL is kept until it succeeds. */
+  readonly archivingFails: boolean;
+  readonly databaseBytes: number;
+}
+
+/** Writes what a consumer writes, looks at the rights on the readings, and rolls back. Throws what stands in the way. */
+export async function probeWrite({ pool, side }: Database): Promise<void> {
+  await rolledBack(pool, async (client) => {
+    const { rows } = await client.query<{ may: boolean }>(PROBE_TABLES);
+    if (rows.some(({ may }) => !may)) throw new Error('the role may not insert into every reading table');
+    await client.query(PROBE_WRITE, [side]);
+  });
+}
+
+/** Throws where the server finds no room for some MB. */
+export async function probeRoom({ pool }: Database): Promise<DiskPressure> {
+  await rolledBack(pool, (client) => client.query(PROBE_ROOM));
+  const { rows } = await pool.query<{ slots: number; archiving: boolean | null; bytes: number }>(READ_PRESSURE);
+  const [found] = rows;
+  return {
+    idleSlots: found?.slots ?? 0,
+    archivingFails: found?.archiving === true,
+    databaseBytes: found?.bytes ?? 0,
+  };
+}
+
+async function rolledBack(
+  pool: Database['pool'],
+  work: (client: Parameters<Parameters<typeof withTransaction>[1]>[0]) => Promise<unknown>,
+): Promise<void> {
+  const done = new ProbeDone();
+  try {
+    await withTransaction(pool, async (client) => {
+      await work(client);
+      throw done;
+    });
+  } catch (error) {
+    if (error !== done) throw error;
+  }
+}
