@@ -43,6 +43,8 @@ Exit code 1 when a gate is not met or the change went back, 4 when somebody else
 
   async run(): Promise<CutoverReport> {
     const { flags } = await this.parse(Cutover);
+    if (flags.force && flags.reason?.trim() === '')
+      throw new UsageError('--force wants a reason', { next: '--reason "why"' });
     const to = flags.rollback ? 'back' : flags.phase === undefined ? null : (Number(flags.phase) as 1 | 2 | 3);
     const request: CutoverRequest = {
       ...{ to, dryRun: flags['dry-run'], force: flags.force, reason: flags.reason ?? null },

@@ -6,15 +6,19 @@ import type { Comparison } from './report.js';
 import { SENSORCTL, type Stage } from './stage.js';
 import { median } from './statistics.js';
 
-export type ContestantName = 'dual' | 'localOnly' | 'blackHoled' | 'bare' | 'straightforward';
+export type ContestantName = 'dual' | 'localOnly' | 'far' | 'blackHoled' | 'bare' | 'straightforward';
 export type Drains = Readonly<Record<ContestantName, readonly Drain[]>>;
 
 const POLLERS = 8;
 const WARM_UP_MESSAGES = 2_000;
+/** A round trip to an EC2 that is far away. */
+export const FAR_MS = 200;
 
 export interface ConsumeMeasure {
   readonly stage: Stage;
   readonly blackHole: BlackHole;
+  /** Leads to EC2 over a network that takes its time. */
+  readonly far: { readonly port: number };
   readonly messages: number;
   readonly repetitions: number;
   readonly onStep: (text: string) => void;
@@ -22,11 +26,12 @@ export interface ConsumeMeasure {
 
 /** Lets every contestant drain the same messages, those compared next to each other, in reversed order every other time. */
 export async function measureConsume(measure: ConsumeMeasure): Promise<Drains> {
-  const contestants = createContestants(measure.blackHole);
+  const contestants = createContestants(measure);
   const names = Object.keys(contestants) as ContestantName[];
   const drains: Record<ContestantName, Drain[]> = {
     dual: [],
     localOnly: [],
+    far: [],
     blackHoled: [],
     bare: [],
     straightforward: [],
@@ -68,6 +73,10 @@ export function compareConsume(drains: Drains): Comparison[] {
       target: { atLeast: 0.65 },
     },
     { what: 'consume --dual-write', unit, figures: rates('dual'), ...localOnly, target: { atLeast: 0.9 } },
+    {
+      what: `EC2 ${FAR_MS} ms away`,
+      ...{ unit, figures: rates('far'), ...localOnly, target: { atLeast: 0.9 } },
+    },
     { what: 'EC2 black-holed', unit, figures: rates('blackHoled'), ...localOnly, target: { atLeast: 0.9 } },
     ...(['dual', 'blackHoled'] as const).map((name) => ({
       what: name === 'dual' ? 'peak memory, dual write' : 'peak memory, EC2 black-holed',
@@ -93,12 +102,13 @@ export function describeLoad(drains: Drains): string[][] {
 const TITLES: Readonly<Record<ContestantName, string>> = {
   dual: 'consume --dual-write',
   localOnly: 'consume --no-dual-write',
+  far: `consume --dual-write, EC2 ${FAR_MS} ms away`,
   blackHoled: 'consume --dual-write, EC2 black-holed',
   bare: 'receive and delete only',
   straightforward: 'one INSERT a reading and side',
 };
 
-function createContestants(blackHole: BlackHole): Record<ContestantName, Contestant> {
+function createContestants({ blackHole, far }: ConsumeMeasure): Record<ContestantName, Contestant> {
   const consume = [SENSORCTL, 'consume', '--drain', '--json', '--pollers', String(POLLERS)];
   const peer = (file: string): string[] => ['--import', import.meta.resolve('tsx'), pathOf(file)];
   const away = { EC2_DB_PORT: String(blackHole.port) };
@@ -113,6 +123,13 @@ function createContestants(blackHole: BlackHole): Record<ContestantName, Contest
     dual: { name: TITLES.dual, args: [...consume, '--dual-write'], end: 'by itself', fills: ['local', 'ec2'] },
     bare: { name: TITLES.bare, args: [...peer('bare-consumer.ts'), String(POLLERS)], end: 'when told', fills: [] },
     localOnly: { name: TITLES.localOnly, args: [...consume, '--no-dual-write'], end: 'by itself', fills: ['local'] },
+    far: {
+      name: TITLES.far,
+      args: [...consume, '--dual-write'],
+      environment: { EC2_DB_PORT: String(far.port) },
+      end: 'by itself',
+      fills: ['local', 'ec2'],
+    },
     blackHoled: {
       name: TITLES.blackHoled,
       args: [...consume, '--dual-write'],

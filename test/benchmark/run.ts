@@ -1,15 +1,18 @@
 // `npm run bench`: measures sensorctl beside its peers and limits, in the same run, and prints the ratios.
-// --repeat N (3), --messages N (30000), --rows N (5000000), --only consume|compare|backfill|startup, --not-durable (servers without
+// --repeat N (3), --messages N (30000), --rows N (5000000), --only consume|compare|backfill|cutover|memory|startup, --many N (1000000), --not-durable (servers without
 // fsync), --json.
 // Exit code 1 when a target is missed.
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 
 import { renderTable } from '../../src/lib/cli/table.js';
+import { TcpProxy } from '../support/proxy.js';
 import { openBlackHole } from './black-hole.js';
 import { measureBackfill } from './backfill.js';
 import { measureCompare } from './compare.js';
-import { compareConsume, describeLoad, measureConsume, type Drains } from './consume.js';
+import { compareConsume, describeLoad, FAR_MS, measureConsume, type Drains } from './consume.js';
+import { measureCutover } from './cutover.js';
+import { measureMemory } from './memory.js';
 import { conclude, renderResults, type Comparison } from './report.js';
 import { Stage } from './stage.js';
 import { measureStartup } from './startup.js';
@@ -20,6 +23,7 @@ const { values: flags } = parseArgs({
     messages: { type: 'string', default: '30000' },
     rows: { type: 'string', default: '5000000' },
     only: { type: 'string' },
+    many: { type: 'string', default: '1000000' },
     'not-durable': { type: 'boolean', default: false },
     json: { type: 'boolean', default: false },
   },
@@ -34,6 +38,10 @@ const drains = wanted('consume') ? await drainAll() : null;
 const comparisons = [
   ...(wanted('compare') ? await onStage(measureCompare) : []),
   ...(wanted('backfill') ? await onStage(measureBackfill) : []),
+  ...(wanted('cutover') ? await onStage(async (measure) => [await measureCutover(measure)]) : []),
+  ...(wanted('memory')
+    ? await onStage(async (measure) => [await measureMemory({ ...measure, messages: Number(flags.many) })])
+    : []),
 ];
 const results = [...(drains === null ? [] : compareConsume(drains)), ...comparisons, ...startup].map(conclude);
 
@@ -47,11 +55,14 @@ if (results.some((result) => !result.met)) process.exitCode = 1;
 async function drainAll(): Promise<Drains> {
   const stage = await Stage.open({ durable: !flags['not-durable'] });
   const blackHole = await openBlackHole();
+  const far = await TcpProxy.open(stage.servers.ec2);
+  far.delay(FAR_MS / 2);
   try {
     const messages = Number(flags.messages);
-    return await measureConsume({ stage, blackHole, messages, repetitions, onStep: note });
+    return await measureConsume({ stage, blackHole, far, messages, repetitions, onStep: note });
   } finally {
     blackHole.close();
+    far.close();
     await stage.close();
   }
 }

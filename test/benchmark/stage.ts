@@ -73,6 +73,19 @@ export class Stage {
     await replay({ queue: this.#queue, bodies, rate: Infinity, stop: new AbortController().signal });
   }
 
+  /** Sends telemetry to the queue, so many messages a second, until told to stop. */
+  load(rate: number): { stop(): Promise<void> } {
+    const stop = new AbortController();
+    const bodies = generateTelemetry({ seed: SEED, count: Infinity });
+    const sending = replay({ queue: this.#queue, bodies, rate, stop: stop.signal });
+    return {
+      stop: async () => {
+        stop.abort();
+        await sending;
+      },
+    };
+  }
+
   async readQueue(): Promise<QueueState> {
     return await this.#queue.readState();
   }

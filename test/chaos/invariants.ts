@@ -24,7 +24,8 @@ const READ_ROWS_AND_LEDGER = READING_TABLES.map((table) =>
 const READ_ROWS = READING_TABLES.map((table) => readRows(table, 'false')).join(' union all ');
 
 /** A sensor id may not hold U+0000 in PostgreSQL: the quarantine keeps it as JSON writes it. */
-const READ_QUARANTINE = 'select table_name, sensor_id, reading_time, body from sensorctl.quarantine';
+const READ_QUARANTINE = `select table_name, sensor_id, reading_time, body from sensorctl.quarantine
+  where resolution is distinct from 'moved'`;
 
 /** What one look at both sides found; empty where all is well. */
 export type Violations = readonly string[];
@@ -39,7 +40,8 @@ export class Observer {
   #looks = 0;
   #onEc2: ReadonlyMap<string, string> = new Map();
 
-  constructor(private readonly stage: ChaosStage) {}
+  /** In phase 3 the sides stand exchanged: `local` is whichever side is the primary. */
+  constructor(private readonly stage: Pick<ChaosStage, 'local' | 'ec2'>) {}
 
   get looks(): number {
     return this.#looks;
@@ -73,7 +75,7 @@ export class Observer {
 }
 
 /** Entries that are to be settled sooner or later: all but what EC2 refused for good. */
-export async function countUnsettled(stage: ChaosStage): Promise<number> {
+export async function countUnsettled(stage: Pick<ChaosStage, 'local'>): Promise<number> {
   const { rows } = await stage.local.query<{ entries: string }>(
     "select count(*) as entries from sensorctl.ledger where state <> 'refused'",
   );
@@ -85,16 +87,27 @@ export async function countUnsettled(stage: ChaosStage): Promise<number> {
  * nothing else is; both sides hold equal rows.
  */
 export async function account(stage: ChaosStage, bodies: Iterable<string>): Promise<Violations> {
-  const [local, ec2, rows, quarantine] = await Promise.all([
+  const [local, ec2, alone] = await Promise.all([
     readContent(stage.local),
     readContent(stage.ec2),
-    stage.local.query<unknown[] & Row>({ text: READ_ROWS, rowMode: 'array' }),
-    stage.local.query<Quarantined>(READ_QUARANTINE),
+    accountOn(stage.local, [stage.local], bodies),
   ]);
-  return [
-    ...Object.keys(local).flatMap((table) => compareRows(table, local[table] ?? [], ec2[table] ?? [])),
-    ...accountFor(new Set(bodies), rows.rows.map(keyOf), quarantine.rows),
-  ];
+  return [...Object.keys(local).flatMap((table) => compareRows(table, local[table] ?? [], ec2[table] ?? [])), ...alone];
+}
+
+/** The same of one side alone; the quarantine may be spread over both. */
+export async function accountOn(
+  primary: pg.Pool,
+  quarantines: readonly pg.Pool[],
+  bodies: Iterable<string>,
+): Promise<Violations> {
+  const rows = await primary.query<unknown[] & Row>({ text: READ_ROWS, rowMode: 'array' });
+  const quarantined = await Promise.all(quarantines.map((pool) => pool.query<Quarantined>(READ_QUARANTINE)));
+  // What came again after a switch may be in both.
+  const [first = [], ...others] = quarantined.map((each) => each.rows);
+  const known = new Set(first.map(quarantineKey));
+  const anew = others.flat().filter((record) => !known.has(quarantineKey(record)));
+  return accountFor(new Set(bodies), rows.rows.map(keyOf), [...first, ...anew]);
 }
 
 interface Quarantined {

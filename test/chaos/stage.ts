@@ -123,9 +123,16 @@ export class ChaosStage {
 
   /** Starts `sensorctl consume` with small batches, so that many of them are cut off; `close` kills what still runs. */
   async consume(args: readonly string[] = ['--dual-write'], settings: CliSettings = {}): Promise<RunningCli> {
-    const small = ['--batch-linger', '50', '--batch-messages', '50', '--pollers', '4'];
+    return await this.consumeAsIs(
+      [...args, '--batch-linger', '50', '--batch-messages', '50', '--pollers', '4'],
+      settings,
+    );
+  }
+
+  /** The same with the batches that an installation has. */
+  async consumeAsIs(args: readonly string[], settings: CliSettings = {}): Promise<RunningCli> {
     const options = { settings: { ...this.settings, ...settings }, timeoutMs: CONSUMER_TIMEOUT_MS };
-    const consumer = await startCli(['consume', ...args, ...small], options);
+    const consumer = await startCli(['consume', ...args], options);
     this.#consumers.push(consumer);
     return consumer;
   }

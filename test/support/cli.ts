@@ -101,6 +101,10 @@ export class RunningCli {
     return this.child.pid;
   }
 
+  get hasEnded(): boolean {
+    return this.child.exitCode !== null || this.child.signalCode !== null;
+  }
+
   kill(signal: NodeJS.Signals): void {
     this.child.kill(signal);
   }
@@ -114,7 +118,7 @@ export class RunningCli {
   /** Resolves once stderr holds the text `times` times; rejects when the command ends before. */
   async printed(text: string, times = 1): Promise<void> {
     while (this.stderr.split(text).length <= times) {
-      if (this.child.exitCode !== null || this.child.signalCode !== null) {
+      if (this.hasEnded) {
         throw new Error(`the command ended before it printed "${text}" ${times} times:\n${this.stderr}`);
       }
       await delay(1);

@@ -128,10 +128,13 @@ export function refusedReading(
   };
 }
 
-/** Equal for a message sent twice, different for two readings of one gateway message. */
-function digestOf({ table, sensorId, time, side, body }: QuarantineRecord): Buffer {
+/**
+ * Equal for a message sent twice, be it before and after a switch of the primary; different for two readings of one
+ * gateway message, and for rows of one side and the other that a repair replaced.
+ */
+function digestOf({ table, sensorId, time, side, messageId, body }: QuarantineRecord): Buffer {
   return createHash('sha256')
-    .update(JSON.stringify([side, table, sensorId, time]))
+    .update(JSON.stringify([messageId === null ? side : null, table, sensorId, time]))
     .update(body)
     .digest();
 }

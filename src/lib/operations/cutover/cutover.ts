@@ -2,7 +2,7 @@ import { asUnreachable, type Database } from '../../db/database.js';
 import { assertDistinct } from '../../db/identity.js';
 import type { MigrationState, Phase } from '../../domain/migration.js';
 import { otherSide, sideTitle, type Side } from '../../domain/side.js';
-import { ConflictError, UsageError } from '../../errors.js';
+import { ConflictError, SensorctlError, UsageError } from '../../errors.js';
 import type { Logger } from '../../logger.js';
 import { assertBookkeeping } from '../../repository/bookkeeping-schema.js';
 import { completeSwitch, findDecidingState, type DecidingState } from '../../repository/migration/deciding-state.js';
@@ -51,8 +51,18 @@ export async function cutover(
   try {
     return await new Cutover(sides, request, checks, hooks).run();
   } catch (error) {
-    throw asUnreachable(error, sides.local);
+    if (error instanceof SensorctlError) throw error;
+    throw asUnreachable(error, await findSilent(sides));
   }
+}
+
+/** Where an error that no server gave came from. */
+async function findSilent({ local, ec2 }: CutoverSides): Promise<Database> {
+  const answers = await local.pool.query('select').then(
+    () => true,
+    () => false,
+  );
+  return answers ? ec2 : local;
 }
 
 class Cutover {
@@ -83,7 +93,7 @@ class Cutover {
     const { request, hooks, sides, checks } = this;
     const { minSoakMs, force, reason, by } = request;
     const gates = await measureGates({
-      ...{ sides, state: found.state, target, minSoakMs, checks },
+      ...{ sides, state: found.state, target, minSoakMs, checks, dryRun: request.dryRun },
       ...{ stop: hooks.stop, onGate: hooks.onGate },
     });
     const failed = gates.filter(({ passed }) => !passed);

@@ -32,6 +32,8 @@ export interface GateOptions {
   readonly target: Phase;
   readonly minSoakMs: number;
   readonly checks: Checks;
+  /** What is proven on the way is not recorded. */
+  readonly dryRun: boolean;
   readonly stop: AbortSignal;
   /** Told which gate is being looked at. */
   readonly onGate: (name: string) => void;
@@ -166,7 +168,7 @@ class Gates {
     const sides = { primary: this.#primary, secondary: this.#secondary };
     let ranges = 0;
     for (const until = performance.now() + SETTLE_MS; ;) {
-      const proof = await proveUnproven(sides, this.options.stop);
+      const proof = await proveUnproven(sides, this.options.stop, { recorded: !this.options.dryRun });
       ranges += proof.ranges;
       if (proof.differing.size === 0 || performance.now() > until) {
         return { ranges, differing: [...proof.differing.keys()] };

@@ -65,6 +65,7 @@ class Switch {
   readonly #steps: Step[] = [];
   readonly #expired = new AbortController();
   readonly #stop: AbortSignal;
+  #isCommitSent = false;
 
   constructor(private readonly options: SwitchOptions) {
     this.#stop = AbortSignal.any([options.stop, this.#expired.signal]);
@@ -150,6 +151,7 @@ class Switch {
 
   async #commit(): Promise<[MigrationState, string]> {
     const { from, keepLocalCurrent } = this.options;
+    this.#isCommitSent = true;
     const changed = await commitSwitch(from, { token: this.#token }, { keepLocalCurrent });
     return [changed, 'from here on it can only be completed'];
   }
@@ -163,6 +165,7 @@ class Switch {
     const reason = this.#reasonFor(error);
     const record = await this.#callOff({ by: why.by, reason });
     if (record !== null && record.primary !== from.side) return record;
+    if (record === null && this.#isCommitSent) throw notKnown(error, from);
     if (stop.aborted) throw interrupted(error);
     const how =
       record === null
@@ -230,6 +233,16 @@ class Switch {
 
 function interrupted(cause: unknown): InterruptedError {
   return new InterruptedError('the cutover was stopped; the phase is as it was', { cause });
+}
+
+function notKnown(error: unknown, { side }: Database): Error {
+  return new UnreachableError(
+    `${sideTitle(side)} does not answer, and did not say whether it committed the switch: ${describeFault(error)}`,
+    {
+      next: `bring ${sideTitle(side)} back: consumers complete the switch or call it off by themselves; then sensorctl cutover`,
+      cause: error,
+    },
+  );
 }
 
 function notCompleted(error: unknown, from: Database, to: Database): Error {

@@ -48,10 +48,14 @@ const WIDE_MICROS = 1_800_000_000;
 
 /**
  * Compares on both sides, by digest, whatever ranges settled batches have touched since the last proof, and
- * sensor_registry whole. What is equal is proven and taken off the record; while batches are written, a range that one is
- * on its way to may differ for that.
+ * sensor_registry whole. What is equal is proven and, unless the caller wants nothing recorded, taken off the record; while
+ * batches are written, a range that one is on its way to may differ for that.
  */
-export async function proveUnproven(sides: ComparedSides, stop: AbortSignal): Promise<Proof> {
+export async function proveUnproven(
+  sides: ComparedSides,
+  stop: AbortSignal,
+  { recorded }: { readonly recorded: boolean } = { recorded: true },
+): Promise<Proof> {
   const { primary } = sides;
   const { rows: unproven } = await primary.pool.query<Unproven & Record<string, unknown>>(READ_UNPROVEN);
   const names = [...new Set(unproven.map(({ table }) => table))];
@@ -72,7 +76,7 @@ export async function proveUnproven(sides: ComparedSides, stop: AbortSignal): Pr
   const isOpen = (each: Unproven): boolean => isTouched(each, differing.get(each.table) ?? []);
   const open = new Set(unproven.filter(isOpen).map(({ id }) => id));
   const ids = [...new Set(unproven.map(({ id }) => id))].filter((id) => !open.has(id));
-  if (ids.length > 0) await primary.pool.query(REMOVE_PROVEN, [ids]);
+  if (recorded && ids.length > 0) await primary.pool.query(REMOVE_PROVEN, [ids]);
   return { ranges, rows, differing, registryDiffers };
 }
 

@@ -1,0 +1,352 @@
+// The command `cutover`: the whole migration under load, its contract, its exit codes, and two operators at once.
+import { expect } from 'chai';
+import type pg from 'pg';
+import { STEPS, type CutoverReport, type Gate } from '../../src/lib/operations/cutover/report.js';
+import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
+import { account, accountOn } from '../chaos/invariants.js';
+import { Load } from '../chaos/load.js';
+import { ChaosStage, startServers, stopServers, type Servers } from '../chaos/stage.js';
+import { eventually, readContent, runCli, Stage, type CliResult, type RunningCli } from '../support/cli.js';
+
+const SEED = 20250701;
+const RATE = 1_000;
+/** Readings of the last minutes, as devices send them. */
+const SPACING_MS = 2;
+const BEFORE_MS = 600_000;
+const PAUSE_LIMIT_MS = 2_000;
+const NO_SOAK = ['--min-soak', '0s'];
+
+type Json = Pick<CutoverReport, 'phase' | 'writeMode' | 'epoch' | 'changed' | 'pauseMs' | 'primary' | 'history'> & {
+  readonly gates: readonly Gate[];
+  readonly steps: CutoverReport['steps'];
+};
+
+describe('cutover, under load', function () {
+  this.timeout(240_000);
+  this.slow(60_000);
+  let servers: Servers;
+
+  before(async () => {
+    servers = await startServers({ durable: false });
+  });
+
+  after(async () => {
+    await stopServers(servers);
+  });
+
+  it(`1 → 2 → 3 → rollback → 3 at ${RATE} messages a second: nothing is lost, nothing is twice`, async () => {
+    const stage = await ChaosStage.open(servers, {
+      ...{ seed: SEED, visibilityTimeoutSeconds: 30, settings: { EC2_WRITE_TIMEOUT: '20000' } },
+    });
+    const story = new Story(stage);
+    try {
+      await story.cutover('--phase', '1');
+      for (let count = 0; count < 3; count += 1) await story.addConsumer();
+      story.load();
+      await story.compare('--all');
+      expect(await story.cutover('--phase', '2')).to.include({ phase: 2, writeMode: 'dual-write', changed: true });
+      await story.compare('--window', '1h');
+
+      const three = await story.cutover('--phase', '3', ...NO_SOAK);
+      expect(three).to.include({ phase: 3, writeMode: 'ec2-only', primary: 'ec2', changed: true });
+      const kept = await readContent(stage.local);
+      await story.calm();
+      expect(await accountOn(stage.ec2, [stage.local, stage.ec2], story.bodies)).to.deep.equal([]);
+      expect(await readContent(stage.local), 'local is kept as it was').to.deep.equal(kept);
+
+      story.load();
+      const back = await story.cutover('--rollback');
+      expect(back).to.include({ phase: 2, writeMode: 'dual-write', primary: 'local', changed: true });
+      await story.calm();
+      expect(await account(stage, story.bodies), 'both sides after the rollback').to.deep.equal([]);
+
+      story.load();
+      await story.compare('--window', '1h');
+      const again = await story.cutover('--phase', '3', '--keep-local-current', ...NO_SOAK);
+      expect(again).to.include({ phase: 3, writeMode: 'dual-write', primary: 'ec2', changed: true });
+      await story.calm();
+      expect(await accountOn(stage.ec2, [stage.local, stage.ec2], story.bodies)).to.deep.equal([]);
+      expect(await readContent(stage.local), 'local is kept current').to.deep.equal(await readContent(stage.ec2));
+
+      expect(
+        story.pauses.filter((ms) => ms > PAUSE_LIMIT_MS),
+        `pauses: ${story.pauses.join()} ms`,
+      ).to.deep.equal([]);
+      expect(await story.dismiss(), 'exit codes of the consumers').to.deep.equal([0, 0, 0]);
+      process.stdout.write(
+        `      ${story.bodies.length} messages; ingestion paused for ${story.pauses.join(', ')} ms\n`,
+      );
+    } catch (error) {
+      (error as Error).message += `\nseed ${SEED}\n${stage.readLogs()}`;
+      throw error;
+    } finally {
+      await story.end();
+      await stage.close();
+    }
+  });
+});
+
+describe('cutover, the command', function () {
+  this.timeout(60_000);
+  let stage: Stage;
+
+  before(async () => {
+    stage = await Stage.open('cutover');
+    await stage.runJson(['init']);
+  });
+
+  after(async () => {
+    await stage.close();
+  });
+
+  beforeEach(async () => {
+    await stage.empty();
+  });
+
+  const json = async (...args: string[]): Promise<Json> => await stage.runJson<Json>(['cutover', ...args]);
+
+  /** Records a phase on both sides, past the command. */
+  async function recordPhase(phase: 1 | 2): Promise<void> {
+    const record = `insert into sensorctl.state (phase, write_mode, epoch, primary_side, changed_by)
+      values (${phase}, 'dual-write', ${phase}, 'local', 'a test')`;
+    await Promise.all([stage.local, stage.ec2].map((pool) => pool.query(record)));
+  }
+
+  it('keeps the contract of --json: phase, write mode, epoch, gates, changed', async () => {
+    expect(await json()).to.include({ phase: null, writeMode: null, epoch: 0, changed: false });
+    const one = await json('--phase', '1', '--yes', '--reason', 'change 4711');
+    expect(one).to.include({ phase: 1, writeMode: 'dual-write', epoch: 1, changed: true, reason: 'change 4711' });
+    for (const gate of one.gates) {
+      expect([typeof gate.name, typeof gate.passed, typeof gate.detail]).to.deep.equal(['string', 'boolean', 'string']);
+    }
+    const { code, stdout } = await stage.run(['cutover', '--phase', '2', '--json']);
+    expect(code, 'gates are not met').to.equal(1);
+    const two = JSON.parse(stdout) as Json;
+    expect(two).to.include({ phase: 1, writeMode: 'dual-write', epoch: 1, changed: false });
+    expect(two.gates.filter(({ passed }) => !passed).map(({ name }) => name)).to.deep.equal(['compare']);
+  });
+
+  it('for a person: the gates as a table, and what to do about one that is not met', async () => {
+    await recordPhase(1);
+    const { code, stdout } = await stage.run(['cutover', '--phase', '2', '--yes']);
+    expect(code).to.equal(1);
+    expect(stdout).to.match(/compare +│ +NOT MET +│ +no comparison of everything/);
+    expect(stdout).to.match(/Not met: compare\. Nothing was changed\.\nNext: sensorctl compare --all/);
+  });
+
+  it('for a person: each step of the switch with its duration, the pause, and the command that goes back', async () => {
+    await recordPhase(2);
+    const { code, stdout } = await stage.run(['cutover', '--phase', '3', '--yes', '--force', '--reason', 'a test']);
+    expect(code, stdout).to.equal(0);
+    expect(stdout).to.match(/soak +│ +NOT MET +│ +0\.0\d h in phase 2, 24\.0 h wanted/);
+    for (const step of STEPS) expect(stdout).to.match(new RegExp(`│ ${step} +│ +\\d+ +│`));
+    expect(stdout).to.match(/Ingestion paused for [\d,]+ ms\.[^]*back: sensorctl cutover --rollback/);
+  });
+
+  it('refuses what makes no sense with exit code 2, and changes nothing', async () => {
+    await recordPhase(1);
+    const before = await readBookkeeping(stage);
+    for (const [args, reason] of [
+      [['--phase', '3', '--yes'], /phase 3 does not follow phase 1/],
+      [['--rollback', '--yes'], /no phase before phase 1/],
+      [['--phase', '2', '--yes', '--force'], /reason/],
+      [['--phase', '2', '--yes', '--force', '--reason', ' '], /reason/],
+      [['--phase', '2', '--keep-local-current'], /belongs to --phase 3/],
+    ] as const) {
+      const { code, stderr } = await stage.run(['cutover', ...args]);
+      expect(code, `${args.join(' ')}: ${stderr}`).to.equal(2);
+      expect(stderr).to.match(reason);
+    }
+    expect(await readBookkeeping(stage)).to.deep.equal(before);
+  });
+
+  it('wants --yes where nobody can be asked, with exit code 2, and changes nothing', async () => {
+    const before = await readBookkeeping(stage);
+    const { code, stderr } = await stage.run(['cutover', '--phase', '1']);
+    expect(code).to.equal(2);
+    expect(stderr).to.match(/from phase none to phase 1[^]*Next: give --yes/);
+    expect(await readBookkeeping(stage)).to.deep.equal(before);
+  });
+
+  it('ends with 3 where a side cannot be reached, and names it', async () => {
+    const { code, stderr } = await stage.run(['cutover', '--phase', '1', '--yes'], { EC2_DB_PORT: '1' });
+    expect(code).to.equal(3);
+    expect(stderr).to.match(/EC2 database at .*:1\//);
+  });
+
+  it('shows plan and gates with --dry-run, and changes nothing on either side', async () => {
+    await recordPhase(2);
+    await stage.send(telemetry(60));
+    await stage.runJson(['consume', '--drain']);
+    // As if everything had been compared before: what was written since is yet to be proven.
+    await stage.local.query(`
+      insert into sensorctl.comparison (scope, progress, started_at, finished_at, verdict, report)
+      values ('{"from": null, "to": null, "windowMicros": null, "tables": ["sensor_registry", "water_level_readings",
+          "moisture_readings", "sensor_readings"]}', '{}', clock_timestamp(), clock_timestamp(), 'identical', '{"tables": []}')`);
+    const before = await readBookkeeping(stage);
+    expect(before.local.unproven, 'something is unproven').to.not.equal('[]');
+    const { code, stdout } = await stage.run(['cutover', '--phase', '3', '--dry-run', '--json']);
+    const plan = JSON.parse(stdout) as Json;
+    expect(plan).to.include({ phase: 2, changed: false });
+    expect(plan.gates.filter(({ passed }) => !passed).map(({ name }) => name)).to.deep.equal(['soak']);
+    expect(code, 'the soak is too short').to.equal(1);
+    expect((await stage.run(['cutover', '--rollback', '--dry-run'])).code).to.equal(0);
+    expect(await readBookkeeping(stage)).to.deep.equal(before);
+  });
+
+  it('keeps on record which gates were overridden, why, and by whom', async () => {
+    await recordPhase(1);
+    const two = await json('--phase', '2', '--yes', '--force', '--reason', 'change 4712');
+    expect(two).to.include({ phase: 2, changed: true });
+    expect(two.history[0]?.overriddenGates).to.deep.equal(['compare']);
+    for (const pool of [stage.local, stage.ec2]) {
+      const { rows } = await pool.query<{ reason: string; overridden_gates: string[]; changed_by: string }>(
+        'select reason, overridden_gates, changed_by from sensorctl.state_history where epoch = 2',
+      );
+      expect(rows[0]).to.deep.include({ reason: 'change 4712', overridden_gates: ['compare'] });
+      expect(rows[0]?.changed_by).to.match(/^.+@.+$/);
+    }
+    expect((await stage.run(['cutover'])).stdout).to.match(/overridden: *compare/);
+  });
+
+  it('of two operators at once one wins, and the other ends with 4 and is told who', async () => {
+    await recordPhase(2);
+    const holder = await stage.local.connect();
+    await holder.query('begin; select from sensorctl.state for update');
+    const args = ['cutover', '--phase', '3', '--yes', '--force', '--reason', 'a test', ...NO_SOAK];
+    const both = await Promise.all([stage.start(args), stage.start(args)]);
+    await stage.eventuallyBlocked(2);
+    await holder.query('commit');
+    holder.release();
+    const ends = await Promise.all(both.map((each) => each.wait()));
+    const [winner, loser] = ends.toSorted((a, b) => Number(a.code) - Number(b.code));
+    expect([winner?.code, loser?.code], loser?.stderr).to.deep.equal([0, 4]);
+    expect(loser?.stderr).to.match(/begun by \S+@\S+ at|, by \S+@\S+ at/);
+    const { rows } = await stage.local.query('select write_mode from sensorctl.state_history order by epoch');
+    expect(rows.map((row) => (row as { write_mode: string }).write_mode)).to.deep.equal([
+      'dual-write',
+      'draining',
+      'ec2-only',
+    ]);
+  });
+
+  it('ends with 4 while somebody else changes the phase, and calls it off once the deadline is past', async () => {
+    await recordPhase(2);
+    await stage.local.query(`
+      update sensorctl.state set epoch = epoch + 1, write_mode = 'draining', attempt = gen_random_uuid(), target_phase = 3,
+        deadline = clock_timestamp() + interval '10 minutes', changed_by = 'ada@elsewhere'`);
+    const { code, stderr } = await stage.run(['cutover', '--rollback', '--yes']);
+    expect(code).to.equal(4);
+    expect(stderr).to.match(/under way, begun by ada@elsewhere[^]*Next: /);
+    await stage.local.query(`
+      alter table sensorctl.state disable trigger user;
+      update sensorctl.state set deadline = clock_timestamp();
+      alter table sensorctl.state enable trigger user`);
+    const back = await json('--rollback', '--yes');
+    expect(back).to.include({ phase: 1, changed: true });
+    expect(back.history[1]).to.include({
+      phase: 2,
+      writeMode: 'dual-write',
+      reason: 'it was not done by its deadline',
+    });
+  });
+});
+
+/** Three consumers under load, and the commands of an operator. */
+class Story {
+  readonly bodies: string[] = [];
+  readonly pauses: number[] = [];
+  readonly #consumers: RunningCli[] = [];
+  readonly #telemetry = generateTelemetry({
+    ...{ seed: SEED, count: Infinity, startMicros: (Date.now() - BEFORE_MS) * 1000, spacingMs: SPACING_MS },
+  });
+  #load: { readonly load: Load; readonly over: AbortController; readonly running: Promise<void> } | null = null;
+
+  constructor(private readonly stage: ChaosStage) {}
+
+  async addConsumer(): Promise<void> {
+    this.#consumers.push(await this.stage.consumeAsIs([]));
+  }
+
+  load(): void {
+    const over = new AbortController();
+    const load = new Load(this.stage, { seed: SEED, rate: RATE, bodies: this.#telemetry });
+    this.#load = { load, over, running: load.run(over.signal) };
+    this.#load.running.catch(() => undefined);
+  }
+
+  /** Ends the load, and waits until everything is stored on the primary and settled. */
+  async calm(): Promise<void> {
+    await this.#endLoad();
+    await eventually('the queue is empty', () => this.stage.isQueueEmpty(), 60_000);
+    for (const pool of [this.stage.local, this.stage.ec2]) {
+      const purposely = "reason is distinct from 'local was not kept current'";
+      await eventually('the ledger is empty', async () => {
+        const { rowCount } = await pool.query(`select from sensorctl.ledger where ${purposely}`);
+        return rowCount === 0;
+      });
+    }
+  }
+
+  async compare(...range: string[]): Promise<void> {
+    // What was missed on a machine that is short of breath is a known gap until it is repaired.
+    await eventually('both sides are identical', async () => {
+      const { code, stdout, stderr } = await this.#run(['compare', ...range]);
+      expect(code, stdout + stderr).to.be.oneOf([0, 1]);
+      return code === 0;
+    });
+  }
+
+  async cutover(...args: string[]): Promise<Json> {
+    const { code, stdout, stderr } = await this.#run(['cutover', ...args, '--yes', '--json']);
+    expect(code, stdout + stderr).to.equal(0);
+    const report = JSON.parse(stdout) as Json;
+    if (report.pauseMs !== null) this.pauses.push(report.pauseMs);
+    return report;
+  }
+
+  /** Asks the consumers to stop, and returns their exit codes. */
+  async dismiss(): Promise<(number | null)[]> {
+    for (const consumer of this.#consumers) consumer.kill('SIGTERM');
+    return (await Promise.all(this.#consumers.map((consumer) => consumer.wait()))).map(({ code }) => code);
+  }
+
+  async end(): Promise<void> {
+    await this.#endLoad().catch(() => undefined);
+  }
+
+  async #endLoad(): Promise<void> {
+    if (this.#load === null) return;
+    const { load, over, running } = this.#load;
+    this.#load = null;
+    over.abort();
+    await running;
+    this.bodies.push(...load.bodies);
+  }
+
+  async #run(args: readonly string[]): Promise<CliResult> {
+    return await runCli(args, { settings: this.stage.settings });
+  }
+}
+
+function telemetry(count: number): string[] {
+  return [...generateTelemetry({ seed: SEED, count, spacingMs: 1_000 })];
+}
+
+/** Every table of sensorctl's schema on both sides, as text. */
+async function readBookkeeping({ local, ec2 }: Stage): Promise<Record<'local' | 'ec2', Record<string, string>>> {
+  const [here, there] = await Promise.all([local, ec2].map(readSchema));
+  return { local: here ?? {}, ec2: there ?? {} };
+}
+
+async function readSchema(pool: pg.Pool): Promise<Record<string, string>> {
+  const { rows } = await pool.query<{ name: string }>(
+    "select relname as name from pg_class where relnamespace = 'sensorctl'::regnamespace and relkind = 'r'",
+  );
+  const entries = rows.map(async ({ name }) => {
+    const content = `select coalesce(jsonb_agg(to_jsonb(each) order by to_jsonb(each)), '[]')::text as content`;
+    const { rows: found } = await pool.query<{ content: string }>(`${content} from sensorctl.${name} as each`);
+    return [name, found[0]?.content ?? ''] as const;
+  });
+  return Object.fromEntries(await Promise.all(entries));
+}

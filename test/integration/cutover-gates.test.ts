@@ -1,0 +1,462 @@
+// Each gate of a change of phase, measured on two databases where everything is in order but for what a test breaks.
+import { expect } from 'chai';
+import type pg from 'pg';
+import { createChecks } from '../../src/lib/cli/cutover.js';
+import { closeDatabase, openDatabase, type Database } from '../../src/lib/db/database.js';
+import type { MigrationState, Phase } from '../../src/lib/domain/migration.js';
+import type { Reading } from '../../src/lib/domain/reading.js';
+import type { Side } from '../../src/lib/domain/side.js';
+import { silentLogger } from '../../src/lib/logger.js';
+import { measureGates, type Checks } from '../../src/lib/operations/cutover/gates.js';
+import type { Gate } from '../../src/lib/operations/cutover/report.js';
+import type { DualWriteRepository } from '../../src/lib/repository/dual-write-repository.js';
+import { completeSwitch } from '../../src/lib/repository/migration/deciding-state.js';
+import { changePhase, recordFirstPhase } from '../../src/lib/repository/migration/transition.js';
+import { PreparedPair } from '../support/backfilled.js';
+import { eventually } from '../support/cli.js';
+
+const PRODUCTION = ['prepared', 'schema', 'ledger', 'compare', 'clock', 'connections', 'disk'];
+const EC2_ONLY = [...PRODUCTION, 'soak', 'consumers', 'way back'];
+const WHY = { by: 'a test', reason: null, overriddenGates: [] };
+const HOUR_MS = 3_600_000;
+/** What other commands find out, where a test is not about it. */
+const CONTENT: Checks = {
+  verifySchema: () => Promise.resolve({ blocking: 0, warning: 0 }),
+  planWayBack: () => Promise.resolve({ ranges: 0, rows: 0 }),
+};
+
+/** Databases in phase 2 with a living consumer, some readings on both sides, and all of it proven. */
+class Ready {
+  private constructor(
+    readonly pair: PreparedPair,
+    private readonly repository: DualWriteRepository,
+    readonly state: MigrationState,
+  ) {}
+
+  static async open(title: string): Promise<Ready> {
+    const pair = await PreparedPair.open(title);
+    const first = await recordFirstPhase(pair.local, WHY);
+    const state = await changePhase(pair.local, first, { ...WHY, phase: 2 });
+    await completeSwitch(pair.ec2, state);
+    const ready = new Ready(pair, await pair.openRepository(), state);
+    await ready.write(20);
+    expect((await pair.compare()).verdict).to.equal('identical');
+    return ready;
+  }
+
+  /** Writes readings to both sides; what they touch is then unproven. */
+  async write(count: number): Promise<void> {
+    const readings = Array.from({ length: count }, (_, index) => reading(index));
+    for (const batch of await this.repository.writeBatch({ readings, rejects: [] })) this.repository.dispatch(batch);
+    await this.repository.idle();
+  }
+
+  async measure(target: Phase, options: Partial<Parameters<typeof measureGates>[0]> = {}): Promise<Gate[]> {
+    const { pair, state } = this;
+    return await measureGates({
+      ...{ sides: { local: pair.local, ec2: pair.ec2 }, state, target, minSoakMs: 0, checks: CONTENT, dryRun: false },
+      ...{ stop: new AbortController().signal, onGate: () => undefined },
+      ...options,
+    });
+  }
+
+  get checks(): Checks {
+    const { local, ec2 } = this.pair;
+    return createChecks({ local, ec2 }, { stop: new AbortController().signal, logger: silentLogger });
+  }
+
+  async close(): Promise<void> {
+    await this.repository.close();
+    await this.pair.close();
+  }
+}
+
+describe('the gates of a change of phase', function () {
+  this.timeout(60_000);
+  let ready: Ready;
+  let pair: PreparedPair;
+  /** On databases of its own: it is looked at for ten seconds, in which batches on their way might settle. */
+  let damaged: Promise<{ damaged: Gate[]; mended: Gate[] }>;
+
+  before(async () => {
+    damaged = measureDamaged();
+    damaged.catch(() => undefined);
+    ready = await Ready.open('gates');
+    pair = ready.pair;
+  });
+
+  after(async () => {
+    await damaged.catch(() => undefined);
+    await ready.close();
+  });
+
+  /** Measures what fails while the damage lasts; nothing may fail when it is mended. */
+  async function failing(
+    harm: () => Promise<unknown>,
+    mend: () => Promise<unknown>,
+    { target = 3, ...options }: Partial<Parameters<typeof measureGates>[0]> = {},
+  ): Promise<Gate[]> {
+    await harm();
+    const gates = await ready.measure(target, options).finally(mend);
+    expect(failures(await ready.measure(target)), 'once it is mended').to.deep.equal([]);
+    return failures(gates);
+  }
+
+  it('are all met where everything is in order, and each says what was measured', async () => {
+    const two = await ready.measure(2, { checks: ready.checks });
+    const three = await ready.measure(3, { checks: ready.checks });
+    expect(failures([...two, ...three])).to.deep.equal([]);
+    expect(two.map(({ name }) => name)).to.deep.equal(PRODUCTION);
+    expect(three.map(({ name }) => name)).to.deep.equal(EC2_ONLY);
+    for (const { detail, next } of three) expect([detail !== '', next]).to.deep.equal([true, null]);
+  });
+
+  it('are few where little is at stake: for phase 1, and on the way back', async () => {
+    const names = async (phase: Phase | null, target: Phase): Promise<string[]> => {
+      const primary = phase === 3 ? 'ec2' : 'local';
+      const gates = await ready.measure(target, { state: { ...ready.state, phase, primary } });
+      return gates.map(({ name }) => name);
+    };
+    expect(await names(null, 1)).to.deep.equal(['prepared']);
+    expect(await names(2, 1)).to.deep.equal([]);
+    expect(await names(3, 2)).to.deep.equal(['prepared', 'way back']);
+  });
+
+  it('prepared: an older bookkeeping schema on EC2 stops it', async () => {
+    const [gate, ...others] = await failing(
+      () => pair.there.query('update sensorctl.schema_version set version = 0 where version = 5'),
+      () => pair.there.query('update sensorctl.schema_version set version = 5 where version = 0'),
+    );
+    expectGate(gate, 'prepared', /older than this version needs/, /sensorctl init --side ec2/);
+    expect(others).to.deep.equal([]);
+  });
+
+  it('prepared: EC2 without a unique key cannot become the primary, and --force does not help', async () => {
+    const [gate] = await failing(
+      () => pair.there.query('alter table moisture_readings drop constraint moisture_readings_key'),
+      () =>
+        pair.there.query('alter table moisture_readings add constraint moisture_readings_key unique (sensor_id, time)'),
+    );
+    expectGate(gate, 'prepared', /moisture_readings has no unique key/, /sensorctl init --side ec2 --add-keys/);
+    expect(gate?.forcible).to.equal(false);
+  });
+
+  it('the key is required on EC2 from phase 2 on', async () => {
+    const gates = await failing(
+      () => pair.there.query('alter table moisture_readings drop constraint moisture_readings_key'),
+      () =>
+        pair.there.query('alter table moisture_readings add constraint moisture_readings_key unique (sensor_id, time)'),
+      { target: 2, checks: ready.checks },
+    );
+    expect(gates.map(({ name }) => name)).to.deep.equal(['schema']);
+  });
+
+  it('schema: a column that EC2 lacks stops it', async () => {
+    const [gate, ...others] = await failing(
+      () => pair.here.query('alter table water_level_readings add column depth_cm numeric(5,2)'),
+      () => pair.here.query('alter table water_level_readings drop column depth_cm'),
+      { target: 2, checks: ready.checks },
+    );
+    expectGate(gate, 'schema', /[1-9]\d* findings block/, /sensorctl verify-schema/);
+    expect(others).to.deep.equal([]);
+  });
+
+  it('ledger: a missed entry stops it', async () => {
+    const [gate, ...others] = await failing(
+      () => pair.miss('water_level_readings', '2025-07-01T00:00:00Z', '2025-07-01T00:01:00Z'),
+      () => pair.here.query('delete from sensorctl.ledger'),
+    );
+    expectGate(gate, 'ledger', /1 missed entries/, /sensorctl backfill/);
+    expect(others).to.deep.equal([]);
+  });
+
+  it('ledger: what a dead consumer left pending stops it', async () => {
+    const [gate] = await failing(
+      () =>
+        pair.here.query(`insert into sensorctl.ledger (batch_id, consumer_id, table_name, times, readings, state)
+          values (gen_random_uuid(), gen_random_uuid(), 'water_level_readings', '{[2025-07-01,2025-07-02)}', 1, 'pending')`),
+      () => pair.here.query('delete from sensorctl.ledger'),
+    );
+    expectGate(gate, 'ledger', /1 missed entries/, /sensorctl backfill/);
+  });
+
+  it('ledger: a reading that EC2 refuses for good stops it', async () => {
+    const [gate, ...others] = await failing(
+      () =>
+        pair.here.query(`insert into sensorctl.ledger
+            (batch_id, consumer_id, table_name, times, readings, state, sensor_id, reason)
+          values (gen_random_uuid(), gen_random_uuid(), 'water_level_readings', '{[2025-07-01,2025-07-02)}', 1,
+            'refused', 'A', '23514: a test')`),
+      () => pair.here.query('delete from sensorctl.ledger'),
+    );
+    expectGate(gate, 'ledger', /1 readings that EC2 refuses/, /sensorctl backfill/);
+    expect(others).to.deep.equal([]);
+  });
+
+  it('compare: where nothing was ever compared, it says how', async () => {
+    await pair.here.query('create table test_kept as table sensorctl.comparison');
+    const gates = await failing(
+      () => pair.here.query('delete from sensorctl.comparison'),
+      () =>
+        pair.here.query(`insert into sensorctl.comparison overriding system value table test_kept;
+          drop table test_kept`),
+    );
+    expect(gates.map(({ name }) => name)).to.deep.equal(['compare', 'soak']);
+    expectGate(gates[0], 'compare', /no comparison of everything/, /sensorctl compare --all/);
+    expectGate(gates[1], 'soak', /no comparison was made/, /sensorctl compare --window 1h/);
+  });
+
+  for (const [what, scope] of [
+    ['of an hour', { from: null, to: null, windowMicros: HOUR_MS * 1000 }],
+    ['of some tables', { from: null, to: null, windowMicros: null, tables: ['moisture_readings'] }],
+  ] as const) {
+    it(`compare: an identical comparison ${what} alone does not prove everything`, async () => {
+      await pair.here.query('create table test_kept as select comparison_id, scope from sensorctl.comparison');
+      const gates = await failing(
+        () => pair.here.query('update sensorctl.comparison set scope = scope || $1::jsonb', [JSON.stringify(scope)]),
+        () =>
+          pair.here.query(`update sensorctl.comparison as known set scope = test_kept.scope from test_kept
+              where known.comparison_id = test_kept.comparison_id; drop table test_kept`),
+        { target: 2 },
+      );
+      expect(gates.map(({ name }) => name)).to.deep.equal(['compare']);
+    });
+  }
+
+  it('compare and soak: a difference that was found since the last proof of everything stops both', async () => {
+    const gates = await failing(
+      async () => {
+        await pair.there.query("update water_level_readings set rssi = -1 where sensor_id = 'S-3'");
+        expect((await pair.compare()).verdict).to.equal('different');
+        await pair.there.query("update water_level_readings set rssi = null where sensor_id = 'S-3'");
+      },
+      async () => {
+        expect((await pair.compare()).verdict).to.equal('identical');
+        await pair.here.query("delete from sensorctl.comparison where verdict = 'different'");
+      },
+      { minSoakMs: 0, state: await backdated(HOUR_MS) },
+    );
+    expect(gates.map(({ name }) => name)).to.deep.equal(['compare']);
+    expectGate(gates[0], 'compare', /found differences/, /sensorctl compare --all/);
+  });
+
+  it('soak: an unexplained difference within it stops it, though everything was proven since', async () => {
+    const [gate, ...others] = await failing(
+      async () => {
+        await pair.there.query("update water_level_readings set rssi = -1 where sensor_id = 'S-3'");
+        await pair.compare();
+        await pair.there.query("update water_level_readings set rssi = null where sensor_id = 'S-3'");
+        expect((await pair.compare()).verdict).to.equal('identical');
+      },
+      () => pair.here.query("delete from sensorctl.comparison where verdict = 'different'"),
+      { minSoakMs: HOUR_MS, state: await backdated(2 * HOUR_MS) },
+    );
+    expectGate(gate, 'soak', /found an unexplained difference/, /begin anew/);
+    expect(others).to.deep.equal([]);
+  });
+
+  it('compare: what was damaged by hand on EC2 since the last proof stops it, and is proven once it is mended', async () => {
+    const outcome = await damaged;
+    const [gate, ...others] = failures(outcome.damaged);
+    expectGate(gate, 'compare', /water_level_readings differ in what was written/, /sensorctl compare --window 1h/);
+    expect(others).to.deep.equal([]);
+    expect(failures(outcome.mended)).to.deep.equal([]);
+  });
+
+  it('clock: a server whose clock is 1.5 s off stops it, on either side', async () => {
+    for (const side of ['local', 'ec2'] as const) {
+      const pool = side === 'local' ? pair.here : pair.there;
+      const name = (await pool.query<{ name: string }>('select current_database() as name')).rows[0]?.name ?? '';
+      await pool.query(`
+        create schema wrong;
+        create function wrong.clock_timestamp() returns timestamptz language sql as
+          'select pg_catalog.clock_timestamp() + interval ''1.5 seconds''';
+        alter database ${name} set search_path = wrong, pg_catalog, public`);
+      const gates = await onNewSessions(side, (sides) => ready.measure(2, { sides })).finally(() =>
+        pool.query(`alter database ${name} reset search_path; drop schema wrong cascade`),
+      );
+      const gate = gates.find((each) => each.name === 'clock');
+      expectGate(gate, 'clock', /^1[45]\d\d ms apart, measured to \d+ ms$/, /NTP/);
+    }
+  });
+
+  it('connections: an EC2 that has only few left stops it', async () => {
+    const { rows } = await pair.there.query<{ name: string; used: string }>(
+      'select current_database() as name, count(*) as used from pg_stat_activity where datname = current_database()',
+    );
+    const limit = `alter database ${rows[0]?.name ?? ''} connection limit`;
+    const [gate, ...others] = await failing(
+      () => pair.there.query(`${limit} ${Number(rows[0]?.used)}`),
+      () => pair.there.query(`${limit} -1`),
+    );
+    expectGate(gate, 'connections', /free on EC2, 5 wanted/, /max_connections.*EC2_POOL_MAX/);
+    expect(others).to.deep.equal([]);
+  });
+
+  it('disk: a replication slot that nobody reads stops it', async () => {
+    const [gate, ...others] = await failing(
+      () => pair.there.query("select pg_create_physical_replication_slot('gates_idle', true)"),
+      () => pair.there.query("select pg_drop_replication_slot('gates_idle')"),
+    );
+    expectGate(gate, 'disk', /1 replication slots that nobody reads/, /pg_replication_slots/);
+    expect(others).to.deep.equal([]);
+  });
+
+  it('soak: too short a time in phase 2 stops it', async () => {
+    const [gate, ...others] = await failing(
+      () => Promise.resolve(),
+      () => Promise.resolve(),
+      { minSoakMs: 24 * HOUR_MS, state: await backdated(23 * HOUR_MS) },
+    );
+    expectGate(gate, 'soak', /^23\.0 h in phase 2, 24\.0 h wanted$/, /sensorctl monitor/);
+    expect(others).to.deep.equal([]);
+  });
+
+  it('soak: an hour in which no consumer ran is no evidence', async () => {
+    const hourAgo =
+      "lease_until = clock_timestamp() - interval '3 hours', ended_at = clock_timestamp() - interval '3 hours'";
+    const [gate] = await failing(
+      () => pair.here.query(`update sensorctl.consumer set ${hourAgo}`),
+      () =>
+        pair.here.query(
+          "update sensorctl.consumer set lease_until = clock_timestamp() + interval '30 seconds', ended_at = null",
+        ),
+      { minSoakMs: HOUR_MS, state: await backdated(2 * HOUR_MS) },
+    );
+    expectGate(gate, 'soak', /no consumer ran in it/, /sensorctl consume/);
+  });
+
+  it('consumers: one that has been silent stops it and is named, until it counts as gone', async () => {
+    const silent = (seconds: number) => (): Promise<unknown> =>
+      pair.here.query(
+        `insert into sensorctl.consumer (consumer_id, host, pid, write_mode, lease_until)
+         values (gen_random_uuid(), 'field-7', 4711, 'dual-write', clock_timestamp() - make_interval(secs => $1))`,
+        [seconds],
+      );
+    const forget = (): Promise<unknown> => pair.here.query("delete from sensorctl.consumer where host = 'field-7'");
+    const [gate, ...others] = await failing(silent(40), forget);
+    expectGate(gate, 'consumers', /field-7, process 4711, has been silent for 4\d s/, /300 s of silence/);
+    expect(others).to.deep.equal([]);
+    expect(await failing(silent(301), forget)).to.deep.equal([]);
+  });
+
+  it('consumers: one that is held back to local stops it, and is told from a dead one', async () => {
+    let heldBack: DualWriteRepository | undefined;
+    const [gate, ...others] = await failing(
+      async () => (heldBack = await pair.openRepository('local-only')),
+      async () => await heldBack?.close(),
+    );
+    expectGate(gate, 'consumers', /writes to local only/, /ENABLE_DUAL_WRITE=false/);
+    expect(others).to.deep.equal([]);
+  });
+
+  it('way back: a local that takes no writes stops it, also a rollback', async () => {
+    const { rows } = await pair.here.query<{ name: string }>('select current_database() as name');
+    const { name } = rows[0]!;
+    await pair.here.query(`alter database ${name} set default_transaction_read_only = on`);
+    const [forward, back] = await onNewSessions('local', async (sides) => [
+      await ready.measure(3, { sides }),
+      await ready.measure(2, { sides, state: { ...ready.state, phase: 3, primary: 'ec2' } }),
+    ]).finally(() => resetDatabase(pair.here, name));
+    for (const gates of [forward ?? [], back ?? []]) {
+      const gate = gates.find((each) => each.name === 'way back');
+      expectGate(gate, 'way back', /local does not take writes: .*read-only/, /mend local/);
+    }
+  });
+
+  it('way back: a row that only EC2 has stops it', async () => {
+    const [gate, ...others] = await failing(
+      () =>
+        pair.there.query(
+          "insert into water_level_readings (time, sensor_id, level_cm) values (clock_timestamp() - interval '10 minutes', 'LOST', 1)",
+        ),
+      () => pair.there.query("delete from water_level_readings where sensor_id = 'LOST'"),
+      { checks: ready.checks },
+    );
+    expectGate(gate, 'way back', /would bring [1-9]/, /sensorctl compare/);
+    expect(others).to.deep.equal([]);
+  });
+
+  it('that cannot be measured are not met, and say why', async () => {
+    const checks: Checks = { ...CONTENT, verifySchema: () => Promise.reject(new Error('the catalog is on fire')) };
+    const [gate, ...others] = failures(await ready.measure(2, { checks }));
+    expectGate(gate, 'schema', /could not be measured: the catalog is on fire/, /try again/);
+    expect(others).to.deep.equal([]);
+  });
+
+  /** The record of phase 2, as if it had begun so long ago. */
+  async function backdated(ms: number): Promise<MigrationState> {
+    const { rows } = await pair.here.query<{ since: string }>(
+      'select (clock_timestamp() - make_interval(secs => $1))::text as since',
+      [ms / 1000],
+    );
+    return { ...ready.state, phaseSince: rows[0]?.since ?? '' };
+  }
+
+  /** Lends sides of which one is opened anew: what a database says of its sessions holds for new ones. */
+  async function onNewSessions<Result>(
+    side: Side,
+    work: (sides: Record<Side, Database>) => Promise<Result>,
+  ): Promise<Result> {
+    const connection = pair[side].connection;
+    const fresh = openDatabase({
+      ...{ side, connection, poolMax: 3, callTimeoutMs: 20_000, applicationName: 'sensorctl test' },
+    });
+    try {
+      return await work({ local: pair.local, ec2: pair.ec2, [side]: fresh });
+    } finally {
+      await closeDatabase(fresh);
+    }
+  }
+});
+
+async function measureDamaged(): Promise<{ damaged: Gate[]; mended: Gate[] }> {
+  const ready = await Ready.open('gates damaged');
+  try {
+    await ready.write(5);
+    await eventually('what was written is unproven', async () => {
+      const { rowCount } = await ready.pair.here.query('select from sensorctl.unproven');
+      return (rowCount ?? 0) > 0;
+    });
+    await ready.pair.there.query("update water_level_readings set rssi = -1 where sensor_id = 'S-3'");
+    const damaged = await ready.measure(3);
+    await ready.pair.there.query("update water_level_readings set rssi = null where sensor_id = 'S-3'");
+    return { damaged, mended: await ready.measure(3) };
+  } finally {
+    await ready.close();
+  }
+}
+
+async function resetDatabase(pool: pg.Pool, name: string): Promise<void> {
+  const client = await pool.connect();
+  try {
+    await client.query('set default_transaction_read_only = off');
+    await client.query(`alter database ${name} reset all`);
+  } finally {
+    client.release();
+  }
+}
+
+let written = 0;
+
+/** Of sensor S-0, S-1, …, each a minute after the one before. */
+function reading(index: number): Reading {
+  const time = new Date(Date.UTC(2025, 6, 1) + (written += 1) * 60_000).toISOString();
+  return {
+    table: 'water_level_readings',
+    time,
+    sensorId: `S-${index}`,
+    sensorType: 'water-level',
+    values: { level_cm: 1 },
+  };
+}
+
+function failures(gates: readonly Gate[]): Gate[] {
+  return gates.filter(({ passed }) => !passed);
+}
+
+function expectGate(gate: Gate | undefined, name: string, detail: RegExp, next: RegExp): void {
+  expect(gate).to.include({ name, passed: false });
+  expect(gate?.detail).to.match(detail);
+  expect(gate?.next).to.match(next);
+}
