@@ -127,8 +127,9 @@ async function backfill(stage: Stage, args: readonly string[], figures: Figures,
   child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text));
   let peak = 0;
   const sampling = setInterval(() => (peak = Math.max(peak, peakMemoryMib(child.pid) || 0)), SAMPLE_MS);
-  await once(child, 'close');
+  const [exitCode] = (await once(child, 'close')) as [number | null];
   clearInterval(sampling);
+  if (exitCode !== 0) throw new Error(`backfill ended with ${exitCode}: ${output}`);
   figures.peakMib.push(peak);
   const { remainingGaps, verified, rowsCopied } = JSON.parse(output) as BackfillReport;
   if (remainingGaps > 0 || verified !== rowsCopied) throw new Error(`not all was verified: ${output}`);

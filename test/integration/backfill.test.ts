@@ -498,6 +498,11 @@ describe('backfill', () => {
   describe('back to local, once EC2 is the primary', () => {
     const back = { target: 'local', primary: 'ec2' } as const;
 
+    beforeEach(() =>
+      pair.query(`insert into sensorctl.state (phase, write_mode, epoch, primary_side, changed_by)
+        values (3, 'ec2-only', 3, 'ec2', 'the test')`),
+    );
+
     it('repairs what the ledger of EC2 says that local missed', async () => {
       await fillBoth(300);
       await pair.here.query(`delete from ${WATER} where sensor_id = 'AWD-3'`);

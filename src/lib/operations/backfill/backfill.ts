@@ -358,7 +358,9 @@ class Backfill {
 
   #scope(): object {
     const { mode, from, to, windowMicros, prune, given, primary } = this.request;
-    return { mode, tables: this.#tables(), from, to, windowMicros, prune, given: [...(given ?? [])], primary };
+    // A run that local decided is not gone on with once EC2 does.
+    const decided = primary === 'local' ? {} : { primary };
+    return { mode, tables: this.#tables(), from, to, windowMicros, prune, given: [...(given ?? [])], ...decided };
   }
 
   #estimate({ units, bytes }: Planned): BackfillPlan {

@@ -21,7 +21,10 @@ export interface BackfillRequest extends WindowRequest {
   readonly prune: boolean;
   /** The side that is written. */
   readonly target: Side;
-  /** The side that decides what a row holds, and whose ledger says what the other one lacks. */
+  /**
+   * The side that decides what a row holds, and whose ledger says what the other one lacks. The other one gets its rows,
+   * differing ones too; to itself only rows are added that it lacks.
+   */
   readonly primary: Side;
 }
 
