@@ -1,5 +1,5 @@
 import { Flags } from '@oclif/core';
-import { renderBackfill, renderPlan, renderProgress, targetOf } from '../lib/cli/backfill.js';
+import { renderBackfill, renderPlan, showBackfill, targetOf } from '../lib/cli/backfill.js';
 import { BaseCommand } from '../lib/cli/base-command.js';
 import { confirm } from '../lib/cli/confirm.js';
 import { createProgress } from '../lib/cli/progress.js';
@@ -87,11 +87,10 @@ Exit code 1 when gaps remain or rows were refused.`;
 
   async #withHooks<Result>(logger: Logger, work: (hooks: BackfillHooks) => Promise<Result>): Promise<Result> {
     const progress = createProgress('Backfill');
-    const startedAt = performance.now();
     return await work({
       ...{ stop: this.stopSignal(), logger },
       onPlan: (plan) => this.note(renderPlan(plan)),
-      onProgress: (state) => progress.update(renderProgress(state, performance.now() - startedAt)),
+      onProgress: showBackfill(progress),
     }).finally(() => progress.stop());
   }
 }

@@ -1,6 +1,6 @@
 import { Flags } from '@oclif/core';
 import { BaseCommand } from '../lib/cli/base-command.js';
-import { renderBackfill, renderPlan, renderProgress } from '../lib/cli/backfill.js';
+import { renderBackfill, renderPlan, showBackfill } from '../lib/cli/backfill.js';
 import { renderComparison } from '../lib/cli/comparison.js';
 import { withJsonLines } from '../lib/cli/json-lines.js';
 import { parseRange, RANGE_FLAGS } from '../lib/cli/range-flags.js';
@@ -85,11 +85,10 @@ Exit code 0: identical, with nothing but pending rows between them. Exit code 1:
     stop: AbortSignal,
   ): Promise<BackfillReport> {
     const progress = createProgress('Repairing');
-    const startedAt = performance.now();
     const report = await backfill(sides, requestForRanges(differing, sides.primary.side), {
       ...{ stop, logger: this.logger() },
       onPlan: (plan) => this.note(renderPlan(plan)),
-      onProgress: (state) => progress.update(renderProgress(state, performance.now() - startedAt)),
+      onProgress: showBackfill(progress),
     }).finally(() => progress.stop());
     this.log(renderBackfill(report, sides.secondary.side));
     return report;

@@ -1,5 +1,6 @@
 import { Flags } from '@oclif/core';
 import { BaseCommand } from '../lib/cli/base-command.js';
+import { metricsAddress, METRICS_FLAGS } from '../lib/cli/metrics-flags.js';
 import { openQueue } from '../lib/cli/queue.js';
 import { withRepository } from '../lib/cli/repository.js';
 import { formatCount, renderTable } from '../lib/cli/table.js';
@@ -28,6 +29,7 @@ The first Ctrl-C or SIGTERM finishes what is in hand and exits with 0; the secon
       default: '127.0.0.1',
       description: 'address of the health port',
     }),
+    ...METRICS_FLAGS,
     pollers: Flags.integer({ min: 1, max: 64, default: 8, description: 'long polls in parallel' }),
     'heal-rate': Flags.integer({
       min: 0,
@@ -72,6 +74,7 @@ The first Ctrl-C or SIGTERM finishes what is in hand and exits with 0; the secon
         maxMessages: flags['max-messages'] ?? Infinity,
         drain: flags.drain,
         health: flags['health-port'] === undefined ? null : { host: flags['health-host'], port: flags['health-port'] },
+        metrics: metricsAddress(flags),
         logger,
         stop,
       }),

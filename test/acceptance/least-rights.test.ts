@@ -2,6 +2,8 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { expect } from 'chai';
 import type pg from 'pg';
+import type { MonitorReport } from '../../src/lib/operations/monitor/report.js';
+import type { Snapshot } from '../../src/lib/operations/monitor/snapshot.js';
 import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
 import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
 import { eventually, readContent, REPOSITORY, Stage, timescaleServers } from '../support/cli.js';
@@ -14,7 +16,7 @@ async function readmeGrants(block: string, role: string): Promise<string> {
   const readme = await readFile(path.join(REPOSITORY, 'README.md'), 'utf8');
   const found = new RegExp(`\`\`\`sql\\n-- ${block}\\n([^\`]+)\`\`\``).exec(readme)?.[1];
   if (found === undefined) throw new Error(`the README has no block "-- ${block}"`);
-  return found.replaceAll(/sensorctl_(consumer|reader|backfill|operator)/g, role);
+  return found.replaceAll(/sensorctl_(consumer|reader|backfill|operator|monitor)/g, role);
 }
 
 async function createRole(pool: pg.Pool, role: string, grants: string): Promise<void> {
@@ -41,6 +43,7 @@ function describeRights(title: string, role: string, findServers: (hook: Mocha.C
       for (const pool of [stage.local, stage.ec2]) {
         await createRole(pool, `${role}_operator`, await readmeGrants('either side: consume', `${role}_operator`));
         await pool.query(await readmeGrants('either side: cutover', `${role}_operator`));
+        await createRole(pool, `${role}_monitor`, await readmeGrants('either side: monitor', `${role}_monitor`));
       }
       await createRole(stage.local, `${role}_backfill`, await readmeGrants('local: backfill', `${role}_backfill`));
       await createRole(stage.ec2, `${role}_backfill`, await readmeGrants('ec2: backfill', `${role}_backfill`));
@@ -48,7 +51,7 @@ function describeRights(title: string, role: string, findServers: (hook: Mocha.C
 
     after(async () => {
       if (stage === undefined) return;
-      for (const name of [role, `${role}_reader`, `${role}_operator`, `${role}_backfill`]) {
+      for (const name of [role, `${role}_reader`, `${role}_operator`, `${role}_backfill`, `${role}_monitor`]) {
         await dropRole(stage.local, name);
         await dropRole(stage.ec2, name);
       }
@@ -87,6 +90,24 @@ function describeRights(title: string, role: string, findServers: (hook: Mocha.C
       expect(code, stderr).to.equal(0);
       expect(stderr).not.to.match(/permission denied/);
       expect(await readContent(ec2)).to.deep.equal(await readContent(local));
+    });
+
+    it('monitor reads everything, records and reports with the rights that the README lists', async () => {
+      const monitor = `${role}_monitor`;
+      const login = {
+        TIMESCALE_USER: monitor,
+        TIMESCALE_PASSWORD: PASSWORD,
+        EC2_DB_USER: monitor,
+        EC2_DB_PASSWORD: PASSWORD,
+      };
+      const { stdout, stderr } = await stage!.run(['monitor', '--once', '--json'], login);
+      expect(stderr).not.to.match(/permission denied|not recorded/);
+      const { sides, gaps } = JSON.parse(stdout) as Snapshot;
+      expect([sides.local.problem, sides.ec2.problem]).to.deep.equal([null, null]);
+      expect(gaps).not.to.equal(null);
+      const { soak, notRead } = await stage!.runJson<MonitorReport>(['monitor', 'report'], login);
+      expect(soak.samples).to.equal(1);
+      expect(notRead).to.deep.equal([]);
     });
 
     it('compare proves, finds and records with the rights that the README lists, and without those to write', async () => {

@@ -30,7 +30,7 @@ interface Figures {
 
 interface Measure {
   readonly stage: Stage;
-  /** Rows that local holds; a fifth of them are copied into an empty slice. */
+  /** Rows that local holds; a fifth of them are copied into an empty slice beside psql, all of them in the other measures. */
   readonly rows: number;
   readonly repetitions: number;
   readonly onStep: (text: string) => void;
@@ -46,7 +46,8 @@ export async function measureBackfill({ stage, rows, repetitions, onStep }: Meas
     onStep(`filling local with ${rows} readings`);
     await fillHistory(source, rows);
     for (let repetition = 1; repetition <= repetitions; repetition += 1) {
-      await measureSlice({ stage, target, proxy, figures, rows: Math.floor(rows / 5) });
+      await measureSlice({ stage, target, figures, rows: Math.floor(rows / 5) });
+      await measureDistance({ stage, target, figures, rows }, proxy);
       await measureWhole({ stage, target, figures, rows });
       onStep(
         `${repetition}/${repetitions} backfill: ${Math.round(figures.full.at(-1) ?? NaN)} rows/s into an empty slice`,
@@ -66,22 +67,31 @@ interface Part {
   readonly rows: number;
 }
 
-async function measureSlice({ stage, target, proxy, figures, rows }: Part & { proxy: TcpProxy }): Promise<void> {
+async function measureSlice({ stage, target, figures, rows }: Part): Promise<void> {
   const range = ['--from', instantOf(0), '--to', instantOf(rows)];
-  const rate = async (work: () => Promise<unknown>): Promise<number> => {
-    await target.query(`truncate ${TABLE}`);
-    await target.query('checkpoint');
-    const ms = await millisecondsOf(work);
-    await assertRows(target, rows);
-    return (rows / ms) * 1000;
-  };
-  figures.full.push(await rate(() => backfill(stage, [...range, '--full'], figures)));
-  figures.psql.push(await rate(() => pipeWithPsql(stage.servers, rows)));
+  const part = { stage, target, figures, rows };
+  figures.full.push(await rateInto(part, () => backfill(stage, [...range, '--full'], figures)));
+  figures.psql.push(await rateInto(part, () => pipeWithPsql(stage.servers, rows)));
+}
+
+/** Of the whole history: some thirty round trips before and after the copying are no matter of its speed. */
+async function measureDistance(part: Part, proxy: TcpProxy): Promise<void> {
+  const { stage, figures } = part;
   const through = { EC2_DB_HOST: proxy.host, EC2_DB_PORT: String(proxy.port) };
-  figures.near.push(await rate(() => backfill(stage, [...range, '--full'], figures, through)));
+  const copyAll = (): Promise<void> => backfill(stage, ['--all', '--full'], figures, through);
+  figures.near.push(await rateInto(part, copyAll));
   proxy.delay(DELAY_MS);
-  figures.far.push(await rate(() => backfill(stage, [...range, '--full'], figures, through)));
+  figures.far.push(await rateInto(part, copyAll));
   await proxy.pass();
+}
+
+/** Rows a second that come into an empty table. */
+async function rateInto({ target, rows }: Part, work: () => Promise<unknown>): Promise<number> {
+  await target.query(`truncate ${TABLE}`);
+  await target.query('checkpoint');
+  const ms = await millisecondsOf(work);
+  await assertRows(target, rows);
+  return (rows / ms) * 1000;
 }
 
 async function measureWhole({ stage, target, figures, rows }: Part): Promise<void> {
@@ -153,7 +163,7 @@ function conclusions({ full, psql, near, far, whole, hundredth, peakMib }: Figur
       target: { atLeast: 1.2 },
     },
     {
-      what: `the same, ${DELAY_MS} ms away`,
+      what: `all history, ${DELAY_MS} ms away`,
       unit,
       figures: far,
       against: 'without delay',

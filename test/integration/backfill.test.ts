@@ -2,8 +2,15 @@ import { expect } from 'chai';
 import type pg from 'pg';
 import type { Database } from '../../src/lib/db/database.js';
 import type { Reading } from '../../src/lib/domain/reading.js';
+import { InterruptedError } from '../../src/lib/errors.js';
 import { endStalledCopies } from '../../src/lib/repository/backfill/stalled-copies.js';
-import { addUnits, claimUnit, joinRun, markPlanned, splitUnit } from '../../src/lib/repository/backfill/unit-store.js';
+import {
+  addUnits,
+  beginWithUnit,
+  joinRun,
+  markPlanned,
+  splitUnit,
+} from '../../src/lib/repository/backfill/unit-store.js';
 import { keepingLogger, PreparedPair, WATER_SENSORS, waterRows } from '../support/backfilled.js';
 import { eventually } from '../support/cli.js';
 
@@ -488,6 +495,47 @@ describe('backfill', () => {
     expect(await pair.ledger()).to.deep.equal([]);
   });
 
+  describe('back to local, once EC2 is the primary', () => {
+    const back = { target: 'local', primary: 'ec2' } as const;
+
+    it('repairs what the ledger of EC2 says that local missed', async () => {
+      await fillBoth(300);
+      await pair.here.query(`delete from ${WATER} where sensor_id = 'AWD-3'`);
+      await pair.there.query(`update ${WATER} set rssi = 1 where time < '2025-07-01T00:01:00Z'`);
+      await pair.there.query(
+        `insert into sensorctl.ledger (batch_id, consumer_id, table_name, times, readings, state, reason)
+         values (gen_random_uuid(), gen_random_uuid(), $1, tstzmultirange(tstzrange($2, $3)), 300, 'missed', 'by the test')`,
+        [WATER, DAY.from, DAY.to],
+      );
+      const report = await pair.backfill({ ...back, mode: 'ledger' });
+      expect(report).to.include({ ranges: 1, rowsInserted: 43, rowsCorrected: 5, remainingGaps: 0 });
+      expect((await pair.there.query('select from sensorctl.ledger')).rowCount).to.equal(0);
+      await expectEqual();
+    });
+
+    it('compares, and brings what differs: EC2 decides', async () => {
+      await fillBoth(300);
+      const before = await pair.contents();
+      await pair.here.query(`delete from ${WATER} where sensor_id = 'AWD-3'`);
+      await pair.here.query(`update ${WATER} set rssi = 1 where time < '2025-07-01T00:01:00Z'`);
+      await pair.here.query("update sensor_registry set is_active = false where sensor_id = 'AWD-1'");
+      const report = await pair.backfill(back);
+      expect(report).to.include({ rowsInserted: 43, rowsCorrected: 5, rowsRefused: 0 });
+      expect((await pair.contents()).ec2).to.deep.equal(before.ec2);
+      await expectEqual();
+    });
+
+    it('loads an empty local, and joins a run that was begun before', async () => {
+      await pair.there.query(`${WATER_SENSORS}; ${waterRows(0, 4_999)}`);
+      const stop = new AbortController();
+      const stopped = pair.backfill({ ...back, mode: 'full' }, { stop: stop.signal, onPlan: () => stop.abort() });
+      await stopped.catch((error: unknown) => expect(error).to.be.instanceOf(InterruptedError));
+      const report = await pair.backfill({ ...back, mode: 'full' });
+      expect(report).to.include({ rowsInserted: 5_000, verified: 5_000 });
+      await expectEqual();
+    });
+  });
+
   describe('as a run that any process may join', () => {
     /** Whether each run so far is finished. */
     async function runs(): Promise<boolean[]> {
@@ -581,7 +629,9 @@ describe('backfill', () => {
       const { id } = await joinRun(pair.ec2.pool, scopeOf('full'));
       await addUnits(pair.ec2.pool, id, [{ table: WATER, from: 0, to: 1000, rows: 10 }]);
       await markPlanned(pair.ec2.pool, id, {});
-      const unit = await claimUnit(pair.there, id);
+      const { client } = await pair.openSession('ec2');
+      const unit = await beginWithUnit(client, id);
+      await client.query('rollback');
       await pair.there.query('update sensorctl.backfill_unit set done_at = now(), copied = 10');
       await splitUnit(pair.there, unit!);
       expect((await pair.there.query('select from sensorctl.backfill_unit')).rowCount).to.equal(1);
@@ -590,12 +640,11 @@ describe('backfill', () => {
     it('takes over the unit of a process that is frozen in the middle of a copy', async () => {
       await fillLocal(2_000);
       const { client: frozen } = await pair.openSession('ec2');
-      await frozen.query('begin');
       const { id } = await joinRun(pair.ec2.pool, scopeOf('full'));
       const start = Date.parse(DAY.from) * 1000;
       await addUnits(pair.ec2.pool, id, [{ table: WATER, from: start, to: start + 86_400_000_000, rows: 2_000 }]);
       await markPlanned(pair.ec2.pool, id, {});
-      expect(await claimUnit(frozen, id)).to.include({ rows: 2_000 });
+      expect(await beginWithUnit(frozen, id)).to.include({ rows: 2_000 });
       const { from } = await import('pg-copy-streams');
       const input = frozen.query(from(`copy ${WATER} from stdin`));
       input.on('error', () => undefined);

@@ -7,13 +7,14 @@ const SOURCE = path.resolve(import.meta.dirname, '../../src');
 /** What each part of the house may import beside itself; `errors` and `logger` are open to all. */
 const ARROWS: Readonly<Record<string, readonly string[]>> = {
   commands: ['cli', 'operations'],
-  cli: ['config', 'db', 'domain', 'operations', 'queue', 'repository', 'sandbox', 'telemetry'],
-  operations: ['repository', 'telemetry', 'queue', 'db', 'domain', 'sandbox'],
+  cli: ['config', 'db', 'domain', 'http', 'operations', 'queue', 'repository', 'sandbox', 'telemetry'],
+  operations: ['repository', 'telemetry', 'queue', 'db', 'domain', 'http', 'sandbox'],
   repository: ['db', 'domain'],
   telemetry: ['domain'],
   queue: ['domain'],
   db: ['domain'],
   sandbox: ['domain'],
+  http: [],
   domain: [],
   config: ['db', 'domain'],
   errors: [],

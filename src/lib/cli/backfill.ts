@@ -2,6 +2,7 @@ import type { BackfillProgress } from '../operations/backfill/backfill.js';
 import type { BackfillPlan, BackfillReport } from '../operations/backfill/report.js';
 import { otherSide, sideTitle, type Side } from '../domain/side.js';
 import { UsageError } from '../errors.js';
+import type { Progress } from './progress.js';
 import { formatBytes, formatDuration } from './quantities.js';
 import { formatCount, renderTable } from './table.js';
 
@@ -13,18 +14,26 @@ export function renderPlan({ ranges, rows, bytes, seconds }: BackfillPlan): stri
   return `To do: ${formatCount(ranges)} ranges, up to ${formatCount(rows)} rows${size}, about ${formatDuration(seconds * 1000)}`;
 }
 
-/** A line for the progress: what is done, how fast, and how long the rest will take. */
-export function renderProgress({ step, table, rows, ofRows, throttled }: BackfillProgress, elapsedMs: number): string {
+/** Shows each state; pace and time left are those of the step at hand, since it began to be shown. */
+export function showBackfill(progress: Progress): (state: BackfillProgress) => void {
+  let [step, beganAt, rowsBefore] = ['', 0, 0];
+  return (state) => {
+    if (state.step !== step) [step, beganAt, rowsBefore] = [state.step, performance.now(), state.rows];
+    const seconds = (performance.now() - beganAt) / 1000;
+    const { rows, ofRows } = state;
+    const rate = seconds === 0 ? 0 : (rows - rowsBefore) / seconds;
+    progress.update(renderProgress(state, rate), ofRows === null || ofRows === 0 ? null : rows / ofRows);
+  };
+}
+
+/** A line for the progress: what is done, how fast (rows a second), and how long the rest will take. */
+export function renderProgress({ step, table, rows, ofRows, throttled }: BackfillProgress, rate: number): string {
   const where = table === null ? '' : ` in ${table}`;
-  const rate = elapsedMs === 0 ? 0 : (rows / elapsedMs) * 1000;
-  const share =
-    ofRows === null || ofRows === 0
-      ? ''
-      : ` of ${formatCount(ofRows)} (${Math.min(100, Math.floor((rows / ofRows) * 100))} %)`;
+  const whole = ofRows === null || ofRows === 0 ? '' : ` of ${formatCount(ofRows)}`;
   const left =
-    ofRows === null || rate === 0 ? '' : `, ${formatDuration((Math.max(0, ofRows - rows) / rate) * 1000)} left`;
+    ofRows === null || rate <= 0 ? '' : `, ${formatDuration((Math.max(0, ofRows - rows) / rate) * 1000)} left`;
   const held = throttled === null ? '' : `, held back: ${throttled}`;
-  return `${step}${where}: ${formatCount(rows)}${share} rows, ${formatCount(Math.round(rate))}/s${left}${held}`;
+  return `${step}${where}: ${formatCount(rows)}${whole} rows, ${formatCount(Math.round(rate))}/s${left}${held}`;
 }
 
 export function renderBackfill(report: BackfillReport, target: Side): string {

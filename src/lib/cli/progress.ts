@@ -1,15 +1,19 @@
 import type { Ora } from 'ora';
 
 export interface Progress {
-  update(text: string): void;
+  /** `share` is what is done of the whole, 0 to 1; null where the whole is not known. */
+  update(text: string, share?: number | null): void;
   stop(): void;
 }
 
-/** A line on stderr that changes in place; silent where stderr is not a terminal. */
+const BAR_CELLS = 20;
+const LINE_EVERY_MS = 10_000;
+
+/** A line on stderr that changes in place, with a bar; where stderr is not a terminal, a plain line every ten seconds. */
 export function createProgress(title: string): Progress {
   const { isTTY, columns } = process.stderr;
   // On a terminal that names no width (as under script(1)) ora clears lines without end.
-  return isTTY && columns > 0 ? new Spinner(title) : { update: () => undefined, stop: () => undefined };
+  return isTTY && columns > 0 ? new Spinner(title) : createPlainProgress(title);
 }
 
 /** ora takes 50 ms to load, which nobody waits for: the first texts may come before it. */
@@ -23,8 +27,8 @@ class Spinner implements Progress {
     void this.#start();
   }
 
-  update(text: string): void {
-    this.#text = `${this.title}: ${text}`;
+  update(text: string, share: number | null = null): void {
+    this.#text = share === null ? `${this.title}: ${text}` : `${this.title} ${renderBar(share)} ${text}`;
     if (this.#spinner !== undefined) this.#spinner.text = this.#text;
   }
 
@@ -39,4 +43,26 @@ class Spinner implements Progress {
     // Without `discardStdin: false` ora swallows Ctrl-C.
     this.#spinner = ora({ text: this.#text, stream: process.stderr, discardStdin: false }).start();
   }
+}
+
+function createPlainProgress(title: string): Progress {
+  let writtenAt = performance.now();
+  return {
+    update: (text) => {
+      if (performance.now() - writtenAt < LINE_EVERY_MS) return;
+      writtenAt = performance.now();
+      process.stderr.write(`${title}: ${text}\n`);
+    },
+    stop: () => undefined,
+  };
+}
+
+/** `████████░░░░░░░░░░░░  40 %`. */
+export function renderBar(share: number): string {
+  const done = Math.min(1, Math.max(0, share));
+  const cells = Math.floor(done * BAR_CELLS);
+  const percent = Math.floor(done * 100)
+    .toString()
+    .padStart(3);
+  return `${'█'.repeat(cells)}${'░'.repeat(BAR_CELLS - cells)} ${percent} %`;
 }

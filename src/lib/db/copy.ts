@@ -1,6 +1,7 @@
 import { pipeline } from 'node:stream/promises';
 import type pg from 'pg';
-import { from as copyFrom, to as copyTo } from 'pg-copy-streams';
+import { from as copyFrom } from 'pg-copy-streams';
+import { CopyOutput } from './copy-output.js';
 
 /**
  * Streams `COPY … TO STDOUT` of one connection into `COPY … FROM STDIN` of another, at the pace of the slower one and in
@@ -12,7 +13,7 @@ export async function copyBetween(
   statements: { readonly to: string; readonly from: string },
 ): Promise<number> {
   const input = target.query(copyFrom(statements.from));
-  const output = source.query(copyTo(statements.to));
+  const output = source.query(new CopyOutput(statements.to));
   try {
     await pipeline(output, input);
     return input.rowCount;

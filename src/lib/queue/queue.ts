@@ -2,6 +2,7 @@ import {
   ChangeMessageVisibilityBatchCommand,
   DeleteMessageBatchCommand,
   GetQueueAttributesCommand,
+  GetQueueUrlCommand,
   ReceiveMessageCommand,
   SendMessageBatchCommand,
   SQSClient,
@@ -30,6 +31,8 @@ export interface ReceivedMessage {
   readonly messageId: string;
   readonly receiptHandle: string;
   readonly body: string;
+  /** When it was sent, by SQS's clock, in ms since 1970; null where the queue does not say. */
+  readonly sentAtMs: number | null;
 }
 
 export interface QueueState {
@@ -64,12 +67,14 @@ export class Queue {
       QueueUrl: this.url,
       MaxNumberOfMessages: Math.min(maxMessages, SQS_BATCH),
       WaitTimeSeconds: waitSeconds,
+      MessageSystemAttributeNames: ['SentTimestamp'],
     });
     const { Messages: messages = [] } = await this.#client.send(command);
-    return messages.map(({ MessageId = '', ReceiptHandle = '', Body = '' }) => ({
+    return messages.map(({ MessageId = '', ReceiptHandle = '', Body = '', Attributes: attributes = {} }) => ({
       messageId: MessageId,
       receiptHandle: ReceiptHandle,
       body: Body,
+      sentAtMs: attributes.SentTimestamp === undefined ? null : Number(attributes.SentTimestamp),
     }));
   }
 
@@ -100,7 +105,29 @@ export class Queue {
   }
 
   async readState(): Promise<QueueState> {
-    const command = new GetQueueAttributesCommand({ QueueUrl: this.url, AttributeNames: ['All'] });
+    return await this.#readStateOf(this.url);
+  }
+
+  /**
+   * Messages in the queue to which SQS moves what was received too often, by its approximate count; null where there is
+   * no such queue.
+   */
+  async readDeadLetters(): Promise<number | null> {
+    const command = new GetQueueAttributesCommand({ QueueUrl: this.url, AttributeNames: ['RedrivePolicy'] });
+    const { Attributes: attributes = {} } = await this.#client.send(command);
+    const { deadLetterTargetArn } = JSON.parse(attributes.RedrivePolicy ?? '{}') as { deadLetterTargetArn?: string };
+    if (deadLetterTargetArn === undefined) return null;
+    // arn:aws:sqs:REGION:ACCOUNT:NAME
+    const [account, name] = deadLetterTargetArn.split(':').slice(-2);
+    const { QueueUrl: url = '' } = await this.#client.send(
+      new GetQueueUrlCommand({ QueueName: name, QueueOwnerAWSAccountId: account }),
+    );
+    const { visible, inFlight } = await this.#readStateOf(url);
+    return visible + inFlight;
+  }
+
+  async #readStateOf(url: string): Promise<QueueState> {
+    const command = new GetQueueAttributesCommand({ QueueUrl: url, AttributeNames: ['All'] });
     const { Attributes: attributes = {} } = await this.#client.send(command);
     return {
       visible: Number(attributes.ApproximateNumberOfMessages ?? 0),

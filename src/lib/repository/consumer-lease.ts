@@ -1,5 +1,6 @@
 import type { Queryable } from '../db/database.js';
 import type { WriteMode } from '../domain/side.js';
+import type { ConsumerStatus } from './consumer-status.js';
 
 /** Longer than any statement, lock or idle-in-transaction timeout of a session, so that no transaction outlives it. */
 export const LEASE_SECONDS = 30;
@@ -10,7 +11,8 @@ const REGISTER = `
   values ($1, $2, $3, $4, clock_timestamp() + make_interval(secs => ${LEASE_SECONDS}))`;
 
 const RENEW = `
-  update sensorctl.consumer set lease_until = clock_timestamp() + make_interval(secs => ${LEASE_SECONDS})
+  update sensorctl.consumer set lease_until = clock_timestamp() + make_interval(secs => ${LEASE_SECONDS}),
+    status = coalesce($2, status), status_at = case when $2::jsonb is null then status_at else clock_timestamp() end
   where consumer_id = $1 and ended_at is null`;
 
 const END = 'update sensorctl.consumer set ended_at = clock_timestamp() where consumer_id = $1 and ended_at is null';
@@ -27,9 +29,14 @@ export async function registerConsumer(primary: Queryable, consumer: ConsumerIde
   await primary.query(REGISTER, [consumer.consumerId, consumer.host, consumer.pid, consumer.writeMode]);
 }
 
-/** Renews the lease; false when somebody has recorded this consumer as ended meanwhile. */
-export async function renewLease(primary: Queryable, consumerId: string): Promise<boolean> {
-  return (await primary.query(RENEW, [consumerId])).rowCount === 1;
+/** Renews the lease and tells how the consumer fares; false when somebody has recorded it as ended meanwhile. */
+export async function renewLease(
+  primary: Queryable,
+  consumerId: string,
+  status: ConsumerStatus | null = null,
+): Promise<boolean> {
+  const text = status === null ? null : JSON.stringify(status);
+  return (await primary.query(RENEW, [consumerId, text])).rowCount === 1;
 }
 
 /** Gives the lease up: whatever is still pending counts as missed from now on. */

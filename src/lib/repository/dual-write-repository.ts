@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
 import type { Database } from '../db/database.js';
-import { describeFault } from '../db/sqlstate.js';
+import { describeFault, faultKind } from '../db/sqlstate.js';
 import { sideTitle, sideTitleCapitalized, type Side, type WriteMode } from '../domain/side.js';
 import { UnreachableError } from '../errors.js';
 import { silentLogger, type Logger } from '../logger.js';
@@ -17,6 +17,7 @@ import { healUntilStopped } from './self-healing.js';
 import { SecondarySender, type RetryPolicy, type SendOutcome, type SendTotals } from './secondary-sender.js';
 import { SecondaryWriter } from './secondary-writer.js';
 import { Settlement } from './settlement.js';
+import { WriteMeter } from './write-meter.js';
 
 export interface DualWriteOptions {
   /** Written first; holds the ledger. */
@@ -34,6 +35,8 @@ export interface DualWriteOptions {
   readonly healing?: { readonly rowsPerSecond: number } | null;
   /** How this process is known to operators. */
   readonly consumer: { readonly host: string; readonly pid: number };
+  /** Counts what is written, and goes on counting in the next repository of the same consumer. */
+  readonly meter?: WriteMeter;
   readonly logger?: Logger;
 }
 
@@ -46,6 +49,7 @@ const DEFAULT_WAITING_BYTES = 64 * 1024 * 1024;
  */
 export class DualWriteRepository {
   readonly writeMode: WriteMode;
+  readonly meter: WriteMeter;
   #epoch: number;
   #consumerId = randomUUID();
   readonly #held = new Set<string>();
@@ -68,6 +72,7 @@ export class DualWriteRepository {
     this.writeMode =
       options.secondary !== null ? 'dual-write' : options.primary.side === 'ec2' ? 'ec2-only' : 'local-only';
     this.#epoch = epoch;
+    this.meter = options.meter ?? new WriteMeter();
     this.#logger = options.logger ?? silentLogger;
     this.#settlement = new Settlement(options.primary, this.#held, this.#logger);
     this.#writer = options.secondary === null ? null : new SecondaryWriter(options.secondary);
@@ -95,17 +100,22 @@ export class DualWriteRepository {
    */
   async writeBatch(request: WriteRequest): Promise<CommittedBatch[]> {
     const startedAt = performance.now();
+    const { side } = this.options.primary;
     const batches = await writeToPrimary(request, {
       primary: this.options.primary,
       consumerId: this.#consumerId,
       writeMode: this.writeMode,
       epoch: this.#epoch,
       held: this.#held,
+    }).catch((error: unknown) => {
+      if (faultKind(error) !== 'fenced') this.meter.failed(side, describeFault(error));
+      throw error;
     });
     const ms = Math.round(performance.now() - startedAt);
+    this.meter.written(side, performance.now() - startedAt, countAccepted(batches), true);
     for (const { batchId, accepted, refused, quarantined } of batches) {
       const fields = { batch: batchId ?? undefined, readings: accepted, refused, quarantined: quarantined.length, ms };
-      this.#logger.info(`${sideTitleCapitalized(this.options.primary.side)} write successful`, fields);
+      this.#logger.info(`${sideTitleCapitalized(side)} write successful`, fields);
     }
     return batches;
   }
@@ -188,7 +198,8 @@ export class DualWriteRepository {
     this.#background.push(this.#warnOfObstacles(secondary));
     if (healing === null || healing === undefined) return;
     const [breaker, logger, signal] = [this.#breaker, this.#logger, this.#stopping.signal];
-    this.#background.push(healUntilStopped({ primary, secondary, breaker, logger, signal, ...healing }));
+    const onHealed = (readings: number): void => this.meter.healed(readings);
+    this.#background.push(healUntilStopped({ primary, secondary, breaker, logger, signal, onHealed, ...healing }));
   }
 
   async #warnOfObstacles(secondary: Database): Promise<void> {
@@ -212,6 +223,7 @@ export class DualWriteRepository {
       writer,
       breaker: this.#breaker,
       settlement: this.#settlement,
+      meter: this.meter,
       retry: this.options.retry,
       concurrency: this.options.concurrency,
       maxBytes: this.options.maxWaitingBytes ?? DEFAULT_WAITING_BYTES,
@@ -235,7 +247,8 @@ export class DualWriteRepository {
   async #beat(): Promise<void> {
     const { pool } = this.options.primary;
     try {
-      if (!(await renewLease(pool, this.#consumerId))) await this.#registerAnew();
+      const status = this.meter.readStatus(this.breaker);
+      if (!(await renewLease(pool, this.#consumerId, status))) await this.#registerAnew();
       this.#renewedAt = performance.now();
       const found = await markUnclaimed(pool, this.#consumerId, [...this.#held]);
       if (found > 0) this.#logger.warn('ledger entries of unanswered commits are now missed', { entries: found });
@@ -248,6 +261,10 @@ export class DualWriteRepository {
       this.#logger.warn('what is unproven could not be compacted', { error: describeFault(error) });
     });
   }
+}
+
+function countAccepted(batches: readonly CommittedBatch[]): number {
+  return batches.reduce((sum, { accepted }) => sum + accepted, 0);
 }
 
 async function assertPrepared(primary: Database): Promise<void> {

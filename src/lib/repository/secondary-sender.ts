@@ -7,6 +7,7 @@ import type { CommittedBatch } from './batch.js';
 import type { CircuitBreaker } from './circuit-breaker.js';
 import type { Refusal, SecondaryWriter } from './secondary-writer.js';
 import type { Settlement } from './settlement.js';
+import type { WriteMeter } from './write-meter.js';
 
 export interface RetryPolicy {
   /** Tries after the first one. */
@@ -20,6 +21,7 @@ export interface SecondarySenderOptions {
   readonly writer: SecondaryWriter;
   readonly breaker: CircuitBreaker;
   readonly settlement: Settlement;
+  readonly meter: WriteMeter;
   readonly retry: RetryPolicy;
   /** Batches sent side by side. */
   readonly concurrency: number;
@@ -89,15 +91,17 @@ export class SecondarySender {
   /** Carries the outcome of a batch to the ledger, together with others, in the background. */
   settle(batch: CommittedBatch, outcome: SendOutcome): void {
     if (batch.batchId === null) return;
-    const { settlement } = this.options;
+    const { settlement, meter } = this.options;
     if (!outcome.confirmed) {
       this.#totals.missed += batch.accepted;
+      meter.settled({ confirmed: 0, missed: batch.accepted, refused: 0 });
       settlement.miss(batch.batchId, outcome.reason);
       return;
     }
     const refused = outcome.refused.map((refusal) => ({ ...refusal, consumerId: batch.consumerId }));
     this.#totals.refused += refused.length;
     this.#totals.confirmed += batch.accepted - refused.length;
+    meter.settled({ confirmed: batch.accepted - refused.length, missed: 0, refused: refused.length });
     settlement.confirm(batch.batchId, refused);
   }
 
@@ -135,17 +139,19 @@ export class SecondarySender {
   }
 
   #reportSuccess(batch: CommittedBatch, refused: number, startedAt: number): void {
-    const { breaker, logger, side } = this.options;
+    const { breaker, logger, side, meter } = this.options;
     if (breaker.state !== 'closed') logger.info(`${sideTitle(side)} answers again`);
     breaker.succeeded();
     const ms = Math.round(performance.now() - startedAt);
+    meter.written(side, performance.now() - startedAt, batch.accepted - refused);
     const fields = { batch: batch.batchId, readings: batch.accepted, refused, ms };
     logger.info(`${sideTitleCapitalized(side)} write successful`, fields);
   }
 
   #reportFailure(batch: CommittedBatch, fields: { attempt: number; attempts: number; error: string }): void {
-    const { breaker, logger, side } = this.options;
+    const { breaker, logger, side, meter } = this.options;
     const opened = breaker.failed(fields.error);
+    meter.failed(side, fields.error);
     logger.warn(`${sideTitleCapitalized(side)} write failed`, { batch: batch.batchId, ...fields });
     if (opened) {
       logger.warn(`${sideTitle(side)} is left out until it answers again; batches go to the ledger`);

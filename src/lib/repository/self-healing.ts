@@ -14,6 +14,8 @@ export interface SelfHealingOptions extends Pick<RepairOptions, 'primary' | 'sec
   readonly rowsPerSecond: number;
   readonly logger: Logger;
   readonly signal: AbortSignal;
+  /** Told how many readings each repair brought to the secondary. */
+  readonly onHealed?: (readings: number) => void;
 }
 
 const ENTRIES_A_REPAIR = 20;
@@ -61,8 +63,10 @@ class Healing {
       return;
     }
     const outcome = await this.#repair();
-    if (outcome.entries > 0) this.options.logger.info('ledger repaired', { ...outcome });
-    else await this.#rest();
+    if (outcome.entries > 0) {
+      this.options.logger.info('ledger repaired', { ...outcome });
+      this.options.onHealed?.(outcome.inserted);
+    } else await this.#rest();
   }
 
   /** While the breaker is open and no batch comes along to probe, this does. */

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { assertDistinct } from '../../db/identity.js';
 import { asUnreachable, withSession, type Database } from '../../db/database.js';
+import type { Statement } from '../../db/transaction.js';
 import { READING_TABLES } from '../../domain/reading.js';
 import { InterruptedError } from '../../errors.js';
 import type { Logger } from '../../logger.js';
@@ -102,11 +103,13 @@ async function namingTheSide<Result>(
   { target }: BackfillRequest,
   work: () => Promise<Result>,
 ): Promise<Result> {
-  for (const side of [sides.local, sides.ec2]) {
-    await assertBookkeeping(side).catch((error: unknown) => {
-      throw asUnreachable(error, side);
-    });
-  }
+  await Promise.all(
+    [sides.local, sides.ec2].map((side) =>
+      assertBookkeeping(side).catch((error: unknown) => {
+        throw asUnreachable(error, side);
+      }),
+    ),
+  );
   try {
     return await work();
   } catch (error) {
@@ -126,7 +129,8 @@ class Backfill {
   readonly #transfers = new Map<string, Promise<Transfer>>();
   #leftOut: readonly LeftOut[] = [];
   #measured: Promise<number> | undefined;
-  #agreed: DigestMethod | undefined;
+  #agreed: Promise<DigestMethod> | undefined;
+  #writeSettings: Promise<readonly Statement[]> | undefined;
 
   constructor(
     private readonly sides: BackfillSides,
@@ -141,6 +145,7 @@ class Backfill {
 
   async run(): Promise<BackfillReport> {
     let counts = NO_ROWS;
+    if (this.request.mode !== 'ledger') this.#askAhead();
     await assertDistinct(queryableOf(this.#source), queryableOf(this.#target));
     await restoreAbandonedPolicies(this.#target);
     if (this.#toSecondary) counts = addCounts(counts, await this.#repairLedger());
@@ -164,6 +169,14 @@ class Backfill {
       rows,
       seconds: this.#secondsFor(rows),
     };
+  }
+
+  /** To a distant side each question takes long: these are under way while the ledger is repaired. */
+  #askAhead(): void {
+    // Who needs the answer is told of a failure.
+    for (const question of [this.#method(), this.#jobs(), this.#settingsToWrite()]) {
+      question.catch(() => undefined);
+    }
   }
 
   /** A method: it may change between two calls. */
@@ -192,11 +205,8 @@ class Backfill {
   }
 
   async #runRanges(): Promise<BackfillCounts> {
-    const registry = await repairRegistry(this.#source, this.#target, { overwrite: this.#toSecondary });
-    if (registry.inserted + registry.corrected > 0) this.hooks.logger.info('sensor_registry brought', { ...registry });
-    const joined = await joinRun(this.#target.pool, this.#scope());
+    const [joined] = await Promise.all([this.#joinPlanned(), this.#bringRegistry()]);
     const resumed = joined.planned;
-    await this.#planOnce(joined);
     if (this.#isStopped()) return NO_ROWS;
     const counts = countsOf(await this.#runUnits(joined.id));
     if (this.#isStopped()) return counts;
@@ -209,6 +219,18 @@ class Backfill {
     return addCounts(counts, await again.#runRanges());
   }
 
+  async #bringRegistry(): Promise<void> {
+    const registry = await repairRegistry(this.#source, this.#target, { overwrite: this.#toSecondary });
+    if (registry.inserted + registry.corrected > 0) this.hooks.logger.info('sensor_registry brought', { ...registry });
+  }
+
+  /** The run as it was found; it is planned when this returns, unless it was stopped. */
+  async #joinPlanned(): Promise<BackfillRun> {
+    const joined = await joinRun(this.#target.pool, this.#scope());
+    await this.#planOnce(joined);
+    return joined;
+  }
+
   async #oldestTimes(): Promise<OldestTimes> {
     const times = this.#tables().map(async (table) => [table, await readOldestRow(this.#target, table)] as const);
     return Object.fromEntries(await Promise.all(times));
@@ -216,8 +238,8 @@ class Backfill {
 
   /** Before the run counts as finished: killed here, the next process refreshes them. */
   async #refreshAggregates(runId: number): Promise<void> {
-    const touched = await readTouched(this.#target.pool, runId);
-    const oldest = await readOldestTimes(this.#target.pool, runId);
+    const { pool } = this.#target;
+    const [touched, oldest] = await Promise.all([readTouched(pool, runId), readOldestTimes(pool, runId)]);
     for (const table of this.#tables()) {
       const ranges = touched.filter((range) => range.table === table);
       for (const { name, refreshed, left } of await refreshAggregates(this.#target, table, ranges, {
@@ -235,12 +257,15 @@ class Backfill {
       while (!this.#isStopped()) {
         if (await tryPlanning(session, run.id)) {
           if ((await readRun(session, run.id)).planned) return;
-          await dropUnits(session, run.id);
-          const planned = await this.#planUnits();
+          const [planned, oldest] = await Promise.all([
+            this.#planUnits(),
+            this.#oldestTimes(),
+            dropUnits(session, run.id),
+          ]);
           if (this.#isStopped()) return;
           this.hooks.onPlan(this.#estimate(planned));
           await addUnits(session, run.id, planned.units);
-          await markPlanned(session, run.id, await this.#oldestTimes());
+          await markPlanned(session, run.id, oldest);
           return;
         }
         await delay(PLANNING_POLL_MS);
@@ -268,7 +293,7 @@ class Backfill {
       ...{ runId, source: this.#source, target: this.#target, ledger: this.#toSecondary },
       transferOf: (table) => this.#transferOf(table),
       method: await this.#method(),
-      writeSettings: await readWriteSettings(this.#target),
+      writeSettings: await this.#settingsToWrite(),
       overwrite: this.#toSecondary,
       prune: this.request.prune,
       // A reading that the secondary refuses for good is a known gap.
@@ -293,7 +318,7 @@ class Backfill {
 
   /** For planning and for copying. */
   async #method(): Promise<DigestMethod> {
-    return (this.#agreed ??= await this.#agreeOnMethod());
+    return await (this.#agreed ??= this.#agreeOnMethod());
   }
 
   async #agreeOnMethod(): Promise<DigestMethod> {
@@ -302,6 +327,10 @@ class Backfill {
       [this.#source.pool, this.#target.pool],
       transfers.map(({ compared }) => compared),
     );
+  }
+
+  async #settingsToWrite(): Promise<readonly Statement[]> {
+    return await (this.#writeSettings ??= readWriteSettings(this.#target));
   }
 
   #transferOf(table: string): Promise<Transfer> {
@@ -328,8 +357,8 @@ class Backfill {
   }
 
   #scope(): object {
-    const { mode, from, to, windowMicros, prune, given } = this.request;
-    return { mode, tables: this.#tables(), from, to, windowMicros, prune, given: [...(given ?? [])] };
+    const { mode, from, to, windowMicros, prune, given, primary } = this.request;
+    return { mode, tables: this.#tables(), from, to, windowMicros, prune, given: [...(given ?? [])], primary };
   }
 
   #estimate({ units, bytes }: Planned): BackfillPlan {
@@ -353,11 +382,16 @@ class Backfill {
   }
 }
 
+/** On one connection: opening one takes several. */
 async function measureRoundTrip({ pool }: Database): Promise<number> {
-  await pool.query('select');
-  const startedAt = performance.now();
-  await pool.query('select');
-  return performance.now() - startedAt;
+  const client = await pool.connect();
+  try {
+    const startedAt = performance.now();
+    await client.query('select');
+    return performance.now() - startedAt;
+  } finally {
+    client.release();
+  }
 }
 
 interface Missed {

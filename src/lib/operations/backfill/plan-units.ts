@@ -41,6 +41,10 @@ export interface Planned {
 /** A unit should take a second or so. */
 const UNIT_ROWS = 50_000;
 const LEAST_UNIT_ROWS = 500;
+/** Segments looked at side by side: one alone makes either side wait for the other. */
+const SEGMENTS_AT_ONCE = 2;
+/** What a unit costs besides its rows, in rows. */
+const BETWEEN_ROWS = 1_000;
 /** Seconds that a unit may take at a rate that was asked for. */
 const UNIT_SECONDS = 2;
 
@@ -57,9 +61,15 @@ export async function planUnits(transfer: Transfer, options: PlanningOptions): P
   if (range === null) return { units: [], bytes: 0, leftOut };
   const find = request.mode === 'full' ? findRows : findDifferences;
   const ranges = request.mode === 'given' ? (given ?? []) : await find(transfer, range, options);
-  await assertWritable(target, transfer.table, ranges);
-  const cuts = await readChunkStarts(target.pool, transfer.table);
-  const units = buildUnits(transfer.table, ranges, { rows: unitRows(request, jobs), cuts });
+  const [cuts] = await Promise.all([
+    readChunkStarts(target.pool, transfer.table),
+    assertWritable(target, transfer.table, ranges),
+  ]);
+  const units = buildUnits(transfer.table, ranges, {
+    ...{ rows: unitRows(request, jobs), cuts },
+    // Without a comparison there is nothing between them.
+    betweenRows: request.mode === 'full' ? 0 : BETWEEN_ROWS,
+  });
   const rows = units.reduce((sum, unit) => sum + unit.rows, 0);
   return { units, bytes: Math.round(rows * (await rowBytes(source, transfer.table))), leftOut };
 }
@@ -100,9 +110,9 @@ async function findDifferences(
   return found.toSorted((one, other) => one.from - other.from);
 }
 
-function scanOptions({ table }: Transfer, range: TimeRange, { stop, onProgress }: PlanningOptions): ScanOptions {
+function scanOptions({ table }: Transfer, range: TimeRange, { jobs, stop, onProgress }: PlanningOptions): ScanOptions {
   return {
-    ...{ range, bucketMicros: null, jobs: 1, stop },
+    ...{ range, bucketMicros: null, jobs: Math.min(SEGMENTS_AT_ONCE, jobs), stop },
     onProgress: ({ primary }: ScanProgress) => {
       onProgress(table, primary.rows);
       return Promise.resolve();

@@ -32,7 +32,12 @@ export async function runUnits(options: RunUnitsOptions): Promise<RunState> {
   // A progress that cannot be read now is read later; the work itself says what is wrong.
   const timer = setInterval(() => void read().then(onProgress, () => undefined), PROGRESS_MS);
   try {
-    await workTogether(options.jobs, options.stop, (stop) => new Worker({ ...options, stop }).work());
+    const team: Worker[] = [];
+    await workTogether(options.jobs, options.stop, async (stop) => {
+      const worker = new Worker({ ...options, stop }, team);
+      team.push(worker);
+      await worker.work();
+    });
   } finally {
     clearInterval(timer);
   }
@@ -43,34 +48,47 @@ class Worker {
   #claimed: Unit | null = null;
   #tries = 1;
 
-  constructor(private readonly options: RunUnitsOptions) {}
+  constructor(
+    private readonly options: RunUnitsOptions,
+    /** All workers of this process. */
+    private readonly team: readonly Worker[],
+  ) {}
 
   async work(): Promise<void> {
     const { stop, context } = this.options;
-    const { source, target } = context;
-    while (!stop.aborted) {
+    for (let ended = false; !ended && !stop.aborted;) {
       try {
-        await withSession(source, (from) => withSession(target, (to) => this.#claimUntilNone(from, to)));
-        const { open } = await readState(target.pool, context.runId);
-        if (open === 0) return;
-        await Promise.all([source, target].map((side) => endStalledCopies(side)));
-        await delay(OTHERS_MS, undefined, { signal: stop }).catch(() => undefined);
+        await withSession(context.source, (from) => withSession(context.target, (to) => this.#claimAll(from, to)));
+        ended = true;
       } catch (error) {
         await this.#handle(error);
       }
     }
   }
 
-  async #claimUntilNone(from: pg.Client, to: pg.Client): Promise<void> {
+  async #claimAll(from: pg.Client, to: pg.Client): Promise<void> {
     const { context, throttle, stop } = this.options;
     while (!stop.aborted) {
       await throttle.wait();
       this.#claimed = null;
       const outcome = await runUnit(from, to, { ...context, onClaim: (unit) => (this.#claimed = unit) });
-      if (outcome === null) return;
+      if (outcome === null) {
+        if (await this.#areOthersDone()) return;
+        continue;
+      }
       this.#tries = 1;
       throttle.copied(outcome.counts.copied, outcome.commitMs);
     }
+  }
+
+  /** Waits a moment for units of other processes. What is in the hands of this one's own workers they see through. */
+  async #areOthersDone(): Promise<boolean> {
+    const { context, stop } = this.options;
+    const { open } = await readState(context.target.pool, context.runId);
+    if (open <= this.team.filter((worker) => worker.#claimed !== null).length) return true;
+    await Promise.all([context.source, context.target].map((side) => endStalledCopies(side)));
+    await delay(OTHERS_MS, undefined, { signal: stop }).catch(() => undefined);
+    return false;
   }
 
   async #handle(error: unknown): Promise<void> {

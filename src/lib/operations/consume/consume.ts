@@ -1,9 +1,12 @@
 import { setMaxListeners } from 'node:events';
+import type { Server } from 'node:http';
 import { setTimeout as delay } from 'node:timers/promises';
 import { describeFault, faultKind } from '../../db/sqlstate.js';
 import { backoffMs } from '../../domain/backoff.js';
 import type { Reading } from '../../domain/reading.js';
 import { sideTitle } from '../../domain/side.js';
+import type { Address } from '../../http/serve.js';
+import { serveMetrics } from '../../http/metrics.js';
 import type { Logger } from '../../logger.js';
 import { asQueueError } from '../../queue/queue-error.js';
 import type { Queue, ReceivedMessage } from '../../queue/queue.js';
@@ -16,11 +19,13 @@ import type { QuarantineRecord } from '../../repository/quarantine.js';
 import { decodeMessage, type DecodeOptions } from '../../telemetry/decode.js';
 import { acknowledge } from './acknowledger.js';
 import { Batcher } from './batcher.js';
-import { serveHealth, type ConsumerHealth, type HealthAddress } from './health.js';
+import { serveHealth, type ConsumerHealth } from './health.js';
 import { InHand } from './in-hand.js';
 import { Intake } from './intake.js';
+import { createConsumerMetrics, type Intaken } from './metrics.js';
 import { PrimaryGate } from './primary-gate.js';
 import { Tally, type ConsumeSummary } from './tally.js';
+import { RecentWaits } from './recent-waits.js';
 
 export interface ConsumeOptions {
   readonly queue: Queue;
@@ -35,7 +40,9 @@ export interface ConsumeOptions {
   /** Ends receiving; what is in hand is finished. */
   readonly stop: AbortSignal;
   /** Where to answer /healthz and /readyz; null for nowhere. */
-  readonly health: HealthAddress | null;
+  readonly health: Address | null;
+  /** Where to answer /metrics; null for nowhere. */
+  readonly metrics: Address | null;
   /** Told after each batch, for progress. */
   readonly onProgress?: (summary: ConsumeSummary) => void;
 }
@@ -81,6 +88,7 @@ export async function consume(options: ConsumeOptions): Promise<ConsumeReport> {
 class Consumption {
   readonly #gate = new PrimaryGate();
   readonly #tally = new Tally();
+  readonly #waits = new RecentWaits();
   readonly #working = new Set<Promise<void>>();
   readonly #failed = new AbortController();
   readonly #stop: AbortSignal;
@@ -93,6 +101,7 @@ class Consumption {
     this.#stop = AbortSignal.any([options.stop, options.repository.ended, this.#failed.signal]);
     // Every poller and every batch that waits for the primary listens to it.
     setMaxListeners(0, this.#stop);
+    options.repository.meter.follow(() => this.#readIntake());
   }
 
   async run(): Promise<ConsumeSummary> {
@@ -105,17 +114,38 @@ class Consumption {
       inHand: this.inHand,
       waitSeconds: options.drain ? DRAIN_POLL_SECONDS : LONG_POLL_SECONDS,
       primaryAvailable: () => this.#gate.open(),
-      deliver: (message) => batcher.add(message),
+      deliver: (message) => {
+        this.#waits.add(message);
+        batcher.add(message);
+      },
       stop: this.#stop,
     });
     const health = options.health === null ? null : await serveHealth(options.health, () => this.#readHealth(intake));
+    const metrics = options.metrics === null ? null : await this.#serveMetrics(options.metrics);
     await intake.run().finally(() => health?.close());
     batcher.flush();
     while (this.#working.size > 0) await Promise.all(this.#working);
     if (this.#defect !== undefined) throw this.#defect;
     options.repository.ended.throwIfAborted();
     await options.repository.idle(this.#stop);
+    metrics?.close();
     return this.#tally.summarize(options.repository);
+  }
+
+  async #serveMetrics(address: Address): Promise<Server> {
+    return await serveMetrics(
+      address,
+      createConsumerMetrics(this.options.repository, () => this.#readIntake()),
+    );
+  }
+
+  #readIntake(): Intaken {
+    const { messages, quarantined, unacknowledged } = this.#tally.summarize(this.options.repository);
+    return {
+      ...{ messages, quarantined, unacknowledged },
+      inHand: this.inHand.size,
+      longestWaitMs: this.#waits.longestMs,
+    };
   }
 
   #readHealth(intake: Intake): ConsumerHealth {

@@ -1,5 +1,5 @@
-import { createServer, type Server } from 'node:http';
-import { UsageError } from '../../errors.js';
+import type { Server } from 'node:http';
+import { serve, type Address } from '../../http/serve.js';
 import type { BreakerState } from '../../repository/circuit-breaker.js';
 
 /** How a consumer fares, for whoever watches it. */
@@ -17,32 +17,17 @@ export interface ConsumerHealth {
   readonly breaker: { readonly state: BreakerState; readonly reason: string | null };
 }
 
-export interface HealthAddress {
-  readonly host: string;
-  readonly port: number;
-}
-
 /**
  * Answers GET /healthz and /readyz with 200 or 503 and the whole picture as JSON. Throws a UsageError where the port
  * cannot be had.
  */
-export async function serveHealth({ host, port }: HealthAddress, read: () => ConsumerHealth): Promise<Server> {
-  const server = createServer((request, response) => {
+export async function serveHealth(address: Address, read: () => ConsumerHealth): Promise<Server> {
+  return await serve(address, 'health', (request, response) => {
     const health = read();
     const verdicts: Record<string, boolean> = { '/healthz': health.healthy, '/readyz': health.ready };
     const verdict = verdicts[request.url ?? ''];
     const status = verdict === undefined ? 404 : verdict ? 200 : 503;
     response.writeHead(status, { 'content-type': 'application/json' });
     response.end(verdict === undefined ? '' : `${JSON.stringify(health)}\n`);
-  });
-  server.unref();
-  return await new Promise((resolve, reject) => {
-    server.once('error', (error) => {
-      const next = 'choose another --health-port';
-      reject(
-        new UsageError(`the health port ${host}:${port} cannot be opened: ${error.message}`, { next, cause: error }),
-      );
-    });
-    server.listen(port, host, () => resolve(server));
   });
 }

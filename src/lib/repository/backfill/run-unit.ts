@@ -6,7 +6,6 @@ import { inTransaction, keepAwake, repeatCollisions, type Statement } from '../.
 import type { ReadingTable } from '../../domain/reading.js';
 import { formatInstant } from '../../domain/time.js';
 import type { DigestMethod } from '../comparison/digest-method.js';
-import { digestRanges } from '../comparison/slices.js';
 import { readUnsettled } from '../ledger.js';
 import { markTakenOver } from '../markers.js';
 import { holdAsSecondary } from '../migration/fence.js';
@@ -26,7 +25,8 @@ import {
 import type { Transfer } from '../repair/transfer.js';
 import type { Refusal } from '../secondary-writer.js';
 import { isCopyStraightSafe } from '../timescaledb/compressed-chunks.js';
-import { claimUnit, finishUnit, type Unit, type UnitCounts } from './unit-store.js';
+import { digestUnit } from './unit-digest.js';
+import { beginWithUnit, finishAndCommit, type Unit, type UnitCounts } from './unit-store.js';
 
 /** What a run of units works with. */
 export interface UnitContext {
@@ -85,8 +85,7 @@ const FIND_UNCONFIRMED = `
  * shows as 23505, one of another key as a digest that differs, and the unit is repeated through staging.
  */
 export async function runUnit(source: pg.Client, target: pg.Client, context: UnitContext): Promise<UnitOutcome | null> {
-  await target.query('begin isolation level read committed');
-  const unit = await claimUnit(target, context.runId);
+  const unit = await beginWithUnit(target, context.runId);
   if (unit === null) {
     await target.query('rollback');
     return null;
@@ -102,9 +101,8 @@ export async function runUnit(source: pg.Client, target: pg.Client, context: Uni
   const { delivery, ...extras } = await inTransaction(source, copy, 'repeatable read');
   await context.onRefused(delivery.refused);
   const counts = { ...delivery, refused: delivery.refused.length, ...extras };
-  await finishUnit(target, unit.id, counts);
   const startedAt = performance.now();
-  await target.query('commit');
+  await finishAndCommit(target, unit.id, counts);
   return { unit, counts, commitMs: performance.now() - startedAt };
 }
 
@@ -158,23 +156,19 @@ async function copyStraight(
   target: pg.Client,
   { unit, transfer, context }: UnitWork,
 ): Promise<Delivery> {
+  const reading = { table: transfer.compared, method: context.method };
   try {
     const statements = { to: copyToSql(transfer, [unit]), from: copyFromSql(transfer, 'table') };
     const copied = await copyBetween(source, target, statements);
-    const [there, here] = await Promise.all([digestUnit(source, 'primary'), digestUnit(target, 'secondary')]);
+    const [there, here] = await Promise.all([
+      digestUnit(source, { ...reading, role: 'primary' }, unit),
+      digestUnit(target, { ...reading, role: 'secondary' }, unit),
+    ]);
     if (there !== here) throw new StraightCopyFailed(unit.id, { cause: 'another writer was there' });
     return { copied, inserted: copied, skipped: 0, corrected: 0, refused: [] };
   } catch (error) {
     if (faultKind(error) === 'refused') throw new StraightCopyFailed(unit.id, { cause: error });
     throw error;
-  }
-
-  async function digestUnit(client: pg.Client, role: 'primary' | 'secondary'): Promise<string> {
-    const { compared: table } = transfer;
-    const reading = { table, method: context.method, role };
-    const { text, values = [] } = digestRanges(reading, [{ ...unit, width: unit.to - unit.from }]);
-    const { rows } = await client.query<{ rows: number; digest: string }>(text, [...values]);
-    return rows.map(({ rows: count, digest }) => `${count} ${digest}`).join();
   }
 }
 

@@ -4,31 +4,45 @@ import type { PlannedUnit } from './unit-store.js';
 export interface UnitSizes {
   /** Rows of a unit, about: what takes a second or so. */
   readonly rows: number;
+  /** Ranges with no more than about so many rows between them become one: those rows cost less than another unit. */
+  readonly betweenRows: number;
   /** Instants that no unit spans, ascending: where chunks of the target begin. */
   readonly cuts: readonly number[];
 }
 
+type CountedRange = TimeRange & { readonly rows: number };
+
 /**
- * Gathers ranges, in time order, into units of about the wanted size. Ranges that touch are joined; one that holds more
- * than a unit should is cut evenly.
+ * Gathers ranges, in time order, into units of about the wanted size. Ranges that touch, or almost do, are joined; one
+ * that holds more than a unit should is cut evenly.
  */
 export function buildUnits(
   table: string,
-  ranges: readonly (TimeRange & { rows: number })[],
-  { rows: size, cuts }: UnitSizes,
+  ranges: readonly CountedRange[],
+  { rows: size, betweenRows, cuts }: UnitSizes,
 ): PlannedUnit[] {
   const pieces = ranges.flatMap((range) => cutEvenly(range, size)).flatMap((range) => cutAt(range, cuts));
   const units: PlannedUnit[] = [];
-  for (const { from, to, rows } of pieces) {
+  for (const piece of pieces) {
     const last = units.at(-1);
-    const joins = last?.to === from && last.rows + rows <= size && !cuts.includes(from);
-    if (joins) units[units.length - 1] = { ...last, to, rows: last.rows + rows };
-    else units.push({ table, from, to, rows });
+    const joined = last === undefined ? null : join(last, piece, betweenRows);
+    const isUnit =
+      joined !== null && joined.rows <= size && !cuts.some((cut) => cut > joined.from && cut <= piece.from);
+    if (isUnit) units[units.length - 1] = { table, ...joined };
+    else units.push({ table, ...piece });
   }
   return units;
 }
 
-function cutEvenly({ from, to, rows }: TimeRange & { rows: number }, size: number): (TimeRange & { rows: number })[] {
+/** One range of two, with the rows that lie between them, were they as dense there; null where these are too many. */
+function join(one: CountedRange, other: CountedRange, betweenRows: number): CountedRange | null {
+  const rows = one.rows + other.rows;
+  const micros = one.to - one.from + other.to - other.from;
+  const between = Math.ceil(((other.from - one.to) * rows) / micros);
+  return between > betweenRows ? null : { from: one.from, to: other.to, rows: rows + between };
+}
+
+function cutEvenly({ from, to, rows }: CountedRange, size: number): CountedRange[] {
   const pieces = Math.max(1, Math.min(Math.ceil(rows / size), to - from));
   const bound = (piece: number): number => from + Math.floor(((to - from) * piece) / pieces);
   return Array.from({ length: pieces }, (_, piece) => {
@@ -36,7 +50,7 @@ function cutEvenly({ from, to, rows }: TimeRange & { rows: number }, size: numbe
   });
 }
 
-function cutAt(range: TimeRange & { rows: number }, cuts: readonly number[]): (TimeRange & { rows: number })[] {
+function cutAt(range: CountedRange, cuts: readonly number[]): CountedRange[] {
   const inside = cuts.filter((cut) => cut > range.from && cut < range.to);
   if (inside.length === 0) return [range];
   const bounds = [range.from, ...inside, range.to];

@@ -1,3 +1,4 @@
+import type { QueryResult } from 'pg';
 import type { Queryable } from '../../db/database.js';
 import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
@@ -58,16 +59,17 @@ const READ_OLDEST = 'select oldest::text as oldest from sensorctl.backfill where
 const MARK_PLANNED = 'update sensorctl.backfill set planned_at = clock_timestamp(), oldest = $2 where backfill_id = $1';
 
 /** Newest first: what operators look at. */
-const CLAIM_UNIT = `
+const claimUnitSql = (runId: number): string => `
   select unit_id as id, table_name as "table", estimated_rows as rows,
     (extract(epoch from from_time) * 1000000)::bigint as "from", (extract(epoch from to_time) * 1000000)::bigint as "to"
-  from sensorctl.backfill_unit where backfill_id = $1 and done_at is null
+  from sensorctl.backfill_unit where backfill_id = ${runId} and done_at is null
   order by to_time desc limit 1 for update skip locked`;
 
-const FINISH_UNIT = `
-  update sensorctl.backfill_unit set done_at = clock_timestamp(), copied = $2, inserted = $3, skipped = $4, corrected = $5,
-    refused = $6, extra = $7, pruned = $8
-  where unit_id = $1`;
+const finishUnitSql = (unitId: number, counts: UnitCounts): string => `
+  update sensorctl.backfill_unit set done_at = clock_timestamp(), copied = ${counts.copied}, inserted = ${counts.inserted},
+    skipped = ${counts.skipped}, corrected = ${counts.corrected}, refused = ${counts.refused}, extra = ${counts.extra},
+    pruned = ${counts.pruned}
+  where unit_id = ${unitId}`;
 
 const SPLIT_UNIT = `
   with whole as (delete from sensorctl.backfill_unit where unit_id = $1 and done_at is null returning *)
@@ -141,14 +143,23 @@ export async function readOldestTimes(target: Queryable, id: number): Promise<Ol
   return JSON.parse(rows[0]?.oldest ?? '{}') as OldestTimes;
 }
 
-/** Claims the newest unit that nobody else works on, for this transaction; null where there is none. */
-export async function claimUnit(transaction: Queryable, id: number): Promise<Unit | null> {
-  return (await transaction.query<Unit & Record<string, unknown>>(CLAIM_UNIT, [id])).rows[0] ?? null;
+/**
+ * Begins a transaction and claims for it the newest unit that nobody else works on; null where there is none. Several
+ * statements in one message take no parameters, and save a distant target a round trip; what stands in them is numbers.
+ */
+export async function beginWithUnit(session: Queryable, runId: number): Promise<Unit | null> {
+  const results = await queryAll(session, ['begin isolation level read committed', claimUnitSql(runId)]);
+  return (results[1]?.rows[0] as Unit | undefined) ?? null;
 }
 
-export async function finishUnit(transaction: Queryable, id: number, counts: UnitCounts): Promise<void> {
-  const { copied, inserted, skipped, corrected, refused, extra, pruned } = counts;
-  await transaction.query(FINISH_UNIT, [id, copied, inserted, skipped, corrected, refused, extra, pruned]);
+/** Marks a unit done and commits with it what was written. */
+export async function finishAndCommit(transaction: Queryable, unitId: number, counts: UnitCounts): Promise<void> {
+  await queryAll(transaction, [finishUnitSql(unitId, counts), 'commit']);
+}
+
+/** pg answers more than one statement with as many results, which its types do not know. */
+async function queryAll(session: Queryable, statements: readonly string[]): Promise<QueryResult[]> {
+  return (await session.query(statements.join('; '))) as unknown as QueryResult[];
 }
 
 /** Makes two units of one that took too long; none of one that somebody has done meanwhile. */

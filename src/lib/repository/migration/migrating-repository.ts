@@ -13,6 +13,7 @@ import type { WriteRequest } from '../primary-writer.js';
 import type { SendTotals } from '../secondary-sender.js';
 import { findDecidingState, type MigrationSides } from './deciding-state.js';
 import { callOffOverdue } from './transition.js';
+import { WriteMeter } from '../write-meter.js';
 
 export interface MigratingOptions extends Pick<DualWriteOptions, 'retry' | 'healing' | 'maxWaitingBytes'> {
   /** Opens a side with the timeouts of a role; null where the settings name no such side. */
@@ -35,6 +36,8 @@ const WAIT_MS = 40;
  * is the caller's to write again, once `follow` has returned.
  */
 export class MigratingRepository {
+  /** Counts on through every change of roles. */
+  readonly meter = new WriteMeter();
   #sides: MigrationSides;
   #current!: DualWriteRepository;
   #roles!: Roles;
@@ -186,6 +189,7 @@ export class MigratingRepository {
     const { retry, healing = null, maxWaitingBytes, consumer } = this.options;
     return await DualWriteRepository.open({
       ...{ primary: first, secondary: second, epoch, retry, healing, consumer, logger: this.#logger },
+      meter: this.meter,
       // One connection of the pool is left to the repair.
       concurrency: Math.max(1, (second?.pool.options.max ?? 1) - 1),
       ...(maxWaitingBytes === undefined ? {} : { maxWaitingBytes }),

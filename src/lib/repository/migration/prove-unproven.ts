@@ -8,10 +8,13 @@ import { agreeOnMethod } from '../comparison/digest-method.js';
 import {
   digestOnBothSides,
   digestWholeTable,
+  findLeaves,
   type Comparison,
   type Digested,
   type DifferingRange,
+  type Leaf,
 } from '../comparison/find-leaves.js';
+import { resolveLeaves } from '../comparison/resolve.js';
 import { scanRange } from '../comparison/scan.js';
 import { queryableOf, type ComparedSides } from '../comparison/sides.js';
 import { READING_KEY, REGISTRY, REGISTRY_KEY, REGISTRY_OWN_COLUMNS } from '../reading-tables.js';
@@ -21,10 +24,17 @@ export interface Proof {
   /** Ranges that were digested on both sides, and rows that they hold on the primary. */
   readonly ranges: number;
   readonly rows: number;
-  /** By table, ranges whose rows differ; they stay unproven. */
+  /** By table, ranges in which rows differ. */
   readonly differing: ReadonlyMap<string, readonly TimeRange[]>;
   /** Sensors are compared by classes of their names: how many classes differ. */
   readonly registryDiffers: boolean;
+}
+
+interface ProofOptions {
+  /** False: nothing is taken off the record. */
+  readonly recorded?: boolean;
+  /** While batches are written: how long those on their way may take, in ms; null where nothing is on its way. */
+  readonly settleMs?: number | null;
 }
 
 interface Unproven extends TimeRange {
@@ -48,13 +58,13 @@ const WIDE_MICROS = 1_800_000_000;
 
 /**
  * Compares on both sides, by digest, whatever ranges settled batches have touched since the last proof, and
- * sensor_registry whole. What is equal is proven and, unless the caller wants nothing recorded, taken off the record; while
- * batches are written, a range that one is on its way to may differ for that.
+ * sensor_registry whole. What is equal is proven and, unless the caller wants nothing recorded, taken off the record. A
+ * range whose digests differ stays on it.
  */
 export async function proveUnproven(
   sides: ComparedSides,
   stop: AbortSignal,
-  { recorded }: { readonly recorded: boolean } = { recorded: true },
+  { recorded = true, settleMs = null }: ProofOptions = {},
 ): Promise<Proof> {
   const { primary } = sides;
   const { rows: unproven } = await primary.pool.query<Unproven & Record<string, unknown>>(READ_UNPROVEN);
@@ -62,18 +72,25 @@ export async function proveUnproven(
   const tables = await planCompared(sides, [REGISTRY, ...names]);
   const method = await agreeOnMethod([queryableOf(primary), queryableOf(sides.secondary)], tables);
   const differing = new Map<string, TimeRange[]>();
+  const suspect = new Map<string, readonly DifferingRange[]>();
   let [ranges, rows] = [0, 0];
   for (const table of tables.filter(({ name }) => name !== REGISTRY)) {
     const joined = joinRanges(unproven.filter((each) => each.table === table.name));
     const digested = await digest({ sides, table, method }, joined, stop);
     ranges += joined.length;
     rows += digested.rows;
-    if (digested.differing.length > 0) differing.set(table.name, digested.differing);
+    if (digested.differing.length === 0) continue;
+    suspect.set(table.name, digested.differing);
+    const found =
+      settleMs === null
+        ? digested.differing
+        : await findSettled({ sides, table, method }, digested.differing, { settleMs, stop });
+    if (found.length > 0) differing.set(table.name, found);
   }
   const registry = tables.find(({ name }) => name === REGISTRY);
   const registryDiffers =
     registry !== undefined && (await digestWholeTable({ sides, table: registry, method })).differing.length > 0;
-  const isOpen = (each: Unproven): boolean => isTouched(each, differing.get(each.table) ?? []);
+  const isOpen = (each: Unproven): boolean => isTouched(each, suspect.get(each.table) ?? []);
   const open = new Set(unproven.filter(isOpen).map(({ id }) => id));
   const ids = [...new Set(unproven.map(({ id }) => id))].filter((id) => !open.has(id));
   if (recorded && ids.length > 0) await primary.pool.query(REMOVE_PROVEN, [ids]);
@@ -105,13 +122,13 @@ async function digest(
   comparison: Comparison,
   ranges: readonly TimeRange[],
   stop: AbortSignal,
-): Promise<{ rows: number; differing: TimeRange[] }> {
+): Promise<{ rows: number; differing: DifferingRange[] }> {
   const wide = ranges.filter(isWide);
-  const differing: TimeRange[] = [];
+  const differing: DifferingRange[] = [];
   let rows = 0;
   const add = ({ primary, differing: found }: Digested<DifferingRange>): void => {
     rows += primary.rows;
-    differing.push(...found.map(({ from, to }) => ({ from, to })));
+    differing.push(...found);
   };
   for (const range of wide) {
     const onProgress = (): Promise<void> => Promise.resolve();
@@ -126,6 +143,20 @@ async function digest(
   }
   stop.throwIfAborted();
   return { rows, differing };
+}
+
+/** Looks at the rows again, as compare does; answers where they differ for another reason than a batch on its way. */
+async function findSettled(
+  comparison: Comparison,
+  ranges: readonly DifferingRange[],
+  options: { readonly settleMs: number; readonly stop: AbortSignal },
+): Promise<TimeRange[]> {
+  const leaves: Leaf[] = [];
+  for await (const leaf of findLeaves(comparison, ranges)) leaves.push(leaf);
+  if (leaves.length === 0) return [];
+  const differences = await resolveLeaves(comparison, leaves, { ...options, ledger: true });
+  const real = differences.filter((difference) => difference.class !== 'pending');
+  return [...new Set(real.map(({ leaf }) => leaf.slice))].flatMap((slice) => ('from' in slice ? [slice] : []));
 }
 
 /** Too wide for one statement. */

@@ -1,0 +1,24 @@
+const ENTITIES: Readonly<Record<string, string>> = {
+  '&': '&amp;',
+  '<': '&lt;',
+  '>': '&gt;',
+  '"': '&quot;',
+  "'": '&#39;',
+};
+
+/** Text from anywhere, as text in HTML and in attributes. */
+export function escapeHtml(text: string): string {
+  return text.replaceAll(/[&<>"']/g, (character) => ENTITIES[character] ?? '');
+}
+
+/** A table; columns of numbers are aligned right. Cells are text, not HTML. */
+export function htmlTable(head: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
+  const isNumeric = head.map((_, place) => rows.some((row) => typeof row[place] === 'number'));
+  const line = (tag: 'td' | 'th', cells: readonly (string | number)[]): string => {
+    const texts = cells.map((each) => (typeof each === 'number' ? each.toLocaleString('en-US') : each));
+    const mark = (place: number): string => (isNumeric[place] === true ? ' class="number"' : '');
+    return `<tr>${texts.map((text, place) => `<${tag}${mark(place)}>${escapeHtml(text)}</${tag}>`).join('')}</tr>`;
+  };
+  const body = rows.map((row) => line('td', row)).join('');
+  return `<div class="scroll"><table><thead>${line('th', head)}</thead><tbody>${body}</tbody></table></div>`;
+}

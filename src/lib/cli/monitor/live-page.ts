@@ -1,0 +1,146 @@
+import { otherSide, sideTitle } from '../../domain/side.js';
+import { parseInstant } from '../../domain/time.js';
+import type { Snapshot } from '../../operations/monitor/snapshot.js';
+import { formatCount } from '../table.js';
+import { escapeHtml, htmlTable } from './html.js';
+import { PAGE_STYLE } from './page-style.js';
+import { renderPlot, type Point } from './plot.js';
+import {
+  describeCalm,
+  describePhase,
+  formatAgo,
+  formatClock,
+  formatFigure,
+  formatMs,
+  formatRate,
+  formatSeconds,
+} from './wording.js';
+
+/** Draws each picture that the server sends; says so when none comes any more. */
+const SCRIPT = `
+const main = document.querySelector('main');
+let timer;
+const alive = (is) => document.body.classList.toggle('stale', !is);
+new EventSource('pictures').onmessage = ({ data }) => {
+  main.innerHTML = JSON.parse(data);
+  alive(true);
+  clearTimeout(timer);
+  timer = setTimeout(() => alive(false), 15000);
+};`;
+
+/** The page as it is loaded once; everything on it comes as pictures. */
+export const LIVE_PAGE = `<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>sensorctl monitor</title><style>${PAGE_STYLE}</style></head>
+<body><p id="gone" class="wrong">The monitor does not answer any more: what you see is old.</p>
+<main><p class="dim">Waiting for the first look …</p></main><script>${SCRIPT}</script></body></html>
+`;
+
+/** The picture of the last look, and plots of those before. */
+export function renderLiveBody(history: readonly Snapshot[]): string {
+  const snapshot = history.at(-1);
+  if (snapshot === undefined) return '';
+  const { health, troubles, at } = snapshot;
+  const wrong = troubles.map(({ text }) => `<p class="wrong ${health}">${escapeHtml(text)}</p>`).join('');
+  return `<header><h1>sensorctl monitor</h1><span class="badge ${health}">${health.toUpperCase()}</span>
+<span>${escapeHtml(describePhase(snapshot))}</span><span class="dim right">${at.slice(0, 19).replace('T', ' ')} UTC</span></header>
+${wrong === '' ? `<p class="calm">${escapeHtml(describeCalm(snapshot))}</p>` : wrong}
+<div class="cards">${renderCards(snapshot)}</div>
+<div class="plots">${renderPlots(history)}</div>
+<h2>Rows of the last ${formatSeconds(snapshot.windowSeconds)}</h2>${renderTables(snapshot)}
+<h2>Consumers</h2>${renderConsumers(snapshot)}`;
+}
+
+function renderCards({ primary, rates, lagSeconds, gaps, queue, sides, ledger, comparison, at }: Snapshot): string {
+  const card = (title: string, value: string, detail: string, tone: '' | 'warn' | 'bad' = ''): string =>
+    `<div class="card ${tone}"><span class="dim">${escapeHtml(title)}</span><b>${escapeHtml(value)}</b><span class="dim">${escapeHtml(detail)}</span></div>`;
+  const dead = queue?.deadLetters ?? 0;
+  const quarantined = [sides.local.quarantine, sides.ec2.answers === null ? 0 : sides.ec2.quarantine];
+  return [
+    card('in', formatRate(rates.in), 'readings accepted'),
+    card(`to ${sideTitle(otherSide(primary))}`, formatRate(rates.toSecondary), 'readings confirmed'),
+    card('lag', formatSeconds(lagSeconds), 'oldest batch not confirmed', (lagSeconds ?? 0) > 30 ? 'warn' : ''),
+    card(
+      'gaps',
+      formatFigure(gaps?.ranges ?? null),
+      `${formatFigure(gaps?.readings ?? null)} readings`,
+      (gaps?.ranges ?? 0) > 0 ? 'bad' : '',
+    ),
+    card('ledger', formatFigure(ledger?.pending ?? null), `pending; ${formatFigure(ledger?.missed ?? null)} missed`),
+    card(
+      'queue',
+      queue === null ? '-' : formatFigure(queue.visible),
+      `${formatCount(dead)} dead letters`,
+      dead > 0 ? 'bad' : '',
+    ),
+    card('quarantine', quarantined.map((each) => formatFigure(each)).join(' + '), 'local + EC2, open'),
+    card(
+      'compare',
+      comparison?.verdict ?? 'none',
+      comparison === null ? 'on record' : `${formatAgo(comparison.finishedAt, at)} ago`,
+      comparison?.verdict === 'different' ? 'bad' : '',
+    ),
+  ].join('');
+}
+
+function renderPlots(history: readonly Snapshot[]): string {
+  const moments = history.map(({ at }) => (parseInstant(at) ?? 0) / 1000);
+  const [fromMs = 0, toMs = 0] = [moments[0], moments.at(-1)];
+  const points = (read: (each: Snapshot) => number | null): Point[] =>
+    history.map((each, place) => [moments[place] ?? 0, read(each)]);
+  const bands = history.flatMap((each, place) => {
+    const start = moments[place] ?? 0;
+    return each.health === 'trouble' ? [{ fromMs: start, toMs: moments[place + 1] ?? toMs }] : [];
+  });
+  const primary = history.at(-1)?.primary ?? 'local';
+  const stretch = { fromMs, toMs, bands };
+  return [
+    renderPlot({
+      ...{ ...stretch, title: 'Readings a second', format: (value) => formatRate(value), atLeast: 1 },
+      series: [
+        { name: 'in', points: points(({ rates }) => rates.in) },
+        { name: `to ${sideTitle(otherSide(primary))}`, points: points(({ rates }) => rates.toSecondary) },
+      ],
+    }),
+    renderPlot({
+      ...{ ...stretch, title: 'Lag', format: (value) => formatSeconds(value), atLeast: 1 },
+      series: [{ name: 'oldest batch not confirmed', points: points(({ lagSeconds }) => lagSeconds) }],
+    }),
+    renderPlot({
+      ...{ ...stretch, title: 'Write latency', format: (value) => formatMs(value), atLeast: 10 },
+      series: [
+        { name: 'local p50', points: points(({ sides }) => sides.local.writeP50Ms) },
+        { name: 'EC2 p50', points: points(({ sides }) => sides.ec2.writeP50Ms) },
+        { name: 'local p99', points: points(({ sides }) => sides.local.writeP99Ms) },
+        { name: 'EC2 p99', points: points(({ sides }) => sides.ec2.writeP99Ms) },
+      ],
+    }),
+    renderPlot({
+      ...{ ...stretch, title: 'Readings that the secondary lacks', format: formatCount, atLeast: 10 },
+      series: [{ name: 'readings', points: points(({ gaps }) => gaps?.readings ?? null) }],
+    }),
+  ].join('');
+}
+
+function renderTables({ tables, at, sides }: Snapshot): string {
+  const cells = (figures: Snapshot['tables'][number]['local'], answers: boolean | null): (string | number)[] =>
+    figures === null ? [answers === true ? 'counting' : '?', ''] : [figures.rows, formatClock(figures.maxTime, at)];
+  const rows = tables.map(({ table, local, ec2 }) => {
+    const apart = local === null || ec2 === null ? '?' : local.rows - ec2.rows;
+    return [table, ...cells(local, sides.local.answers), ...cells(ec2, sides.ec2.answers), apart];
+  });
+  return htmlTable(['table', 'local', 'newest (UTC)', 'EC2', 'newest (UTC)', 'apart'], rows);
+}
+
+function renderConsumers({ consumers }: Snapshot): string {
+  if (consumers === null) return '<p>Not known: the primary does not answer.</p>';
+  const rows = consumers.map(({ host, pid, state, rate, breaker, messagesInHand, lastError }) => [
+    `${host} ${pid}`,
+    state,
+    rate === null ? '-' : formatRate(rate),
+    breaker ?? '-',
+    messagesInHand ?? '-',
+    lastError === null ? '-' : `${formatSeconds(lastError.agoSeconds)} ago: ${lastError.text}`,
+  ]);
+  return htmlTable(['consumer', 'state', 'rate', 'breaker', 'in hand', 'last error'], rows);
+}

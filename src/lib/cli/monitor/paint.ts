@@ -1,0 +1,25 @@
+const CODES = { bold: '1', dim: '2', red: '31', green: '32', yellow: '33', cyan: '36', inverse: '7' } as const;
+
+export type Paint = (text: string, ...styles: (keyof typeof CODES)[]) => string;
+
+/** Colours for a terminal; without colour the text stays as it is. */
+export function createPaint(color: boolean): Paint {
+  if (!color) return (text) => text;
+  return (text, ...styles) => `\u001b[${styles.map((style) => CODES[style]).join(';')}m${text}\u001b[0m`;
+}
+
+// eslint-disable-next-line no-control-regex -- the sequences that `createPaint` writes
+const SEQUENCE = /(\u001b\[[\d;]*m)/;
+
+/** Cuts a line to so many columns; the sequences of `createPaint` take none, and a cut one ends. */
+export function fitLine(line: string, columns: number): string {
+  let left = columns;
+  let fitted = '';
+  for (const [place, part] of line.split(SEQUENCE).entries()) {
+    const isSequence = place % 2 === 1;
+    const text = isSequence ? part : part.slice(0, left);
+    fitted += text;
+    if (!isSequence) left -= text.length;
+  }
+  return fitted;
+}

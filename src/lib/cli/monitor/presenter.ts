@@ -1,0 +1,44 @@
+import type { Snapshot } from '../../operations/monitor/snapshot.js';
+import { renderLine } from './line.js';
+import { createPaint } from './paint.js';
+import { renderScreen } from './screen.js';
+import { LiveScreen } from './terminal.js';
+
+export interface PresenterOptions {
+  /** `once`: the picture as text; `json`: a document a line; `live`: on a terminal the live picture, elsewhere lines. */
+  readonly style: 'once' | 'json' | 'live';
+  readonly print: (line: string) => void;
+  readonly printJson: (value: Snapshot) => void;
+  /** The person at the terminal, or whoever reads stdout, has seen enough. */
+  readonly onQuit: () => void;
+}
+
+/** Shows each look. */
+export interface Presenter {
+  show(snapshot: Snapshot): void;
+  /** Keeps what hinders the monitor itself, for when the terminal is free again. */
+  note(problem: string): void;
+  readonly notes: readonly string[];
+  close(): void;
+}
+
+export function monitorPresenter({ style, print, printJson, onQuit }: PresenterOptions): Presenter {
+  const notes: string[] = [];
+  const note = (problem: string): void => void notes.push(problem);
+  // `monitor | head`: nobody reads any more.
+  process.stdout.on('error', onQuit);
+  if (style === 'json') return { show: printJson, note, notes, close: () => undefined };
+  if (style === 'once') return { show: (snapshot) => print(renderText(snapshot)), note, notes, close: () => undefined };
+  if (!process.stdout.isTTY) return { show: (each) => print(renderLine(each)), note, notes, close: () => undefined };
+  const screen = new LiveScreen(onQuit);
+  screen.open();
+  return { show: (snapshot) => screen.show(snapshot), note, notes, close: () => screen.close() };
+}
+
+const COLUMNS = 80;
+
+function renderText(snapshot: Snapshot): string {
+  const color = process.stdout.isTTY && (process.env.NO_COLOR ?? '') === '';
+  const options = { columns: COLUMNS, rows: Infinity, paint: createPaint(color), footer: null };
+  return renderScreen([snapshot], options).join('\n');
+}

@@ -1,0 +1,183 @@
+import { parseInstant } from '../../domain/time.js';
+import type { MonitorReport } from '../../operations/monitor/report.js';
+import type { SampleFigures } from '../../repository/samples.js';
+import { formatDuration } from '../quantities.js';
+import { formatCount } from '../table.js';
+import { escapeHtml, htmlTable } from './html.js';
+import { PAGE_STYLE } from './page-style.js';
+import { renderPlot, type Point } from './plot.js';
+import { formatMs, formatRate, formatSeconds } from './wording.js';
+
+const ROWS_AT_MOST = 200;
+/** Longer without a sample, and the line of a plot breaks. */
+const HOLE_MS = 60_000;
+
+/** The report as one file of HTML that needs no other. */
+export function renderReportPage(report: MonitorReport): string {
+  const { since, until, phase, epoch, soak, notRead } = report;
+  const title = `sensorctl: ${short(since)} to ${short(until)} UTC`;
+  return `<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>${title}</title><style>${PAGE_STYLE}</style></head><body><main>
+<header><h1>What sensorctl saw</h1>${badge(report)}<span>${short(since)} to ${short(until)} UTC</span>
+<span class="dim right">${phase === null ? 'no phase recorded' : `phase ${phase}`} · epoch ${epoch}</span></header>
+${notRead.map((message) => `<p class="wrong">Not in this report: ${escapeHtml(message)}</p>`).join('')}
+<div class="cards">${renderCards(report)}</div>
+<h2>Gates</h2>${renderGates(report)}
+<div class="plots">${renderPlots(report)}</div>
+<h2>Incidents</h2>${renderIncidents(report)}
+<h2>Gaps</h2>${renderGaps(report)}
+<h2>Comparisons</h2>${renderComparisons(report)}
+<h2>Changes of phase</h2>${renderChanges(report)}
+<p class="dim">${formatCount(soak.samples)} samples on the primary, from ${short(soak.first)} to ${short(soak.last)}; at most ${formatSeconds(soak.largestHoleSeconds)} without one. Explained: an outage of the secondary whose readings the ledger holds.</p>
+</main></body></html>
+`;
+}
+
+/** The report in one line. */
+export function describeReport({ soak, incidents, comparisons, gaps }: MonitorReport): string {
+  const open = gaps.filter(({ closed }) => closed === null).length;
+  const different = comparisons.filter(({ verdict }) => verdict === 'different').length;
+  return `${formatCount(soak.samples)} samples, ${incidents.length} incidents, ${gaps.length} gaps (${open} open), ${comparisons.length} comparisons (${different} different)`;
+}
+
+function badge({ gates, soak, comparisons }: MonitorReport): string {
+  if (gates !== null) {
+    const open = gates.filter(({ passed }) => !passed).length;
+    return open === 0
+      ? '<span class="badge yes">GATES MET</span>'
+      : `<span class="badge no">${open} GATES NOT MET</span>`;
+  }
+  const isClean = soak.unexplained === 0 && comparisons.every(({ unexplained }) => unexplained === 0);
+  if (soak.samples === 0) return '<span class="badge">NOT WATCHED</span>';
+  return isClean
+    ? '<span class="badge yes">NOTHING UNEXPLAINED</span>'
+    : '<span class="badge no">UNEXPLAINED TROUBLE</span>';
+}
+
+function renderCards({ soak, samples, incidents, gaps, comparisons }: MonitorReport): string {
+  const most = (read: (figures: SampleFigures) => number | null): number =>
+    Math.max(0, ...samples.map(({ figures }) => read(figures) ?? 0));
+  const unexplained = incidents.filter(({ explained }) => !explained).length;
+  const identical = comparisons.filter(({ verdict }) => verdict === 'identical').length;
+  const closed = gaps.filter((gap) => gap.closed !== null).length;
+  const card = (title: string, value: string, detail: string, isBad = false): string =>
+    `<div class="card ${isBad ? 'bad' : ''}"><span class="dim">${title}</span><b>${value}</b><span class="dim">${detail}</span></div>`;
+  return [
+    card(
+      'samples',
+      formatCount(soak.samples),
+      `at most ${formatSeconds(soak.largestHoleSeconds)} apart`,
+      soak.samples === 0,
+    ),
+    card('incidents', formatCount(incidents.length), `${unexplained} unexplained`, unexplained > 0),
+    card('gaps opened', formatCount(gaps.length), `${closed} closed`, closed < gaps.length),
+    card('longest lag', formatSeconds(most(({ lagSeconds }) => lagSeconds)), 'of any sample'),
+    card('local p99', formatMs(most(({ localP99Ms }) => localP99Ms)), 'at worst'),
+    card('EC2 p99', formatMs(most(({ ec2P99Ms }) => ec2P99Ms)), 'at worst'),
+    card('comparisons', formatCount(comparisons.length), `${identical} identical`, identical < comparisons.length),
+  ].join('');
+}
+
+function renderGates({ gates }: MonitorReport): string {
+  if (gates === null)
+    return '<p>Not measured for this report: sensorctl cutover --phase 3 --dry-run measures them.</p>';
+  return htmlTable(
+    ['gate', 'met', 'detail'],
+    gates.map(({ name, passed, detail }) => [name, passed ? 'yes' : 'NO', detail]),
+  );
+}
+
+function renderPlots(report: MonitorReport): string {
+  const { samples, incidents, until } = report;
+  const toMs = milliseconds(until);
+  const fromMs = milliseconds(samples[0]?.takenAt ?? report.since);
+  const points = (read: (figures: SampleFigures) => number | null): Point[] =>
+    samples.flatMap(({ takenAt, figures }, place): Point[] => {
+      const [atMs, beforeMs] = [milliseconds(takenAt), milliseconds(samples[place - 1]?.takenAt ?? takenAt)];
+      const broken: Point[] = atMs - beforeMs > HOLE_MS ? [[(beforeMs + atMs) / 2, null]] : [];
+      return [...broken, [atMs, read(figures)]];
+    });
+  const bands = incidents
+    .filter(({ kind }) => kind !== 'lag' && kind !== 'gaps')
+    .map(({ from, to }) => ({ fromMs: milliseconds(from), toMs: milliseconds(to ?? until) }));
+  const stretch = { fromMs, toMs, bands };
+  return [
+    renderPlot({
+      ...{ ...stretch, title: 'Readings a second', format: (value) => formatRate(value), atLeast: 1 },
+      series: [
+        { name: 'in', points: points(({ inPerSecond }) => inPerSecond) },
+        { name: 'to the secondary', points: points(({ toSecondaryPerSecond }) => toSecondaryPerSecond) },
+      ],
+    }),
+    renderPlot({
+      ...{ ...stretch, title: 'Lag', format: (value) => formatSeconds(value), atLeast: 1 },
+      series: [{ name: 'lag', points: points(({ lagSeconds }) => lagSeconds) }],
+    }),
+    renderPlot({
+      ...{ ...stretch, title: 'Write latency', format: (value) => formatMs(value), atLeast: 10 },
+      series: [
+        { name: 'local p50', points: points(({ localP50Ms }) => localP50Ms) },
+        { name: 'EC2 p50', points: points(({ ec2P50Ms }) => ec2P50Ms) },
+        { name: 'local p99', points: points(({ localP99Ms }) => localP99Ms) },
+        { name: 'EC2 p99', points: points(({ ec2P99Ms }) => ec2P99Ms) },
+      ],
+    }),
+    renderPlot({
+      ...{ ...stretch, title: 'Readings that the secondary lacks', format: formatCount, atLeast: 10 },
+      series: [{ name: 'readings', points: points(({ gapReadings }) => gapReadings) }],
+    }),
+  ].join('');
+}
+
+function renderIncidents({ incidents }: MonitorReport): string {
+  const rows = incidents.slice(-ROWS_AT_MOST).map(({ kind, from, to, seconds, explained }) => {
+    return [
+      kind,
+      short(from),
+      to === null ? 'lasts' : short(to),
+      formatDuration(seconds * 1000),
+      explained ? 'yes' : 'NO',
+    ];
+  });
+  return rows.length === 0 ? '<p>None.</p>' : htmlTable(['incident', 'from', 'to', 'for', 'explained'], rows);
+}
+
+function renderGaps({ gaps }: MonitorReport): string {
+  const rows = gaps
+    .slice(-ROWS_AT_MOST)
+    .map(({ opened, closed, mostReadings }) => [short(opened), closed === null ? 'open' : short(closed), mostReadings]);
+  return rows.length === 0 ? '<p>None.</p>' : htmlTable(['opened', 'closed', 'readings at most'], rows);
+}
+
+function renderComparisons({ comparisons }: MonitorReport): string {
+  const rows = comparisons
+    .slice(0, ROWS_AT_MOST)
+    .map(({ verdict, finishedAt, knownGap, unexplained }) => [short(finishedAt), verdict, knownGap, unexplained]);
+  if (rows.length === 0) return '<p>None: sensorctl compare --window 1h records one.</p>';
+  return htmlTable(['finished', 'verdict', 'known gap', 'unexplained'], rows);
+}
+
+function renderChanges({ changes }: MonitorReport): string {
+  const rows = changes.map(({ at, phase, writeMode, epoch, by, reason, overriddenGates }) => {
+    return [
+      short(at),
+      String(phase),
+      writeMode ?? '-',
+      epoch,
+      by ?? '-',
+      reason ?? '-',
+      overriddenGates.join(', ') || '-',
+    ];
+  });
+  if (rows.length === 0) return '<p>None.</p>';
+  return htmlTable(['at', 'phase', 'write mode', 'epoch', 'by', 'reason', 'gates overridden'], rows);
+}
+
+function short(time: string | null): string {
+  return time === null ? '-' : time.slice(0, 19).replace('T', ' ');
+}
+
+function milliseconds(time: string): number {
+  return (parseInstant(time) ?? 0) / 1000;
+}

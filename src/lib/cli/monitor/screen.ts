@@ -1,0 +1,177 @@
+import { otherSide, sideTitle } from '../../domain/side.js';
+import type { ConsumerSnapshot, Snapshot } from '../../operations/monitor/snapshot.js';
+import { formatDuration } from '../quantities.js';
+import { formatCount, printable } from '../table.js';
+import { fitLine, type Paint } from './paint.js';
+import { sparkline } from './sparkline.js';
+import {
+  describeCalm,
+  describePhase,
+  formatAgo,
+  formatClock,
+  formatFigure,
+  formatMs,
+  formatRate,
+  formatSeconds,
+  UNKNOWN,
+} from './wording.js';
+
+export interface ScreenOptions {
+  readonly columns: number;
+  /** Lines to fill at most; consumers are left out where there are more. */
+  readonly rows: number;
+  readonly paint: Paint;
+  /** The last line: keys, or that it is paused. */
+  readonly footer: string | null;
+}
+
+const SPARK_COLUMNS = 20;
+const LABEL_COLUMNS = 11;
+const TROUBLES_SHOWN = 4;
+const ERROR_COLUMNS = 26;
+
+/** The live picture as lines of at most so many columns; the last of `history` is what it shows. */
+export function renderScreen(history: readonly Snapshot[], options: ScreenOptions): string[] {
+  const snapshot = history.at(-1);
+  if (snapshot === undefined) return ['Looking …'];
+  const { paint, columns, rows, footer } = options;
+  const head = [
+    ...renderHead(snapshot, paint),
+    '',
+    ...renderTables(snapshot, paint),
+    '',
+    ...renderFlow(history, snapshot, paint),
+    '',
+  ];
+  const foot = footer === null ? [] : ['', paint(footer, 'dim')];
+  const consumers = renderConsumers(snapshot, Math.max(1, rows - head.length - foot.length - 1), paint);
+  return [...head, ...consumers, ...foot].slice(0, rows).map((line) => fitLine(line, columns));
+}
+
+function renderHead(snapshot: Snapshot, paint: Paint): string[] {
+  const { health, troubles, at } = snapshot;
+  const color = { healthy: 'green', recovering: 'yellow', trouble: 'red' } as const;
+  const title = paint(` ${health.toUpperCase()} `, 'bold', 'inverse', color[health]);
+  const clock = `${at.slice(0, 19).replace('T', ' ')} UTC`;
+  const gap = ' '.repeat(Math.max(1, 80 - health.length - 2 - clock.length));
+  const shown = troubles.slice(0, TROUBLES_SHOWN).map(({ text }) => paint(`  ${printable(text)}`, color[health]));
+  const more = troubles.length > TROUBLES_SHOWN ? [`  and ${troubles.length - TROUBLES_SHOWN} troubles more`] : [];
+  const calm = troubles.length === 0 ? [`  ${describeCalm(snapshot)}`] : [];
+  return [`${title}${gap}${paint(clock, 'dim')}`, `  ${describePhase(snapshot)}`, ...calm, ...shown, ...more];
+}
+
+function renderTables({ tables, windowSeconds, at, sides }: Snapshot, paint: Paint): string[] {
+  const window = formatDuration(windowSeconds * 1000);
+  const columns = (cells: readonly string[]): string => {
+    const [name = '', ...rest] = cells;
+    return name.padEnd(23) + rest.map((cell, place) => cell.padStart([11, 12, 11, 12, 10][place] ?? 0)).join('');
+  };
+  const title = columns([`rows of the last ${window}`, 'local', 'newest', 'EC2', 'newest', 'apart']);
+  const cell = (figures: Snapshot['tables'][number]['local'], side: 'local' | 'ec2'): [string, string] => {
+    if (figures !== null) return [formatCount(figures.rows), formatClock(figures.maxTime, at)];
+    return [sides[side].answers === true ? 'counting' : UNKNOWN, ''];
+  };
+  const lines = tables.map(({ table, local, ec2 }) => {
+    const apart = local === null || ec2 === null ? '' : formatCount(local.rows - ec2.rows);
+    const ec2Cells = sides.ec2.answers === null ? ['-', ''] : cell(ec2, 'ec2');
+    return columns([table, ...cell(local, 'local'), ...ec2Cells, apart === '0' ? '=' : apart]);
+  });
+  return [paint(title, 'dim'), ...lines];
+}
+
+function renderFlow(history: readonly Snapshot[], snapshot: Snapshot, paint: Paint): string[] {
+  const { primary, rates, lagSeconds, sides, ledger, gaps, at } = snapshot;
+  const secondary = otherSide(primary);
+  const spark = (read: (each: Snapshot) => number | null): string =>
+    history.length === 1 ? ' '.repeat(SPARK_COLUMNS) : paint(sparkline(history.map(read), SPARK_COLUMNS), 'cyan');
+  const flow = (label: string, value: string, line: string, rest: string): string =>
+    `${label.padEnd(LABEL_COLUMNS)}${value.padStart(8)} ${line}  ${rest}`;
+  const writes = (side: 'local' | 'ec2'): string => {
+    const [p50, p99] = [formatMs(sides[side].writeP50Ms), formatMs(sides[side].writeP99Ms)];
+    return `${sideTitle(side)} writes`.padEnd(13) + `p50 ${p50.padStart(7)}  p99 ${p99.padStart(7)}`;
+  };
+  const entries =
+    ledger === null
+      ? `ledger       ${UNKNOWN}`
+      : `pending ${formatCount(ledger.pending)}  missed ${formatCount(ledger.missed)}  refused ${formatCount(ledger.refused)}`;
+  return [
+    flow(
+      'in',
+      formatRate(rates.in),
+      spark((each) => each.rates.in),
+      writes(primary),
+    ),
+    flow(
+      `to ${sideTitle(secondary)}`,
+      formatRate(rates.toSecondary),
+      spark((each) => each.rates.toSecondary),
+      writes(secondary),
+    ),
+    flow(
+      'lag',
+      formatSeconds(lagSeconds),
+      spark((each) => each.lagSeconds),
+      entries,
+    ),
+    `${'gaps'.padEnd(LABEL_COLUMNS)} ${describeGaps(gaps, at, paint)}`,
+    `${'queue'.padEnd(LABEL_COLUMNS)} ${describeQueue(snapshot.queue)}`,
+    `${'quarantine'.padEnd(LABEL_COLUMNS)} ${describeQuarantine(snapshot)}`,
+    `${'compare'.padEnd(LABEL_COLUMNS)} ${describeComparison(snapshot)}`,
+  ];
+}
+
+function describeGaps(gaps: Snapshot['gaps'], at: string, paint: Paint): string {
+  if (gaps === null) return UNKNOWN;
+  if (gaps.ranges === 0) return 'none';
+  const oldest = gaps.oldest === null ? '' : `, the oldest from ${formatClock(gaps.oldest, at)}`;
+  return paint(`${formatCount(gaps.ranges)} ranges, ${formatCount(gaps.readings)} readings${oldest}`, 'yellow');
+}
+
+function describeQueue(queue: Snapshot['queue']): string {
+  if (queue === null) return 'not configured';
+  const waited = queue.longestWaitSeconds === null ? '-' : formatSeconds(queue.longestWaitSeconds);
+  const dead = queue.deadLetters === null ? '-' : formatCount(queue.deadLetters);
+  return `${formatFigure(queue.visible)} waiting, ${formatFigure(queue.inFlight)} in flight, longest wait ${waited}, dead letters ${dead}`;
+}
+
+function describeQuarantine({ sides }: Snapshot): string {
+  const ec2 = sides.ec2.answers === null ? '-' : formatFigure(sides.ec2.quarantine);
+  return `local ${formatFigure(sides.local.quarantine)}, EC2 ${ec2}`;
+}
+
+function describeComparison({ comparison, at }: Snapshot): string {
+  if (comparison === null) return 'none on record';
+  const { verdict, finishedAt, knownGap, unexplained } = comparison;
+  const found =
+    verdict === 'identical' ? '' : ` (known gap ${formatCount(knownGap)}, unexplained ${formatCount(unexplained)})`;
+  return `${verdict}${found}, ${formatAgo(finishedAt, at)} ago`;
+}
+
+function renderConsumers({ consumers }: Snapshot, room: number, paint: Paint): string[] {
+  if (consumers === null) return [`consumers  ${UNKNOWN}`];
+  if (consumers.length === 0) return ['consumers  none'];
+  const title = paint(consumerLine(['consumer', 'rate', 'breaker', 'in hand', 'last error']), 'dim');
+  const lines = consumers.map((consumer) => renderConsumer(consumer, paint));
+  if (lines.length <= room) return [title, ...lines];
+  return [title, ...lines.slice(0, room - 1), `and ${lines.length - room + 1} consumers more`];
+}
+
+function renderConsumer(consumer: ConsumerSnapshot, paint: Paint): string {
+  const { host, pid, state, rate, breaker, messagesInHand, lastError } = consumer;
+  const error =
+    lastError === null ? '-' : `${formatDuration(lastError.agoSeconds * 1000)} ago: ${printable(lastError.text)}`;
+  const cells = [
+    `${host.slice(0, 20)} ${pid}`,
+    state === 'running' ? formatRate(rate) : state,
+    breaker ?? '-',
+    messagesInHand === null ? '-' : formatCount(messagesInHand),
+    error.slice(0, ERROR_COLUMNS),
+  ];
+  const line = consumerLine(cells);
+  if (state === 'lost') return paint(line, 'red');
+  return breaker === 'open' || breaker === 'probing' ? paint(line, 'yellow') : line;
+}
+
+function consumerLine([name = '', rate = '', breaker = '', inHand = '', error = '']: readonly string[]): string {
+  return `${name.padEnd(28)}${rate.padStart(9)}  ${breaker.padEnd(8)}${inHand.padStart(7)}  ${error}`;
+}

@@ -1,0 +1,57 @@
+import { formatDuration } from '../quantities.js';
+import { formatCount } from '../table.js';
+import { sideTitle } from '../../domain/side.js';
+import { parseInstant } from '../../domain/time.js';
+import type { Snapshot } from '../../operations/monitor/snapshot.js';
+
+export const UNKNOWN = '?';
+
+/** `phase 2 · dual-write · epoch 4 · primary local`. */
+export function describePhase({ phase, writeMode, epoch, primary, change }: Snapshot): string {
+  const where = phase === null ? 'no phase recorded' : `phase ${phase}`;
+  const target = change === null ? '' : ` to phase ${change.targetPhase}`;
+  return `${where} · ${writeMode ?? 'no consumer'}${target} · epoch ${epoch} · primary ${sideTitle(primary)}`;
+}
+
+/** What there is to say where nothing is wrong. */
+export function describeCalm({ primary, writeMode, lagSeconds, sides }: Snapshot): string {
+  if (sides.ec2.answers === null) return 'EC2 is not configured: only local is watched';
+  if (writeMode === 'local-only') return 'Local takes what comes; nothing is written to EC2';
+  if (writeMode === 'ec2-only') return 'EC2 takes what comes';
+  const [here, there] = primary === 'local' ? ['local', 'EC2'] : ['EC2', 'local'];
+  if ((lagSeconds ?? 0) > 0) return `${there} holds what ${here} holds, but for what is on its way`;
+  return `${there} holds what ${here} holds`;
+}
+
+/** `142/s`, `0.4/s`. */
+export function formatRate(perSecond: number | null): string {
+  if (perSecond === null) return UNKNOWN;
+  return `${perSecond > 0 && perSecond < 10 ? perSecond.toFixed(1) : formatCount(Math.round(perSecond))}/s`;
+}
+
+/** `0.2 s`, `42 s`, `3 min`. */
+export function formatSeconds(seconds: number | null): string {
+  if (seconds === null) return UNKNOWN;
+  return seconds < 10 ? `${seconds.toFixed(1)} s` : formatDuration(seconds * 1000);
+}
+
+export function formatMs(ms: number | null): string {
+  if (ms === null) return '-';
+  return ms < 10_000 ? `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms` : `${(ms / 1000).toFixed(0)} s`;
+}
+
+export function formatFigure(value: number | null): string {
+  return value === null ? UNKNOWN : formatCount(value);
+}
+
+/** `12:34:56` of UTC text; with the date in front where it is not the day of `at`. */
+export function formatClock(time: string | null, at: string): string {
+  if (time === null) return '-';
+  return time.slice(0, 10) === at.slice(0, 10) ? time.slice(11, 19) : time.slice(5, 16).replace('T', ' ');
+}
+
+/** How long before `at` a time was: `12 min`. */
+export function formatAgo(time: string, at: string): string {
+  const [then, now] = [parseInstant(time), parseInstant(at)];
+  return then === null || now === null ? UNKNOWN : formatDuration(Math.max(0, now - then) / 1000);
+}

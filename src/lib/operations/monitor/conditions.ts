@@ -1,0 +1,109 @@
+import { parseDuration } from '../../domain/duration.js';
+import { UsageError } from '../../errors.js';
+import type { Snapshot } from './snapshot.js';
+
+/** A condition of `--fail-on`, such as `lag>60s`. */
+export interface Condition {
+  readonly text: string;
+  /** True where it holds, and where what it asks for is not known. */
+  readonly holds: (snapshot: Snapshot) => boolean;
+}
+
+interface Figure {
+  /** In ms where true; else a plain number. */
+  readonly isDuration: boolean;
+  /** Null where it is not known. */
+  readonly read: (snapshot: Snapshot) => number | null;
+}
+
+const seconds = (read: (snapshot: Snapshot) => number | null): Figure => ({
+  isDuration: true,
+  read: (snapshot) => {
+    const value = read(snapshot);
+    return value === null ? null : value * 1000;
+  },
+});
+const milliseconds = (read: (snapshot: Snapshot) => number | null): Figure => ({ isDuration: true, read });
+const number = (read: (snapshot: Snapshot) => number | null): Figure => ({ isDuration: false, read });
+
+/** No write was timed: nothing was slow. */
+const latency = (side: 'local' | 'ec2', name: 'writeP50Ms' | 'writeP99Ms'): Figure =>
+  milliseconds(({ sides }) => sides[side][name] ?? 0);
+
+const FIGURES: Readonly<Record<string, Figure>> = {
+  lag: seconds(({ lagSeconds }) => lagSeconds),
+  gaps: number(({ gaps }) => gaps?.ranges ?? null),
+  'gap-readings': number(({ gaps }) => gaps?.readings ?? null),
+  pending: number(({ ledger }) => ledger?.pending ?? null),
+  missed: number(({ ledger }) => ledger?.missed ?? null),
+  refused: number(({ ledger }) => ledger?.refused ?? null),
+  in: number(({ rates }) => rates.in),
+  out: number(({ rates }) => rates.toSecondary),
+  queue: number(({ queue }) => queue?.visible ?? null),
+  'in-flight': number(({ queue }) => queue?.inFlight ?? null),
+  // Without a message nothing waits.
+  wait: seconds(({ queue, consumers }) => queue?.longestWaitSeconds ?? (consumers === null ? null : 0)),
+  'dead-letters': number(({ queue }) => queue?.deadLetters ?? null),
+  consumers: number(({ consumers }) => consumers?.filter(({ state }) => state !== 'lost').length ?? null),
+  breakers: number(
+    ({ consumers }) => consumers?.filter(({ breaker }) => (breaker ?? 'closed') !== 'closed').length ?? null,
+  ),
+  quarantine: number(({ sides }) =>
+    addOrNull(sides.local.quarantine, sides.ec2.answers === null ? 0 : sides.ec2.quarantine),
+  ),
+  'local-p50': latency('local', 'writeP50Ms'),
+  'local-p99': latency('local', 'writeP99Ms'),
+  'ec2-p50': latency('ec2', 'writeP50Ms'),
+  'ec2-p99': latency('ec2', 'writeP99Ms'),
+  silent: number(({ sides }) => Object.values(sides).filter(({ answers }) => answers === false).length),
+  troubles: number(({ troubles }) => troubles.length),
+};
+
+const COMPARISONS: Readonly<Record<string, (one: number, other: number) => boolean>> = {
+  '>': (one, other) => one > other,
+  '>=': (one, other) => one >= other,
+  '<': (one, other) => one < other,
+  '<=': (one, other) => one <= other,
+  '=': (one, other) => one === other,
+  '!=': (one, other) => one !== other,
+};
+
+const CONDITION = /^([a-z0-9-]+)\s*(>=|<=|!=|>|<|=)\s*(\S+)$/;
+
+/** Reads `lag>60s,gaps>0`. Throws a UsageError that names what it may be. */
+export function parseConditions(text: string): Condition[] {
+  return text.split(',').map((part) => parseCondition(part.trim()));
+}
+
+function parseCondition(text: string): Condition {
+  const [, name = '', operator = '', limitText = ''] = CONDITION.exec(text) ?? [];
+  const [figure, compare] = [FIGURES[name], COMPARISONS[operator]];
+  if (figure === undefined || compare === undefined) throw wrong(text);
+  const limit = parseLimit(limitText, figure);
+  if (limit === null) throw wrong(text);
+  const holds = (snapshot: Snapshot): boolean => {
+    const value = figure.read(snapshot);
+    return value === null || compare(value, limit);
+  };
+  return { text, holds };
+}
+
+function parseLimit(text: string, { isDuration }: Figure): number | null {
+  if (!isDuration) return /^\d+(\.\d+)?$/.test(text) ? Number(text) : null;
+  const micros = parseDuration(text);
+  return micros === null ? null : micros / 1000;
+}
+
+function wrong(text: string): UsageError {
+  const named = (isDuration: boolean): string =>
+    Object.keys(FIGURES)
+      .filter((name) => FIGURES[name]?.isDuration === isDuration)
+      .join(', ');
+  return new UsageError(`--fail-on cannot be "${text}"`, {
+    next: `write conditions like lag>60s,gaps>0 with ${Object.keys(COMPARISONS).join(' ')}; durations (500ms, 60s, 5m) for ${named(true)}; numbers for ${named(false)}`,
+  });
+}
+
+function addOrNull(one: number | null, other: number | null): number | null {
+  return one === null || other === null ? null : one + other;
+}

@@ -1,0 +1,133 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Database } from '../../db/database.js';
+import { NO_PHASE } from '../../domain/migration.js';
+import { READING_TABLES, type ReadingTable } from '../../domain/reading.js';
+import { serveMetrics } from '../../http/metrics.js';
+import type { Address } from '../../http/serve.js';
+import type { Queue } from '../../queue/queue.js';
+import { composeSnapshot } from './compose.js';
+import { createMonitorMetrics } from './metrics.js';
+import { Pace } from './pace.js';
+import { QueueWatch } from './queue-watch.js';
+import { Recorder } from './recorder.js';
+import { silentLook, SideWatch, type SideLook } from './side-watch.js';
+import type { Snapshot } from './snapshot.js';
+
+export interface MonitorOptions {
+  readonly local: Database;
+  /** Null where EC2 is not configured. */
+  readonly ec2: Database | null;
+  readonly queue: Queue | null;
+  readonly windowMicros: number;
+  readonly intervalMs: number;
+  /** One look, as complete as it can be. */
+  readonly once: boolean;
+  /** Whether samples are kept on the primary as evidence. */
+  readonly record: boolean;
+  /** Where to answer /metrics; null for nowhere. */
+  readonly metrics: Address | null;
+  readonly onSnapshot: (snapshot: Snapshot) => void;
+  /** Told what hinders the monitor itself. */
+  readonly onProblem: (problem: string) => void;
+  readonly stop: AbortSignal;
+}
+
+/** A side that has not answered by then is shown as silent; its answer is waited for all the same. */
+const PATIENCE_MS = 3_000;
+
+/** Looks at both sides and the queue until it is stopped, or once. Returns the last snapshot; null where it was stopped before. */
+export async function monitor(options: MonitorOptions): Promise<Snapshot | null> {
+  const { local, ec2, stop, once } = options;
+  const watching = new Watching(options);
+  const recorder = options.record ? new Recorder(options.onProblem) : null;
+  let last: Snapshot | null = null;
+  const metrics =
+    options.metrics === null
+      ? null
+      : await serveMetrics(
+          options.metrics,
+          createMonitorMetrics(() => last),
+        );
+  while (!stop.aborted) {
+    const startedAt = performance.now();
+    last = await watching.look();
+    options.onSnapshot(last);
+    recorder?.take(last, last.primary === 'ec2' && ec2 !== null ? ec2 : local);
+    if (once) break;
+    const pauseMs = Math.max(0, options.intervalMs - (performance.now() - startedAt));
+    await delay(pauseMs, undefined, { signal: stop }).catch(() => undefined);
+  }
+  await recorder?.idle();
+  metrics?.close();
+  return last;
+}
+
+class Watching {
+  readonly #local: Patient;
+  readonly #ec2: Patient | null;
+  readonly #queue: QueueWatch | null;
+  /** Both sides count a table at the same time, or their figures would not be of the same moment. */
+  readonly #pace = new Pace();
+
+  constructor(private readonly options: MonitorOptions) {
+    const patienceMs = options.once ? Infinity : Math.max(PATIENCE_MS, options.intervalMs);
+    const watch = (database: Database): Patient =>
+      new Patient(new SideWatch(database, options.windowMicros), patienceMs);
+    this.#local = watch(options.local);
+    this.#ec2 = options.ec2 === null ? null : watch(options.ec2);
+    this.#queue = options.queue === null ? null : new QueueWatch(options.queue);
+  }
+
+  async look(): Promise<Snapshot> {
+    const sides = [this.#local, ...(this.#ec2 === null ? [] : [this.#ec2])];
+    const tables = READING_TABLES.filter((table) => this.#pace.isDue(table));
+    const [local, ec2, queue] = await Promise.all([
+      this.#lookAt(this.#local, tables),
+      this.#ec2 === null ? null : this.#lookAt(this.#ec2, tables),
+      this.#queue?.look() ?? null,
+    ]);
+    for (const table of tables) {
+      this.#pace.spent(table, Math.max(local.countCosts.get(table) ?? 0, ec2?.countCosts.get(table) ?? 0));
+    }
+    for (const { watch } of sides) for (const look of [local, ec2]) watch.touch(look?.touched ?? []);
+    const windowSeconds = this.options.windowMicros / 1e6;
+    return composeSnapshot({ local, ec2, queue, windowSeconds, now: Date.now() * 1000 });
+  }
+
+  /** One look alone waits until each table is counted through. */
+  async #lookAt(side: Patient, tables: readonly ReadingTable[]): Promise<SideLook> {
+    let look = await side.look(tables);
+    while (this.options.once && look.answers && look.problem === null && !side.watch.isCounted) {
+      look = await side.look(tables);
+    }
+    return look;
+  }
+}
+
+/** A side that may take long to answer: a look shows it as silent, and the next one finds its answer. */
+class Patient {
+  #looking: Promise<SideLook> | null = null;
+  #since = 0;
+  #last: SideLook | null = null;
+
+  constructor(
+    readonly watch: SideWatch,
+    private readonly patienceMs: number,
+  ) {}
+
+  async look(tables: readonly ReadingTable[]): Promise<SideLook> {
+    if (this.#looking === null) {
+      this.#since = performance.now();
+      this.#looking = this.watch.look(tables).finally(() => (this.#looking = null));
+    }
+    const looking = this.#looking;
+    const look = await (this.patienceMs === Infinity ? looking : Promise.race([looking, this.#giveUp()]));
+    const seconds = Math.round((performance.now() - this.#since) / 1000);
+    this.#last = look ?? silentLook(this.watch.side, this.#last?.state ?? NO_PHASE, `no answer for ${seconds} s`);
+    return this.#last;
+  }
+
+  async #giveUp(): Promise<null> {
+    return await delay(this.patienceMs, null, { ref: false });
+  }
+}

@@ -1,0 +1,181 @@
+import type { Database } from '../../db/database.js';
+import { asUnreachable } from '../../db/database.js';
+import { describeFault, faultKind } from '../../db/sqlstate.js';
+import { READING_TABLES, type ReadingTable } from '../../domain/reading.js';
+import { NO_PHASE, type MigrationState } from '../../domain/migration.js';
+import type { Side } from '../../domain/side.js';
+import { askTogether, type Answer, type Question } from '../../repository/monitoring/ask.js';
+import { KNOWN_CONSUMERS, type KnownConsumer } from '../../repository/monitoring/consumer-list.js';
+import { LAST_COMPARISON, type ComparisonFigures } from '../../repository/monitoring/last-comparison.js';
+import { LAG_SECONDS, LEDGER_FIGURES, type LedgerFigures } from '../../repository/monitoring/ledger-figures.js';
+import { OPEN_QUARANTINE } from '../../repository/monitoring/open-quarantine.js';
+import { RECORDED_STATE, SERVER_CLOCK } from '../../repository/monitoring/recorded-state.js';
+import { touchedSince, type Touched, type TouchedRange } from '../../repository/monitoring/touched-ranges.js';
+import { WindowCounts, type BucketCounts, type WindowFigures } from '../../repository/monitoring/window-counts.js';
+import { Pace } from './pace.js';
+
+/** What one side said when it was looked at; null is what it did not say, or was not asked yet. */
+export interface SideLook {
+  readonly side: Side;
+  readonly answers: boolean;
+  /** Why it does not answer, or what it refused to say, in words for the operator. */
+  readonly problem: string | null;
+  /** The server's clock in µs since 1970. */
+  readonly now: number | null;
+  /** The last that it told. */
+  readonly state: MigrationState;
+  readonly consumers: readonly KnownConsumer[] | null;
+  readonly lagSeconds: number | null;
+  readonly ledger: LedgerFigures | null;
+  readonly quarantine: number | null;
+  readonly comparison: ComparisonFigures | null;
+  readonly tables: ReadonlyMap<ReadingTable, WindowFigures>;
+  /** What dual write touched since the look before. */
+  readonly touched: readonly TouchedRange[];
+  /** What counting each table has cost the server, in ms. */
+  readonly countCosts: ReadonlyMap<ReadingTable, number>;
+}
+
+/** Asked with every look, for they cost next to nothing. */
+const ALWAYS = { clock: SERVER_CLOCK, state: RECORDED_STATE, lag: LAG_SECONDS };
+/** Asked as often as their cost allows. */
+const PACED = { consumers: KNOWN_CONSUMERS, ledger: LEDGER_FIGURES, quarantine: OPEN_QUARANTINE } as const;
+const COMPARISON = { comparison: LAST_COMPARISON };
+/** A slice of what is older is counted anew so seldom, for what nothing told of: a backfill of history, a deletion. */
+const OLDER_EVERY_MS = 120_000;
+
+type CountName = `${'recent' | 'older'} ${ReadingTable}`;
+
+/** Looks at one side again and again, asking no more than its pace allows, and keeps what it said. */
+export class SideWatch {
+  readonly #pace: Pace;
+  readonly #counts: ReadonlyMap<ReadingTable, WindowCounts>;
+  readonly #olderAt = new Map<ReadingTable, number>();
+  #known: Omit<SideLook, 'tables' | 'touched' | 'countCosts' | 'answers' | 'problem' | 'now'>;
+  #touched: Touched | null = null;
+
+  constructor(
+    private readonly database: Database,
+    windowMicros: number,
+    private readonly now: () => number = () => performance.now(),
+  ) {
+    this.#pace = new Pace(now);
+    this.#counts = new Map(READING_TABLES.map((table) => [table, new WindowCounts(table, windowMicros)]));
+    this.#known = silentLook(database.side, NO_PHASE, '');
+  }
+
+  get side(): Side {
+    return this.database.side;
+  }
+
+  /** Whether each table was counted through once; with a wide window this takes some looks. */
+  get isCounted(): boolean {
+    return [...this.#counts.values()].every((counts) => counts.isCounted);
+  }
+
+  /** Dual write touched these times: what is counted of them is old. */
+  touch(ranges: readonly TouchedRange[]): void {
+    for (const { table, ...range } of ranges) this.#counts.get(table as ReadingTable)?.touch(range);
+  }
+
+  /**
+   * Counts the newest rows of these tables, and asks what else is due. Never throws: a side that does not answer says so,
+   * and the last known state stays known.
+   */
+  async look(tables: readonly ReadingTable[]): Promise<SideLook> {
+    try {
+      const due = Object.entries({ ...PACED, ...COMPARISON }).filter(([name]) => this.#isDue(name));
+      const answers = await askTogether(this.database, {
+        ...ALWAYS,
+        ...(Object.fromEntries(due) as Partial<typeof PACED & typeof COMPARISON>),
+        touched: touchedSince(this.#touched),
+      });
+      for (const [name] of due) this.#pace.spent(name, answers[name as keyof typeof PACED]?.costMs ?? 0);
+      const now = valueOf(answers.clock, null);
+      const touched = valueOf(answers.touched, null);
+      this.#touched = touched ?? this.#touched;
+      this.#known = {
+        side: this.side,
+        state: valueOf(answers.state, this.#known.state),
+        lagSeconds: valueOf(answers.lag, null),
+        consumers: valueOf(answers.consumers, this.#known.consumers),
+        ledger: valueOf(answers.ledger, this.#known.ledger),
+        quarantine: valueOf(answers.quarantine, this.#known.quarantine),
+        comparison: valueOf(answers.comparison, this.#known.comparison),
+      };
+      const counts = now === null ? new Map<CountName, Answer<BucketCounts>>() : await this.#count(now, tables);
+      return {
+        ...this.#known,
+        answers: true,
+        problem: firstRefusal([...Object.values(answers), ...counts.values()], this.database),
+        now,
+        tables: now === null ? new Map<ReadingTable, WindowFigures>() : this.#figures(now),
+        touched: touched?.ranges ?? [],
+        countCosts: new Map(tables.map((table) => [table, counts.get(`recent ${table}`)?.costMs ?? 0])),
+      };
+    } catch (error) {
+      if (faultKind(error) === 'defect') throw error;
+      return silentLook(this.side, this.#known.state, describeFault(error));
+    }
+  }
+
+  /** A ledger that has become empty is known at once: gaps shown beside no lag would be yesterday's. */
+  #isDue(name: string): boolean {
+    const { lagSeconds, ledger } = this.#known;
+    const isEmptied = lagSeconds === 0 && ledger !== null && ledger.entries.pending + ledger.entries.missed > 0;
+    return this.#pace.isDue(name) || (name === 'ledger' && isEmptied);
+  }
+
+  /** Counts what has to be counted now; everything else keeps its old figures. */
+  async #count(now: number, tables: readonly ReadingTable[]): Promise<Map<CountName, Answer<BucketCounts>>> {
+    const questions: Record<string, Question<unknown>> = {};
+    for (const [table, counts] of this.#counts) {
+      if (tables.includes(table)) questions[`recent ${table}`] = counts.recent(now);
+      if (this.#isOlderDue(table, counts)) questions[`older ${table}`] = counts.older(now);
+    }
+    const { clock, ...answers } = await askTogether(this.database, { clock: SERVER_CLOCK, ...questions });
+    const counted = new Map(Object.entries(answers)) as Map<CountName, Answer<BucketCounts>>;
+    for (const [name, answer] of 'value' in clock ? counted : []) {
+      const [kind, table] = name.split(' ') as ['recent' | 'older', ReadingTable];
+      const counts = this.#counts.get(table);
+      // The first round is not held back, slice by slice, but where the server refuses it.
+      if (counts?.isCounted === true || 'refusal' in answer) this.#pace.spent(name, answer.costMs);
+      if (!('value' in answer)) continue;
+      if (kind === 'recent') counts?.take(answer.value);
+      else counts?.takeOlder(answer.value, now);
+    }
+    return counted;
+  }
+
+  #isOlderDue(table: ReadingTable, { isCounted }: WindowCounts): boolean {
+    if (!this.#pace.isDue(`older ${table}`)) return false;
+    const isDue = !isCounted || this.now() >= (this.#olderAt.get(table) ?? this.now()) + OLDER_EVERY_MS;
+    if (isDue || !this.#olderAt.has(table)) this.#olderAt.set(table, this.now());
+    return isDue;
+  }
+
+  #figures(now: number): Map<ReadingTable, WindowFigures> {
+    const counted = [...this.#counts].filter(([, counts]) => counts.isCounted);
+    return new Map(counted.map(([table, counts]) => [table, counts.figures(now)]));
+  }
+}
+
+/** A side that says nothing; the state that it last told is still known. */
+export function silentLook(side: Side, state: MigrationState, problem: string): SideLook {
+  const nothing = { consumers: null, lagSeconds: null, ledger: null, quarantine: null, comparison: null, now: null };
+  return { side, state, ...nothing, answers: false, problem, tables: new Map(), touched: [], countCosts: new Map() };
+}
+
+function valueOf<Value, Otherwise>(answer: Answer<Value> | undefined, otherwise: Otherwise): Value | Otherwise {
+  return answer !== undefined && 'value' in answer ? answer.value : otherwise;
+}
+
+/** In words: where, and what to do about it. */
+function firstRefusal(answers: readonly (Answer<unknown> | undefined)[], database: Database): string | null {
+  for (const answer of answers) {
+    if (answer === undefined || 'value' in answer) continue;
+    const error = asUnreachable(answer.refusal, database) as Error & { next?: string };
+    return `${describeFault(answer.refusal)}${error.next === undefined ? '' : ` (${error.next})`}`;
+  }
+  return null;
+}

@@ -1,0 +1,104 @@
+import { otherSide, sideTitle, sideTitleCapitalized, type Side } from '../../domain/side.js';
+import type { Health, Snapshot, Trouble, TroubleKind } from './snapshot.js';
+
+/** Two heartbeats of a consumer and a retry of each write lie within this. */
+export const LAG_OF_CONCERN_SECONDS = 30;
+
+/** What the ledger accounts for: the outage itself is on record, and repair brings what was missed. */
+const EXPLAINED: ReadonlySet<TroubleKind> = new Set(['secondary-silent', 'breaker-open', 'gaps', 'lag']);
+/** What passes by itself while everything answers. */
+const PASSING: ReadonlySet<TroubleKind> = new Set(['gaps', 'lag']);
+
+/** Trouble that no outage of the secondary explains. */
+export function unexplainedOf(troubles: readonly Trouble[]): TroubleKind[] {
+  return troubles.map(({ kind }) => kind).filter((kind) => !EXPLAINED.has(kind));
+}
+
+export function healthOf(troubles: readonly Trouble[]): Health {
+  if (troubles.length === 0) return 'healthy';
+  return troubles.every(({ kind }) => PASSING.has(kind)) ? 'recovering' : 'trouble';
+}
+
+type Figures = Omit<Snapshot, 'health' | 'troubles'>;
+
+/** Everything that is wrong, the worst first. */
+export function findTroubles(figures: Figures): Trouble[] {
+  const secondary = otherSide(figures.primary);
+  return [
+    ...silence(figures, figures.primary, 'primary-silent', 'messages wait in the queue'),
+    ...silence(figures, secondary, 'secondary-silent', 'what it misses goes to the ledger'),
+    ...unreadable(figures),
+    ...overdue(figures),
+    ...consumerTroubles(figures),
+    ...ledgerTroubles(figures, secondary),
+    ...queueTroubles(figures),
+    ...comparisonTroubles(figures),
+  ];
+}
+
+function silence({ sides }: Figures, side: Side, kind: TroubleKind, consequence: string): Trouble[] {
+  const { answers, problem } = sides[side];
+  if (answers !== false) return [];
+  return [{ kind, text: `${sideTitleCapitalized(side)} does not answer (${problem ?? ''}): ${consequence}` }];
+}
+
+function unreadable({ sides }: Figures): Trouble[] {
+  return (['local', 'ec2'] as const).flatMap((side) => {
+    const { answers, problem } = sides[side];
+    if (answers !== true || problem === null) return [];
+    return [
+      { kind: 'not-readable' as const, text: `${sideTitleCapitalized(side)} can be read only in part: ${problem}` },
+    ];
+  });
+}
+
+function overdue({ change }: Figures): Trouble[] {
+  if (change?.overdue !== true) return [];
+  const text = `A change to phase ${change.targetPhase} should have ended at ${change.deadline}; writes may be waiting for it`;
+  return [{ kind: 'change-overdue', text }];
+}
+
+function consumerTroubles({ consumers, primary, queue }: Figures): Trouble[] {
+  if (consumers === null) return [];
+  const other = sideTitle(otherSide(primary));
+  const living = consumers.filter(({ state }) => state !== 'lost');
+  const open = living.filter(({ breaker }) => breaker !== null && breaker !== 'closed');
+  const waiting = queue?.visible ?? 0;
+  return [
+    ...(living.length > 0
+      ? []
+      : [{ kind: 'no-consumer' as const, text: `No consumer runs; ${waiting} messages wait in the queue` }]),
+    ...(open.length === 0
+      ? []
+      : [{ kind: 'breaker-open' as const, text: `${open.length} of ${living.length} consumers leave ${other} out` }]),
+  ];
+}
+
+function ledgerTroubles({ gaps, lagSeconds }: Figures, secondary: Side): Trouble[] {
+  const title = sideTitle(secondary);
+  const lacking = gaps !== null && gaps.ranges > 0;
+  const late = lagSeconds !== null && lagSeconds > LAG_OF_CONCERN_SECONDS;
+  return [
+    ...(lacking
+      ? [
+          {
+            kind: 'gaps' as const,
+            text: `${title} lacks ${gaps.readings.toLocaleString('en-US')} readings in ${gaps.ranges} time ranges`,
+          },
+        ]
+      : []),
+    ...(late ? [{ kind: 'lag' as const, text: `${title} is ${Math.round(lagSeconds)} s behind` }] : []),
+  ];
+}
+
+function queueTroubles({ queue }: Figures): Trouble[] {
+  if (queue === null) return [];
+  if (!queue.answers) return [{ kind: 'queue-silent', text: `The queue does not answer (${queue.problem ?? ''})` }];
+  if ((queue.deadLetters ?? 0) === 0) return [];
+  return [{ kind: 'dead-letters', text: `${queue.deadLetters ?? 0} messages in the dead-letter queue` }];
+}
+
+function comparisonTroubles({ comparison }: Figures): Trouble[] {
+  if (comparison === null || comparison.verdict === 'identical' || comparison.unexplained === 0) return [];
+  return [{ kind: 'different', text: `The last compare found ${comparison.unexplained} rows that nothing explains` }];
+}

@@ -1,0 +1,123 @@
+import type { Database, Queryable } from '../db/database.js';
+
+/** Figures of one moment; null is what was not known. */
+export interface SampleFigures {
+  readonly lagSeconds: number | null;
+  readonly gapRanges: number | null;
+  readonly gapReadings: number | null;
+  readonly pending: number | null;
+  readonly missed: number | null;
+  readonly refused: number | null;
+  readonly inPerSecond: number | null;
+  readonly toSecondaryPerSecond: number | null;
+  readonly localP50Ms: number | null;
+  readonly localP99Ms: number | null;
+  readonly ec2P50Ms: number | null;
+  readonly ec2P99Ms: number | null;
+  readonly queued: number | null;
+  readonly deadLetters: number | null;
+  readonly consumers: number | null;
+  readonly openBreakers: number | null;
+}
+
+/** What a monitor saw at one moment. */
+export interface Sample {
+  /** UTC text. */
+  readonly takenAt: string;
+  readonly phase: number | null;
+  readonly epoch: number;
+  /** What was wrong, by kind; `unexplained` is what of it the ledger does not account for. */
+  readonly troubles: readonly string[];
+  readonly unexplained: readonly string[];
+  readonly figures: SampleFigures;
+}
+
+/** What the samples say of a stretch of time, for a gate that asks whether it was watched and went well. */
+export interface Soak {
+  readonly samples: number;
+  /** UTC text of the server; null without samples. */
+  readonly first: string | null;
+  readonly last: string | null;
+  /** The longest time without a sample, from the beginning of the stretch to now, in seconds. */
+  readonly largestHoleSeconds: number;
+  /** Samples with any trouble: an outage of the secondary, a gap, and all that is unexplained. */
+  readonly troubled: number;
+  /**
+   * Samples with trouble that the ledger does not account for: the primary or the queue silent, no consumer, dead letters,
+   * a comparison with unexplained rows, a side that could not be read, a change of phase that did not end.
+   */
+  readonly unexplained: number;
+}
+
+/** One in so many seconds, of however many monitors there are. */
+export const SAMPLE_EVERY_SECONDS = 10;
+
+const RECORD = `
+  insert into sensorctl.sample (taken_at, phase, epoch, troubles, unexplained, figures)
+  select "takenAt", phase, epoch, troubles, unexplained, figures
+  from jsonb_to_recordset($1::jsonb) as given
+    ("takenAt" timestamptz, phase integer, epoch bigint, troubles text[], unexplained text[], figures jsonb)
+  where not exists (
+    select from sensorctl.sample
+    where taken_at > given."takenAt" - interval '${SAMPLE_EVERY_SECONDS - 2} seconds'
+      and taken_at < given."takenAt" + interval '${SAMPLE_EVERY_SECONDS - 2} seconds'
+  )
+  on conflict (taken_at) do nothing`;
+
+/** Dense for two days, one a minute for two weeks, one in ten minutes for a quarter; what shows trouble stays longest. */
+const THIN = `
+  delete from sensorctl.sample where taken_at < clock_timestamp() - interval '90 days' or taken_at in (
+    select taken_at from (
+      select taken_at, row_number() over (
+        partition by date_bin(case when taken_at < clock_timestamp() - interval '14 days' then interval '10 minutes'
+          else interval '1 minute' end, taken_at, timestamptz '2000-01-01')
+        order by cardinality(unexplained) = 0, cardinality(troubles) = 0, taken_at
+      ) as place
+      from sensorctl.sample where taken_at < clock_timestamp() - interval '2 days'
+    ) as crowded
+    where place > 1
+  )`;
+
+const READ = `
+  select taken_at::text as "takenAt", phase, epoch, to_json(troubles)::text as troubles,
+    to_json(unexplained)::text as unexplained, figures::text as figures
+  from sensorctl.sample where taken_at >= $1::timestamptz order by taken_at`;
+
+const READ_SOAK = `
+  with sample as (select * from sensorctl.sample where taken_at >= $1::timestamptz)
+  select count(*) as samples, min(taken_at)::text as first, max(taken_at)::text as last,
+    count(*) filter (where cardinality(troubles) > 0) as troubled,
+    count(*) filter (where cardinality(unexplained) > 0) as unexplained,
+    (select coalesce(max(extract(epoch from at - before)), 0)::float8 from (
+      select at, lag(at) over (order by at) as before from (
+        select taken_at as at from sample union all select $1::timestamptz union all select clock_timestamp()
+      ) as moments
+    ) as holes) as "largestHoleSeconds"
+  from sample`;
+
+/** Keeps samples, but for those next to one that is there. */
+export async function recordSamples(primary: Queryable, samples: readonly Sample[]): Promise<void> {
+  await primary.query(RECORD, [JSON.stringify(samples)]);
+}
+
+/** Keeps the record small, however long monitors run. */
+export async function thinSamples(primary: Queryable): Promise<void> {
+  await primary.query(THIN);
+}
+
+/** The samples since a time (UTC text), in their order. */
+export async function readSamples(primary: Queryable, since: string): Promise<Sample[]> {
+  const { rows } = await primary.query<Record<keyof Sample, unknown>>(READ, [since]);
+  const parse = (text: unknown): unknown => JSON.parse(text as string);
+  return rows.map(
+    ({ troubles, unexplained, figures, ...row }) =>
+      ({ ...row, troubles: parse(troubles), unexplained: parse(unexplained), figures: parse(figures) }) as Sample,
+  );
+}
+
+/** What was seen since a time (UTC text). */
+export async function readSoak({ pool }: Pick<Database, 'pool'>, since: string): Promise<Soak> {
+  const { rows } = await pool.query<Record<keyof Soak, unknown>>(READ_SOAK, [since]);
+  const [row] = rows;
+  return { ...row, largestHoleSeconds: Number(row?.largestHoleSeconds) } as Soak;
+}

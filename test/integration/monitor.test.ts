@@ -1,0 +1,172 @@
+import { expect } from 'chai';
+import type { ReadingTable } from '../../src/lib/domain/reading.js';
+import { SideWatch } from '../../src/lib/operations/monitor/side-watch.js';
+import {
+  readSoak,
+  recordSamples,
+  thinSamples,
+  type Sample,
+  type SampleFigures,
+} from '../../src/lib/repository/samples.js';
+import { PreparedPair } from '../support/backfilled.js';
+
+const TABLE: ReadingTable = 'water_level_readings';
+const HOUR_MICROS = 3_600_000_000;
+
+describe('a watch of one side', () => {
+  let pair: PreparedPair;
+  let now = 0;
+  let watch: SideWatch;
+
+  before(async () => {
+    pair = await PreparedPair.open('monitor watch');
+  });
+
+  after(async () => {
+    await pair.close();
+  });
+
+  beforeEach(async () => {
+    await pair.here.query(`truncate ${TABLE}, sensorctl.ledger, sensorctl.unproven`);
+    now = 0;
+    watch = new SideWatch(pair.local, HOUR_MICROS, () => now);
+  });
+
+  async function insert(sensorId: string, age: string): Promise<void> {
+    await pair.here.query(`insert into ${TABLE} (time, sensor_id, level_cm) values (now() - $2::interval, $1, 1)`, [
+      sensorId,
+      age,
+    ]);
+  }
+
+  async function enter(age: string): Promise<void> {
+    await pair.here.query(
+      `insert into sensorctl.ledger (batch_id, consumer_id, table_name, times, readings, state)
+       select gen_random_uuid(), gen_random_uuid(), $2,
+         tstzmultirange(tstzrange(now() - $1::interval, now() - $1::interval + interval '1 second')), 1, 'missed'`,
+      [age, TABLE],
+    );
+  }
+
+  async function rows(): Promise<number | undefined> {
+    const look = await watch.look([TABLE]);
+    watch.touch(look.touched);
+    expect(look.problem).to.equal(null);
+    return look.tables.get(TABLE)?.rows;
+  }
+
+  it('counts the window, then only what is new and what dual write touched', async () => {
+    await insert('old', '50 minutes');
+    await insert('outside', '2 hours');
+    await insert('new', '1 second');
+    expect(await rows()).to.equal(2);
+    await insert('newer', '1 second');
+    expect(await rows(), 'a new one is seen at once').to.equal(3);
+    await insert('late', '30 minutes');
+    expect(await rows(), 'nothing told of a late one').to.equal(3);
+    await insert('late and told', '40 minutes');
+    await enter('40 minutes');
+    await rows();
+    expect(await rows(), 'a late one that the ledger tells of').to.equal(4);
+    now += 200_000;
+    expect(await rows(), 'everything, once in a while').to.equal(5);
+  });
+
+  it('tells the newest time of the window', async () => {
+    await insert('older', '59 minutes');
+    await insert('newest', '58 minutes');
+    const look = await watch.look([TABLE]);
+    const { newest } = look.tables.get(TABLE)!;
+    expect((look.now! - newest!) / 60_000_000).to.be.within(58, 58.5);
+  });
+
+  it('counts the whole of a wide window in slices, none of them twice', async () => {
+    watch = new SideWatch(pair.local, 24 * HOUR_MICROS, () => now);
+    for (const age of ['1 second', '7 hours', '13 hours', '23 hours']) await insert(age, age);
+    const seen: (number | undefined)[] = [];
+    while (!watch.isCounted) seen.push(await rows());
+    expect(seen.at(-1)).to.equal(4);
+    expect(
+      seen.slice(0, -1).every((count) => count === undefined),
+      'no figure before',
+    ).to.equal(true);
+  });
+
+  it('reads lag and gaps off the ledger', async () => {
+    await enter('10 minutes');
+    await enter('10 minutes');
+    await enter('30 minutes');
+    const { lagSeconds, ledger } = await watch.look([]);
+    expect(lagSeconds).to.be.within(0, 30);
+    expect(ledger?.entries).to.deep.equal({ pending: 0, missed: 3, refused: 0 });
+    expect(ledger?.gaps).to.include({ ranges: 2, readings: 3 });
+    await pair.here.query('truncate sensorctl.ledger');
+    expect((await watch.look([])).lagSeconds).to.equal(0);
+    expect((await watch.look([])).ledger?.gaps.ranges, 'known at once, whatever the pace').to.equal(0);
+  });
+
+  it('a question that costs much is asked seldom', async () => {
+    await watch.look([]);
+    await enter('10 minutes');
+    expect((await watch.look([])).ledger?.gaps.ranges, 'not asked again yet').to.equal(0);
+    now += 600_001;
+    expect((await watch.look([])).ledger?.gaps.ranges).to.equal(1);
+  });
+
+  it('a side without the schema answers, and says what to do', async () => {
+    await pair.there.query('drop schema sensorctl cascade');
+    const look = await new SideWatch(pair.ec2, HOUR_MICROS).look([TABLE]);
+    expect(look).to.include({ answers: true, lagSeconds: null, ledger: null });
+    expect(look.problem).to.match(/sensorctl.*does not exist.*sensorctl init --side ec2/);
+    expect(look.tables.get(TABLE)?.rows, 'the readings are counted all the same').to.equal(0);
+  });
+});
+
+describe('samples', () => {
+  let pair: PreparedPair;
+
+  before(async () => {
+    pair = await PreparedPair.open('monitor samples');
+  });
+
+  after(async () => {
+    await pair.close();
+  });
+
+  const sample = (takenAt: string, unexplained: string[] = [], explained: string[] = []): Sample => ({
+    ...{ takenAt, phase: 2, epoch: 1, troubles: [...unexplained, ...explained], unexplained },
+    figures: {} as SampleFigures,
+  });
+
+  async function timeAgo(age: string): Promise<string> {
+    const { rows } = await pair.here.query<{ time: string }>('select (now() - $1::interval)::text as time', [age]);
+    return rows[0]!.time;
+  }
+
+  it('a soak tells how many, from when to when, the largest hole, and the trouble', async () => {
+    await recordSamples(pair.local.pool, [
+      sample(await timeAgo('50 minutes')),
+      sample(await timeAgo('40 minutes'), [], ['gaps']),
+      sample(await timeAgo('39 minutes'), ['no-consumer'], ['gaps']),
+      sample(await timeAgo('10 minutes')),
+    ]);
+    await recordSamples(pair.local.pool, [sample(await timeAgo('10 minutes 3 seconds'))]);
+    const soak = await readSoak(pair.local, await timeAgo('1 hour'));
+    expect(soak).to.include({ samples: 4, troubled: 2, unexplained: 1 });
+    expect(soak.largestHoleSeconds).to.be.within(29 * 60 - 5, 29 * 60 + 5);
+    expect(await readSoak(pair.local, await timeAgo('5 minutes'))).to.include({ samples: 0, first: null, last: null });
+    expect((await readSoak(pair.local, await timeAgo('5 minutes'))).largestHoleSeconds).to.be.within(299, 310);
+  });
+
+  it('thins what is old, and keeps what shows trouble', async () => {
+    await pair.here.query('truncate sensorctl.sample');
+    const { rows } = await pair.here.query<{ time: string }>(
+      "select (date_trunc('minute', now() - interval '3 days') + make_interval(secs => n * 10))::text as time from generate_series(0, 11) as n",
+    );
+    const old = rows.map(({ time }, place) => sample(time, place === 4 ? ['no-consumer'] : []));
+    await recordSamples(pair.local.pool, [...old, sample(await timeAgo('91 days')), sample(await timeAgo('1 minute'))]);
+    await thinSamples(pair.local.pool);
+    const soak = await readSoak(pair.local, await timeAgo('100 days'));
+    expect(soak).to.include({ samples: 3, unexplained: 1 });
+  });
+});

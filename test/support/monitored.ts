@@ -1,0 +1,57 @@
+// A snapshot in which all is well, for tests that change one thing of it.
+import type { MigrationState } from '../../src/lib/domain/migration.js';
+import { NO_PHASE } from '../../src/lib/domain/migration.js';
+import { NO_LATENCIES } from '../../src/lib/domain/latency.js';
+import type { Side } from '../../src/lib/domain/side.js';
+import { composeSnapshot, type Looks } from '../../src/lib/operations/monitor/compose.js';
+import type { SideLook } from '../../src/lib/operations/monitor/side-watch.js';
+import type { Snapshot } from '../../src/lib/operations/monitor/snapshot.js';
+import type { ConsumerStatus } from '../../src/lib/repository/consumer-status.js';
+import type { KnownConsumer } from '../../src/lib/repository/monitoring/consumer-list.js';
+
+/** 2025-07-01T00:00:00Z in µs. */
+export const NOW = 1_751_328_000_000_000;
+
+export const PHASE_2: MigrationState = {
+  ...{ ...NO_PHASE, phase: 2, writeMode: 'dual-write', epoch: 3, phaseSince: '2025-06-30T00:00:00.000000Z' },
+};
+
+export function statusOf(changes: Partial<ConsumerStatus> = {}): ConsumerStatus {
+  const local = NO_LATENCIES.map((_, place) => (place === 3 ? 100 : 0));
+  return {
+    rates: { accepted: 50, confirmed: 48, healed: 2 },
+    totals: { accepted: 500, confirmed: 480, missed: 20, refused: 0, healed: 20 },
+    latencies: { local, ec2: [...NO_LATENCIES] },
+    breaker: { state: 'closed', reason: null },
+    lastError: null,
+    intake: { messages: 600, inHand: 7, longestWaitMs: 400 },
+    ...changes,
+  };
+}
+
+export function consumerOf(changes: Partial<KnownConsumer> = {}): KnownConsumer {
+  return {
+    ...{ consumerId: '6a2d', host: 'ingest-1', pid: 42, writeMode: 'dual-write', alive: true, upSeconds: 60 },
+    ...{ status: statusOf(), statusAgeSeconds: 2 },
+    ...changes,
+  };
+}
+
+export function lookOf(side: Side, changes: Partial<SideLook> = {}): SideLook {
+  const none = { pending: 0, missed: 0, refused: 0 };
+  return {
+    ...{ side, answers: true, problem: null, now: NOW, state: PHASE_2, lagSeconds: 0, quarantine: 0, comparison: null },
+    ...{ consumers: side === 'local' ? [consumerOf()] : [], touched: [], countCosts: new Map() },
+    ledger: { entries: none, readings: none, gaps: { ranges: 0, readings: 0, oldest: null } },
+    tables: new Map([['water_level_readings', { rows: 1234, newest: NOW - 1_000_000 }]]),
+    ...changes,
+  };
+}
+
+export function snapshotOf(changes: Partial<Looks> = {}): Snapshot {
+  return composeSnapshot({
+    ...{ local: lookOf('local'), ec2: lookOf('ec2'), windowSeconds: 3600, now: NOW },
+    queue: { answers: true, problem: null, visible: 3, inFlight: 7, delayed: 0, deadLetters: 0 },
+    ...changes,
+  });
+}
