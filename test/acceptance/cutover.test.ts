@@ -72,7 +72,7 @@ describe('cutover, under load', function () {
         story.pauses.filter((ms) => ms > PAUSE_LIMIT_MS),
         `pauses: ${story.pauses.join()} ms`,
       ).to.deep.equal([]);
-      expect(await story.dismiss(), 'exit codes of the consumers').to.deep.equal([0, 0, 0]);
+      expect(story.hasEnded, 'whether a consumer ended by itself').to.equal(false);
       process.stdout.write(
         `      ${story.bodies.length} messages; ingestion paused for ${story.pauses.join(', ')} ms\n`,
       );
@@ -305,10 +305,8 @@ class Story {
     return report;
   }
 
-  /** Asks the consumers to stop, and returns their exit codes. */
-  async dismiss(): Promise<(number | null)[]> {
-    for (const consumer of this.#consumers) consumer.kill('SIGTERM');
-    return (await Promise.all(this.#consumers.map((consumer) => consumer.wait()))).map(({ code }) => code);
+  get hasEnded(): boolean {
+    return this.#consumers.some((consumer) => consumer.hasEnded);
   }
 
   async end(): Promise<void> {

@@ -5,6 +5,7 @@ import { closeDatabase } from '../../src/lib/db/database.js';
 import { UnreachableError } from '../../src/lib/errors.js';
 import { accountOn } from '../chaos/invariants.js';
 import { startServers, stopServers, type Servers } from '../chaos/stage.js';
+import { Ahead } from '../support/ahead.js';
 import { eventually, readContent } from '../support/cli.js';
 import { COMMITTED } from '../support/proxy.js';
 import { Arena } from '../switch/arena.js';
@@ -15,7 +16,8 @@ const COMMIT_POINT = 'update sensorctl.state set phase = target_phase';
 
 describe('the switch', function () {
   this.timeout(120_000);
-  this.slow(100);
+  this.slow(30_000);
+  const ahead = new Ahead();
   let servers: Servers;
 
   before(async () => {
@@ -23,12 +25,18 @@ describe('the switch', function () {
   });
 
   after(async () => {
+    await ahead.end();
     await stopServers(servers);
   });
 
   /** A test in phase 2, with consumers that follow it; there never are two primaries. */
-  function scenario(title: string, consumers: number, run: (arena: Arena) => Promise<void>): void {
-    it(title, async () => {
+  function scenario(
+    title: string,
+    consumers: number,
+    run: (arena: Arena) => Promise<void>,
+    declare: (title: string, run: () => Promise<void>) => void = (...test) => ahead.it(...test),
+  ): void {
+    declare(title, async () => {
       const arena = await Arena.open({ seed: SEED, consumers, rate: 60, servers });
       try {
         await run(arena);
@@ -151,6 +159,8 @@ describe('the switch', function () {
       expect(await arena.audit(state)).to.deep.equal([]);
       await Promise.all([closeDatabase(sides.local), closeDatabase(sides.ec2)]);
     },
+    // It stops a server that the others use.
+    it,
   );
 
   describe('struck', () => {
