@@ -1,4 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { closeDatabase, openDatabase, type Database } from '../../db/database.js';
 import { Queue } from '../../queue/queue.js';
 import { startSandbox, type Sandbox } from '../../sandbox/sandbox.js';
@@ -8,6 +7,7 @@ import { InterruptedError } from '../../errors.js';
 import { readSideCounts, type SideCounts } from './counts.js';
 import type { CommandRunner } from './run-command.js';
 import { Story, type Consumed } from './story.js';
+import { wait } from './wait.js';
 import { withTelemetryFiles, type TelemetryFiles, type TelemetrySource } from './telemetry-files.js';
 
 export interface DemoOptions {
@@ -72,6 +72,8 @@ async function migrate(options: DemoOptions, stage: Stage): Promise<DemoReport> 
   try {
     await story.prepare();
     const sending = story.send(stage.telemetry, options.loadSeconds);
+    // Where an act fails before it is awaited, nobody is left to hear of it.
+    sending.catch(() => undefined);
     await story.loseEc2();
     await story.repair();
     await story.cutOver();
@@ -92,12 +94,6 @@ async function migrate(options: DemoOptions, stage: Stage): Promise<DemoReport> 
     queue.close();
     story.kill();
   }
-}
-
-async function wait(ms: number, stop: AbortSignal): Promise<void> {
-  await delay(ms, undefined, { signal: stop }).catch(() => {
-    throw new InterruptedError('the demo was stopped');
-  });
 }
 
 async function narrate({ local, ec2 }: Stage, tell: (line: string) => void): Promise<void> {

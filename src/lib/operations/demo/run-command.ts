@@ -11,16 +11,10 @@ export interface CommandRunner {
 
 export interface RunningCommand {
   /** What the command printed on stdout, once it has ended with a yes or a no; throws an UnreachableError with the end of its log where it failed. */
-  readonly finished: Promise<Finished>;
+  readonly finished: Promise<string>;
   /** Asks it to finish what is in hand, as Ctrl-C does. */
   terminate(): void;
   kill(): void;
-}
-
-export interface Finished {
-  readonly output: string;
-  /** Whether the answer is yes. */
-  readonly yes: boolean;
 }
 
 const LOG_TAIL = 2_000;
@@ -42,10 +36,10 @@ export function startCommand(
   let log = '';
   child.stdout.setEncoding('utf8').on('data', (text: string) => (output += text));
   child.stderr.setEncoding('utf8').on('data', (text: string) => (log = (log + text).slice(-LOG_TAIL)));
-  const finished = new Promise<Finished>((resolve, reject) => {
+  const finished = new Promise<string>((resolve, reject) => {
     child.on('error', reject);
     child.on('close', (code, signal) => {
-      if (code === EXIT_CODE.yes || code === EXIT_CODE.no) resolve({ output, yes: code === EXIT_CODE.yes });
+      if (code === EXIT_CODE.yes || code === EXIT_CODE.no) resolve(output);
       else
         reject(new UnreachableError(`sensorctl ${commandLine.join(' ')} ended with ${code ?? signal ?? '?'}:\n${log}`));
     });

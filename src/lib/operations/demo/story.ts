@@ -1,8 +1,7 @@
-import { setTimeout as delay } from 'node:timers/promises';
-import { InterruptedError } from '../../errors.js';
 import type { Sandbox } from '../../sandbox/sandbox.js';
 import { startCommand, type CommandRunner, type RunningCommand } from './run-command.js';
 import type { TelemetryFiles } from './telemetry-files.js';
+import { wait } from './wait.js';
 
 export interface StoryOptions {
   readonly runner: CommandRunner;
@@ -51,17 +50,15 @@ export class Story {
       `replay ${files.join(' ')} --rate ${rate} --json`,
       `(${messages} messages meanwhile)`,
     );
-    // Whoever awaits it later hears of its failure; nobody else has to.
-    replaying.finished.catch(() => undefined);
-    return (JSON.parse((await replaying.finished).output) as { sent: number }).sent;
+    return (JSON.parse(await replaying.finished) as { sent: number }).sent;
   }
 
   async loseEc2(): Promise<void> {
-    const { sandbox } = this.options;
-    await this.#wait(BEFORE_OUTAGE_MS);
+    const { sandbox, stop } = this.options;
+    await wait(BEFORE_OUTAGE_MS, stop);
     this.#act('✗ EC2 goes down. Local goes on; what EC2 misses is entered in the ledger.');
     await sandbox.ec2.stop('immediate');
-    await this.#wait(OUTAGE_MS);
+    await wait(OUTAGE_MS, stop);
     this.#act('✓ EC2 is back. What does it lack?');
     await sandbox.ec2.start();
   }
@@ -79,7 +76,7 @@ export class Story {
     await this.#run('compare --all');
     this.#act('Phase 3: EC2 becomes the primary. Ingestion pauses for a moment, the messages wait in SQS.');
     await this.#run('cutover --phase 3 --min-soak 0s --yes');
-    await this.#wait(IN_PHASE_3_MS);
+    await wait(IN_PHASE_3_MS, this.options.stop);
   }
 
   async rollBack(): Promise<void> {
@@ -92,7 +89,7 @@ export class Story {
   async end(): Promise<Consumed> {
     this.#act('Stopping the consumer as an operator would (SIGTERM).');
     this.#consumer?.terminate();
-    return JSON.parse((await this.#consumer?.finished)?.output ?? '{}') as Consumed;
+    return JSON.parse((await this.#consumer?.finished) ?? '{}') as Consumed;
   }
 
   kill(): void {
@@ -101,7 +98,7 @@ export class Story {
 
   /** A "no" of a command is part of the story. */
   async #run(commandLine: string): Promise<void> {
-    const { output } = await this.#start(commandLine).finished;
+    const output = await this.#start(commandLine).finished;
     const lines = output.split('\n').filter((line) => line.trim() !== '' && !FRAME.test(line));
     for (const line of lines.slice(-LINES_TOLD)) this.options.tell(`    ${line}`);
   }
@@ -116,11 +113,5 @@ export class Story {
 
   #act(title: string): void {
     this.options.tell(`\n${title}`);
-  }
-
-  async #wait(ms: number): Promise<void> {
-    await delay(ms, undefined, { signal: this.options.stop }).catch(() => {
-      throw new InterruptedError('the demo was stopped');
-    });
   }
 }
