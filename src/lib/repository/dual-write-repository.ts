@@ -14,10 +14,10 @@ import { compactUnproven, markUnclaimed, readGaps, summarizeLedger, type Gap, ty
 import { writeToPrimary, type WriteRequest } from './primary-writer.js';
 import { assertServer, findObstacles } from './reading-tables.js';
 import { healUntilStopped } from './self-healing.js';
-import { SecondarySender, type RetryPolicy, type SendOutcome, type SendTotals } from './secondary-sender.js';
+import { SecondarySender, type RetryPolicy, type SendOutcome } from './secondary-sender.js';
 import { SecondaryWriter } from './secondary-writer.js';
 import { Settlement } from './settlement.js';
-import { WriteMeter } from './write-meter.js';
+import { WriteMeter, type SendTotals } from './write-meter.js';
 
 export interface DualWriteOptions {
   /** Written first; holds the ledger. */
@@ -156,9 +156,9 @@ export class DualWriteRepository {
     return this.options.primary.side;
   }
 
-  /** What became of the batches settled so far. */
+  /** What became of the batches settled so far, through every repository of the same meter. */
   get totals(): SendTotals {
-    return this.#sender?.totals ?? { confirmed: 0, missed: 0, refused: 0 };
+    return this.meter.totals;
   }
 
   /** The circuit breaker of the secondary, and the failure that opened it. */

@@ -35,19 +35,11 @@ export type SendOutcome =
   | { readonly confirmed: true; readonly refused: readonly Refusal[] }
   | { readonly confirmed: false; readonly reason: string };
 
-/** Readings by what became of them on the secondary. */
-export interface SendTotals {
-  readonly confirmed: number;
-  readonly missed: number;
-  readonly refused: number;
-}
-
 /** Sends committed batches to the secondary outside the path to the acknowledgement, within bounds, and settles each. */
 export class SecondarySender {
   #waiting: CommittedBatch[] = [];
   #waitingBytes = 0;
   #sending = new Set<Promise<void>>();
-  #totals = { confirmed: 0, missed: 0, refused: 0 };
 
   constructor(private readonly options: SecondarySenderOptions) {}
 
@@ -84,23 +76,16 @@ export class SecondarySender {
     }
   }
 
-  get totals(): SendTotals {
-    return this.#totals;
-  }
-
   /** Carries the outcome of a batch to the ledger, together with others, in the background. */
   settle(batch: CommittedBatch, outcome: SendOutcome): void {
     if (batch.batchId === null) return;
     const { settlement, meter } = this.options;
     if (!outcome.confirmed) {
-      this.#totals.missed += batch.accepted;
       meter.settled({ confirmed: 0, missed: batch.accepted, refused: 0 });
       settlement.miss(batch.batchId, outcome.reason);
       return;
     }
     const refused = outcome.refused.map((refusal) => ({ ...refusal, consumerId: batch.consumerId }));
-    this.#totals.refused += refused.length;
-    this.#totals.confirmed += batch.accepted - refused.length;
     meter.settled({ confirmed: batch.accepted - refused.length, missed: 0, refused: refused.length });
     settlement.confirm(batch.batchId, refused);
   }

@@ -10,10 +10,9 @@ import type { BreakerState } from '../circuit-breaker.js';
 import { DualWriteRepository, type DualWriteOptions } from '../dual-write-repository.js';
 import type { Gap } from '../ledger.js';
 import type { WriteRequest } from '../primary-writer.js';
-import type { SendTotals } from '../secondary-sender.js';
 import { findDecidingState, type MigrationSides } from './deciding-state.js';
 import { callOffOverdue } from './transition.js';
-import { WriteMeter } from '../write-meter.js';
+import { WriteMeter, type SendTotals } from '../write-meter.js';
 
 export interface MigratingOptions extends Pick<DualWriteOptions, 'retry' | 'healing' | 'maxWaitingBytes'> {
   /** Opens a side with the timeouts of a role; null where the settings name no such side. */
@@ -41,7 +40,6 @@ export class MigratingRepository {
   #sides: MigrationSides;
   #current!: DualWriteRepository;
   #roles!: Roles;
-  #earlier: SendTotals = { confirmed: 0, missed: 0, refused: 0 };
   #following: Promise<void> | null = null;
   #watching: Promise<void> | null = null;
   #watch: NodeJS.Timeout | undefined;
@@ -106,7 +104,7 @@ export class MigratingRepository {
   }
 
   get totals(): SendTotals {
-    return addTotals(this.#earlier, this.#current.totals);
+    return this.meter.totals;
   }
 
   get breaker(): { readonly state: BreakerState; readonly reason: string | null } {
@@ -201,10 +199,7 @@ export class MigratingRepository {
     const retiring = repository
       .close()
       .then(() => this.#closeSides(sides))
-      .finally(() => {
-        this.#earlier = addTotals(this.#earlier, repository.totals);
-        this.#retiring.delete(retiring);
-      });
+      .finally(() => this.#retiring.delete(retiring));
     this.#retiring.add(retiring);
   }
 
@@ -216,14 +211,6 @@ export class MigratingRepository {
 /** Whether an error of `follow` is final for this process, whatever happens to the sides. */
 export function leavesNoRole(error: unknown): boolean {
   return error instanceof ConflictError || error instanceof UsageError;
-}
-
-function addTotals(one: SendTotals, other: SendTotals): SendTotals {
-  return {
-    confirmed: one.confirmed + other.confirmed,
-    missed: one.missed + other.missed,
-    refused: one.refused + other.refused,
-  };
 }
 
 function heldBack({ phase }: MigrationState): ConflictError {
