@@ -1,5 +1,6 @@
 import { BULK_CALL_TIMEOUT_MS, closeDatabase, openDatabase, type Database } from '../db/database.js';
 import type { Settings } from '../config.js';
+import { newerState } from '../domain/migration.js';
 import type { Side } from '../domain/side.js';
 import { UsageError } from '../errors.js';
 import type { Logger } from '../logger.js';
@@ -56,7 +57,7 @@ export async function orientSides({
   ec2,
 }: Readonly<Record<Side, Database>>): Promise<{ primary: Database; secondary: Database }> {
   const [here, there] = [await readState(queryableOf(local)), await readState(queryableOf(ec2))];
-  const { primary } = there.epoch > here.epoch ? there : here;
+  const { primary } = newerState(here, there);
   return primary === 'local' ? { primary: local, secondary: ec2 } : { primary: ec2, secondary: local };
 }
 

@@ -165,6 +165,15 @@ export function asUnreachable(error: unknown, otherwise: Origin): Error {
   });
 }
 
+/** Of two sides the one that an error which no server gave came from: the first unless it answers. */
+export async function findSilent(first: Database, other: Database): Promise<Database> {
+  const answers = await first.pool.query('select').then(
+    () => true,
+    () => false,
+  );
+  return answers ? other : first;
+}
+
 function nextStep(error: unknown, side: Side): string {
   const prefix = side === 'local' ? 'TIMESCALE' : 'EC2_DB';
   switch (sqlstateOf(error)) {

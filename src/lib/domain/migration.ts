@@ -45,6 +45,11 @@ export const NO_PHASE: MigrationState = {
   ...{ changedAt: null, changedBy: null, reason: null, overriddenGates: [], attempt: null },
 };
 
+/** Of the records of both sides the one that decides: each change has a higher epoch. */
+export function newerState(one: MigrationState, other: MigrationState): MigrationState {
+  return other.epoch > one.epoch ? other : one;
+}
+
 /**
  * The roles of a phase; a change under way keeps those of the phase it began in. `dualWrite` is what flags or settings
  * say, undefined where they say nothing: false holds phases 1 and 2 back to local, and is null in phase 3, where local

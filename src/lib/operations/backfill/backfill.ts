@@ -1,8 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { assertDistinct } from '../../db/identity.js';
-import { asUnreachable, withSession, type Database } from '../../db/database.js';
+import { asUnreachable, findSilent, withSession, type Database } from '../../db/database.js';
 import type { Statement } from '../../db/transaction.js';
 import { READING_TABLES } from '../../domain/reading.js';
+import { otherSide } from '../../domain/side.js';
 import { InterruptedError } from '../../errors.js';
 import type { Logger } from '../../logger.js';
 import type { UnitContext } from '../../repository/backfill/run-unit.js';
@@ -113,12 +114,8 @@ async function namingTheSide<Result>(
   try {
     return await work();
   } catch (error) {
-    const source = sides[target === 'ec2' ? 'local' : 'ec2'];
-    const answers = await source.pool.query('select').then(
-      () => true,
-      () => false,
-    );
-    throw asUnreachable(error, answers ? sides[target] : source);
+    const source = sides[otherSide(target)];
+    throw asUnreachable(error, await findSilent(source, sides[target]));
   }
 }
 
@@ -138,7 +135,7 @@ class Backfill {
     private readonly hooks: BackfillHooks,
   ) {
     this.#target = sides[request.target];
-    this.#source = sides[request.target === 'ec2' ? 'local' : 'ec2'];
+    this.#source = sides[otherSide(request.target)];
     const primary = this.#toSecondary ? this.#source : null;
     this.#throttle = new Throttle({ maxRate: request.maxRate, primary, stop: hooks.stop });
   }

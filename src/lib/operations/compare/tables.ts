@@ -1,17 +1,12 @@
-import { readTableShapes, type TableShape } from '../../db/catalog.js';
 import { READING_TABLES } from '../../domain/reading.js';
 import { sideTitle } from '../../domain/side.js';
 import { UnreachableError, UsageError } from '../../errors.js';
-import { planTable, type ComparedTable } from '../../repository/comparison/compared-table.js';
-import { queryableOf, type ComparedSides } from '../../repository/comparison/sides.js';
-import { READING_KEY, REGISTRY, REGISTRY_KEY, REGISTRY_OWN_COLUMNS } from '../../repository/reading-tables.js';
+import type { ComparedTable } from '../../repository/comparison/compared-table.js';
+import { planNamedTables } from '../../repository/comparison/plan-named-table.js';
+import type { ComparedSides } from '../../repository/comparison/sides.js';
+import { REGISTRY } from '../../repository/reading-tables.js';
 import type { NotCompared } from './report.js';
 
-/** What tells rows apart whether or not a constraint says so. */
-const KEYS = new Map<string, readonly string[]>([
-  [REGISTRY, REGISTRY_KEY],
-  ...READING_TABLES.map((table) => [table, READING_KEY] as const),
-]);
 const COMPARED_TABLES = [REGISTRY, ...READING_TABLES];
 
 /**
@@ -20,12 +15,7 @@ const COMPARED_TABLES = [REGISTRY, ...READING_TABLES];
  */
 export async function planTables(sides: ComparedSides, names: readonly string[] = []): Promise<ComparedTable[]> {
   const wanted = names.length > 0 ? names : COMPARED_TABLES;
-  const [primary, secondary] = await Promise.all(
-    [sides.primary, sides.secondary].map((side) => readTableShapes(queryableOf(side), wanted)),
-  );
-  const plans = wanted.map((name) =>
-    planNamed(name, { primary: primary?.get(name), secondary: secondary?.get(name) }, sides),
-  );
+  const plans = await planNamedTables(sides, wanted);
   const problems = plans.flatMap((plan) => (typeof plan === 'string' ? [plan] : []));
   if (problems.length > 0) {
     throw new UnreachableError(`these tables cannot be compared: ${problems.join('; ')}`, {
@@ -41,24 +31,6 @@ export async function planTables(sides: ComparedSides, names: readonly string[] 
   }
   if (tables.length === 0) throw new UsageError('there is no table to compare', { next: 'run: sensorctl init' });
   return tables;
-}
-
-/** Null where neither side has the table; a text where it cannot be compared. */
-function planNamed(
-  name: string,
-  { primary, secondary }: { primary: TableShape | undefined; secondary: TableShape | undefined },
-  sides: ComparedSides,
-): ComparedTable | string | null {
-  if (primary === undefined && secondary === undefined) return null;
-  if (primary === undefined) return `${name} is missing on ${sideTitle(sides.primary.side)}`;
-  if (secondary === undefined) return `${name} is missing on ${sideTitle(sides.secondary.side)}`;
-  const plan = planTable({
-    primary,
-    secondary,
-    except: name === REGISTRY ? REGISTRY_OWN_COLUMNS : [],
-    key: KEYS.get(name) ?? [],
-  });
-  return 'columns' in plan ? plan : `${name}: ${plan.join(', ')}`;
 }
 
 export function columnsNotCompared({ name, surplus }: ComparedTable, { secondary }: ComparedSides): NotCompared[] {

@@ -1,4 +1,4 @@
-import { asUnreachable, type Database } from '../../db/database.js';
+import { asUnreachable, findSilent, type Database } from '../../db/database.js';
 import { assertDistinct } from '../../db/identity.js';
 import type { MigrationState, Phase } from '../../domain/migration.js';
 import { otherSide, sideTitle, type Side } from '../../domain/side.js';
@@ -52,17 +52,8 @@ export async function cutover(
     return await new Cutover(sides, request, checks, hooks).run();
   } catch (error) {
     if (error instanceof SensorctlError) throw error;
-    throw asUnreachable(error, await findSilent(sides));
+    throw asUnreachable(error, await findSilent(sides.local, sides.ec2));
   }
-}
-
-/** Where an error that no server gave came from. */
-async function findSilent({ local, ec2 }: CutoverSides): Promise<Database> {
-  const answers = await local.pool.query('select').then(
-    () => true,
-    () => false,
-  );
-  return answers ? ec2 : local;
 }
 
 class Cutover {
@@ -83,7 +74,7 @@ class Cutover {
       await callOffOverdue(found.primary, request.by);
       found = await findDecidingState(this.sides);
     }
-    const target = this.#target(found.state);
+    const target = targetOf(request.to, found.state);
     if (target === found.state.phase) return await this.#report(found, {});
     if (found.state.attempt !== null) throw underWay(found.state);
     return await this.#change(found, target);
@@ -137,22 +128,6 @@ class Cutover {
     });
   }
 
-  /** Throws a UsageError for a phase that does not follow from the one that is recorded. */
-  #target({ phase }: MigrationState): Phase {
-    const { to } = this.request;
-    if (to === 'back') {
-      if (phase === 3) return 2;
-      if (phase === 2) return 1;
-      throw new UsageError(`there is no phase before ${phase === null ? 'the first' : 'phase 1'}`, {
-        next: 'to write to local only, set ENABLE_DUAL_WRITE=false and restart the consumers',
-      });
-    }
-    if (to === null || to === phase) return to ?? 1;
-    if (to === (phase ?? 0) + 1) return to;
-    const next = to < (phase ?? 0) ? 'sensorctl cutover --rollback' : `sensorctl cutover --phase ${(phase ?? 0) + 1}`;
-    throw new UsageError(`phase ${to} does not follow phase ${phase ?? 'none'}`, { next });
-  }
-
   async #report(
     { state, primary }: DecidingState,
     { gates = [], steps = [], pauseMs = null, changed = false }: Partial<CutoverReport>,
@@ -171,6 +146,21 @@ class Cutover {
 }
 
 const HISTORY_SHOWN = 10;
+
+/** Throws a UsageError for a phase that does not follow from the one that is recorded. */
+function targetOf(to: Phase | 'back', { phase }: MigrationState): Phase {
+  if (to === 'back') {
+    if (phase === 3) return 2;
+    if (phase === 2) return 1;
+    throw new UsageError(`there is no phase before ${phase === null ? 'the first' : 'phase 1'}`, {
+      next: 'to write to local only, set ENABLE_DUAL_WRITE=false and restart the consumers',
+    });
+  }
+  const last = phase ?? 0;
+  if (to === last || to === last + 1) return to;
+  const next = to < last ? 'sensorctl cutover --rollback' : `sensorctl cutover --phase ${last + 1}`;
+  throw new UsageError(`phase ${to} does not follow phase ${phase ?? 'none'}`, { next });
+}
 
 function underWay({ attempt, changedBy, primary }: MigrationState): ConflictError {
   return new ConflictError(

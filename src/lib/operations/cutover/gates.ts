@@ -13,6 +13,7 @@ import {
   readVerdicts,
   type Verdicts,
 } from '../../repository/migration/evidence.js';
+import { countLedger } from '../../repository/migration/drain-ledger.js';
 import { proveUnproven } from '../../repository/migration/prove-unproven.js';
 import { probeRoom, probeWrite } from '../../repository/migration/writable.js';
 import { findObstacles, REGISTRY } from '../../repository/reading-tables.js';
@@ -127,18 +128,13 @@ class Gates {
 
   /** What is on its way settles while somebody waits for it; what was missed or refused does not. */
   async ledger(): Promise<Measured> {
-    const { missed, refused } = await this.#countGaps();
+    const { missed, refused } = await countLedger(this.#primary);
     if (refused > 0) {
       const detail = `${refused} readings that ${this.#other} refuses, ${missed} missed entries`;
       return { passed: false, detail, next: 'sensorctl backfill tries them again and names the reason' };
     }
     const next = 'sensorctl backfill, or wait until the consumers have repaired them';
     return { passed: missed === 0, detail: `${missed} missed entries, none refused`, next };
-  }
-
-  async #countGaps(): Promise<{ missed: number; refused: number }> {
-    const { rows } = await this.#primary.pool.query<{ missed: number; refused: number }>(COUNT_GAPS);
-    return rows[0] ?? { missed: 0, refused: 0 };
   }
 
   /** Everything was proven once, nothing was found different since, and what was written since is equal too. */
@@ -292,7 +288,3 @@ class Gates {
     return sideTitle(this.#secondary.side);
   }
 }
-
-const COUNT_GAPS = `
-  select count(*) filter (where state = 'missed') as missed, count(*) filter (where state = 'refused') as refused
-  from sensorctl.ledger_state`;

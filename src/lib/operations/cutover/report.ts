@@ -1,5 +1,4 @@
-import type { MigrationState, Phase } from '../../domain/migration.js';
-import type { Side, WriteMode } from '../../domain/side.js';
+import type { MigrationState } from '../../domain/migration.js';
 
 /** One condition of a change of phase, as it was measured. */
 export interface Gate {
@@ -24,35 +23,22 @@ export interface Step {
   readonly detail: string;
 }
 
-/** The result of `cutover`. */
-export interface CutoverReport {
-  /** Null where no phase was ever recorded. */
-  readonly phase: Phase | null;
-  readonly writeMode: WriteMode | null;
-  readonly epoch: number;
-  readonly primary: Side;
-  readonly keepLocalCurrent: boolean;
+/** The result of `cutover`: the record that decides, and what this run did. */
+export interface CutoverReport extends Pick<
+  MigrationState,
+  'phase' | 'writeMode' | 'epoch' | 'primary' | 'keepLocalCurrent' | 'attempt' | 'changedAt' | 'changedBy' | 'reason'
+> {
   readonly gates: readonly Gate[];
   /** Whether this run changed the phase. */
   readonly changed: boolean;
   /** Of a switch: its steps, and how long no batch was committed, in ms; null for any other change. */
   readonly steps: readonly Step[];
   readonly pauseMs: number | null;
-  /** The change of the primary that is under way, by whomever; null where none is. */
-  readonly attempt: MigrationState['attempt'];
-  readonly changedAt: string | null;
-  readonly changedBy: string | null;
-  readonly reason: string | null;
   /** The record's history on the primary, the newest first. */
   readonly history: readonly HistoryEntry[];
 }
 
-export interface HistoryEntry {
-  readonly epoch: number;
-  readonly phase: Phase | null;
-  readonly writeMode: WriteMode | null;
-  readonly changedAt: string | null;
-  readonly changedBy: string | null;
-  readonly reason: string | null;
-  readonly overriddenGates: readonly string[];
-}
+export type HistoryEntry = Pick<
+  MigrationState,
+  'epoch' | 'phase' | 'writeMode' | 'changedAt' | 'changedBy' | 'reason' | 'overriddenGates'
+>;

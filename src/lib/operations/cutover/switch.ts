@@ -124,9 +124,9 @@ class Switch {
 
   async #drain(): Promise<string> {
     const { from: primary, to: secondary, force, targetPhase } = this.options;
-    const { unsettled, refused } = await drainLedger({ primary, secondary }, this.#stop);
+    const { pending, missed, refused } = await drainLedger({ primary, secondary }, this.#stop);
     this.#assertInTime();
-    if (unsettled > 0 || (refused > 0 && !force)) {
+    if (pending + missed > 0 || (refused > 0 && !force)) {
       throw new CutoverRefusedError(
         `${sideTitle(secondary.side)} refuses ${refused} readings that ${sideTitle(primary.side)} holds`,
         { next: 'sensorctl backfill names them and tries them again' },
@@ -138,7 +138,9 @@ class Switch {
 
   async #compare(): Promise<string> {
     const { from: primary, to: secondary, force } = this.options;
-    const { ranges, rows, differing, registryDiffers } = await proveUnproven({ primary, secondary }, this.#stop);
+    const { ranges, rows, differing, registryDiffers } = await proveUnproven({ primary, secondary }, this.#stop, {
+      withRegistry: true,
+    });
     const tables = [...differing.keys(), ...(registryDiffers ? ['sensor_registry'] : [])];
     if (tables.length > 0 && !force) {
       throw new CutoverRefusedError(`the sides differ in ${tables.join(', ')}`, {

@@ -1,6 +1,6 @@
 import { addLatencies, latencyQuantile, NO_LATENCIES } from '../../domain/latency.js';
 import { READING_TABLES } from '../../domain/reading.js';
-import type { MigrationState } from '../../domain/migration.js';
+import { newerState, type MigrationState } from '../../domain/migration.js';
 import type { Side } from '../../domain/side.js';
 import { formatInstant, formatInstantText, parseInstant } from '../../domain/time.js';
 import type { ConsumerStatus } from '../../repository/consumer-status.js';
@@ -27,7 +27,7 @@ const FRESH_SECONDS = 16;
 
 /** Puts together what both sides, the queue and the consumers said. Pure. */
 export function composeSnapshot({ local, ec2, queue, windowSeconds, now }: Looks): Snapshot {
-  const state = newestState(local.state, ec2?.state ?? local.state);
+  const state = newerState(local.state, ec2?.state ?? local.state);
   const { primary } = state;
   const lead = primary === 'local' ? local : (ec2 ?? local);
   const statuses = freshStatuses(lead.consumers);
@@ -59,10 +59,6 @@ export function composeSnapshot({ local, ec2, queue, windowSeconds, now }: Looks
   const troubles = findTroubles(figures);
   const { at, ...rest } = figures;
   return { at, health: healthOf(troubles), troubles, ...rest };
-}
-
-function newestState(one: MigrationState, other: MigrationState): MigrationState {
-  return other.epoch > one.epoch ? other : one;
 }
 
 function changeOf({ attempt }: MigrationState, now: number): Snapshot['change'] {

@@ -8,8 +8,7 @@ import { formatInstant } from '../../domain/time.js';
 import type { DigestMethod } from '../comparison/digest-method.js';
 import { readUnsettled } from '../ledger.js';
 import { markTakenOver } from '../markers.js';
-import { holdAsSecondary } from '../migration/fence.js';
-import { assertDecides } from '../migration/state.js';
+import { assertDecides, holdAsSecondary } from '../migration/assert-role.js';
 import { bringRows, type Delivery } from '../repair/bring-rows.js';
 import { lockUnguarded } from '../repair/repair-missed.js';
 import {

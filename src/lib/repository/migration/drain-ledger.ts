@@ -1,17 +1,14 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Database } from '../../db/database.js';
+import type { LedgerState } from '../ledger.js';
 import { repairMissed } from '../repair/repair-missed.js';
 
-/** What the ledger of the primary still holds. */
-export interface LedgerRest {
-  /** Batches on their way, and such as were missed. */
-  readonly unsettled: number;
-  /** Readings that the secondary refused for good. */
-  readonly refused: number;
-}
+/** Entries of the ledger by state, as every reader sees it. */
+export type LedgerCounts = Readonly<Record<LedgerState, number>>;
 
-const COUNT_REST = `
-  select count(*) filter (where state <> 'refused') as unsettled, count(*) filter (where state = 'refused') as refused
+const COUNT_ENTRIES = `
+  select count(*) filter (where state = 'pending') as pending, count(*) filter (where state = 'missed') as missed,
+    count(*) filter (where state = 'refused') as refused
   from sensorctl.ledger_state`;
 
 /** Batches that consumers are sending are left to them for so long, in ms. */
@@ -19,9 +16,9 @@ const GRACE_MS = 400;
 const POLL_MS = 20;
 const ENTRIES_AT_ONCE = 500;
 
-export async function countLedger({ pool }: Database): Promise<LedgerRest> {
-  const { rows } = await pool.query<LedgerRest & Record<string, unknown>>(COUNT_REST);
-  return rows[0] ?? { unsettled: 0, refused: 0 };
+export async function countLedger({ pool }: Database): Promise<LedgerCounts> {
+  const { rows } = await pool.query<LedgerCounts & Record<string, unknown>>(COUNT_ENTRIES);
+  return rows[0] ?? { pending: 0, missed: 0, refused: 0 };
 }
 
 /**
@@ -32,11 +29,11 @@ export async function countLedger({ pool }: Database): Promise<LedgerRest> {
 export async function drainLedger(
   { primary, secondary }: { readonly primary: Database; readonly secondary: Database },
   stop: AbortSignal,
-): Promise<LedgerRest> {
+): Promise<LedgerCounts> {
   const graceUntil = performance.now() + GRACE_MS;
   for (;;) {
     const rest = await countLedger(primary);
-    if (rest.unsettled === 0 || stop.aborted) return rest;
+    if (rest.pending + rest.missed === 0 || stop.aborted) return rest;
     const states = performance.now() < graceUntil ? (['missed'] as const) : (['missed', 'pending'] as const);
     const { entries } = await repairMissed({ primary, secondary, entries: ENTRIES_AT_ONCE, states });
     if (entries === 0) await delay(POLL_MS, undefined, { signal: stop }).catch(() => undefined);

@@ -1,8 +1,7 @@
-import type { Database, Queryable } from '../../db/database.js';
+import type { Database } from '../../db/database.js';
 import { runTransaction, type Statement } from '../../db/transaction.js';
 import { sqlstateOf } from '../../db/sqlstate.js';
-import { sideTitle, type Side } from '../../domain/side.js';
-import { ConflictError } from '../../errors.js';
+import type { Side } from '../../domain/side.js';
 
 /**
  * The fence keeps one primary an epoch. Each transaction that writes as primary holds it shared and then, in a later
@@ -15,29 +14,18 @@ const KEY = "hashtextextended('sensorctl.fence', 0)";
 /** Goes first in a transaction that changes who is the primary: it waits for those that write. */
 export const LOCK_FENCE: Statement = { text: `select pg_advisory_xact_lock(${KEY})` };
 
-const LOCK_SHARED: Statement = { text: `select pg_advisory_xact_lock_shared(${KEY})`, name: 'sensorctl fence' };
+/** Goes first in a transaction that relies on who is the primary: a change of that waits for it. */
+export const LOCK_FENCE_SHARED: Statement = {
+  text: `select pg_advisory_xact_lock_shared(${KEY})`,
+  name: 'sensorctl fence',
+};
 
 /** Go first in a transaction that writes as primary; the second fails where the record says otherwise. */
 export function assertPrimary(side: Side, epoch: number): Statement[] {
   return [
-    LOCK_SHARED,
+    LOCK_FENCE_SHARED,
     { text: 'select sensorctl.assert_primary($1, $2)', values: [side, epoch], name: 'sensorctl primary' },
   ];
-}
-
-const READ_PRIMARY = 'select primary_side as "primarySide" from sensorctl.state';
-
-/**
- * Holds, in an open transaction, that a side does not become the primary before the transaction ends. Throws a
- * ConflictError where it is the primary.
- */
-export async function holdAsSecondary(client: Queryable, side: Side): Promise<void> {
-  await client.query(LOCK_SHARED.text);
-  const { rows } = await client.query<{ primarySide: Side }>(READ_PRIMARY);
-  if ((rows[0]?.primarySide ?? 'local') !== side) return;
-  throw new ConflictError(`${sideTitle(side)} is the primary: what only it has is never deleted`, {
-    next: 'see where the migration stands: sensorctl cutover',
-  });
 }
 
 const WAIT_AT_MOST = "select set_config('lock_timeout', $1, true)";

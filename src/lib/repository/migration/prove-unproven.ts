@@ -1,9 +1,7 @@
-import { readTableShapes } from '../../db/catalog.js';
 import { chunksOf } from '../../domain/chunks.js';
 import type { TimeRange } from '../../domain/time-range.js';
-import { sideTitle } from '../../domain/side.js';
 import { UnreachableError } from '../../errors.js';
-import { planTable, type ComparedTable } from '../comparison/compared-table.js';
+import type { ComparedTable } from '../comparison/compared-table.js';
 import { agreeOnMethod } from '../comparison/digest-method.js';
 import {
   digestOnBothSides,
@@ -14,10 +12,11 @@ import {
   type DifferingRange,
   type Leaf,
 } from '../comparison/find-leaves.js';
+import { planNamedTables } from '../comparison/plan-named-table.js';
 import { resolveLeaves } from '../comparison/resolve.js';
 import { scanRange } from '../comparison/scan.js';
 import { queryableOf, type ComparedSides } from '../comparison/sides.js';
-import { READING_KEY, REGISTRY, REGISTRY_KEY, REGISTRY_OWN_COLUMNS } from '../reading-tables.js';
+import { REGISTRY } from '../reading-tables.js';
 
 /** What a proof of everything that settled since the last one has found. */
 export interface Proof {
@@ -26,7 +25,7 @@ export interface Proof {
   readonly rows: number;
   /** By table, ranges in which rows differ. */
   readonly differing: ReadonlyMap<string, readonly TimeRange[]>;
-  /** Sensors are compared by classes of their names: how many classes differ. */
+  /** False also where it was not asked for. */
   readonly registryDiffers: boolean;
 }
 
@@ -35,6 +34,8 @@ interface ProofOptions {
   readonly recorded?: boolean;
   /** While batches are written: how long those on their way may take, in ms; null where nothing is on its way. */
   readonly settleMs?: number | null;
+  /** Compares sensor_registry too, whole: each batch changes it, so only while none is written. */
+  readonly withRegistry?: boolean;
 }
 
 interface Unproven extends TimeRange {
@@ -57,14 +58,13 @@ const JOIN_MICROS = 60_000_000;
 const WIDE_MICROS = 1_800_000_000;
 
 /**
- * Compares on both sides, by digest, whatever ranges settled batches have touched since the last proof, and
- * sensor_registry whole. What is equal is proven and, unless the caller wants nothing recorded, taken off the record. A
- * range whose digests differ stays on it.
+ * Compares on both sides, by digest, whatever ranges settled batches have touched since the last proof. What is equal is
+ * proven and, unless the caller wants nothing recorded, taken off the record. A range whose digests differ stays on it.
  */
 export async function proveUnproven(
   sides: ComparedSides,
   stop: AbortSignal,
-  { recorded = true, settleMs = null }: ProofOptions = {},
+  { recorded = true, settleMs = null, withRegistry = false }: ProofOptions = {},
 ): Promise<Proof> {
   const { primary } = sides;
   const { rows: unproven } = await primary.pool.query<Unproven & Record<string, unknown>>(READ_UNPROVEN);
@@ -89,7 +89,9 @@ export async function proveUnproven(
   }
   const registry = tables.find(({ name }) => name === REGISTRY);
   const registryDiffers =
-    registry !== undefined && (await digestWholeTable({ sides, table: registry, method })).differing.length > 0;
+    withRegistry &&
+    registry !== undefined &&
+    (await digestWholeTable({ sides, table: registry, method })).differing.length > 0;
   const isOpen = (each: Unproven): boolean => isTouched(each, suspect.get(each.table) ?? []);
   const open = new Set(unproven.filter(isOpen).map(({ id }) => id));
   const ids = [...new Set(unproven.map(({ id }) => id))].filter((id) => !open.has(id));
@@ -97,22 +99,12 @@ export async function proveUnproven(
   return { ranges, rows, differing, registryDiffers };
 }
 
+/** Throws where one of the tables cannot be compared. */
 async function planCompared(sides: ComparedSides, names: readonly string[]): Promise<ComparedTable[]> {
-  const [primary, secondary] = await Promise.all(
-    [sides.primary, sides.secondary].map((side) => readTableShapes(queryableOf(side), names)),
-  );
-  return names.map((name) => {
-    const [from, to] = [primary?.get(name), secondary?.get(name)];
-    const isRegistry = name === REGISTRY;
-    const plan =
-      from === undefined || to === undefined
-        ? [`it is missing on ${sideTitle(from === undefined ? sides.primary.side : sides.secondary.side)}`]
-        : planTable({
-            ...{ primary: from, secondary: to, key: isRegistry ? REGISTRY_KEY : READING_KEY },
-            except: isRegistry ? REGISTRY_OWN_COLUMNS : [],
-          });
-    if ('columns' in plan) return plan;
-    throw new UnreachableError(`${name} cannot be compared: ${plan.join(', ')}`, {
+  const plans = await planNamedTables(sides, names);
+  return plans.map((plan, place) => {
+    if (plan !== null && typeof plan !== 'string') return plan;
+    throw new UnreachableError(`a table cannot be compared: ${plan ?? `neither side has ${names[place] ?? ''}`}`, {
       next: 'run: sensorctl verify-schema',
     });
   });

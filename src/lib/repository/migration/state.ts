@@ -1,7 +1,6 @@
-import type { Database, Queryable } from '../../db/database.js';
+import type { Queryable } from '../../db/database.js';
 import { NO_PHASE, type MigrationState, type Phase } from '../../domain/migration.js';
-import { sideTitle, type Side, type WriteMode } from '../../domain/side.js';
-import { ConflictError } from '../../errors.js';
+import type { Side, WriteMode } from '../../domain/side.js';
 import type { Statement } from '../../db/transaction.js';
 import { formatInstantText } from '../../domain/time.js';
 import { LOCK_FENCE } from './fence.js';
@@ -57,18 +56,6 @@ export async function readState(database: Queryable): Promise<MigrationState> {
 export async function readRecordedState(database: Queryable): Promise<MigrationState> {
   const [row] = (await database.query<StateRow & Record<string, unknown>>(READ_STATE)).rows;
   return row === undefined ? NO_PHASE : parseState(row);
-}
-
-/**
- * Throws a ConflictError where a side does not decide any more. What overwrites the other side's rows asks after it has
- * locked them: newer ones cannot be there yet, then.
- */
-export async function assertDecides({ side, pool }: Pick<Database, 'side' | 'pool'>): Promise<void> {
-  const { primary } = await readRecordedState(pool);
-  if (primary === side) return;
-  throw new ConflictError(`${sideTitle(side)} is not the primary any more: what ${sideTitle(primary)} holds stays`, {
-    next: 'see where the migration stands: sensorctl cutover',
-  });
 }
 
 /** What a side recorded before, the newest first. */

@@ -86,26 +86,21 @@ export async function commitSwitch(
   return await change(primary, COMMIT_SWITCH, values, [LOCK_FENCE]);
 }
 
-/** Goes back to the phase that the attempt began in; false where it was committed or called off already. */
+/**
+ * Goes back to the phase that the attempt began in; without a token, whatever attempt has outlived its deadline. False where
+ * there is none, for it was committed or called off already.
+ */
 export async function callOff(
-  primary: Database,
-  { token }: Pick<Attempt, 'token'>,
-  why: Pick<Change, 'by' | 'reason'>,
-): Promise<boolean> {
-  return await goBack(primary, token, why);
-}
-
-/** The same for whatever attempt has outlived its deadline, by the clock of the primary; anyone may. */
-export async function callOffOverdue(primary: Database, by: string): Promise<boolean> {
-  return await goBack(primary, null, { by, reason: 'it was not done by its deadline' });
-}
-
-async function goBack(
   { pool }: Database,
-  token: string | null,
+  { token }: { readonly token: string | null },
   { by, reason }: Pick<Change, 'by' | 'reason'>,
 ): Promise<boolean> {
   return (await pool.query(CALL_OFF, [token, by, reason])).rowCount === 1;
+}
+
+/** The same for an attempt that has outlived its deadline, by the clock of the primary; anyone may. */
+export async function callOffOverdue(primary: Database, by: string): Promise<boolean> {
+  return await callOff(primary, { token: null }, { by, reason: 'it was not done by its deadline' });
 }
 
 function known(epoch: number, { by, reason, overriddenGates }: Change): unknown[] {

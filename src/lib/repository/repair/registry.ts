@@ -3,7 +3,7 @@ import type { Database, Queryable } from '../../db/database.js';
 import { quoteIdentifier } from '../../db/identifiers.js';
 import { repeatCollisions, withTransaction } from '../../db/transaction.js';
 import { chunksOf } from '../../domain/chunks.js';
-import { assertDecides } from '../migration/state.js';
+import { assertDecides } from '../migration/assert-role.js';
 import { REGISTRY, REGISTRY_OWN_COLUMNS } from '../reading-tables.js';
 
 const SENSORS_AT_ONCE = 500;

@@ -1,0 +1,29 @@
+import type { Database, Queryable } from '../../db/database.js';
+import { sideTitle, type Side } from '../../domain/side.js';
+import { ConflictError } from '../../errors.js';
+import { LOCK_FENCE_SHARED } from './fence.js';
+import { readRecordedState } from './state.js';
+
+/**
+ * Throws a ConflictError where a side does not decide any more. What overwrites the other side's rows asks after it has
+ * locked them: newer ones cannot be there yet, then.
+ */
+export async function assertDecides({ side, pool }: Pick<Database, 'side' | 'pool'>): Promise<void> {
+  const { primary } = await readRecordedState(pool);
+  if (primary === side) return;
+  throw lostRole(`${sideTitle(side)} is not the primary any more: what ${sideTitle(primary)} holds stays`);
+}
+
+/**
+ * Holds, in an open transaction, that a side does not become the primary before the transaction ends. Throws a
+ * ConflictError where it is the primary.
+ */
+export async function holdAsSecondary(client: Queryable, side: Side): Promise<void> {
+  await client.query(LOCK_FENCE_SHARED.text);
+  if ((await readRecordedState(client)).primary !== side) return;
+  throw lostRole(`${sideTitle(side)} is the primary: what only it has is never deleted`);
+}
+
+function lostRole(message: string): ConflictError {
+  return new ConflictError(message, { next: 'see where the migration stands: sensorctl cutover' });
+}
