@@ -11,6 +11,11 @@ export function escapeHtml(text: string): string {
   return text.replaceAll(/[&<>"']/g, (character) => ENTITIES[character] ?? '');
 }
 
+/** A figure with its title and a detail, as text. */
+export function htmlCard(title: string, value: string, detail: string, tone: '' | 'warn' | 'bad' = ''): string {
+  return `<div class="card ${tone}"><span class="dim">${escapeHtml(title)}</span><b>${escapeHtml(value)}</b><span class="dim">${escapeHtml(detail)}</span></div>`;
+}
+
 /** A table; columns of numbers are aligned right. Cells are text, not HTML. */
 export function htmlTable(head: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
   const isNumeric = head.map((_, place) => rows.some((row) => typeof row[place] === 'number'));

@@ -1,4 +1,4 @@
-import type { Snapshot } from '../../operations/monitor/snapshot.js';
+import { leavesSecondaryOut, type Snapshot } from '../../operations/monitor/snapshot.js';
 import { printable } from '../table.js';
 import { formatFigure, formatRate, formatSeconds, UNKNOWN } from './wording.js';
 
@@ -6,7 +6,7 @@ import { formatFigure, formatRate, formatSeconds, UNKNOWN } from './wording.js';
 export function renderLine(snapshot: Snapshot): string {
   const { at, health, phase, writeMode, epoch, primary, lagSeconds, gaps, rates, queue, consumers, troubles } =
     snapshot;
-  const open = consumers?.filter(({ breaker }) => breaker === 'open' || breaker === 'probing');
+  const open = consumers?.filter(leavesSecondaryOut);
   const figures = {
     phase: phase ?? 'none',
     mode: writeMode ?? 'none',

@@ -1,17 +1,17 @@
 import { otherSide, sideTitle } from '../../domain/side.js';
 import { parseInstant } from '../../domain/time.js';
+import { figuresOf } from '../../operations/monitor/figures.js';
 import type { Snapshot } from '../../operations/monitor/snapshot.js';
 import { formatCount } from '../table.js';
-import { escapeHtml, htmlTable } from './html.js';
+import { escapeHtml, htmlCard, htmlTable } from './html.js';
 import { PAGE_STYLE } from './page-style.js';
-import { renderPlot, type Point } from './plot.js';
+import { renderPlots } from './plots.js';
 import {
   describeCalm,
   describePhase,
   formatAgo,
   formatClock,
   formatFigure,
-  formatMs,
   formatRate,
   formatSeconds,
 } from './wording.js';
@@ -46,35 +46,37 @@ export function renderLiveBody(history: readonly Snapshot[]): string {
 <span>${escapeHtml(describePhase(snapshot))}</span><span class="dim right">${at.slice(0, 19).replace('T', ' ')} UTC</span></header>
 ${wrong === '' ? `<p class="calm">${escapeHtml(describeCalm(snapshot))}</p>` : wrong}
 <div class="cards">${renderCards(snapshot)}</div>
-<div class="plots">${renderPlots(history)}</div>
+<div class="plots">${renderHistory(history)}</div>
 <h2>Rows of the last ${formatSeconds(snapshot.windowSeconds)}</h2>${renderTables(snapshot)}
 <h2>Consumers</h2>${renderConsumers(snapshot)}`;
 }
 
 function renderCards({ primary, rates, lagSeconds, gaps, queue, sides, ledger, comparison, at }: Snapshot): string {
-  const card = (title: string, value: string, detail: string, tone: '' | 'warn' | 'bad' = ''): string =>
-    `<div class="card ${tone}"><span class="dim">${escapeHtml(title)}</span><b>${escapeHtml(value)}</b><span class="dim">${escapeHtml(detail)}</span></div>`;
   const dead = queue?.deadLetters ?? 0;
   const quarantined = [sides.local.quarantine, sides.ec2.answers === null ? 0 : sides.ec2.quarantine];
   return [
-    card('in', formatRate(rates.in), 'readings accepted'),
-    card(`to ${sideTitle(otherSide(primary))}`, formatRate(rates.toSecondary), 'readings confirmed'),
-    card('lag', formatSeconds(lagSeconds), 'oldest batch not confirmed', (lagSeconds ?? 0) > 30 ? 'warn' : ''),
-    card(
+    htmlCard('in', formatRate(rates.in), 'readings accepted'),
+    htmlCard(`to ${sideTitle(otherSide(primary))}`, formatRate(rates.toSecondary), 'readings confirmed'),
+    htmlCard('lag', formatSeconds(lagSeconds), 'oldest batch not confirmed', (lagSeconds ?? 0) > 30 ? 'warn' : ''),
+    htmlCard(
       'gaps',
       formatFigure(gaps?.ranges ?? null),
       `${formatFigure(gaps?.readings ?? null)} readings`,
       (gaps?.ranges ?? 0) > 0 ? 'bad' : '',
     ),
-    card('ledger', formatFigure(ledger?.pending ?? null), `pending; ${formatFigure(ledger?.missed ?? null)} missed`),
-    card(
+    htmlCard(
+      'ledger',
+      formatFigure(ledger?.pending ?? null),
+      `pending; ${formatFigure(ledger?.missed ?? null)} missed`,
+    ),
+    htmlCard(
       'queue',
       queue === null ? '-' : formatFigure(queue.visible),
       `${formatCount(dead)} dead letters`,
       dead > 0 ? 'bad' : '',
     ),
-    card('quarantine', quarantined.map((each) => formatFigure(each)).join(' + '), 'local + EC2, open'),
-    card(
+    htmlCard('quarantine', quarantined.map((each) => formatFigure(each)).join(' + '), 'local + EC2, open'),
+    htmlCard(
       'compare',
       comparison?.verdict ?? 'none',
       comparison === null ? 'on record' : `${formatAgo(comparison.finishedAt, at)} ago`,
@@ -83,43 +85,21 @@ function renderCards({ primary, rates, lagSeconds, gaps, queue, sides, ledger, c
   ].join('');
 }
 
-function renderPlots(history: readonly Snapshot[]): string {
+function renderHistory(history: readonly Snapshot[]): string {
   const moments = history.map(({ at }) => (parseInstant(at) ?? 0) / 1000);
   const [fromMs = 0, toMs = 0] = [moments[0], moments.at(-1)];
-  const points = (read: (each: Snapshot) => number | null): Point[] =>
-    history.map((each, place) => [moments[place] ?? 0, read(each)]);
+  const figures = history.map(figuresOf);
   const bands = history.flatMap((each, place) => {
     const start = moments[place] ?? 0;
     return each.health === 'trouble' ? [{ fromMs: start, toMs: moments[place + 1] ?? toMs }] : [];
   });
   const primary = history.at(-1)?.primary ?? 'local';
-  const stretch = { fromMs, toMs, bands };
-  return [
-    renderPlot({
-      ...{ ...stretch, title: 'Readings a second', format: (value) => formatRate(value), atLeast: 1 },
-      series: [
-        { name: 'in', points: points(({ rates }) => rates.in) },
-        { name: `to ${sideTitle(otherSide(primary))}`, points: points(({ rates }) => rates.toSecondary) },
-      ],
-    }),
-    renderPlot({
-      ...{ ...stretch, title: 'Lag', format: (value) => formatSeconds(value), atLeast: 1 },
-      series: [{ name: 'oldest batch not confirmed', points: points(({ lagSeconds }) => lagSeconds) }],
-    }),
-    renderPlot({
-      ...{ ...stretch, title: 'Write latency', format: (value) => formatMs(value), atLeast: 10 },
-      series: [
-        { name: 'local p50', points: points(({ sides }) => sides.local.writeP50Ms) },
-        { name: 'EC2 p50', points: points(({ sides }) => sides.ec2.writeP50Ms) },
-        { name: 'local p99', points: points(({ sides }) => sides.local.writeP99Ms) },
-        { name: 'EC2 p99', points: points(({ sides }) => sides.ec2.writeP99Ms) },
-      ],
-    }),
-    renderPlot({
-      ...{ ...stretch, title: 'Readings that the secondary lacks', format: formatCount, atLeast: 10 },
-      series: [{ name: 'readings', points: points(({ gaps }) => gaps?.readings ?? null) }],
-    }),
-  ].join('');
+  return renderPlots({
+    stretch: { fromMs, toMs, bands },
+    points: (read) => figures.map((each, place) => [moments[place] ?? 0, read(each)]),
+    confirmed: `to ${sideTitle(otherSide(primary))}`,
+    lag: 'oldest batch not confirmed',
+  });
 }
 
 function renderTables({ tables, at, sides }: Snapshot): string {

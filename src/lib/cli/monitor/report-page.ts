@@ -3,10 +3,11 @@ import type { MonitorReport } from '../../operations/monitor/report.js';
 import type { SampleFigures } from '../../repository/samples.js';
 import { formatDuration } from '../quantities.js';
 import { formatCount } from '../table.js';
-import { escapeHtml, htmlTable } from './html.js';
+import { escapeHtml, htmlCard, htmlTable } from './html.js';
 import { PAGE_STYLE } from './page-style.js';
-import { renderPlot, type Point } from './plot.js';
-import { formatMs, formatRate, formatSeconds } from './wording.js';
+import type { Point } from './plot.js';
+import { renderPlots } from './plots.js';
+import { formatMs, formatSeconds } from './wording.js';
 
 const ROWS_AT_MOST = 200;
 /** Longer without a sample, and the line of a plot breaks. */
@@ -24,7 +25,7 @@ export function renderReportPage(report: MonitorReport): string {
 ${notRead.map((message) => `<p class="wrong">Not in this report: ${escapeHtml(message)}</p>`).join('')}
 <div class="cards">${renderCards(report)}</div>
 <h2>Gates</h2>${renderGates(report)}
-<div class="plots">${renderPlots(report)}</div>
+<div class="plots">${renderSamples(report)}</div>
 <h2>Incidents</h2>${renderIncidents(report)}
 <h2>Gaps</h2>${renderGaps(report)}
 <h2>Comparisons</h2>${renderComparisons(report)}
@@ -62,7 +63,7 @@ function renderCards({ soak, samples, incidents, gaps, comparisons }: MonitorRep
   const identical = comparisons.filter(({ verdict }) => verdict === 'identical').length;
   const closed = gaps.filter((gap) => gap.closed !== null).length;
   const card = (title: string, value: string, detail: string, isBad = false): string =>
-    `<div class="card ${isBad ? 'bad' : ''}"><span class="dim">${title}</span><b>${value}</b><span class="dim">${detail}</span></div>`;
+    htmlCard(title, value, detail, isBad ? 'bad' : '');
   return [
     card(
       'samples',
@@ -88,7 +89,7 @@ function renderGates({ gates }: MonitorReport): string {
   );
 }
 
-function renderPlots(report: MonitorReport): string {
+function renderSamples(report: MonitorReport): string {
   const { samples, incidents, until } = report;
   const toMs = milliseconds(until);
   const fromMs = milliseconds(samples[0]?.takenAt ?? report.since);
@@ -101,33 +102,7 @@ function renderPlots(report: MonitorReport): string {
   const bands = incidents
     .filter(({ kind }) => kind !== 'lag' && kind !== 'gaps')
     .map(({ from, to }) => ({ fromMs: milliseconds(from), toMs: milliseconds(to ?? until) }));
-  const stretch = { fromMs, toMs, bands };
-  return [
-    renderPlot({
-      ...{ ...stretch, title: 'Readings a second', format: (value) => formatRate(value), atLeast: 1 },
-      series: [
-        { name: 'in', points: points(({ inPerSecond }) => inPerSecond) },
-        { name: 'to the secondary', points: points(({ toSecondaryPerSecond }) => toSecondaryPerSecond) },
-      ],
-    }),
-    renderPlot({
-      ...{ ...stretch, title: 'Lag', format: (value) => formatSeconds(value), atLeast: 1 },
-      series: [{ name: 'lag', points: points(({ lagSeconds }) => lagSeconds) }],
-    }),
-    renderPlot({
-      ...{ ...stretch, title: 'Write latency', format: (value) => formatMs(value), atLeast: 10 },
-      series: [
-        { name: 'local p50', points: points(({ localP50Ms }) => localP50Ms) },
-        { name: 'EC2 p50', points: points(({ ec2P50Ms }) => ec2P50Ms) },
-        { name: 'local p99', points: points(({ localP99Ms }) => localP99Ms) },
-        { name: 'EC2 p99', points: points(({ ec2P99Ms }) => ec2P99Ms) },
-      ],
-    }),
-    renderPlot({
-      ...{ ...stretch, title: 'Readings that the secondary lacks', format: formatCount, atLeast: 10 },
-      series: [{ name: 'readings', points: points(({ gapReadings }) => gapReadings) }],
-    }),
-  ].join('');
+  return renderPlots({ stretch: { fromMs, toMs, bands }, points, confirmed: 'to the secondary', lag: 'lag' });
 }
 
 function renderIncidents({ incidents }: MonitorReport): string {

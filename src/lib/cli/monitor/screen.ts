@@ -1,5 +1,5 @@
 import { otherSide, sideTitle } from '../../domain/side.js';
-import type { ConsumerSnapshot, Snapshot } from '../../operations/monitor/snapshot.js';
+import { leavesSecondaryOut, type ConsumerSnapshot, type Snapshot } from '../../operations/monitor/snapshot.js';
 import { formatDuration } from '../quantities.js';
 import { formatCount, printable } from '../table.js';
 import { fitLine, type Paint } from './paint.js';
@@ -169,7 +169,7 @@ function renderConsumer(consumer: ConsumerSnapshot, paint: Paint): string {
   ];
   const line = consumerLine(cells);
   if (state === 'lost') return paint(line, 'red');
-  return breaker === 'open' || breaker === 'probing' ? paint(line, 'yellow') : line;
+  return leavesSecondaryOut(consumer) ? paint(line, 'yellow') : line;
 }
 
 function consumerLine([name = '', rate = '', breaker = '', inHand = '', error = '']: readonly string[]): string {

@@ -1,6 +1,6 @@
 import { parseDuration } from '../../domain/duration.js';
 import { UsageError } from '../../errors.js';
-import type { Snapshot } from './snapshot.js';
+import { leavesSecondaryOut, type Snapshot } from './snapshot.js';
 
 /** A condition of `--fail-on`, such as `lag>60s`. */
 export interface Condition {
@@ -45,9 +45,7 @@ const FIGURES: Readonly<Record<string, Figure>> = {
   wait: seconds(({ queue, consumers }) => queue?.longestWaitSeconds ?? (consumers === null ? null : 0)),
   'dead-letters': number(({ queue }) => queue?.deadLetters ?? null),
   consumers: number(({ consumers }) => consumers?.filter(({ state }) => state !== 'lost').length ?? null),
-  breakers: number(
-    ({ consumers }) => consumers?.filter(({ breaker }) => (breaker ?? 'closed') !== 'closed').length ?? null,
-  ),
+  breakers: number(({ consumers }) => consumers?.filter(leavesSecondaryOut).length ?? null),
   quarantine: number(({ sides }) =>
     addOrNull(sides.local.quarantine, sides.ec2.answers === null ? 0 : sides.ec2.quarantine),
   ),

@@ -1,6 +1,7 @@
 import type { Database } from '../../db/database.js';
 import { describeFault, faultKind } from '../../db/sqlstate.js';
 import { recordSamples, SAMPLE_EVERY_SECONDS, thinSamples, type Sample } from '../../repository/samples.js';
+import { figuresOf } from './figures.js';
 import type { Snapshot } from './snapshot.js';
 import { unexplainedOf } from './trouble.js';
 
@@ -51,31 +52,13 @@ export class Recorder {
 }
 
 function sampleOf(snapshot: Snapshot): Sample {
-  const { at, phase, epoch, troubles, sides, gaps, ledger, rates, queue, consumers } = snapshot;
-  const living = consumers?.filter(({ state }) => state !== 'lost');
+  const { at, phase, epoch, troubles } = snapshot;
   return {
     takenAt: at,
     phase,
     epoch,
     troubles: troubles.map(({ kind }) => kind),
     unexplained: unexplainedOf(troubles),
-    figures: {
-      lagSeconds: snapshot.lagSeconds,
-      gapRanges: gaps?.ranges ?? null,
-      gapReadings: gaps?.readings ?? null,
-      pending: ledger?.pending ?? null,
-      missed: ledger?.missed ?? null,
-      refused: ledger?.refused ?? null,
-      inPerSecond: rates.in,
-      toSecondaryPerSecond: rates.toSecondary,
-      localP50Ms: sides.local.writeP50Ms,
-      localP99Ms: sides.local.writeP99Ms,
-      ec2P50Ms: sides.ec2.writeP50Ms,
-      ec2P99Ms: sides.ec2.writeP99Ms,
-      queued: queue?.visible ?? null,
-      deadLetters: queue?.deadLetters ?? null,
-      consumers: living?.length ?? null,
-      openBreakers: living?.filter(({ breaker }) => breaker === 'open' || breaker === 'probing').length ?? null,
-    },
+    figures: figuresOf(snapshot),
   };
 }

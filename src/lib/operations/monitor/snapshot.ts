@@ -62,6 +62,11 @@ export interface ConsumerSnapshot {
   readonly lastError: { readonly text: string; readonly agoSeconds: number } | null;
 }
 
+/** Whether a consumer sends nothing to the secondary, or one batch to try it. */
+export function leavesSecondaryOut({ breaker }: Pick<ConsumerSnapshot, 'breaker'>): boolean {
+  return breaker === 'open' || breaker === 'probing';
+}
+
 /** Everything that one look shows; what is not known is null. One line of `monitor --json`. */
 export interface Snapshot {
   /** UTC text, by the clock of the primary where it answers. */

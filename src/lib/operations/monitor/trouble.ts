@@ -1,5 +1,5 @@
 import { otherSide, sideTitle, sideTitleCapitalized, type Side } from '../../domain/side.js';
-import type { Health, Snapshot, Trouble, TroubleKind } from './snapshot.js';
+import { leavesSecondaryOut, type Health, type Snapshot, type Trouble, type TroubleKind } from './snapshot.js';
 
 /** Two heartbeats of a consumer and a retry of each write lie within this. */
 export const LAG_OF_CONCERN_SECONDS = 30;
@@ -62,7 +62,7 @@ function consumerTroubles({ consumers, primary, queue }: Figures): Trouble[] {
   if (consumers === null) return [];
   const other = sideTitle(otherSide(primary));
   const living = consumers.filter(({ state }) => state !== 'lost');
-  const open = living.filter(({ breaker }) => breaker !== null && breaker !== 'closed');
+  const open = living.filter(leavesSecondaryOut);
   const waiting = queue?.visible ?? 0;
   return [
     ...(living.length > 0
