@@ -24,6 +24,11 @@ async function createRole(pool: pg.Pool, role: string, grants: string): Promise<
   await pool.query(grants);
 }
 
+/** The settings by which a role is used on both sides. */
+function loginOf(role: string): Record<string, string> {
+  return { TIMESCALE_USER: role, TIMESCALE_PASSWORD: PASSWORD, EC2_DB_USER: role, EC2_DB_PASSWORD: PASSWORD };
+}
+
 async function dropRole(pool: pg.Pool, role: string): Promise<void> {
   await pool.query(`drop owned by ${role}; drop role ${role}`);
 }
@@ -60,12 +65,7 @@ function describeRights(title: string, role: string, findServers: (hook: Mocha.C
 
     it('consume stores, sends, quarantines and repairs with the rights that the README lists', async () => {
       const { local, ec2 } = stage!;
-      const login = {
-        TIMESCALE_USER: role,
-        TIMESCALE_PASSWORD: PASSWORD,
-        EC2_DB_USER: role,
-        EC2_DB_PASSWORD: PASSWORD,
-      };
+      const login = loginOf(role);
       await stage!.send(generateTelemetry({ seed: SEED, count: 600 }));
       const summary = await stage!.runJson<{ confirmed: number; accepted: number; quarantined: number }>(
         ['consume', '--dual-write', '--drain'],
@@ -94,12 +94,7 @@ function describeRights(title: string, role: string, findServers: (hook: Mocha.C
 
     it('monitor reads everything, records and reports with the rights that the README lists', async () => {
       const monitor = `${role}_monitor`;
-      const login = {
-        TIMESCALE_USER: monitor,
-        TIMESCALE_PASSWORD: PASSWORD,
-        EC2_DB_USER: monitor,
-        EC2_DB_PASSWORD: PASSWORD,
-      };
+      const login = loginOf(monitor);
       const { stdout, stderr } = await stage!.run(['monitor', '--once', '--json'], login);
       expect(stderr).not.to.match(/permission denied|not recorded/);
       const { sides, gaps } = JSON.parse(stdout) as Snapshot;
@@ -113,12 +108,7 @@ function describeRights(title: string, role: string, findServers: (hook: Mocha.C
     it('compare proves, finds and records with the rights that the README lists, and without those to write', async () => {
       const { local, ec2 } = stage!;
       const reader = `${role}_reader`;
-      const login = {
-        TIMESCALE_USER: reader,
-        TIMESCALE_PASSWORD: PASSWORD,
-        EC2_DB_USER: reader,
-        EC2_DB_PASSWORD: PASSWORD,
-      };
+      const login = loginOf(reader);
       await local.query(`insert into sensorctl.unproven (table_name, times)
         select 'water_level_readings', tstzmultirange(tstzrange(min(time), max(time))) from water_level_readings`);
       expect(await stage!.runJson(['compare', '--all'], login)).to.include({ verdict: 'identical' });
@@ -140,12 +130,7 @@ function describeRights(title: string, role: string, findServers: (hook: Mocha.C
     });
 
     it('cutover goes to phase 3 and back with the rights that the README lists', async () => {
-      const login = {
-        TIMESCALE_USER: `${role}_operator`,
-        TIMESCALE_PASSWORD: PASSWORD,
-        EC2_DB_USER: `${role}_operator`,
-        EC2_DB_PASSWORD: PASSWORD,
-      };
+      const login = loginOf(`${role}_operator`);
       await stage!.runJson(['backfill', '--all']);
       await stage!.runJson(['compare', '--all']);
       for (const change of [
@@ -166,12 +151,7 @@ function describeRights(title: string, role: string, findServers: (hook: Mocha.C
       it(`backfill repairs, corrects, copies and prunes with the rights that the README lists${where}`, async () => {
         const { local, ec2 } = stage!;
         const worker = `${role}_backfill`;
-        const login = {
-          TIMESCALE_USER: worker,
-          TIMESCALE_PASSWORD: PASSWORD,
-          EC2_DB_USER: worker,
-          EC2_DB_PASSWORD: PASSWORD,
-        };
+        const login = loginOf(worker);
         if (keyless) await ec2.query('alter table water_level_readings drop constraint water_level_readings_key');
         await local.query(`insert into sensorctl.ledger (batch_id, consumer_id, table_name, times, readings, state, sensor_id)
           select gen_random_uuid(), gen_random_uuid(), 'water_level_readings',

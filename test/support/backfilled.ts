@@ -29,7 +29,7 @@ let templates: Promise<[string, string]> | undefined;
 
 async function prepareTemplate(side: Side, server: PostgresServer): Promise<string> {
   const { name } = await createTestDatabase(server, `prepared ${side}`);
-  const database = openSide(side, server, { database: name, callTimeoutMs: 20_000 });
+  const database = openTestSide(side, server, { database: name, callTimeoutMs: 20_000 });
   await prepareSide(database, { addKeys: false });
   await closeDatabase(database);
   return name;
@@ -56,8 +56,8 @@ export class PreparedPair {
       createTestDatabase(servers.ec2, `${title} ec2`, ec2Template),
     ]);
     return new PreparedPair(
-      openSide('local', servers.local, { database: here.name, callTimeoutMs }),
-      openSide('ec2', servers.ec2, { database: there.name, callTimeoutMs }),
+      openTestSide('local', servers.local, { database: here.name, callTimeoutMs }),
+      openTestSide('ec2', servers.ec2, { database: there.name, callTimeoutMs }),
       poolOf(servers.local, here.name),
       poolOf(servers.ec2, there.name),
       [here, there],
@@ -192,9 +192,10 @@ function hooksOf(hooks: Partial<BackfillHooks>): BackfillHooks {
   };
 }
 
-function openSide(
+/** A side of a test, as a command opens it. */
+export function openTestSide(
   side: Side,
-  { host, port, user, password }: PostgresServer,
+  { host, port, user, password }: Pick<PostgresServer, 'host' | 'port' | 'user' | 'password'>,
   { database, callTimeoutMs }: { database: string; callTimeoutMs: number },
 ): Database {
   return openDatabase({

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { closeDatabase, openDatabase, type Database } from '../../src/lib/db/database.js';
+import { closeDatabase, type Database } from '../../src/lib/db/database.js';
 import { describeFault } from '../../src/lib/db/sqlstate.js';
 import type { MigrationState } from '../../src/lib/domain/migration.js';
 import { otherSide, type Side } from '../../src/lib/domain/side.js';
@@ -13,6 +13,7 @@ import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
 import { account, accountOn, Observer, type Violations } from '../chaos/invariants.js';
 import { Load } from '../chaos/load.js';
 import { ChaosStage, startServers, stopServers, type Servers } from '../chaos/stage.js';
+import { openTestSide } from '../support/backfilled.js';
 import { eventually, type CliSettings, type RunningCli } from '../support/cli.js';
 import { Operator } from './operator.js';
 import { Primaries } from './primaries.js';
@@ -251,11 +252,5 @@ function openSide(
   const { host, user, password } = servers[side];
   const { port } = overNetwork ? network[side] : servers[side];
   const database = settings[side === 'local' ? 'TIMESCALE_DB' : 'EC2_DB_NAME'] ?? '';
-  return openDatabase({
-    side,
-    connection: { host, port, user, password, database, sslMode: 'disable', sslRootCert: undefined },
-    poolMax: 6,
-    callTimeoutMs,
-    applicationName: 'sensorctl test',
-  });
+  return openTestSide(side, { host, port, user, password }, { database, callTimeoutMs });
 }
