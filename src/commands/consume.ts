@@ -1,6 +1,7 @@
-import { Flags } from '@oclif/core';
+import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../lib/cli/base-command.js';
 import { metricsAddress, METRICS_FLAGS } from '../lib/cli/metrics-flags.js';
+import { numberFlag } from '../lib/cli/number-flags.js';
 import { openQueue } from '../lib/cli/queue.js';
 import { withRepository } from '../lib/cli/repository.js';
 import { formatCount, renderTable } from '../lib/cli/table.js';
@@ -23,27 +24,27 @@ The first Ctrl-C or SIGTERM finishes what is in hand and exits with 0; the secon
       description: 'write to EC2 too, or not; over ENABLE_DUAL_WRITE',
     }),
     drain: Flags.boolean({ description: 'end once the queue is empty and every EC2 write has settled' }),
-    'max-messages': Flags.integer({ min: 1, description: 'end after this many messages' }),
-    'health-port': Flags.integer({ min: 1, max: 65_535, description: 'port that answers /healthz and /readyz' }),
+    'max-messages': numberFlag({ min: 1, description: 'end after this many messages' }),
+    'health-port': numberFlag({ min: 1, max: 65_535, description: 'port that answers /healthz and /readyz' }),
     'health-host': Flags.string({
       default: '127.0.0.1',
       description: 'address of the health port',
     }),
     ...METRICS_FLAGS,
-    pollers: Flags.integer({ min: 1, max: 64, default: 8, description: 'long polls in parallel' }),
-    'heal-rate': Flags.integer({
+    pollers: numberFlag({ min: 1, max: 64, default: 8, description: 'long polls in parallel' }),
+    'heal-rate': numberFlag({
       min: 0,
       max: 1_000_000,
       default: 2_000,
       description: 'rows a second that the background repair of missed ranges may copy; 0 switches it off',
     }),
-    'batch-messages': Flags.integer({
+    'batch-messages': numberFlag({
       min: 1,
       max: 10_000,
       default: 500,
       description: 'messages in one batch, at most',
     }),
-    'batch-linger': Flags.integer({
+    'batch-linger': numberFlag({
       min: 0,
       max: 10_000,
       default: 200,
@@ -58,7 +59,7 @@ The first Ctrl-C or SIGTERM finishes what is in hand and exits with 0; the secon
       required: (given) => ['SQS_QUEUE_URL', ...(given.ENABLE_DUAL_WRITE === 'true' ? ['EC2_DB_HOST'] : [])],
       flags: chosen === undefined ? {} : { ENABLE_DUAL_WRITE: String(chosen) },
     });
-    const logger = this.logger(flags.verbose);
+    const logger = this.logger();
     const queue = openQueue(settings);
     const stop = this.stopSignal();
     const tell = (line: string): void => this.note(line);

@@ -11,7 +11,6 @@ const LAST_HOUR: CompareRequest = {
   ...{ tables: [], from: null, to: null, windowMicros: 3_600_000_000, bucketMicros: null },
   ...{ settleMs: 10_000, jobs: 1, limit: 0, resume: false, recorded: false },
 };
-const DETAIL_WIDTH = 52;
 
 /** Who changes the phase, as the record names them. */
 export function describeOperator(): string {
@@ -59,8 +58,7 @@ export function renderCutover(report: CutoverReport, target: string | null): str
 
 export function renderGates(gates: readonly Gate[]): string {
   const rows = gates.map(({ name, passed, detail, next }) => {
-    const lines = next === null ? wrap(detail) : [...wrap(detail), ...wrap(`→ ${next}`)];
-    return [name, passed ? 'met' : 'NOT MET', lines.join('\n')];
+    return [name, passed ? 'met' : 'NOT MET', next === null ? detail : `${detail}\n→ ${next}`];
   });
   return renderTable(['gate', '', 'measured'], rows);
 }
@@ -68,7 +66,7 @@ export function renderGates(gates: readonly Gate[]): string {
 function renderSteps(steps: readonly Step[]): string {
   return renderTable(
     ['step', 'ms', 'what'],
-    steps.map(({ name, ms, detail }) => [name, ms, wrap(detail).join('\n')]),
+    steps.map(({ name, ms, detail }) => [name, ms, detail]),
   );
 }
 
@@ -91,9 +89,8 @@ function renderHistory({ history }: CutoverReport): string {
   return renderTable(
     ['epoch', 'phase', 'write mode', 'at (UTC)', 'by'],
     history.map(({ epoch, phase, writeMode, changedAt, changedBy, reason, overriddenGates }) => {
-      const overridden = overriddenGates.length === 0 ? [] : wrap(`overridden: ${overriddenGates.join(', ')}`, 30);
-      const why = reason === null ? [] : wrap(reason, 30);
-      const who = [...wrap(changedBy ?? '', 30), ...why, ...overridden].join('\n');
+      const overridden = overriddenGates.length === 0 ? [] : [`overridden: ${overriddenGates.join(', ')}`];
+      const who = [changedBy ?? '', ...(reason === null ? [] : [reason]), ...overridden].join('\n');
       return [epoch, phase ?? '-', writeMode ?? '-', (changedAt ?? '').slice(0, 19), who];
     }),
   );
@@ -116,16 +113,6 @@ function nextStep({ phase, gates, changed, attempt }: CutoverReport): string {
     case 3:
       return 'sensorctl monitor; back: sensorctl cutover --rollback';
   }
-}
-
-function wrap(text: string, width = DETAIL_WIDTH): string[] {
-  const lines: string[] = [];
-  for (const word of text.split(' ')) {
-    const last = lines.at(-1);
-    if (last !== undefined && last.length + word.length < width) lines[lines.length - 1] = `${last} ${word}`;
-    else lines.push(word);
-  }
-  return lines;
 }
 
 /** What an operator is asked before a change. */

@@ -56,7 +56,8 @@ export interface StoredRecord extends QuarantineRecord {
 
 const SELECT_RECORDS = `
   select quarantine_id as id, side, reason, sqlstate, table_name as "table", sensor_id as "sensorId",
-    reading_time as "time", message_id as "messageId", body, quarantined_at::text as "quarantinedAt", resolution
+    reading_time as "time", message_id as "messageId", body, resolution,
+    to_char(quarantined_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as "quarantinedAt"
   from sensorctl.quarantine`;
 
 const LIST_RECORDS = `${SELECT_RECORDS}
