@@ -6,6 +6,7 @@ import { closeDatabase, openDatabase, type Database } from '../../src/lib/db/dat
 import type { MigrationState, Phase } from '../../src/lib/domain/migration.js';
 import type { Reading } from '../../src/lib/domain/reading.js';
 import type { Side } from '../../src/lib/domain/side.js';
+import { BOOKKEEPING_VERSION } from '../../src/lib/repository/bookkeeping-schema.js';
 import { measureGates, type Checks } from '../../src/lib/operations/cutover/gates.js';
 import type { Gate } from '../../src/lib/operations/cutover/report.js';
 import type { DualWriteRepository } from '../../src/lib/repository/dual-write-repository.js';
@@ -123,8 +124,8 @@ describe('the gates of a change of phase', function () {
 
   it('prepared: an older bookkeeping schema on EC2 stops it', async () => {
     const [gate, ...others] = await failing(
-      () => pair.there.query('update sensorctl.schema_version set version = 0 where version = 5'),
-      () => pair.there.query('update sensorctl.schema_version set version = 5 where version = 0'),
+      () => pair.there.query(`update sensorctl.schema_version set version = 0 where version = ${BOOKKEEPING_VERSION}`),
+      () => pair.there.query(`update sensorctl.schema_version set version = ${BOOKKEEPING_VERSION} where version = 0`),
     );
     expectGate(gate, 'prepared', /older than this version needs/, /sensorctl init --side ec2/);
     expect(others).to.deep.equal([]);
