@@ -4,7 +4,7 @@ import { metricsAddress, METRICS_FLAGS } from '../lib/cli/metrics-flags.js';
 import { numberFlag } from '../lib/cli/number-flags.js';
 import { openQueue } from '../lib/cli/queue.js';
 import { withRepository } from '../lib/cli/repository.js';
-import { formatCount, renderTable } from '../lib/cli/table.js';
+import { formatCount, formatTime, renderTable } from '../lib/cli/table.js';
 import { consume, type ConsumeReport } from '../lib/operations/consume/consume.js';
 
 export default class Consume extends BaseCommand {
@@ -110,7 +110,9 @@ function renderReport({ gaps, ...summary }: ConsumeReport): string {
 const GAPS_SHOWN = 10;
 
 function renderGaps(gaps: NonNullable<ConsumeReport['gaps']>): string {
-  const shown = gaps.slice(0, GAPS_SHOWN).map(({ table, from, to, entries }) => [table, from, to, entries]);
+  const shown = gaps
+    .slice(0, GAPS_SHOWN)
+    .map(({ table, from, to, entries }) => [table, formatTime(from), formatTime(to), entries]);
   const more = gaps.length > GAPS_SHOWN ? `\nand ${formatCount(gaps.length - GAPS_SHOWN)} gaps more` : '';
-  return `${renderTable(['gap: EC2 may lack readings of', 'from', 'to', 'ledger entries'], shown)}${more}`;
+  return `${renderTable(['gap: EC2 may lack readings of', 'from (UTC)', 'to (UTC)', 'ledger entries'], shown)}${more}`;
 }

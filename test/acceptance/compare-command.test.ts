@@ -209,7 +209,7 @@ describe('compare', function () {
       await stage.ec2.query('alter table moisture_readings rename to elsewhere');
       const { code, stderr } = await stage.run(['compare', ...RANGE]);
       await stage.ec2.query('alter table elsewhere rename to moisture_readings');
-      expect(stderr).to.match(/moisture_readings is missing on EC2\nNext: run: sensorctl verify-schema/);
+      expect(stderr).to.match(/moisture_readings is missing on EC2\nNext: sensorctl verify-schema/);
       expect(code).to.equal(3);
     });
 

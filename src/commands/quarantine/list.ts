@@ -2,7 +2,7 @@ import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../../lib/cli/base-command.js';
 import { numberFlag } from '../../lib/cli/number-flags.js';
 import { openSide, withDatabases } from '../../lib/cli/sides.js';
-import { renderTable } from '../../lib/cli/table.js';
+import { formatTime, renderTable } from '../../lib/cli/table.js';
 import { listQuarantine, type NamedRecord } from '../../lib/operations/quarantine.js';
 
 export default class QuarantineList extends BaseCommand {
@@ -36,13 +36,7 @@ const REASON_WIDTH = 60;
 function renderRecords(records: readonly NamedRecord[]): string {
   const rows = records.map(({ keptOn, id, quarantinedAt, sensorId, reason, resolution }) => {
     const short = reason.length > REASON_WIDTH ? `${reason.slice(0, REASON_WIDTH - 1)}…` : reason;
-    return [
-      `${keptOn}:${id}`,
-      quarantinedAt.slice(0, 19).replace('T', ' '),
-      sensorId ?? '-',
-      short,
-      resolution ?? 'open',
-    ];
+    return [`${keptOn}:${id}`, formatTime(quarantinedAt).slice(0, 19), sensorId ?? '-', short, resolution ?? 'open'];
   });
   const table = renderTable(['record', 'since (UTC)', 'sensor', 'reason', 'state'], rows);
   return `${table}\nNext: sensorctl quarantine show ${rows[0]?.[0] ?? ''}`;

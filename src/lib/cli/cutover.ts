@@ -5,7 +5,7 @@ import { compare, type CompareRequest } from '../operations/compare/compare.js';
 import type { Checks } from '../operations/cutover/gates.js';
 import type { CutoverReport, Gate, Step } from '../operations/cutover/report.js';
 import { verifySchema } from '../operations/verify-schema/verify-schema.js';
-import { formatCount, renderTable } from './table.js';
+import { formatCount, formatTime, renderTable } from './table.js';
 
 const LAST_HOUR: CompareRequest = {
   ...{ tables: [], from: null, to: null, windowMicros: 3_600_000_000, bucketMicros: null },
@@ -91,7 +91,7 @@ function renderHistory({ history }: CutoverReport): string {
     history.map(({ epoch, phase, writeMode, changedAt, changedBy, reason, overriddenGates }) => {
       const overridden = overriddenGates.length === 0 ? [] : [`overridden: ${overriddenGates.join(', ')}`];
       const who = [changedBy ?? '', ...(reason === null ? [] : [reason]), ...overridden].join('\n');
-      return [epoch, phase ?? '-', writeMode ?? '-', (changedAt ?? '').slice(0, 19), who];
+      return [epoch, phase ?? '-', writeMode ?? '-', formatTime(changedAt).slice(0, 19), who];
     }),
   );
 }

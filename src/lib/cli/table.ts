@@ -8,6 +8,7 @@ export type Cell = string | number;
 /** Of each column: a border and two blanks. */
 const FRAME_WIDTH = 3;
 const NARROWEST_COLUMN = 8;
+const LONGEST_WORD = 28;
 const NARROWEST_TERMINAL = 40;
 
 /**
@@ -25,10 +26,15 @@ export function renderTable(
     Math.max(...lines.map((row) => lineWidth(row[index] ?? '')));
   const columns = head.map((_, index) => ({
     width: widthOf(index, [head, ...body]),
-    // A number is never broken, its heading may be.
-    narrowest: numeric[index] === true ? widthOf(index, body) : NARROWEST_COLUMN,
+    // Words are broken only where they are longer than any name of ours, or where nothing else helps.
+    narrowest: Math.min(LONGEST_WORD, Math.max(...[head, ...body].map((row) => longestWord(row[index] ?? '')))),
   }));
-  const widths = fitColumns(columns, width - FRAME_WIDTH * head.length - 1);
+  const available = width - FRAME_WIDTH * head.length - 1;
+  const unbroken = fitColumns(columns, available);
+  const widths = fitColumns(
+    unbroken.map((each, index) => ({ width: each, narrowest: numeric[index] === true ? each : NARROWEST_COLUMN })),
+    available,
+  );
   const [wrappedHead = [], ...wrapped] = [head, ...body].map((row) =>
     row.map((text, index) => wrap(text, widths[index] ?? Infinity).join('\n')),
   );
@@ -63,6 +69,10 @@ function lineWidth(text: string): number {
   return Math.max(...text.split('\n').map((line) => line.length));
 }
 
+function longestWord(text: string): number {
+  return Math.max(...text.split(/\s/).map((word) => word.length));
+}
+
 /** Lines of at most `width` letters, broken between words; a longer word is broken where it must be. */
 function wrap(text: string, width: number): string[] {
   return text.split('\n').flatMap((line) => (line.length <= width ? [line] : wrapLine(line, width)));
@@ -84,6 +94,11 @@ function wrapLine(line: string, width: number): string[] {
 /** Text that came from a device or a database, safe for a terminal: control characters as `\x1b`, but for line breaks. */
 export function printable(text: string): string {
   return text.replace(CONTROL_CHARACTERS, (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`);
+}
+
+/** `2025-07-01T01:00:03.021000Z` → `2025-07-01 01:00:03.021000`, under a heading that says UTC; `-` for null. */
+export function formatTime(text: string | null): string {
+  return text === null ? '-' : text.replace('T', ' ').replace(/Z$/, '');
 }
 
 /** `1234567` → `1,234,567`. */

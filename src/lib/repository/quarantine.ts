@@ -3,6 +3,7 @@ import type { Queryable } from '../db/database.js';
 import type { Statement } from '../db/transaction.js';
 import type { Side } from '../domain/side.js';
 import type { MessageSource, Reading } from '../domain/reading.js';
+import { formatInstantText } from '../domain/time.js';
 
 /** A message, or one reading of it, that cannot be stored. */
 export interface QuarantineRecord {
@@ -56,8 +57,7 @@ export interface StoredRecord extends QuarantineRecord {
 
 const SELECT_RECORDS = `
   select quarantine_id as id, side, reason, sqlstate, table_name as "table", sensor_id as "sensorId",
-    reading_time as "time", message_id as "messageId", body, resolution,
-    to_char(quarantined_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as "quarantinedAt"
+    reading_time as "time", message_id as "messageId", body, quarantined_at::text as "quarantinedAt", resolution
   from sensorctl.quarantine`;
 
 const LIST_RECORDS = `${SELECT_RECORDS}
@@ -110,7 +110,8 @@ export async function moveQuarantine(from: Queryable, to: Queryable): Promise<nu
 }
 
 async function selectRecords(database: Queryable, sql: string, values: unknown[]): Promise<StoredRecord[]> {
-  return (await database.query<StoredRecord & Record<string, unknown>>(sql, values)).rows;
+  const { rows } = await database.query<StoredRecord & Record<string, unknown>>(sql, values);
+  return rows.map((record) => ({ ...record, quarantinedAt: formatInstantText(record.quarantinedAt) }));
 }
 
 /** A reading that a side refused, with the server's words. */

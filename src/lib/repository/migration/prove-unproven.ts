@@ -113,7 +113,7 @@ async function planCompared(sides: ComparedSides, names: readonly string[]): Pro
           });
     if ('columns' in plan) return plan;
     throw new UnreachableError(`${name} cannot be compared: ${plan.join(', ')}`, {
-      next: 'run: sensorctl verify-schema',
+      next: 'sensorctl verify-schema',
     });
   });
 }
