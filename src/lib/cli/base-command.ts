@@ -2,7 +2,7 @@ import { Command } from '@oclif/core/command';
 import { ExitError } from '@oclif/core/errors';
 import * as Flags from '@oclif/core/flags';
 import { loadSettings, type RequiredSettings, type Settings } from '../config.js';
-import { EXIT_CODE, type ExitCode } from '../errors.js';
+import { EXIT_CODE, UsageError, type ExitCode } from '../errors.js';
 import { createLogger, type Logger } from '../logger.js';
 import { createErrorReport, describeCauses, renderErrorReport } from './error-report.js';
 import { createRedactor } from './redact.js';
@@ -59,7 +59,11 @@ export abstract class BaseCommand extends Command {
   }
 
   override log(message = ''): void {
-    if (!this.jsonEnabled()) process.stdout.write(`${this.#redact(message)}\n`);
+    if (!this.jsonEnabled()) this.#print(this.#redact(message));
+  }
+
+  protected override logJson(value: unknown): void {
+    this.#print(JSON.stringify(value, null, 2));
   }
 
   /** Turns an error into what the operator reads and the exit code; the only place that does. */
@@ -72,13 +76,24 @@ export abstract class BaseCommand extends Command {
     return this.argv.includes('--verbose');
   }
 
-  #report(thrown: Error): ExitCode {
+  /** A disk that is full ends the command at once: what it did stands, but nobody can be told. */
+  #print(text: string): void {
+    try {
+      process.stdout.write(`${text}\n`);
+    } catch (error) {
+      const next = 'make room, or send stdout elsewhere; what the command did stands';
+      const unwritable = new UsageError(`stdout cannot be written: ${(error as Error).message}`, { next });
+      process.exit(this.#report(unwritable, false));
+    }
+  }
+
+  #report(thrown: Error, json = this.jsonEnabled()): ExitCode {
     const name = (this.id ?? '').replaceAll(':', ' ');
     const { flags, baseFlags, enableJsonFlag } = this.ctor;
     const known = [...Object.keys({ ...flags, ...baseFlags }), ...(enableJsonFlag ? ['json'] : [])];
     const error = asUsageError(thrown, { name, flags: known }) ?? thrown;
     const report = createErrorReport(error, `${this.config.bin} ${name} --help`);
-    if (this.jsonEnabled()) {
+    if (json) {
       this.logJson({ ...report, error: this.#redact(report.error), next: this.#redact(report.next) });
     }
     for (const line of renderErrorReport(report, error)) this.note(line);

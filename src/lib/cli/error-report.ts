@@ -21,8 +21,9 @@ export function createErrorReport(error: Error, usage: string): ErrorReport {
 
 /** The lines for stderr; those of a defect hold the stack, which is of use to its developers. */
 export function renderErrorReport({ error: message, next, exitCode }: ErrorReport, error: Error): string[] {
-  const stack = exitCode === EXIT_CODE.defect ? [error.stack ?? message] : [];
-  return [`Error: ${message}`, ...stack, `Next: ${next}`];
+  const frames =
+    exitCode === EXIT_CODE.defect ? (error.stack ?? '').split('\n').filter((line) => /^\s+at /.test(line)) : [];
+  return [`Error: ${message}`, ...frames, `Next: ${next}`];
 }
 
 /** What lies behind an error, the nearest cause first; for --verbose. */
