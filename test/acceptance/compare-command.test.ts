@@ -124,7 +124,7 @@ describe('compare', function () {
         Array.from(strip)
           .map((cell, index) => (cell === '·' ? -1 : index))
           .filter((index) => index >= 0),
-      ).to.deep.equal([...[0, 27, 59]]);
+      ).to.deep.equal([...[0, 24, 53]]);
       expect(stdout).to.match(/2025-07-05T12:00:00\.000000Z S4: level_cm is 8 on local, 21 on EC2/);
       expect(stdout).to.match(/and 1 more; --output FILE writes them all/);
       expect(stdout).to.match(/Different: [^\n]*\nNext: sensorctl compare --from \S+ --to \S+ --repair/);

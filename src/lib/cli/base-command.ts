@@ -9,6 +9,9 @@ import { createRedactor } from './redact.js';
 import { trapSignals } from './signals.js';
 import { asUsageError } from './usage-errors.js';
 
+/** What a write of the result can meet where stdout is a file. */
+const DISK_FAULTS: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EFBIG', 'EIO']);
+
 /** What every command shares: settings, a logger on stderr, signals, and exit codes. */
 export abstract class BaseCommand extends Command {
   static override baseFlags = {
@@ -25,7 +28,7 @@ export abstract class BaseCommand extends Command {
     // The operator chose this Node; the SDK's advice about its own future versions is not for them.
     process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true';
     // What no promise hands to `catch`, such as an event that nobody listens to, is a defect like any other.
-    process.once('uncaughtException', (error) => process.exit(this.#report(error)));
+    process.once('uncaughtException', (error) => process.exit(this.#reportUncaught(error)));
     // That nobody reads the log any more (`2>&1 | head`) is no reason to stop.
     process.stderr.on('error', () => undefined);
   }
@@ -59,11 +62,7 @@ export abstract class BaseCommand extends Command {
   }
 
   override log(message = ''): void {
-    if (!this.jsonEnabled()) this.#print(this.#redact(message));
-  }
-
-  protected override logJson(value: unknown): void {
-    this.#print(JSON.stringify(value, null, 2));
+    if (!this.jsonEnabled()) process.stdout.write(`${this.#redact(message)}\n`);
   }
 
   /** Turns an error into what the operator reads and the exit code; the only place that does. */
@@ -76,15 +75,10 @@ export abstract class BaseCommand extends Command {
     return this.argv.includes('--verbose');
   }
 
-  /** A disk that is full ends the command at once: what it did stands, but nobody can be told. */
-  #print(text: string): void {
-    try {
-      process.stdout.write(`${text}\n`);
-    } catch (error) {
-      const next = 'make room, or send stdout elsewhere; what the command did stands';
-      const unwritable = new UsageError(`stdout cannot be written: ${(error as Error).message}`, { next });
-      process.exit(this.#report(unwritable, false));
-    }
+  #reportUncaught(error: NodeJS.ErrnoException): ExitCode {
+    if (!DISK_FAULTS.has(error.code ?? '')) return this.#report(error);
+    const next = 'make room, or send stdout elsewhere; what the command did stands';
+    return this.#report(new UsageError(`stdout cannot be written: ${error.message}`, { next }), false);
   }
 
   #report(thrown: Error, json = this.jsonEnabled()): ExitCode {
