@@ -11,7 +11,7 @@ import { formatDuration } from '../lib/cli/quantities.js';
 import { formatCount } from '../lib/cli/table.js';
 import { durationFlag } from '../lib/cli/time-flags.js';
 import { EXIT_CODE } from '../lib/errors.js';
-import { backfill, type BackfillSides } from '../lib/operations/backfill/backfill.js';
+import type { BackfillSides } from '../lib/operations/backfill/backfill.js';
 import { requestForRanges, type BackfillReport } from '../lib/operations/backfill/report.js';
 import { compare, type CompareOutcome, type CompareRequest } from '../lib/operations/compare/compare.js';
 import { DIGEST_NAMES, type CompareReport, type DigestName } from '../lib/operations/compare/report.js';
@@ -86,6 +86,8 @@ Exit code 0: identical, with nothing but pending rows between them. Exit code 1:
     stop: AbortSignal,
   ): Promise<BackfillReport> {
     const progress = createProgress('Repairing');
+    // What --repair alone needs takes its time to load.
+    const { backfill } = await import('../lib/operations/backfill/backfill.js');
     const report = await backfill(sides, requestForRanges(differing, sides.primary.side), {
       ...{ stop, logger: this.logger() },
       onPlan: (plan) => this.note(renderPlan(plan)),

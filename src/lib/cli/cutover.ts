@@ -1,10 +1,9 @@
 import { hostname, userInfo } from 'node:os';
 import { sideTitle } from '../domain/side.js';
 import type { BackfillSides } from '../operations/backfill/backfill.js';
-import { compare, type CompareRequest } from '../operations/compare/compare.js';
+import type { CompareRequest } from '../operations/compare/compare.js';
 import type { Checks } from '../operations/cutover/gates.js';
 import type { CutoverReport, Gate, Step } from '../operations/cutover/report.js';
-import { verifySchema } from '../operations/verify-schema/verify-schema.js';
 import { formatCount, formatTime, renderTable } from './table.js';
 
 const LAST_HOUR: CompareRequest = {
@@ -17,16 +16,18 @@ export function describeOperator(): string {
   return `${userInfo().username}@${hostname()}`;
 }
 
-/** What verify-schema and compare find out for the gates. */
+/** What verify-schema and compare find out for the gates; loaded when a gate asks, since most runs only look. */
 export function createChecks(sides: BackfillSides, stop: AbortSignal): Checks {
   return {
     verifySchema: async () => {
+      const { verifySchema } = await import('../operations/verify-schema/verify-schema.js');
       const { findings } = await verifySchema(sides);
       const count = (weight: string): number => findings.filter((finding) => finding.weight === weight).length;
       return { blocking: count('blocks'), warning: count('warns') };
     },
     // While consumers write, what EC2 has not got yet is no difference: a comparison looks again, and leaves no trace.
     countOnlyOnEc2: async () => {
+      const { compare } = await import('../operations/compare/compare.js');
       const { report } = await compare({ primary: sides.local, secondary: sides.ec2 }, LAST_HOUR, {
         ...{ stop, onDifference: () => Promise.resolve(), onProgress: () => undefined },
       });
