@@ -1,5 +1,6 @@
-import { Flags } from '@oclif/core';
+import * as Flags from '@oclif/core/flags';
 import { renderBackfill, renderPlan, showBackfill, targetOf } from '../lib/cli/backfill.js';
+import { numberFlag } from '../lib/cli/number-flags.js';
 import { BaseCommand } from '../lib/cli/base-command.js';
 import { confirm } from '../lib/cli/confirm.js';
 import { createProgress } from '../lib/cli/progress.js';
@@ -32,12 +33,12 @@ Exit code 1 when gaps remain or rows were refused.`;
       multiple: true,
       description: 'table to copy [default: all readings]',
     })(),
-    jobs: Flags.integer({
+    jobs: numberFlag({
       min: 1,
       max: 16,
       description: 'units copied side by side [default: 3, 8 to a distant side]',
     }),
-    'max-rate': Flags.integer({ min: 1, description: 'rows a second, at most' }),
+    'max-rate': numberFlag({ min: 1, description: 'rows a second, at most' }),
     'dry-run': Flags.boolean({ description: 'say what would be done, and change nothing' }),
     direction: Flags.option({
       options: ['local-to-ec2', 'ec2-to-local'] as const,
@@ -54,7 +55,7 @@ Exit code 1 when gaps remain or rows were refused.`;
     assertPrunable(flags);
     const range = parseRange(flags) ?? { from: null, to: null, windowMicros: null };
     const settings = this.settings({ required: ['EC2_DB_HOST'] });
-    const logger = this.logger(flags.verbose);
+    const logger = this.logger();
     const sides = {
       local: openSideForBulk('local', settings, 'backfill', logger),
       ec2: openSideForBulk('ec2', settings, 'backfill', logger),

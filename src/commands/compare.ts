@@ -1,5 +1,6 @@
-import { Flags } from '@oclif/core';
+import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../lib/cli/base-command.js';
+import { numberFlag } from '../lib/cli/number-flags.js';
 import { renderBackfill, renderPlan, showBackfill } from '../lib/cli/backfill.js';
 import { renderComparison } from '../lib/cli/comparison.js';
 import { withJsonLines } from '../lib/cli/json-lines.js';
@@ -10,7 +11,7 @@ import { formatDuration } from '../lib/cli/quantities.js';
 import { formatCount } from '../lib/cli/table.js';
 import { durationFlag } from '../lib/cli/time-flags.js';
 import { EXIT_CODE } from '../lib/errors.js';
-import { backfill, type BackfillSides } from '../lib/operations/backfill/backfill.js';
+import type { BackfillSides } from '../lib/operations/backfill/backfill.js';
 import { requestForRanges, type BackfillReport } from '../lib/operations/backfill/report.js';
 import { compare, type CompareOutcome, type CompareRequest } from '../lib/operations/compare/compare.js';
 import { DIGEST_NAMES, type CompareReport, type DigestName } from '../lib/operations/compare/report.js';
@@ -33,10 +34,10 @@ Exit code 0: identical, with nothing but pending rows between them. Exit code 1:
       description: 'table to compare [default: sensor_registry and all readings]',
     }),
     bucket: Flags.string({ description: 'width of a digest, such as 1m [default: by the rows there are]' }),
-    limit: Flags.integer({ min: 0, max: 100_000, default: 20, description: 'differences to show, at most' }),
+    limit: numberFlag({ min: 0, max: 100_000, default: 20, description: 'differences to show, at most' }),
     output: Flags.string({ description: 'write every difference to this file, as JSON lines' }),
     settle: Flags.string({ default: '10s', description: 'how long writes in flight may take to settle' }),
-    jobs: Flags.integer({ min: 1, max: 4, default: 1, description: 'ranges compared side by side' }),
+    jobs: numberFlag({ min: 1, max: 4, default: 1, description: 'ranges compared side by side' }),
     digest: Flags.option({
       options: DIGEST_NAMES,
       description: 'digest of a row [default: the fast hash_record_extended where both servers compute it alike]',
@@ -49,8 +50,8 @@ Exit code 0: identical, with nothing but pending rows between them. Exit code 1:
     const { flags } = await this.parse(Compare);
     const request = requestOf(flags);
     const settings = this.settings({ required: ['EC2_DB_HOST'] });
-    const local = openSideForBulk('local', settings, 'compare', this.logger(flags.verbose));
-    const ec2 = openSideForBulk('ec2', settings, 'compare', this.logger(flags.verbose));
+    const local = openSideForBulk('local', settings, 'compare', this.logger());
+    const ec2 = openSideForBulk('ec2', settings, 'compare', this.logger());
     const stop = this.stopSignal();
     return await withDatabases([local, ec2], async () => {
       const sides = await orientSides({ local, ec2 });
@@ -85,6 +86,8 @@ Exit code 0: identical, with nothing but pending rows between them. Exit code 1:
     stop: AbortSignal,
   ): Promise<BackfillReport> {
     const progress = createProgress('Repairing');
+    // What --repair alone needs takes its time to load.
+    const { backfill } = await import('../lib/operations/backfill/backfill.js');
     const report = await backfill(sides, requestForRanges(differing, sides.primary.side), {
       ...{ stop, logger: this.logger() },
       onPlan: (plan) => this.note(renderPlan(plan)),

@@ -1,9 +1,10 @@
-import { Flags } from '@oclif/core';
+import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../lib/cli/base-command.js';
 import { metricsAddress, METRICS_FLAGS } from '../lib/cli/metrics-flags.js';
+import { numberFlag } from '../lib/cli/number-flags.js';
 import { openQueue } from '../lib/cli/queue.js';
 import { withRepository } from '../lib/cli/repository.js';
-import { formatCount, renderTable } from '../lib/cli/table.js';
+import { formatCount, formatTime, renderTable } from '../lib/cli/table.js';
 import { consume, type ConsumeReport } from '../lib/operations/consume/consume.js';
 
 export default class Consume extends BaseCommand {
@@ -23,27 +24,27 @@ The first Ctrl-C or SIGTERM finishes what is in hand and exits with 0; the secon
       description: 'write to EC2 too, or not; over ENABLE_DUAL_WRITE',
     }),
     drain: Flags.boolean({ description: 'end once the queue is empty and every EC2 write has settled' }),
-    'max-messages': Flags.integer({ min: 1, description: 'end after this many messages' }),
-    'health-port': Flags.integer({ min: 1, max: 65_535, description: 'port that answers /healthz and /readyz' }),
+    'max-messages': numberFlag({ min: 1, description: 'end after this many messages' }),
+    'health-port': numberFlag({ min: 1, max: 65_535, description: 'port that answers /healthz and /readyz' }),
     'health-host': Flags.string({
       default: '127.0.0.1',
       description: 'address of the health port',
     }),
     ...METRICS_FLAGS,
-    pollers: Flags.integer({ min: 1, max: 64, default: 8, description: 'long polls in parallel' }),
-    'heal-rate': Flags.integer({
+    pollers: numberFlag({ min: 1, max: 64, default: 8, description: 'long polls in parallel' }),
+    'heal-rate': numberFlag({
       min: 0,
       max: 1_000_000,
       default: 2_000,
       description: 'rows a second that the background repair of missed ranges may copy; 0 switches it off',
     }),
-    'batch-messages': Flags.integer({
+    'batch-messages': numberFlag({
       min: 1,
       max: 10_000,
       default: 500,
       description: 'messages in one batch, at most',
     }),
-    'batch-linger': Flags.integer({
+    'batch-linger': numberFlag({
       min: 0,
       max: 10_000,
       default: 200,
@@ -58,7 +59,7 @@ The first Ctrl-C or SIGTERM finishes what is in hand and exits with 0; the secon
       required: (given) => ['SQS_QUEUE_URL', ...(given.ENABLE_DUAL_WRITE === 'true' ? ['EC2_DB_HOST'] : [])],
       flags: chosen === undefined ? {} : { ENABLE_DUAL_WRITE: String(chosen) },
     });
-    const logger = this.logger(flags.verbose);
+    const logger = this.logger();
     const queue = openQueue(settings);
     const stop = this.stopSignal();
     const tell = (line: string): void => this.note(line);
@@ -109,7 +110,9 @@ function renderReport({ gaps, ...summary }: ConsumeReport): string {
 const GAPS_SHOWN = 10;
 
 function renderGaps(gaps: NonNullable<ConsumeReport['gaps']>): string {
-  const shown = gaps.slice(0, GAPS_SHOWN).map(({ table, from, to, entries }) => [table, from, to, entries]);
+  const shown = gaps
+    .slice(0, GAPS_SHOWN)
+    .map(({ table, from, to, entries }) => [table, formatTime(from), formatTime(to), entries]);
   const more = gaps.length > GAPS_SHOWN ? `\nand ${formatCount(gaps.length - GAPS_SHOWN)} gaps more` : '';
-  return `${renderTable(['gap: EC2 may lack readings of', 'from', 'to', 'ledger entries'], shown)}${more}`;
+  return `${renderTable(['gap: EC2 may lack readings of', 'from (UTC)', 'to (UTC)', 'ledger entries'], shown)}${more}`;
 }

@@ -1,4 +1,4 @@
-import { Flags } from '@oclif/core';
+import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../lib/cli/base-command.js';
 import { confirm } from '../lib/cli/confirm.js';
 import { createChecks, describeChange, describeOperator, renderCutover, renderGates } from '../lib/cli/cutover.js';
@@ -53,7 +53,7 @@ Exit code 1 when a gate is not met or the change went back, 4 when somebody else
       maxPauseMs: durationFlag('max-pause', flags['max-pause']) / 1000,
     };
     const settings = this.settings({ required: ['EC2_DB_HOST'] });
-    const logger = this.logger(flags.verbose);
+    const logger = this.logger();
     const local = openSideForBulk('local', settings, 'cutover', logger);
     const ec2 = openSideForBulk('ec2', settings, 'cutover', logger);
     const stop = this.stopSignal();

@@ -1,5 +1,6 @@
-import { Flags } from '@oclif/core';
+import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../lib/cli/base-command.js';
+import { numberFlag } from '../lib/cli/number-flags.js';
 import { commandRunner } from '../lib/cli/command-runner.js';
 import { renderTable } from '../lib/cli/table.js';
 import { EXIT_CODE } from '../lib/errors.js';
@@ -21,8 +22,8 @@ export default class Demo extends BaseCommand {
       multiple: true,
       description: 'JSON-lines telemetry to send instead of generated',
     }),
-    messages: Flags.integer({ min: 30, default: 12_000, description: 'messages to generate', exclusive: ['file'] }),
-    seed: Flags.integer({ min: 0, default: 1, description: 'seed of the generated telemetry', exclusive: ['file'] }),
+    messages: numberFlag({ min: 30, default: 12_000, description: 'messages to generate', exclusive: ['file'] }),
+    seed: numberFlag({ min: 0, default: 1, description: 'seed of the generated telemetry', exclusive: ['file'] }),
   };
 
   async run(): Promise<DemoReport> {

@@ -1,4 +1,4 @@
-import { Flags } from '@oclif/core';
+import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../lib/cli/base-command.js';
 import { openSide, withDatabases } from '../lib/cli/sides.js';
 import { renderTable } from '../lib/cli/table.js';
@@ -61,7 +61,7 @@ function renderPreparation(sides: readonly SidePreparation[]): string {
   const obstacles = sides.flatMap(({ side, obstacles: found }) =>
     found.map(({ table, problem, next }) => `In the way on ${side}: ${table} ${problem}.\n  Next: ${next}`),
   );
-  return [renderTable(['side', 'table', 'action', 'kind', 'note'], [...bookkeeping, ...tables]), ...obstacles].join(
-    '\n',
-  );
+  const table = renderTable(['side', 'table', 'action', 'kind', 'note'], [...bookkeeping, ...tables]);
+  const next = sides.length === 2 ? 'sensorctl verify-schema' : 'sensorctl init, for the other side';
+  return [table, ...obstacles, ...(obstacles.length === 0 ? [`Next: ${next}`] : [])].join('\n');
 }

@@ -1,8 +1,9 @@
-import { Flags } from '@oclif/core';
+import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../lib/cli/base-command.js';
 import { monitorPresenter } from '../lib/cli/monitor/presenter.js';
 import { LiveWeb } from '../lib/cli/monitor/web.js';
 import { withMonitored } from '../lib/cli/monitor/monitored.js';
+import { numberFlag } from '../lib/cli/number-flags.js';
 import { metricsAddress, METRICS_FLAGS } from '../lib/cli/metrics-flags.js';
 import { durationFlag } from '../lib/cli/time-flags.js';
 import { EXIT_CODE } from '../lib/errors.js';
@@ -27,7 +28,7 @@ export default class Monitor extends BaseCommand {
     window: Flags.string({ default: '1h', description: 'rows of the last 15m, 1h, 1d, … are counted' }),
     once: Flags.boolean({ description: 'look once, print it, and end' }),
     web: Flags.boolean({ description: 'show the picture as a page on 127.0.0.1, too' }),
-    'web-port': Flags.integer({
+    'web-port': numberFlag({
       min: 1,
       max: 65_535,
       default: 8477,
@@ -58,7 +59,7 @@ export default class Monitor extends BaseCommand {
       printJson: (value) => this.logJson(value),
       onQuit: () => quit.abort(),
     });
-    const last = await withMonitored(settings, this.logger(flags.verbose), (sources) =>
+    const last = await withMonitored(settings, this.logger(), (sources) =>
       monitor({
         ...sources,
         ...{ windowMicros, intervalMs, stop, once: flags.once, record: flags.record, metrics: metricsAddress(flags) },

@@ -1,5 +1,6 @@
-import { Args, Flags } from '@oclif/core';
+import * as Args from '@oclif/core/args';
 import { BaseCommand } from '../lib/cli/base-command.js';
+import { numberFlag } from '../lib/cli/number-flags.js';
 import { createProgress } from '../lib/cli/progress.js';
 import { openQueue } from '../lib/cli/queue.js';
 import { formatCount } from '../lib/cli/table.js';
@@ -18,7 +19,7 @@ export default class Replay extends BaseCommand {
     file: Args.file({ description: 'JSON-lines file; several may be given', required: true }),
   };
   static override flags = {
-    rate: Flags.integer({ min: 1, description: 'messages a second [default: as fast as the queue takes them]' }),
+    rate: numberFlag({ min: 1, description: 'messages a second [default: as fast as the queue takes them]' }),
   };
 
   async run(): Promise<ReplaySummary> {

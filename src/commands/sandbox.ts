@@ -1,4 +1,4 @@
-import { Flags } from '@oclif/core';
+import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../lib/cli/base-command.js';
 import { runSandbox } from '../lib/operations/sandbox.js';
 
@@ -9,6 +9,7 @@ export default class SandboxCommand extends BaseCommand {
     '<%= config.bin %> <%= command.id %> --write-env .env.local',
     '<%= config.bin %> <%= command.id %> --data ./.sandbox',
   ];
+  static override enableJsonFlag = true;
   static override flags = {
     data: Flags.directory({ description: 'directory that keeps the data of both servers' }),
     'write-env': Flags.file({ description: 'file to write the settings to, such as .env.local' }),
@@ -22,8 +23,10 @@ export default class SandboxCommand extends BaseCommand {
     await runSandbox({
       dataDir: flags.data,
       envFile: flags['write-env'],
-      onReady: (environment) => {
-        this.log(environment.trimEnd());
+      onReady: (settings) => {
+        const lines = Object.entries(settings).map(([name, value]) => `${name}=${value}`);
+        this.log(lines.join('\n'));
+        if (this.jsonEnabled()) this.logJson({ settings });
         this.note(ready);
       },
       stop: this.stopSignal(),

@@ -1,4 +1,4 @@
-import { Flags } from '@oclif/core';
+import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../lib/cli/base-command.js';
 import { openSide, withDatabases } from '../lib/cli/sides.js';
 import { renderTable } from '../lib/cli/table.js';
@@ -32,7 +32,7 @@ Exit code 1 when something blocks.`;
     const { flags } = await this.parse(VerifySchema);
     const settings = this.settings({ required: ['EC2_DB_HOST'] });
     const [local, ec2] = (['local', 'ec2'] as const).map((side) =>
-      openSide(side, settings, 'verify-schema', this.logger(flags.verbose)),
+      openSide(side, settings, 'verify-schema', this.logger()),
     ) as [ReturnType<typeof openSide>, ReturnType<typeof openSide>];
     const { verdict, findings, script } = await withDatabases([local, ec2], () =>
       verifySchema({ local, ec2 }, flags.table),

@@ -30,7 +30,8 @@ function formatFields(fields: LogFields = {}): string {
     .join('');
 }
 
+/** Quoted where it would be misread, or would act on a terminal. */
 function formatValue(value: string | number | boolean | null | undefined): string {
   const text = String(value);
-  return /[\s"=]/.test(text) ? JSON.stringify(text) : text;
+  return /[\s"=\p{Cc}]/u.test(text) ? JSON.stringify(text) : text;
 }

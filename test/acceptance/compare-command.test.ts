@@ -124,7 +124,7 @@ describe('compare', function () {
         Array.from(strip)
           .map((cell, index) => (cell === '·' ? -1 : index))
           .filter((index) => index >= 0),
-      ).to.deep.equal([...[0, 27, 59]]);
+      ).to.deep.equal([...[0, 24, 53]]);
       expect(stdout).to.match(/2025-07-05T12:00:00\.000000Z S4: level_cm is 8 on local, 21 on EC2/);
       expect(stdout).to.match(/and 1 more; --output FILE writes them all/);
       expect(stdout).to.match(/Different: [^\n]*\nNext: sensorctl compare --from \S+ --to \S+ --repair/);
@@ -209,7 +209,7 @@ describe('compare', function () {
       await stage.ec2.query('alter table moisture_readings rename to elsewhere');
       const { code, stderr } = await stage.run(['compare', ...RANGE]);
       await stage.ec2.query('alter table elsewhere rename to moisture_readings');
-      expect(stderr).to.match(/moisture_readings is missing on EC2\nNext: run: sensorctl verify-schema/);
+      expect(stderr).to.match(/moisture_readings is missing on EC2\nNext: sensorctl verify-schema/);
       expect(code).to.equal(3);
     });
 

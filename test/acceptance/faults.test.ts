@@ -96,8 +96,8 @@ describe('the dual write under faults', function () {
     const { gaps, missed } = await stage.drain();
     expect(missed).to.equal(2);
     expect(gaps.map(({ table, from, to }) => [table, from, to])).to.deep.equal([
-      ['sensor_readings', '1970-01-01 00:00:00+00', '1970-01-01 00:00:00.000001+00'],
-      ['sensor_readings', '2025-07-01 00:00:00+00', '2025-07-01 00:00:00.000001+00'],
+      ['sensor_readings', '1970-01-01T00:00:00.000000Z', '1970-01-01T00:00:00.000001Z'],
+      ['sensor_readings', '2025-07-01T00:00:00.000000Z', '2025-07-01T00:00:00.000001Z'],
     ]);
   });
 

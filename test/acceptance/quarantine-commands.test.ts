@@ -56,7 +56,7 @@ describe('quarantine', () => {
     expect(code).to.equal(2);
     expect(stderr)
       .to.match(/no record local:999999/)
-      .and.to.match(/Next: run: sensorctl quarantine list/);
+      .and.to.match(/Next: sensorctl quarantine list/);
   });
 
   it('keeps open what fails again, and stores and closes what was mended', async () => {

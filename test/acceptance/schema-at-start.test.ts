@@ -19,7 +19,7 @@ describe('schema at start', () => {
     const { code, stderr } = await stage.run(['consume', '--drain']);
     expect(code).to.equal(3);
     expect(stderr).to.match(/moisture_readings on local has no unique key/);
-    expect(stderr).to.match(/Next: run: sensorctl init --side local --add-keys/);
+    expect(stderr).to.match(/Next: sensorctl init --side local --add-keys/);
   });
 
   it('a column missing on EC2: warns with the statement that adds it, stores locally, enters all in the ledger', async () => {

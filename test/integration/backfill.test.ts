@@ -686,7 +686,7 @@ describe('backfill', () => {
       (reason: unknown) => reason as Error & { next?: string },
     );
     expect(error?.message).to.match(/local database/);
-    expect(error?.next).to.equal('run: sensorctl init --side local');
+    expect(error?.next).to.equal('sensorctl init --side local');
   });
 
   it('a dry run changes nothing', async () => {

@@ -1,5 +1,5 @@
 import { writeFile } from 'node:fs/promises';
-import { Flags } from '@oclif/core';
+import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../../lib/cli/base-command.js';
 import { withMonitored } from '../../lib/cli/monitor/monitored.js';
 import { describeReport, renderReportPage } from '../../lib/cli/monitor/report-page.js';
@@ -24,7 +24,7 @@ export default class MonitorReportCommand extends BaseCommand {
   async run(): Promise<MonitorReport> {
     const { flags } = await this.parse(MonitorReportCommand);
     const sinceMs = durationFlag('since', flags.since) / 1000;
-    const report = await withMonitored(this.settings(), this.logger(flags.verbose), ({ local, ec2 }) =>
+    const report = await withMonitored(this.settings(), this.logger(), ({ local, ec2 }) =>
       readReport({ local, ec2, sinceMs, gates: null }),
     );
     await writeFile(flags.output, renderReportPage(report)).catch((error: unknown) => {

@@ -1,4 +1,5 @@
-import { Args, Flags } from '@oclif/core';
+import * as Args from '@oclif/core/args';
+import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../../lib/cli/base-command.js';
 import { parseRecordName } from '../../lib/cli/record-names.js';
 import { openSide, withDatabases } from '../../lib/cli/sides.js';
@@ -19,7 +20,7 @@ export default class QuarantineDiscard extends BaseCommand {
 
   async run(): Promise<{ discarded: number }> {
     const { args, flags } = await this.parse(QuarantineDiscard);
-    const name = flags.all ? { keptOn: flags.side, id: 'all' as const } : parseRecordName(args.record ?? '');
+    const name = flags.all ? { keptOn: flags.side, id: 'all' as const } : parseRecordName(args.record);
     const database = openSide(name.keptOn, this.settings(), 'quarantine', this.logger());
     const discarded = await withDatabases([database], () =>
       discardQuarantined(database, name.id === 'all' ? 'all' : [name.id]),

@@ -1,7 +1,8 @@
-import { Flags } from '@oclif/core';
+import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../../lib/cli/base-command.js';
+import { numberFlag } from '../../lib/cli/number-flags.js';
 import { openSide, withDatabases } from '../../lib/cli/sides.js';
-import { renderTable } from '../../lib/cli/table.js';
+import { formatTime, renderTable } from '../../lib/cli/table.js';
 import { listQuarantine, type NamedRecord } from '../../lib/operations/quarantine.js';
 
 export default class QuarantineList extends BaseCommand {
@@ -13,7 +14,7 @@ export default class QuarantineList extends BaseCommand {
   static override enableJsonFlag = true;
   static override flags = {
     all: Flags.boolean({ description: 'also those that were retried or discarded' }),
-    limit: Flags.integer({ min: 1, max: 100_000, default: 100, description: 'records a side, at most' }),
+    limit: numberFlag({ min: 1, max: 100_000, default: 100, description: 'records a side, at most' }),
   };
 
   async run(): Promise<{ records: NamedRecord[] }> {
@@ -35,7 +36,7 @@ const REASON_WIDTH = 60;
 function renderRecords(records: readonly NamedRecord[]): string {
   const rows = records.map(({ keptOn, id, quarantinedAt, sensorId, reason, resolution }) => {
     const short = reason.length > REASON_WIDTH ? `${reason.slice(0, REASON_WIDTH - 1)}…` : reason;
-    return [`${keptOn}:${id}`, quarantinedAt.slice(0, 19), sensorId ?? '-', short, resolution ?? 'open'];
+    return [`${keptOn}:${id}`, formatTime(quarantinedAt).slice(0, 19), sensorId ?? '-', short, resolution ?? 'open'];
   });
   const table = renderTable(['record', 'since (UTC)', 'sensor', 'reason', 'state'], rows);
   return `${table}\nNext: sensorctl quarantine show ${rows[0]?.[0] ?? ''}`;

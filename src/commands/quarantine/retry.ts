@@ -1,8 +1,10 @@
-import { Args, Flags } from '@oclif/core';
+import * as Args from '@oclif/core/args';
+import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../../lib/cli/base-command.js';
 import { parseRecordName } from '../../lib/cli/record-names.js';
 import { withRepository } from '../../lib/cli/repository.js';
 import { openSide, withDatabases } from '../../lib/cli/sides.js';
+import { printable } from '../../lib/cli/table.js';
 import { EXIT_CODE } from '../../lib/errors.js';
 import { retryQuarantined, type RetryOutcome } from '../../lib/operations/quarantine.js';
 
@@ -19,7 +21,7 @@ export default class QuarantineRetry extends BaseCommand {
 
   async run(): Promise<RetryOutcome> {
     const { args, flags } = await this.parse(QuarantineRetry);
-    const named = flags.all ? null : parseRecordName(args.record ?? '');
+    const named = flags.all ? null : parseRecordName(args.record);
     const settings = this.settings();
     const logger = this.logger();
     const options = { command: 'quarantine', healRate: 0, logger };
@@ -33,7 +35,7 @@ export default class QuarantineRetry extends BaseCommand {
       return { keptOn: side, outcome: done };
     });
     this.log(`Stored ${outcome.stored}, failed again ${outcome.failed.length}.`);
-    for (const { id, reason } of outcome.failed) this.log(`  ${keptOn}:${id}  ${reason}`);
+    for (const { id, reason } of outcome.failed) this.log(printable(`  ${keptOn}:${id}  ${reason}`));
     if (outcome.failed.length > 0) process.exitCode = EXIT_CODE.no;
     return outcome;
   }

@@ -1,7 +1,8 @@
-import { Args } from '@oclif/core';
+import * as Args from '@oclif/core/args';
 import { BaseCommand } from '../../lib/cli/base-command.js';
 import { parseRecordName } from '../../lib/cli/record-names.js';
 import { openSide, withDatabases } from '../../lib/cli/sides.js';
+import { printable } from '../../lib/cli/table.js';
 import { getQuarantined, type NamedRecord } from '../../lib/operations/quarantine.js';
 
 export default class QuarantineShow extends BaseCommand {
@@ -17,7 +18,7 @@ export default class QuarantineShow extends BaseCommand {
     const record = await withDatabases([database], () => getQuarantined(database, id));
     const { body, ...facts } = record;
     const lines = Object.entries(facts).map(([name, value]) => `${`${name}:`.padEnd(15)} ${value ?? '-'}`);
-    this.log(`${lines.join('\n')}\n\n${body}`);
+    this.log(printable(`${lines.join('\n')}\n\n${body}`));
     return record;
   }
 }

@@ -4,7 +4,7 @@ import { otherSide, sideTitle, type Side } from '../domain/side.js';
 import { UsageError } from '../errors.js';
 import type { Progress } from './progress.js';
 import { formatBytes, formatDuration } from './quantities.js';
-import { formatCount, renderTable } from './table.js';
+import { formatCount, formatTime, renderTable } from './table.js';
 
 const GAPS_SHOWN = 10;
 
@@ -60,9 +60,11 @@ export function renderBackfill(report: BackfillReport, target: Side): string {
 
 function renderGaps({ gaps }: BackfillReport): string[] {
   if (gaps.length === 0) return [];
-  const rows = gaps.slice(0, GAPS_SHOWN).map(({ table, from, to, reason }) => [table, from, to, reason ?? '-']);
+  const rows = gaps
+    .slice(0, GAPS_SHOWN)
+    .map(({ table, from, to, reason }) => [table, formatTime(from), formatTime(to), reason ?? '-']);
   const more = gaps.length > GAPS_SHOWN ? [`and ${formatCount(gaps.length - GAPS_SHOWN)} gaps more`] : [];
-  return [renderTable(['gap that remains', 'from', 'to', 'reason'], rows), ...more];
+  return [renderTable(['gap that remains', 'from (UTC)', 'to (UTC)', 'reason'], rows), ...more];
 }
 
 function renderNext({ remainingGaps, rowsExtra, rowsRefused }: BackfillReport): string {

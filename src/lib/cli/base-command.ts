@@ -1,23 +1,37 @@
-import { Command, Errors, Flags } from '@oclif/core';
+import { Command } from '@oclif/core/command';
+import { ExitError } from '@oclif/core/errors';
+import * as Flags from '@oclif/core/flags';
 import { loadSettings, type RequiredSettings, type Settings } from '../config.js';
-import { EXIT_CODE, SensorctlError } from '../errors.js';
+import { EXIT_CODE, UsageError, type ExitCode } from '../errors.js';
 import { createLogger, type Logger } from '../logger.js';
+import { createErrorReport, describeCauses, renderErrorReport } from './error-report.js';
 import { createRedactor } from './redact.js';
 import { trapSignals } from './signals.js';
+import { asUsageError } from './usage-errors.js';
+
+/** What a write of the result can meet where stdout is a file. */
+const DISK_FAULTS: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EFBIG', 'EIO']);
 
 /** What every command shares: settings, a logger on stderr, signals, and exit codes. */
 export abstract class BaseCommand extends Command {
   static override baseFlags = {
-    verbose: Flags.boolean({ description: 'log every step to stderr', helpGroup: 'GLOBAL' }),
+    verbose: Flags.boolean({
+      description: 'log every step to stderr: settings, connections, causes of errors',
+      helpGroup: 'GLOBAL',
+    }),
   };
+
+  #redact: (text: string) => string = (text) => text;
 
   protected override async init(): Promise<void> {
     await super.init();
     // The operator chose this Node; the SDK's advice about its own future versions is not for them.
     process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true';
+    // What no promise hands to `catch`, such as an event that nobody listens to, is a defect like any other.
+    process.once('uncaughtException', (error) => process.exit(this.#reportUncaught(error)));
+    // That nobody reads the log any more (`2>&1 | head`) is no reason to stop.
+    process.stderr.on('error', () => undefined);
   }
-
-  #redact: (text: string) => string = (text) => text;
 
   /** Reads and checks all settings; prints what is valid but unwise. `required` are those this command needs. */
   protected settings(
@@ -28,11 +42,13 @@ export abstract class BaseCommand extends Command {
       options.required,
     );
     this.#redact = createRedactor(settings.secrets);
+    this.#logSettings(settings);
     return settings;
   }
 
-  protected logger(verbose = false): Logger {
-    return createLogger((line) => this.note(line), verbose ? 'debug' : 'info');
+  /** Logs to stderr: with --verbose, which every command has, the steps between too. */
+  protected logger(): Logger {
+    return createLogger((line) => this.note(line), this.#verbose ? 'debug' : 'info');
   }
 
   /** Writes a line to stderr: log, progress, advice. */
@@ -51,31 +67,41 @@ export abstract class BaseCommand extends Command {
 
   /** Turns an error into what the operator reads and the exit code; the only place that does. */
   protected override catch(error: Error): Promise<never> {
-    const exitCode = exitCodeOf(error);
-    if (error instanceof Errors.ExitError) throw error;
-    const message = error.message.replace(PARSER_ADVICE, '');
-    if (this.jsonEnabled()) this.logJson({ error: this.#redact(message), exitCode });
-    this.note(`Error: ${message}`);
-    for (const line of adviceFor(error, this.config.bin, this.id)) this.note(line);
-    return this.exit(exitCode);
+    if (error instanceof ExitError) throw error;
+    return this.exit(this.#report(error));
   }
-}
 
-/** oclif's parser ends its errors so; our own advice names the command. */
-const PARSER_ADVICE = /\nSee more help with --help$/;
+  get #verbose(): boolean {
+    return this.argv.includes('--verbose');
+  }
 
-function exitCodeOf(error: Error): number {
-  if (error instanceof SensorctlError) return error.exitCode;
-  return isUsageError(error) ? EXIT_CODE.usage : EXIT_CODE.defect;
-}
+  #reportUncaught(error: NodeJS.ErrnoException): ExitCode {
+    if (!DISK_FAULTS.has(error.code ?? '')) return this.#report(error);
+    const next = 'make room, or send stdout elsewhere; what the command did stands';
+    return this.#report(new UsageError(`stdout cannot be written: ${error.message}`, { next }), false);
+  }
 
-/** oclif's parser throws its own errors for wrong flags and arguments. */
-function isUsageError(error: Error): boolean {
-  return error instanceof Errors.CLIError;
-}
+  #report(thrown: Error, json = this.jsonEnabled()): ExitCode {
+    const name = (this.id ?? '').replaceAll(':', ' ');
+    const { flags, baseFlags, enableJsonFlag } = this.ctor;
+    const known = [...Object.keys({ ...flags, ...baseFlags }), ...(enableJsonFlag ? ['json'] : [])];
+    const error = asUsageError(thrown, { name, flags: known }) ?? thrown;
+    const report = createErrorReport(error, `${this.config.bin} ${name} --help`);
+    if (json) {
+      this.logJson({ ...report, error: this.#redact(report.error), next: this.#redact(report.next) });
+    }
+    for (const line of renderErrorReport(report, error)) this.note(line);
+    if (report.exitCode !== EXIT_CODE.usage) describeCauses(error).forEach((cause) => this.logger().debug(cause));
+    return report.exitCode;
+  }
 
-function adviceFor(error: Error, bin: string, command = ''): string[] {
-  if (error instanceof SensorctlError) return error.next === undefined ? [] : [`Next: ${error.next}`];
-  if (isUsageError(error)) return [`Next: ${bin} ${command.replaceAll(':', ' ')} --help`];
-  return ['This is a defect in sensorctl. Nothing that was acknowledged is lost.', error.stack ?? ''];
+  #logSettings({ local, ec2, queue }: Settings): void {
+    const logger = this.logger();
+    for (const [side, connection] of Object.entries({ local, ec2 })) {
+      if (connection === null) continue;
+      const { host, port, database, user, sslMode, poolMax } = connection;
+      logger.debug(`settings of ${side}`, { host, port, database, user, sslMode, poolMax });
+    }
+    logger.debug('settings of the queue', { url: queue.queueUrl, region: queue.region, endpoint: queue.endpoint });
+  }
 }

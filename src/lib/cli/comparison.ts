@@ -1,7 +1,7 @@
 import type { CompareOutcome } from '../operations/compare/compare.js';
 import type { CompareReport, DifferenceRecord, SideReport, Strip, TableReport } from '../operations/compare/report.js';
 import { otherSide, sideTitle, type Side } from '../domain/side.js';
-import { formatCount, printable, renderTable } from './table.js';
+import { formatCount, formatTime, printable, renderTable } from './table.js';
 
 const HEIGHTS = '▁▂▃▄▅▆▇█';
 const NONE = '·';
@@ -27,7 +27,7 @@ export function renderComparison({ report, strips }: CompareOutcome): string {
 function sideRows({ table, local, ec2 }: TableReport): (string | number)[][] {
   const row = (side: string, { rows, maxTime }: SideReport): (string | number)[] => [
     ...[side === 'local' ? table : '', side, rows],
-    maxTime === null ? '-' : maxTime.replace('T', ' ').slice(0, -1),
+    formatTime(maxTime),
   ];
   return [row('local', local), row('ec2', ec2)];
 }

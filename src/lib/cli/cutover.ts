@@ -1,33 +1,33 @@
 import { hostname, userInfo } from 'node:os';
 import { sideTitle } from '../domain/side.js';
 import type { BackfillSides } from '../operations/backfill/backfill.js';
-import { compare, type CompareRequest } from '../operations/compare/compare.js';
+import type { CompareRequest } from '../operations/compare/compare.js';
 import type { Checks } from '../operations/cutover/gates.js';
 import type { CutoverReport, Gate, Step } from '../operations/cutover/report.js';
-import { verifySchema } from '../operations/verify-schema/verify-schema.js';
-import { formatCount, renderTable } from './table.js';
+import { formatCount, formatTime, renderTable } from './table.js';
 
 const LAST_HOUR: CompareRequest = {
   ...{ tables: [], from: null, to: null, windowMicros: 3_600_000_000, bucketMicros: null },
   ...{ settleMs: 10_000, jobs: 1, limit: 0, resume: false, recorded: false },
 };
-const DETAIL_WIDTH = 52;
 
 /** Who changes the phase, as the record names them. */
 export function describeOperator(): string {
   return `${userInfo().username}@${hostname()}`;
 }
 
-/** What verify-schema and compare find out for the gates. */
+/** What verify-schema and compare find out for the gates; loaded when a gate asks, since most runs only look. */
 export function createChecks(sides: BackfillSides, stop: AbortSignal): Checks {
   return {
     verifySchema: async () => {
+      const { verifySchema } = await import('../operations/verify-schema/verify-schema.js');
       const { findings } = await verifySchema(sides);
       const count = (weight: string): number => findings.filter((finding) => finding.weight === weight).length;
       return { blocking: count('blocks'), warning: count('warns') };
     },
     // While consumers write, what EC2 has not got yet is no difference: a comparison looks again, and leaves no trace.
     countOnlyOnEc2: async () => {
+      const { compare } = await import('../operations/compare/compare.js');
       const { report } = await compare({ primary: sides.local, secondary: sides.ec2 }, LAST_HOUR, {
         ...{ stop, onDifference: () => Promise.resolve(), onProgress: () => undefined },
       });
@@ -59,8 +59,7 @@ export function renderCutover(report: CutoverReport, target: string | null): str
 
 export function renderGates(gates: readonly Gate[]): string {
   const rows = gates.map(({ name, passed, detail, next }) => {
-    const lines = next === null ? wrap(detail) : [...wrap(detail), ...wrap(`→ ${next}`)];
-    return [name, passed ? 'met' : 'NOT MET', lines.join('\n')];
+    return [name, passed ? 'met' : 'NOT MET', next === null ? detail : `${detail}\n→ ${next}`];
   });
   return renderTable(['gate', '', 'measured'], rows);
 }
@@ -68,7 +67,7 @@ export function renderGates(gates: readonly Gate[]): string {
 function renderSteps(steps: readonly Step[]): string {
   return renderTable(
     ['step', 'ms', 'what'],
-    steps.map(({ name, ms, detail }) => [name, ms, wrap(detail).join('\n')]),
+    steps.map(({ name, ms, detail }) => [name, ms, detail]),
   );
 }
 
@@ -91,10 +90,9 @@ function renderHistory({ history }: CutoverReport): string {
   return renderTable(
     ['epoch', 'phase', 'write mode', 'at (UTC)', 'by'],
     history.map(({ epoch, phase, writeMode, changedAt, changedBy, reason, overriddenGates }) => {
-      const overridden = overriddenGates.length === 0 ? [] : wrap(`overridden: ${overriddenGates.join(', ')}`, 30);
-      const why = reason === null ? [] : wrap(reason, 30);
-      const who = [...wrap(changedBy ?? '', 30), ...why, ...overridden].join('\n');
-      return [epoch, phase ?? '-', writeMode ?? '-', (changedAt ?? '').slice(0, 19), who];
+      const overridden = overriddenGates.length === 0 ? [] : [`overridden: ${overriddenGates.join(', ')}`];
+      const who = [changedBy ?? '', ...(reason === null ? [] : [reason]), ...overridden].join('\n');
+      return [epoch, phase ?? '-', writeMode ?? '-', formatTime(changedAt).slice(0, 19), who];
     }),
   );
 }
@@ -116,16 +114,6 @@ function nextStep({ phase, gates, changed, attempt }: CutoverReport): string {
     case 3:
       return 'sensorctl monitor; back: sensorctl cutover --rollback';
   }
-}
-
-function wrap(text: string, width = DETAIL_WIDTH): string[] {
-  const lines: string[] = [];
-  for (const word of text.split(' ')) {
-    const last = lines.at(-1);
-    if (last !== undefined && last.length + word.length < width) lines[lines.length - 1] = `${last} ${word}`;
-    else lines.push(word);
-  }
-  return lines;
 }
 
 /** What an operator is asked before a change. */

@@ -1,9 +1,10 @@
-import { Flags } from '@oclif/core';
+import * as Flags from '@oclif/core/flags';
 import type { Address } from '../http/serve.js';
+import { numberFlag } from './number-flags.js';
 
 /** Where to serve Prometheus metrics, alike in every command that does. */
 export const METRICS_FLAGS = {
-  'metrics-port': Flags.integer({ min: 1, max: 65_535, description: 'port that answers /metrics for Prometheus' }),
+  'metrics-port': numberFlag({ min: 1, max: 65_535, description: 'port that answers /metrics for Prometheus' }),
   'metrics-host': Flags.string({ default: '127.0.0.1', description: 'address of the metrics port' }),
 };
 

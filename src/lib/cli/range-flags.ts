@@ -1,4 +1,4 @@
-import { Flags } from '@oclif/core';
+import * as Flags from '@oclif/core/flags';
 import { UsageError } from '../errors.js';
 import type { WindowRequest } from '../repository/comparison/window.js';
 import { durationFlag, instantFlag } from './time-flags.js';

@@ -4,11 +4,14 @@ import type { RecordName } from '../operations/quarantine.js';
 const NAME = /^(?:(local|ec2):)?(\d{1,15})$/;
 
 /** `local:12`, `ec2:3`, or `12` for local. Throws a UsageError for anything else. */
-export function parseRecordName(text: string): RecordName {
+export function parseRecordName(text: string | undefined): RecordName {
+  if (text === undefined) {
+    throw new UsageError('no record is named', { next: 'name one, such as local:12, or give --all' });
+  }
   const match = NAME.exec(text);
   if (match === null) {
     throw new UsageError(`${text} names no quarantine record; it should be like local:12`, {
-      next: 'run: sensorctl quarantine list',
+      next: 'sensorctl quarantine list',
     });
   }
   return { keptOn: match[1] === 'ec2' ? 'ec2' : 'local', id: Number(match[2]) };

@@ -41,14 +41,18 @@ function open(side: Side, settings: Settings, { command, logger, callTimeoutMs }
   if (connection === null) {
     throw new UsageError('EC2_DB_HOST is not set', { next: 'set EC2_DB_HOST in .env.local (see .env.dual-write)' });
   }
-  return openDatabase({
+  const { host, port, poolMax } = connection;
+  const database = openDatabase({
     side,
     connection,
-    poolMax: connection.poolMax,
+    poolMax,
     callTimeoutMs,
     applicationName: `sensorctl ${command}`,
     onIdleError: (error) => logger.debug(`an idle ${side} connection broke`, { error: error.message }),
   });
+  const { pool } = database;
+  pool.on('connect', () => logger.debug(`connected to ${side}`, { host, port, connections: pool.totalCount, poolMax }));
+  return database;
 }
 
 /** Which of both sides decides, by the newer of their records; changes nothing. */

@@ -5,21 +5,100 @@ const CONTROL_CHARACTERS = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g;
 
 export type Cell = string | number;
 
-/** A table for a person: numbers right-aligned with thousands separators, no colour. */
-export function renderTable(head: readonly string[], rows: readonly (readonly Cell[])[]): string {
+/** Of each column: a border and two blanks. */
+const FRAME_WIDTH = 3;
+const NARROWEST_COLUMN = 8;
+const LONGEST_WORD = 28;
+const NARROWEST_TERMINAL = 40;
+
+/**
+ * A table for a person: numbers right-aligned with thousands separators, no colour. On a terminal long texts are wrapped so
+ * that the table fits its width; elsewhere each row stays one line, as grep wants it.
+ */
+export function renderTable(
+  head: readonly string[],
+  rows: readonly (readonly Cell[])[],
+  width: number = terminalWidth(),
+): string {
   const numeric = head.map((_, index) => rows.length > 0 && rows.every((row) => typeof row[index] === 'number'));
+  const body = rows.map((row) => row.map((cell) => (typeof cell === 'number' ? formatCount(cell) : printable(cell))));
+  const widthOf = (index: number, lines: readonly (readonly string[])[]): number =>
+    Math.max(...lines.map((row) => lineWidth(row[index] ?? '')));
+  const columns = head.map((_, index) => ({
+    width: widthOf(index, [head, ...body]),
+    // Words are broken only where they are longer than any name of ours, or where nothing else helps.
+    narrowest: Math.min(LONGEST_WORD, Math.max(...[head, ...body].map((row) => longestWord(row[index] ?? '')))),
+  }));
+  const available = width - FRAME_WIDTH * head.length - 1;
+  const unbroken = fitColumns(columns, available);
+  const widths = fitColumns(
+    unbroken.map((each, index) => ({ width: each, narrowest: numeric[index] === true ? each : NARROWEST_COLUMN })),
+    available,
+  );
+  const [wrappedHead = [], ...wrapped] = [head, ...body].map((row) =>
+    row.map((text, index) => wrap(text, widths[index] ?? Infinity).join('\n')),
+  );
   const table = new Table({
-    head: [...head],
+    head: wrappedHead,
     colAligns: numeric.map((right) => (right ? 'right' : 'left')),
     style: { head: [], border: [], compact: true },
   });
-  table.push(...rows.map((row) => row.map((cell) => (typeof cell === 'number' ? formatCount(cell) : printable(cell)))));
+  table.push(...wrapped);
   return table.toString();
+}
+
+function terminalWidth(): number {
+  const { isTTY, columns } = process.stdout;
+  return isTTY && columns > 0 ? Math.max(NARROWEST_TERMINAL, columns) : Infinity;
+}
+
+/** Takes from the widest column, a letter at a time, until all of them fit or none can give any more. */
+function fitColumns(columns: readonly { width: number; narrowest: number }[], available: number): number[] {
+  const widths = columns.map(({ width }) => width);
+  const canGive = (index: number): boolean => (widths[index] ?? 0) > (columns[index]?.narrowest ?? 0);
+  for (let excess = widths.reduce((sum, each) => sum + each, 0) - available; excess > 0; excess -= 1) {
+    const widest = Math.max(...widths.filter((_, index) => canGive(index)));
+    const giver = widths.findIndex((each, index) => each === widest && canGive(index));
+    if (giver === -1) break;
+    widths[giver] = widest - 1;
+  }
+  return widths;
+}
+
+function lineWidth(text: string): number {
+  return Math.max(...text.split('\n').map((line) => line.length));
+}
+
+function longestWord(text: string): number {
+  return Math.max(...text.split(/\s/).map((word) => word.length));
+}
+
+/** Lines of at most `width` letters, broken between words; a longer word is broken where it must be. */
+function wrap(text: string, width: number): string[] {
+  return text.split('\n').flatMap((line) => (line.length <= width ? [line] : wrapLine(line, width)));
+}
+
+function wrapLine(line: string, width: number): string[] {
+  const lines: string[] = [];
+  for (const word of line.split(' ')) {
+    const last = lines.at(-1);
+    if (last !== undefined && last.length + 1 + word.length <= width) {
+      lines[lines.length - 1] = `${last} ${word}`;
+      continue;
+    }
+    for (let at = 0; at === 0 || at < word.length; at += width) lines.push(word.slice(at, at + width));
+  }
+  return lines;
 }
 
 /** Text that came from a device or a database, safe for a terminal: control characters as `\x1b`, but for line breaks. */
 export function printable(text: string): string {
   return text.replace(CONTROL_CHARACTERS, (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`);
+}
+
+/** `2025-07-01T01:00:03.021000Z` → `2025-07-01 01:00:03.021000`, under a heading that says UTC; `-` for null. */
+export function formatTime(text: string | null): string {
+  return text === null ? '-' : text.replace('T', ' ').replace(/Z$/, '');
 }
 
 /** `1234567` → `1,234,567`. */

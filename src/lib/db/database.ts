@@ -184,13 +184,19 @@ function nextStep(error: unknown, side: Side): string {
       return `create the database, or set ${prefix}_${side === 'local' ? 'DB' : 'NAME'} to the one that exists`;
     case '42P01':
     case '3F000':
-      return `run: sensorctl init --side ${side}`;
+      return `sensorctl init --side ${side}`;
     case '55P03':
       return 'another session holds a lock: select * from pg_locks where granted; wait for it, or end that session';
     case '57014':
       return 'the server ended the statement for taking too long, or somebody ended it: try again, or ask for less';
     case '42501':
       return `grant the role of ${prefix}_USER the rights that the README lists`;
+    case '25006':
+      return `that server is a standby or read-only (default_transaction_read_only): set ${prefix}_HOST to one that takes writes`;
+    case '53300':
+      return `free connections of that server, raise its max_connections, or lower ${prefix}_POOL_MAX`;
+    case '53100':
+      return 'the disk of that server is full: make room there; nothing that was acknowledged is lost';
     case undefined:
       return `check that the server runs and that ${prefix}_HOST, ${prefix}_PORT and ${prefix}_SSLMODE are right`;
     default:

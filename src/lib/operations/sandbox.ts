@@ -6,8 +6,8 @@ export interface SandboxOptions {
   readonly dataDir: string | undefined;
   /** File to write the settings to, readable by its owner only. */
   readonly envFile: string | undefined;
-  /** Told once everything answers, with the settings as lines of an environment file. */
-  readonly onReady: (environment: string) => void;
+  /** Told once everything answers, with the settings by variable. */
+  readonly onReady: (settings: Readonly<Record<string, string>>) => void;
   readonly stop: AbortSignal;
 }
 
@@ -15,9 +15,10 @@ export interface SandboxOptions {
 export async function runSandbox({ dataDir, envFile, onReady, stop }: SandboxOptions): Promise<void> {
   const sandbox = await startSandbox(dataDir === undefined ? {} : { dataDir });
   try {
-    const settings = Object.entries(sandbox.settings()).map(([name, value]) => `${name}=${value}\n`);
-    if (envFile !== undefined) await writeFile(envFile, settings.join(''), { mode: 0o600 });
-    onReady(settings.join(''));
+    const settings = sandbox.settings();
+    const lines = Object.entries(settings).map(([name, value]) => `${name}=${value}\n`);
+    if (envFile !== undefined) await writeFile(envFile, lines.join(''), { mode: 0o600 });
+    onReady(settings);
     await aborted(stop);
   } finally {
     await sandbox.stop();

@@ -297,7 +297,7 @@ ${statements};
 /** Throws where `init` has not prepared a side for this version of sensorctl. */
 export async function assertBookkeeping({ pool, side }: Database): Promise<void> {
   const version = await readBookkeepingVersion({ pool });
-  const next = `run: sensorctl init --side ${side}`;
+  const next = `sensorctl init --side ${side}`;
   if (version === 0) throw new UnreachableError(`the ${sideTitle(side)} database was never prepared`, { next });
   if (version < BOOKKEEPING_VERSION) {
     throw new UnreachableError(`sensorctl's schema on ${sideTitle(side)} is older than this version needs`, { next });

@@ -274,6 +274,6 @@ async function assertPrepared(primary: Database): Promise<void> {
   const [obstacle] = await findObstacles(primary);
   if (obstacle === undefined) return;
   throw new UnreachableError(`${obstacle.table} on ${sideTitle(side)} ${obstacle.problem}`, {
-    next: `run: ${obstacle.next}`,
+    next: obstacle.next,
   });
 }

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Queryable } from '../db/database.js';
-import { formatInstant } from '../domain/time.js';
+import { formatInstantText, formatInstant } from '../domain/time.js';
 import type { TimeRange } from '../domain/time-range.js';
 
 /** One row an hour and table is enough to know what to prove; neighbours within a minute become one range. */
@@ -226,5 +226,6 @@ export async function summarizeLedger(primary: Queryable): Promise<LedgerSummary
 
 /** What the secondary may lack, as merged ranges in time order; empty when it lacks nothing. */
 export async function readGaps(primary: Queryable): Promise<Gap[]> {
-  return (await primary.query<Gap & Record<string, unknown>>(READ_GAPS)).rows;
+  const { rows } = await primary.query<Gap & Record<string, unknown>>(READ_GAPS);
+  return rows.map((gap) => ({ ...gap, from: formatInstantText(gap.from), to: formatInstantText(gap.to) }));
 }

@@ -3,6 +3,7 @@ import type { Queryable } from '../db/database.js';
 import type { Statement } from '../db/transaction.js';
 import type { Side } from '../domain/side.js';
 import type { MessageSource, Reading } from '../domain/reading.js';
+import { formatInstantText } from '../domain/time.js';
 
 /** A message, or one reading of it, that cannot be stored. */
 export interface QuarantineRecord {
@@ -109,7 +110,8 @@ export async function moveQuarantine(from: Queryable, to: Queryable): Promise<nu
 }
 
 async function selectRecords(database: Queryable, sql: string, values: unknown[]): Promise<StoredRecord[]> {
-  return (await database.query<StoredRecord & Record<string, unknown>>(sql, values)).rows;
+  const { rows } = await database.query<StoredRecord & Record<string, unknown>>(sql, values);
+  return rows.map((record) => ({ ...record, quarantinedAt: formatInstantText(record.quarantinedAt) }));
 }
 
 /** A reading that a side refused, with the server's words. */

@@ -19,7 +19,7 @@ export async function planTables(sides: ComparedSides, names: readonly string[] 
   const problems = plans.flatMap((plan) => (typeof plan === 'string' ? [plan] : []));
   if (problems.length > 0) {
     throw new UnreachableError(`these tables cannot be compared: ${problems.join('; ')}`, {
-      next: 'run: sensorctl verify-schema',
+      next: 'sensorctl verify-schema',
     });
   }
   const tables = plans.filter((plan): plan is ComparedTable => plan !== null && typeof plan !== 'string');
@@ -29,7 +29,7 @@ export async function planTables(sides: ComparedSides, names: readonly string[] 
       next: 'check the names given with --table',
     });
   }
-  if (tables.length === 0) throw new UsageError('there is no table to compare', { next: 'run: sensorctl init' });
+  if (tables.length === 0) throw new UsageError('there is no table to compare', { next: 'sensorctl init' });
   return tables;
 }
 

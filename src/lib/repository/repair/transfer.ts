@@ -68,5 +68,5 @@ function guardOf(source: TableShape, target: TableShape): Guard {
 }
 
 function impossible(table: string, problem: string): ImpossibleTransferError {
-  return new ImpossibleTransferError(`${table} cannot be copied: ${problem}`, { next: 'run: sensorctl verify-schema' });
+  return new ImpossibleTransferError(`${table} cannot be copied: ${problem}`, { next: 'sensorctl verify-schema' });
 }

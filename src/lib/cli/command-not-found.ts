@@ -1,0 +1,40 @@
+import type { Hook } from '@oclif/core/hooks';
+import { UsageError } from '../errors.js';
+import { createErrorReport, renderErrorReport } from './error-report.js';
+import { nearest } from './suggest.js';
+
+/** oclif's hook for words that name no command: `help COMMAND`, a typing error, or an argument too many. */
+const commandNotFound: Hook<'command_not_found'> = async function ({ id, argv = [], config }) {
+  const words = id.split(':');
+  if (words[0] === 'help') {
+    const { Help } = await import('@oclif/core/help');
+    await new Help(config).showHelp([words.slice(1).join(':')]);
+    return;
+  }
+  const error = explain(
+    words,
+    config.commandIDs.map((each) => each.replaceAll(':', ' ')),
+    config.bin,
+  );
+  const report = createErrorReport(error, '');
+  if (argv.includes('--json')) process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
+  for (const line of renderErrorReport(report, error)) process.stderr.write(`${line}\n`);
+  this.exit(report.exitCode);
+};
+
+export default commandNotFound;
+
+function explain(words: readonly string[], commands: readonly string[], bin: string): UsageError {
+  const [first = '', ...rest] = words;
+  const typed = words.join(' ');
+  const inTopic = commands.filter((command) => command.startsWith(`${first} `));
+  if (commands.includes(first) && nearest(typed, inTopic) === null) {
+    return new UsageError(`${first} takes no argument: ${rest.join(' ')}`, { next: `${bin} ${first} --help` });
+  }
+  // The words after a misspelt command may be its own: `cmopare extra`.
+  const meant = nearest(typed, commands) ?? (inTopic.length === 0 ? nearest(first, commands) : null);
+  const near = meant ?? (inTopic.length === 0 ? '' : first);
+  return new UsageError(`there is no command ${typed}${meant === null ? '' : `; did you mean ${meant}?`}`, {
+    next: `${[bin, near].join(' ').trimEnd()} --help`,
+  });
+}

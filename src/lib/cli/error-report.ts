@@ -1,0 +1,35 @@
+import { EXIT_CODE, SensorctlError, type ExitCode } from '../errors.js';
+import { ownMessage } from './usage-errors.js';
+
+/** What a command says when it fails; with `--json` the document on stdout. */
+export interface ErrorReport {
+  readonly error: string;
+  /** The next command or step to try. */
+  readonly next: string;
+  readonly exitCode: ExitCode;
+}
+
+const DEFECT_NEXT = 'report this defect of sensorctl with the lines above; the same command can be repeated';
+
+/** A defect is whatever is not one of our own errors. */
+export function createErrorReport(error: Error, usage: string): ErrorReport {
+  if (!(error instanceof SensorctlError)) {
+    return { error: error.message, next: DEFECT_NEXT, exitCode: EXIT_CODE.defect };
+  }
+  return { error: ownMessage(error), next: error.next ?? usage, exitCode: error.exitCode };
+}
+
+/** The lines for stderr; those of a defect hold the stack, which is of use to its developers. */
+export function renderErrorReport({ error: message, next, exitCode }: ErrorReport, error: Error): string[] {
+  const frames =
+    exitCode === EXIT_CODE.defect ? (error.stack ?? '').split('\n').filter((line) => /^\s+at /.test(line)) : [];
+  return [`Error: ${message}`, ...frames, `Next: ${next}`];
+}
+
+/** What lies behind an error, the nearest cause first; for --verbose. */
+export function describeCauses({ cause }: Error): string[] {
+  if (!(cause instanceof Error)) return [];
+  const code = (cause as { code?: unknown }).code;
+  const what = [...(typeof code === 'string' ? [code] : []), cause.message || cause.name].join(' ');
+  return [`caused by ${what}`, ...describeCauses(cause)];
+}
