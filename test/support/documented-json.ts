@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import ts from 'typescript';
 
-const FILE = path.resolve(import.meta.dirname, '../../JSON.md');
+const FILE = path.resolve(import.meta.dirname, '../../src/commands/JSON.md');
 const TYPES = /```ts\n([\s\S]*?)```/.exec(readFileSync(FILE, 'utf8'))?.[1] ?? '';
 
 /** What the types need of the language, in place of its library, which takes seconds to read. */
