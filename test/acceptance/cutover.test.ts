@@ -2,6 +2,7 @@
 import { expect } from 'chai';
 import type pg from 'pg';
 import { STEPS, type CutoverReport, type Gate } from '../../src/lib/operations/cutover/report.js';
+import type { MonitorReport } from '../../src/lib/operations/monitor/report.js';
 import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
 import { account, accountOn } from '../chaos/invariants.js';
 import { Load } from '../chaos/load.js';
@@ -228,6 +229,34 @@ describe('cutover, the command', function () {
       'draining',
       'ec2-only',
     ]);
+  });
+
+  it("hands the gates of phase 3, as they stand in phase 2, to monitor's report", async () => {
+    const gatesOf = async (...flags: string[]): Promise<MonitorReport['gates']> =>
+      (await stage.runJson<MonitorReport>(['monitor', 'report', ...flags])).gates;
+    await recordPhase(2);
+    const history = 'select count(*)::int as changes from sensorctl.state_history';
+    const before = await stage.local.query(history);
+    const gates = (await gatesOf()) ?? [];
+    expect(gates.map(({ name }) => name)).to.include.members(['schema', 'compare', 'soak', 'consumers', 'way back']);
+    expect(gates.find(({ name }) => name === 'soak')).to.include({ passed: false });
+    expect(gates.find(({ name }) => name === 'schema')).to.include({ passed: true });
+    expect((await stage.local.query(history)).rows).to.deep.equal(before.rows);
+    expect(await gatesOf('--no-gates')).to.equal(null);
+  });
+
+  it('leaves a local that was restored from a copy of phase 2 as it is: consumers write to EC2, and say what decided', async () => {
+    await recordPhase(2);
+    await stage.ec2.query(`
+      update sensorctl.state set epoch = 5, phase = 3, write_mode = 'ec2-only', primary_side = 'ec2', changed_by = 'ada'`);
+    await stage.send(generateTelemetry({ seed: SEED, count: 20, startMicros: Date.now() * 1000, spacingMs: 1 }));
+    const { code, stderr } = await stage.run(['consume', '--drain']);
+    expect(code, stderr).to.equal(0);
+    expect(stderr).to.match(/restored from an older copy/);
+    const [local, ec2] = await Promise.all([readContent(stage.local), readContent(stage.ec2)]);
+    expect(Object.values(local).flat(), 'written to local').to.deep.equal([]);
+    expect(Object.values(ec2).flat()).to.have.length.greaterThan(20);
+    expect(await json()).to.include({ phase: 3, epoch: 5, primary: 'ec2' });
   });
 
   it('ends with 4 while somebody else changes the phase, and calls it off once the deadline is past', async () => {

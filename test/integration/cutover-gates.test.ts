@@ -318,6 +318,22 @@ describe('the gates of a change of phase', function () {
     expectGate(gate, 'soak', /no consumer ran in it/, /sensorctl consume/);
   });
 
+  it('soak: an hour that no monitor watched, or not for a sixth of it, is no evidence; one that it watched is', async () => {
+    const watch = (minutes: string): Promise<unknown> =>
+      pair.here.query(`insert into sensorctl.sample (taken_at, phase, epoch, troubles, unexplained, figures)
+        select clock_timestamp() - minute * interval '1 minute', 2, 2, '{}', '{}', '{}'
+        from generate_series(0, 60, 4) as minute where minute not in (${minutes})`);
+    const forget = (): Promise<unknown> => pair.here.query('delete from sensorctl.sample');
+    const hour = { minSoakMs: HOUR_MS, state: await backdated(2 * HOUR_MS) };
+    const [unwatched, ...others] = await failing(() => Promise.resolve(), forget, hour);
+    expectGate(unwatched, 'soak', /and no monitor watched it/, /sensorctl monitor, left running/);
+    expect(others).to.deep.equal([]);
+    const [broken] = await failing(() => watch('20, 24'), forget, hour);
+    expectGate(broken, 'soak', /and for 0\.20 h no monitor watched it/, /sensorctl monitor, left running/);
+    expect(await failing(() => watch('20'), forget, hour)).to.have.length(1);
+    expect(await failing(() => watch('-1'), forget, hour)).to.deep.equal([]);
+  });
+
   it('consumers: one that has been silent stops it and is named, until it counts as gone', async () => {
     const silent = (seconds: number) => (): Promise<unknown> =>
       pair.here.query(

@@ -263,6 +263,42 @@ describe('the record of the phase', function () {
       expect(await readState(pair.local.pool)).to.deep.equal(rolledBack);
     });
 
+    for (const [restored, asItWas] of [
+      ['restored from a copy of phase 2', 2],
+      ['created again by init', null],
+    ] as const) {
+      it(`puts a local that was ${restored} behind the fence again, as soon as a process starts`, async () => {
+        const three = await goTo(3);
+        await pair.here.query(EMPTY);
+        if (asItWas !== null) await recordOn(pair.here, { phase: asItWas, epoch: 2, primary: 'local' });
+        expect(await accepts('local'), 'its own record knows no better').to.equal(true);
+        const sides = { local: pair.local, ec2: pair.ec2 };
+        expect(await findDecidingState(sides)).to.deep.equal({ state: three, primary: pair.ec2 });
+        expect(await readState(pair.local.pool)).to.deep.equal(three);
+        expect(await write('local', 2)).to.equal('SF001');
+      });
+    }
+
+    it('and an EC2 that was restored from a copy of phase 3 after the way back, likewise', async () => {
+      const three = await goTo(3);
+      const two = await commitSwitch(pair.ec2, await drain('ec2', three, 2), { keepLocalCurrent: false });
+      await completeSwitch(pair.local, two);
+      await pair.there.query(EMPTY);
+      await recordOn(pair.there, { phase: 3, epoch: three.epoch, primary: 'ec2' });
+      const sides = { local: pair.local, ec2: pair.ec2 };
+      expect(await findDecidingState(sides)).to.deep.equal({ state: two, primary: pair.local });
+      expect(await readState(pair.ec2.pool)).to.deep.equal(two);
+    });
+
+    it('of two that name themselves in one epoch neither is believed', async () => {
+      const three = await goTo(3);
+      await pair.here.query(EMPTY);
+      await recordOn(pair.here, { phase: 2, epoch: three.epoch, primary: 'local' });
+      const failure = await failureOf(findDecidingState({ local: pair.local, ec2: pair.ec2 }));
+      expect(failure).to.be.instanceOf(ConflictError);
+      expect((failure as ConflictError).message).to.match(/both sides record themselves as the primary in epoch/);
+    });
+
     it('makes no two primaries, at no step from phase 1 to 3 and back', async () => {
       const primaries = async (): Promise<Side[]> => {
         const takes = await Promise.all((['local', 'ec2'] as const).map(async (side) => [side, await accepts(side)]));
@@ -330,6 +366,18 @@ describe('the record of the phase', function () {
     expect(await write('local', 0)).to.equal(undefined);
     expect(await write('ec2', 0)).to.equal('SF001');
   });
+
+  /** A record as a copy of the side held it that was restored by hand. */
+  async function recordOn(
+    pool: pg.Pool,
+    { phase, epoch, primary }: Pick<MigrationState, 'phase' | 'epoch' | 'primary'>,
+  ) {
+    await pool.query(
+      `insert into sensorctl.state (phase, write_mode, epoch, primary_side, changed_by)
+       values ($1, 'dual-write', $2, $3, 'a copy')`,
+      [phase, epoch, primary],
+    );
+  }
 
   /** Whether a side would take a batch as primary under its own record. */
   async function accepts(side: Side): Promise<boolean> {

@@ -1,16 +1,20 @@
 import { writeFile } from 'node:fs/promises';
 import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../../lib/cli/base-command.js';
+import { surveyGates } from '../../lib/cli/cutover.js';
 import { withMonitored } from '../../lib/cli/monitor/monitored.js';
 import { describeReport, renderReportPage } from '../../lib/cli/monitor/report-page.js';
+import { openSideForBulk, withDatabases } from '../../lib/cli/sides.js';
 import { durationFlag } from '../../lib/cli/time-flags.js';
+import type { Settings } from '../../lib/config.js';
 import { UsageError } from '../../lib/errors.js';
-import { readReport, type MonitorReport } from '../../lib/operations/monitor/report.js';
+import type { Logger } from '../../lib/logger.js';
+import { readReport, type MonitorReport, type ReportedGate } from '../../lib/operations/monitor/report.js';
 
 export default class MonitorReportCommand extends BaseCommand {
   static override summary = 'Write what monitors and comparisons have seen as one file, for a change ticket.';
   static override description =
-    'Reads the samples that monitor has kept on both sides, the verdicts of compare and the changes of phase, and writes one HTML file that needs no other: plots, incidents, gaps opened and closed, verdicts.';
+    'Reads the samples that monitor has kept on both sides, the verdicts of compare and the changes of phase, and writes one HTML file that needs no other: plots, incidents, gaps opened and closed, verdicts, and in phase 2 the gates of phase 3 (a gate that the role may not measure counts as not met; --no-gates leaves them out).';
   static override examples = [
     '<%= config.bin %> <%= command.id %> --since 24h',
     '<%= config.bin %> <%= command.id %> --since 2d --output soak.html --json',
@@ -19,13 +23,17 @@ export default class MonitorReportCommand extends BaseCommand {
   static override flags = {
     since: Flags.string({ default: '24h', description: 'the last 24h, 2d, …' }),
     output: Flags.string({ default: 'sensorctl-report.html', description: 'file to write' }),
+    gates: Flags.boolean({ default: true, allowNo: true, description: 'in phase 2, measure the gates of phase 3' }),
   };
 
   async run(): Promise<MonitorReport> {
     const { flags } = await this.parse(MonitorReportCommand);
     const sinceMs = durationFlag('since', flags.since) / 1000;
-    const report = await withMonitored(this.settings(), this.logger(), ({ local, ec2 }) =>
-      readReport({ local, ec2, sinceMs, gates: null }),
+    const settings = this.settings();
+    const logger = this.logger();
+    const gates = flags.gates && settings.ec2 !== null ? await this.#measureGates(settings, logger) : null;
+    const report = await withMonitored(settings, logger, ({ local, ec2 }) =>
+      readReport({ local, ec2, sinceMs, gates }),
     );
     await writeFile(flags.output, renderReportPage(report)).catch((error: unknown) => {
       throw new UsageError(`${flags.output} cannot be written: ${(error as Error).message}`, {
@@ -35,5 +43,10 @@ export default class MonitorReportCommand extends BaseCommand {
     for (const message of report.notRead) this.note(`Warning: ${message}`);
     this.log(`${describeReport(report)}\nWritten: ${flags.output}`);
     return report;
+  }
+  async #measureGates(settings: Settings, logger: Logger): Promise<ReportedGate[] | null> {
+    const local = openSideForBulk('local', settings, 'monitor', logger);
+    const ec2 = openSideForBulk('ec2', settings, 'monitor', logger);
+    return await withDatabases([local, ec2], () => surveyGates({ local, ec2 }, this.stopSignal()));
   }
 }

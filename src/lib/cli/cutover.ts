@@ -4,6 +4,8 @@ import type { BackfillSides } from '../operations/backfill/backfill.js';
 import type { CompareRequest } from '../operations/compare/compare.js';
 import type { Checks } from '../operations/cutover/gates.js';
 import type { CutoverReport, Gate, Step } from '../operations/cutover/report.js';
+import type { ReportedGate } from '../operations/monitor/report.js';
+import { readState } from '../repository/migration/state.js';
 import { formatCount, formatTime, renderTable } from './table.js';
 
 const LAST_HOUR: CompareRequest = {
@@ -34,6 +36,23 @@ export function createChecks(sides: BackfillSides, stop: AbortSignal): Checks {
       return report.tables.reduce((sum, { missingOnLocal, different }) => sum + missingOnLocal + different, 0);
     },
   };
+}
+
+const DAY_MS = 86_400_000;
+
+/**
+ * The gates of phase 3 as they stand, for a report: measured, and nothing changed or recorded. Null where local does not
+ * record phase 2, the only one from which phase 3 can be reached.
+ */
+export async function surveyGates(sides: BackfillSides, stop: AbortSignal): Promise<ReportedGate[] | null> {
+  const state = await readState(sides.local.pool).catch(() => null);
+  if (state?.phase !== 2) return null;
+  const { measureGates } = await import('../operations/cutover/gates.js');
+  const gates = await measureGates({
+    ...{ sides, state, target: 3, minSoakMs: DAY_MS, checks: createChecks(sides, stop), dryRun: true },
+    ...{ stop, onGate: () => undefined },
+  });
+  return gates.map(({ name, passed, detail }) => ({ name, passed, detail }));
 }
 
 /** What a person reads: where the migration stands, the gates, the steps of the switch, and the next command. */

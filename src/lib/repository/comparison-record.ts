@@ -43,6 +43,15 @@ const TRIM_PROVEN = `
 
 const REMOVE_PROVEN = 'delete from sensorctl.unproven where table_name = $1 and isempty(times)';
 
+/**
+ * Rows of a report that neither the ledger nor a batch on its way accounts for, whichever side was the primary: each row
+ * that the secondary lacks is classed, and one that only the secondary has is not.
+ */
+export const UNACCOUNTED_ROWS = `(
+  select coalesce(sum((entry->>'missingOnEc2')::bigint + (entry->>'missingOnLocal')::bigint
+    + (entry->>'different')::bigint - (entry->>'pending')::bigint - (entry->>'knownGap')::bigint), 0)
+  from jsonb_array_elements(report->'tables') as entry)`;
+
 /** A comparison that the primary keeps record of. */
 export interface ComparisonRecord {
   readonly id: number;

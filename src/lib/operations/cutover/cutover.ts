@@ -66,7 +66,7 @@ class Cutover {
 
   async run(): Promise<CutoverReport> {
     const { request } = this;
-    let found = await findDecidingState(this.sides);
+    let found = await findDecidingState(this.sides, null, this.hooks.logger);
     if (request.to === null) return await this.#report(found, {});
     await assertDistinct(this.sides.local.pool, this.sides.ec2.pool);
     for (const side of [this.sides.local, this.sides.ec2]) await assertBookkeeping(side);

@@ -17,6 +17,7 @@ import { countLedger } from '../../repository/migration/drain-ledger.js';
 import { proveUnproven } from '../../repository/migration/prove-unproven.js';
 import { probeRoom, probeWrite } from '../../repository/migration/writable.js';
 import { findObstacles, REGISTRY } from '../../repository/reading-tables.js';
+import { readSoak, SAMPLE_EVERY_SECONDS } from '../../repository/samples.js';
 import type { Gate } from './report.js';
 
 /** What other commands find out for the gates. */
@@ -52,6 +53,8 @@ const CLOCK_LIMIT_MS = 1_000;
 const SPARE_CONNECTIONS = 5;
 /** A consumer whose lease ran out so long ago counts as gone. */
 const GONE_SECONDS = 300;
+/** No longer than this part of the soak may it have been unwatched in one piece. */
+const HOLES_OF_A_SOAK = 12;
 /** Batches on their way may take so long to settle. */
 const SETTLE_MS = 10_000;
 const ALL_TABLES = [REGISTRY, ...READING_TABLES];
@@ -214,7 +217,8 @@ class Gates {
       return { passed: false, detail, next: 'wait; sensorctl monitor shows how both sides fare' };
     }
     const { identical } = await this.#verdictsSince(since);
-    const { different } = await this.#verdictsSince(await readTimeBefore(this.#primary.pool, minSoakMs));
+    const begin = await readTimeBefore(this.#primary.pool, minSoakMs);
+    const { different } = await this.#verdictsSince(begin);
     if (different !== null) {
       const detail = `${age}; a comparison that ended at ${different} found an unexplained difference`;
       return { passed: false, detail, next: `find out why; the ${hours(minSoakMs)} h begin anew with it` };
@@ -231,15 +235,25 @@ class Gates {
       const detail = `${age}, and no consumer ran in it`;
       return { passed: false, detail, next: 'sensorctl consume --dual-write' };
     }
+    const { largestHoleSeconds, samples, unexplained } = await readSoak(this.#primary, begin);
+    const holeLimitSeconds = Math.max(SAMPLE_EVERY_SECONDS * 6, minSoakMs / 1000 / HOLES_OF_A_SOAK);
+    if (largestHoleSeconds > holeLimitSeconds) {
+      const unwatched = samples === 0 ? 'no monitor' : `for ${hours(largestHoleSeconds * 1000)} h no monitor`;
+      return {
+        passed: false,
+        detail: `${age}, and ${unwatched} watched it`,
+        next: 'sensorctl monitor, left running (--once from cron will do)',
+      };
+    }
+    const seen = `a monitor saw it ${samples} times, ${unexplained} of them with trouble that an outage of EC2 does not explain`;
     return {
       passed: true,
-      detail: `${age}; ${identical} identical comparisons, none different; ${consumers} consumers`,
+      detail: `${age}; ${identical} identical comparisons, none different; ${consumers} consumers; ${seen}`,
     };
   }
 
   async #verdictsSince(since: string): Promise<Verdicts> {
-    const extra = this.#primary.side === 'local' ? 'missingOnLocal' : 'missingOnEc2';
-    return await readVerdicts(this.#primary.pool, { since, tables: ALL_TABLES, extra });
+    return await readVerdicts(this.#primary.pool, since, ALL_TABLES);
   }
 
   async consumers(): Promise<Measured> {

@@ -2,7 +2,8 @@ import type { Database } from '../../db/database.js';
 import { runTransaction } from '../../db/transaction.js';
 import type { MigrationState } from '../../domain/migration.js';
 import { otherSide, sideTitle, type Side } from '../../domain/side.js';
-import { UsageError } from '../../errors.js';
+import { ConflictError, UsageError } from '../../errors.js';
+import { silentLogger, type Logger } from '../../logger.js';
 import { copyState, readState } from './state.js';
 
 /** Both sides; null where the settings name none. */
@@ -16,27 +17,61 @@ export interface DecidingState {
 
 /**
  * Finds the record that decides: a side's own record that names it as the primary. Begins with the side that was the
- * primary when last looked, and asks the other one where that side names it, or does not answer. A switch that was
- * committed and not completed is completed on the way. Throws where the side that may decide does not answer.
+ * primary when `last` looked, and asks the other one where that side names it, or does not answer. Without `last`, as when
+ * a process starts, both are asked: a side that was restored from an older copy still names itself. A switch that was
+ * committed and not completed is completed on the way. Throws where the side that may decide does not answer, and a
+ * ConflictError where both name themselves in one epoch.
  */
-export async function findDecidingState(sides: MigrationSides, last: Side = 'local'): Promise<DecidingState> {
-  const own = required(sides, last);
+export async function findDecidingState(
+  sides: MigrationSides,
+  last: Side | null = null,
+  logger: Logger = silentLogger,
+): Promise<DecidingState> {
+  const own = required(sides, last ?? 'local');
   let state: MigrationState;
   try {
     state = await readState(own.pool);
   } catch (error) {
-    return await otherAlone(sides, last, error);
+    return await otherAlone(sides, own.side, error);
   }
-  if (state.primary === last) return { state, primary: own };
-  return await settle({ database: own, state }, required(sides, state.primary));
+  if (state.primary !== own.side) return await settle({ database: own, state }, required(sides, state.primary));
+  const rival = last === null ? await findNamingItself(sides[otherSide(own.side)]) : null;
+  return rival === null ? { state, primary: own } : await decideBetween([{ state, primary: own }, rival], logger);
+}
+
+/** A side whose own record makes it the primary; null also where it does not answer. */
+async function findNamingItself(database: Database | null): Promise<DecidingState | null> {
+  const state = database === null ? null : await readState(database.pool).catch(() => null);
+  if (database === null || state?.primary !== database.side || state.phase === null) return null;
+  return { state, primary: database };
+}
+
+/** Each names itself: the one with the lower epoch was restored from an older copy, and is put behind the fence again. */
+async function decideBetween([one, other]: [DecidingState, DecidingState], logger: Logger): Promise<DecidingState> {
+  const { epoch } = one.state;
+  if (epoch === other.state.epoch) {
+    throw new ConflictError(`both sides record themselves as the primary in epoch ${epoch}; nothing is written`, {
+      next: 'find out which side was restored or changed by hand, and restore its copy of sensorctl.state from the other',
+    });
+  }
+  const [deciding, restored] = epoch > other.state.epoch ? [one, other] : [other, one];
+  const [older, newer] = [sideTitle(restored.primary.side), sideTitle(deciding.primary.side)];
+  logger.warn(
+    `the record on ${older} was restored from an older copy: ${newer} is the primary, and ${older} takes no batch`,
+    {
+      ...{ epoch: deciding.state.epoch, olderEpoch: restored.state.epoch },
+      next: 'sensorctl compare --all shows what else that copy lacks',
+    },
+  );
+  await completeSwitch(restored.primary, deciding.state);
+  return deciding;
 }
 
 /** The other side decides alone where its own record makes it the primary: nobody else can have taken that away. */
 async function otherAlone(sides: MigrationSides, silent: Side, error: unknown): Promise<DecidingState> {
-  const other = sides[otherSide(silent)];
-  const state = other === null ? null : await readState(other.pool).catch(() => null);
-  if (other === null || state?.primary !== other.side || state.phase === null) throw error;
-  return { state, primary: other };
+  const other = await findNamingItself(sides[otherSide(silent)]);
+  if (other === null) throw error;
+  return other;
 }
 
 /** Of two records that do not both name their own side the higher epoch decides; it is copied to the other side. */

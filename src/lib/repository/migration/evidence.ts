@@ -1,5 +1,6 @@
 import type { Queryable } from '../../db/database.js';
 import { formatInstantText } from '../../domain/time.js';
+import { UNACCOUNTED_ROWS } from '../comparison-record.js';
 
 /** A consumer that did not record its end. */
 export interface KnownConsumer {
@@ -23,21 +24,16 @@ const READ_CONSUMERS = `
   select host, pid, write_mode as "writeMode", extract(epoch from clock_timestamp() - lease_until)::float8::text as silent
   from sensorctl.consumer where ended_at is null order by started_at`;
 
-/** A table of a report counts as different for what neither the ledger nor a batch on its way explains. */
 const READ_VERDICTS = `
   with finished as (
-    select comparison_id, started_at, finished_at, scope,
-      exists (
-        select from jsonb_array_elements(report->'tables') as found
-        where (found->>'unexplained')::bigint + (found->>'different')::bigint + (found->>$2)::bigint > 0
-      ) as different,
+    select comparison_id, started_at, finished_at, scope, ${UNACCOUNTED_ROWS} > 0 as different,
       verdict = 'identical' as identical
     from sensorctl.comparison where finished_at is not null
   )
   select (select count(*) from finished where identical and finished_at >= $1)::int as identical,
     (select max(finished_at) from finished where different and finished_at >= $1)::text as different,
     (select max(started_at) from finished where identical and scope->>'from' is null and scope->>'to' is null
-      and scope->>'windowMicros' is null and scope->'tables' @> $3::jsonb)::text as "everythingProven"`;
+      and scope->>'windowMicros' is null and scope->'tables' @> $2::jsonb)::text as "everythingProven"`;
 
 const COUNT_CONSUMERS_SINCE = `
   select count(*)::int as consumers from sensorctl.consumer
@@ -58,16 +54,10 @@ export async function readConsumers(primary: Queryable): Promise<KnownConsumer[]
   return rows.map(({ silent, ...consumer }) => ({ ...consumer, silentSeconds: Number(silent) }));
 }
 
-/** `tables` are those that a comparison of everything names; `extra` is what a report calls rows that the secondary alone has. */
-export async function readVerdicts(
-  primary: Queryable,
-  { since, tables, extra }: { since: string; tables: readonly string[]; extra: 'missingOnLocal' | 'missingOnEc2' },
-): Promise<Verdicts> {
-  const { rows } = await primary.query<Verdicts & Record<string, unknown>>(READ_VERDICTS, [
-    since,
-    extra,
-    JSON.stringify(tables),
-  ]);
+/** `tables` are those that a comparison of everything names. */
+export async function readVerdicts(primary: Queryable, since: string, tables: readonly string[]): Promise<Verdicts> {
+  const values = [since, JSON.stringify(tables)];
+  const { rows } = await primary.query<Verdicts & Record<string, unknown>>(READ_VERDICTS, values);
   const { identical = 0, different = null, everythingProven = null } = rows[0] ?? {};
   const readable = (time: string | null): string | null => (time === null ? null : formatInstantText(time));
   return { identical, different: readable(different), everythingProven: readable(everythingProven) };

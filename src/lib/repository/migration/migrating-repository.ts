@@ -56,7 +56,7 @@ export class MigratingRepository {
   static async open(options: MigratingOptions): Promise<MigratingRepository> {
     const repository = new MigratingRepository(options);
     try {
-      await repository.#followUntilSettled('local', new AbortController().signal);
+      await repository.#followUntilSettled(null, new AbortController().signal);
     } catch (error) {
       await repository.#closeSides(repository.#sides);
       throw error;
@@ -139,9 +139,9 @@ export class MigratingRepository {
     }
   }
 
-  async #followUntilSettled(last: Side, stop: AbortSignal): Promise<void> {
+  async #followUntilSettled(last: Side | null, stop: AbortSignal): Promise<void> {
     while (!stop.aborted) {
-      const { state, primary } = await findDecidingState(this.#sides, last);
+      const { state, primary } = await findDecidingState(this.#sides, last, this.#logger);
       if (state.attempt === null) {
         await this.#adopt(state);
         return;

@@ -1,3 +1,4 @@
+import { UNACCOUNTED_ROWS } from '../comparison-record.js';
 import type { Question, Row } from './ask.js';
 
 /** A finished comparison in figures. */
@@ -15,9 +16,7 @@ export const COMPARISON_COLUMNS = `
   verdict, finished_at::text as "finishedAt",
   (select coalesce(sum((entry ->> 'knownGap')::bigint), 0)
     from jsonb_array_elements(report -> 'tables') as entry)::bigint as "knownGap",
-  (select coalesce(sum((entry ->> 'unexplained')::bigint + (entry ->> 'missingOnLocal')::bigint
-      + (entry ->> 'different')::bigint), 0)
-    from jsonb_array_elements(report -> 'tables') as entry)::bigint as unexplained`;
+  ${UNACCOUNTED_ROWS}::bigint as unexplained`;
 
 /** The newest verdict; null where nothing was ever compared. */
 export const LAST_COMPARISON: Question<ComparisonFigures | null> = {
