@@ -4,12 +4,9 @@ import { BaseCommand } from '../../lib/cli/base-command.js';
 import { surveyGates } from '../../lib/cli/cutover.js';
 import { withMonitored } from '../../lib/cli/monitor/monitored.js';
 import { describeReport, renderReportPage } from '../../lib/cli/monitor/report-page.js';
-import { openSideForBulk, withDatabases } from '../../lib/cli/sides.js';
 import { durationFlag } from '../../lib/cli/time-flags.js';
-import type { Settings } from '../../lib/config.js';
 import { UsageError } from '../../lib/errors.js';
-import type { Logger } from '../../lib/logger.js';
-import { readReport, type MonitorReport, type ReportedGate } from '../../lib/operations/monitor/report.js';
+import { readReport, type MonitorReport } from '../../lib/operations/monitor/report.js';
 
 export default class MonitorReportCommand extends BaseCommand {
   static override summary = 'Write what monitors and comparisons have seen as one file, for a change ticket.';
@@ -31,7 +28,7 @@ export default class MonitorReportCommand extends BaseCommand {
     const sinceMs = durationFlag('since', flags.since) / 1000;
     const settings = this.settings();
     const logger = this.logger();
-    const gates = flags.gates && settings.ec2 !== null ? await this.#measureGates(settings, logger) : null;
+    const gates = flags.gates ? await surveyGates(settings, logger, this.stopSignal()) : null;
     const report = await withMonitored(settings, logger, ({ local, ec2 }) =>
       readReport({ local, ec2, sinceMs, gates }),
     );
@@ -43,10 +40,5 @@ export default class MonitorReportCommand extends BaseCommand {
     for (const message of report.notRead) this.note(`Warning: ${message}`);
     this.log(`${describeReport(report)}\nWritten: ${flags.output}`);
     return report;
-  }
-  async #measureGates(settings: Settings, logger: Logger): Promise<ReportedGate[] | null> {
-    const local = openSideForBulk('local', settings, 'monitor', logger);
-    const ec2 = openSideForBulk('ec2', settings, 'monitor', logger);
-    return await withDatabases([local, ec2], () => surveyGates({ local, ec2 }, this.stopSignal()));
   }
 }

@@ -1,11 +1,14 @@
 import { hostname, userInfo } from 'node:os';
+import type { Settings } from '../config.js';
 import { sideTitle } from '../domain/side.js';
+import type { Logger } from '../logger.js';
 import type { BackfillSides } from '../operations/backfill/backfill.js';
 import type { CompareRequest } from '../operations/compare/compare.js';
 import type { Checks } from '../operations/cutover/gates.js';
 import type { CutoverReport, Gate, Step } from '../operations/cutover/report.js';
 import type { ReportedGate } from '../operations/monitor/report.js';
 import { readState } from '../repository/migration/state.js';
+import { openSideForBulk, withDatabases } from './sides.js';
 import { formatCount, formatTime, renderTable } from './table.js';
 
 const LAST_HOUR: CompareRequest = {
@@ -44,15 +47,24 @@ const DAY_MS = 86_400_000;
  * The gates of phase 3 as they stand, for a report: measured, and nothing changed or recorded. Null where local does not
  * record phase 2, the only one from which phase 3 can be reached.
  */
-export async function surveyGates(sides: BackfillSides, stop: AbortSignal): Promise<ReportedGate[] | null> {
-  const state = await readState(sides.local.pool).catch(() => null);
-  if (state?.phase !== 2) return null;
-  const { measureGates } = await import('../operations/cutover/gates.js');
-  const gates = await measureGates({
-    ...{ sides, state, target: 3, minSoakMs: DAY_MS, checks: createChecks(sides, stop), dryRun: true },
-    ...{ stop, onGate: () => undefined },
+export async function surveyGates(
+  settings: Settings,
+  logger: Logger,
+  stop: AbortSignal,
+): Promise<ReportedGate[] | null> {
+  if (settings.ec2 === null) return null;
+  const local = openSideForBulk('local', settings, 'monitor', logger);
+  const ec2 = openSideForBulk('ec2', settings, 'monitor', logger);
+  return await withDatabases([local, ec2], async () => {
+    const state = await readState(local.pool).catch(() => null);
+    if (state?.phase !== 2) return null;
+    const { measureGates } = await import('../operations/cutover/gates.js');
+    const gates = await measureGates({
+      ...{ sides: { local, ec2 }, state, target: 3, minSoakMs: DAY_MS, checks: createChecks({ local, ec2 }, stop) },
+      ...{ dryRun: true, stop, onGate: () => undefined },
+    });
+    return gates.map(({ name, passed, detail }) => ({ name, passed, detail }));
   });
-  return gates.map(({ name, passed, detail }) => ({ name, passed, detail }));
 }
 
 /** What a person reads: where the migration stands, the gates, the steps of the switch, and the next command. */
