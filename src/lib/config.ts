@@ -152,7 +152,10 @@ function readEnvFile(directory: string, name: string): Readonly<Record<string, s
     return parseEnv(readFileSync(join(directory, name), 'utf8'));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return {};
-    throw new UsageError(`${name} cannot be read: ${(error as Error).message}`, { cause: error });
+    throw new UsageError(`${name} cannot be read: ${(error as Error).message}`, {
+      next: `let this user read ${join(directory, name)}, or remove it`,
+      cause: error,
+    });
   }
 }
 

@@ -149,7 +149,7 @@ describe('compare', function () {
     for (const [args, message] of [
       [['--window', '1 fortnight'], /--window is not a duration: 1 fortnight\nNext: .*--window 90s/],
       [['--settle', '-1s'], /--settle is not a duration: -1s\nNext: .*--settle 90s/],
-      [['--bucket', '0s'], /--bucket is not a duration: 0s\nNext: .*--bucket 90s/],
+      [['--bucket', '0s'], /--bucket 0s is too short\nNext: give at least 1ms/],
       [['--from', 'yesterday'], /--from is not a time: yesterday\nNext: .*--from 2025-07-01T06:00:00Z/],
       [['--from', TO, '--to', FROM], /--to is not after --from\nNext: ranges are \[from, to\)/],
       [['--from', FROM, '--window', '1h'], /--window[^\n]*\nNext: sensorctl compare --help/],

@@ -266,6 +266,20 @@ describe('cutover, the command', function () {
     expect(await json()).to.include({ phase: 3, epoch: 5, primary: 'ec2' });
   });
 
+  it('in phase 3 a consumer that cannot reach EC2 names EC2, not local, and what to check', async () => {
+    await recordPhase(2);
+    await Promise.all(
+      [stage.local, stage.ec2].map((pool) =>
+        pool.query(
+          "update sensorctl.state set epoch = 5, phase = 3, write_mode = 'ec2-only', primary_side = 'ec2', changed_by = 'ada'",
+        ),
+      ),
+    );
+    const { code, stderr } = await stage.run(['consume', '--drain'], { EC2_DB_PORT: '1' });
+    expect(code, stderr).to.equal(3);
+    expect(stderr).to.match(/Error: the EC2 database at .*:1\/.* failed: .*ECONNREFUSED.*\nNext: .*EC2_DB_HOST/);
+  });
+
   it('ends with 4 while somebody else changes the phase, and calls it off once the deadline is past', async () => {
     await recordPhase(2);
     await stage.local.query(`

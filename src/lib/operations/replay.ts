@@ -1,6 +1,6 @@
 import { open } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
-import { UsageError } from '../errors.js';
+import { UnreachableError, UsageError } from '../errors.js';
 import { asQueueError } from '../queue/queue-error.js';
 import { SQS_BATCH, type Queue } from '../queue/queue.js';
 
@@ -85,7 +85,11 @@ async function sendAll(queue: Queue, bodies: readonly string[]): Promise<void> {
     } catch (error) {
       if (attempt === TRIES) throw asQueueError(error, queue.url);
     }
-    if (left.length > 0 && attempt === TRIES) throw asQueueError(new Error('messages were refused'), queue.url);
+    if (left.length > 0 && attempt === TRIES) {
+      throw new UnreachableError(`the queue ${queue.url} refused ${left.length} of ${bodies.length} messages`, {
+        next: 'look for lines that are larger than the queue takes, or hold characters that SQS refuses',
+      });
+    }
     if (left.length > 0) await delay(RETRY_MS * attempt);
   }
 }

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { closeDatabase, type Database } from '../../db/database.js';
+import { asUnreachable, closeDatabase, findSilent, type Database } from '../../db/database.js';
 import { describeFault } from '../../db/sqlstate.js';
 import { rolesOf, type MigrationState, type Roles } from '../../domain/migration.js';
 import { otherSide, sideTitle, type Side, type WriteMode } from '../../domain/side.js';
@@ -55,14 +55,15 @@ export class MigratingRepository {
     this.#sides = { local: options.openSide('local', 'primary'), ec2: options.openSide('ec2', 'secondary') };
   }
 
-  /** Finds the roles and opens the repository for them. Throws where no side may take batches from this process. */
+  /** Finds the roles and opens the repository for them. Throws where no side may take batches from this process, or one that has to does not answer. */
   static async open(options: MigratingOptions): Promise<MigratingRepository> {
     const repository = new MigratingRepository(options);
     try {
       await repository.#followUntilSettled(null, new AbortController().signal);
     } catch (error) {
+      const named = await repository.#nameSilent(error);
       await repository.#closeSides(repository.#sides);
-      throw error;
+      throw named;
     }
     repository.#watch = setInterval(() => {
       repository.#watching ??= repository.#look().finally(() => (repository.#watching = null));
@@ -178,6 +179,13 @@ export class MigratingRepository {
     this.#logger.info(`${sideTitle(roles.primary)} is the primary`, {
       ...{ phase: state.phase, writeMode: roles.writeMode, epoch: roles.epoch },
     });
+  }
+
+  /** An error of a call that no server answered does not say which side it was. */
+  async #nameSilent(error: unknown): Promise<Error> {
+    const { local, ec2 } = this.#sides;
+    if (local === null) return error as Error;
+    return asUnreachable(error, ec2 === null ? local : await findSilent(local, ec2));
   }
 
   #openFor({ primary }: Roles): MigrationSides {
