@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Queryable } from '../db/database.js';
+import { microsOf } from '../db/micros.js';
 import { formatInstantText, formatInstant } from '../domain/time.js';
 import type { TimeRange } from '../domain/time-range.js';
 
@@ -132,8 +133,8 @@ const FIND_LEDGER = `
 
 const READ_UNSETTLED = `
   select entry_id as "entryId", state, sensor_id as "sensorId",
-    (extract(epoch from lower(range)) * 1000000)::bigint as "from",
-    (extract(epoch from upper(range)) * 1000000)::bigint as "to"
+    ${microsOf('lower(range)')} as "from",
+    ${microsOf('upper(range)')} as "to"
   from (
     select entry_id, state, sensor_id, unnest(times) as range from sensorctl.ledger_state
     where table_name = $1 and times && $2::tstzmultirange

@@ -1,4 +1,5 @@
 import { quoteIdentifier } from '../../db/identifiers.js';
+import { microsOf } from '../../db/micros.js';
 import type { Statement } from '../../db/transaction.js';
 import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
@@ -40,7 +41,7 @@ export function digestRanges(reading: TableReading, slices: readonly (TimeRange 
     const type = timeType(reading);
     const origin = `${values.add(formatInstant(slice.from))}::${type}`;
     const width = `${values.add(slice.width)}::float8 * interval '1 microsecond'`;
-    return `select ${place} as place, ${micros('bin')} as bucket, rows, digest, ${micros('newest')} as newest from (
+    return `select ${place} as place, ${microsOf('bin')} as bucket, rows, digest, ${microsOf('newest')} as newest from (
       select date_bin(${width}, ${TIME}, ${origin}) as bin, count(*) as rows, max(${TIME}) as newest,
         sum(${method.rowDigest(table.columns)})::text as digest
       from ${quoteIdentifier(table.name)} where ${condition(reading, slice, values)} group by 1
@@ -54,7 +55,7 @@ export function countBuckets(reading: TableReading, slice: TimeRange & { width: 
   const values = new Values();
   const origin = `${values.add(formatInstant(slice.from))}::${timeType(reading)}`;
   const width = `${values.add(slice.width)}::float8 * interval '1 microsecond'`;
-  const text = `select ${micros('bin')} as bucket, rows from (
+  const text = `select ${microsOf('bin')} as bucket, rows from (
     select date_bin(${width}, ${TIME}, ${origin}) as bin, count(*) as rows
     from ${quoteIdentifier(reading.table.name)} where ${condition(reading, slice, values)} group by 1
   ) as buckets`;
@@ -110,11 +111,6 @@ export function rankRows(table: ComparedTable, columns: readonly (readonly (stri
 /** The columns of the key in the table's order; none for a table whose rows are told apart as a whole. */
 export function keyColumns({ columns, key }: ComparedTable): readonly ComparedColumn[] {
   return columns.filter(({ name }) => key.includes(name));
-}
-
-/** The time of an expression in µs since 1970, exact. */
-export function micros(expression: string): string {
-  return `(extract(epoch from ${expression}) * 1000000)::bigint`;
 }
 
 /** The type of the time column on the side that is read, so that its index and its chunks are found. */

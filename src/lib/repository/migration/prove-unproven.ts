@@ -1,3 +1,4 @@
+import { microsOf } from '../../db/micros.js';
 import { chunksOf } from '../../domain/chunks.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import { UnreachableError } from '../../errors.js';
@@ -44,8 +45,8 @@ interface Unproven extends TimeRange {
 }
 
 const READ_UNPROVEN = `
-  select unproven_id as id, table_name as "table", (extract(epoch from lower(range)) * 1000000)::bigint as "from",
-    (extract(epoch from upper(range)) * 1000000)::bigint as "to"
+  select unproven_id as id, table_name as "table", ${microsOf('lower(range)')} as "from",
+    ${microsOf('upper(range)')} as "to"
   from (select unproven_id, table_name, unnest(times) as range from sensorctl.unproven) as ranges
   order by table_name, lower(range)`;
 

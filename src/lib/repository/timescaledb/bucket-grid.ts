@@ -1,4 +1,5 @@
 import type { Queryable } from '../../db/database.js';
+import { microsOf } from '../../db/micros.js';
 import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import type { TimeType } from './aggregate-catalog.js';
@@ -83,9 +84,4 @@ export function merge(ranges: readonly TimeRange[]): readonly TimeRange[] {
     else merged[merged.length - 1] = { from: last.from, to: Math.max(last.to, range.to) };
   }
   return merged;
-}
-
-/** SQL for a time as whole microseconds since 1970. */
-export function microsOf(expression: string): string {
-  return `(extract(epoch from ${expression}) * 1000000)::bigint`;
 }

@@ -3,6 +3,7 @@ import type pg from 'pg';
 import { readTimescaleDb } from '../../db/catalog.js';
 import { closeDatabase, openDatabase, type Database } from '../../db/database.js';
 import { quoteIdentifier } from '../../db/identifiers.js';
+import { microsOf } from '../../db/micros.js';
 import { sqlstateOf } from '../../db/sqlstate.js';
 import { repeatCollisions } from '../../db/transaction.js';
 import { backoffMs } from '../../domain/backoff.js';
@@ -12,7 +13,7 @@ import { intersect, type TimeRange } from '../../domain/time-range.js';
 import { UnreachableError } from '../../errors.js';
 import { readAggregateTree, type Aggregate, type AggregateNode, type Timed } from './aggregate-catalog.js';
 import type { BucketCall } from './bucket-call.js';
-import { BucketGrid, merge, microsOf } from './bucket-grid.js';
+import { BucketGrid, merge } from './bucket-grid.js';
 import { holdsRows, readDroppedBefore, readExtent, type Relation } from './held-rows.js';
 
 export interface RefreshedAggregate {

@@ -1,9 +1,10 @@
 import type { Queryable } from '../../db/database.js';
 import { quoteIdentifier } from '../../db/identifiers.js';
+import { microsOf } from '../../db/micros.js';
 import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import type { Timed } from './aggregate-catalog.js';
-import { merge, microsOf, type BucketGrid } from './bucket-grid.js';
+import { merge, type BucketGrid } from './bucket-grid.js';
 
 /** From the oldest to the newest row, both included, in µs. */
 export interface Extent {
