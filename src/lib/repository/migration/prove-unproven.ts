@@ -1,6 +1,6 @@
 import { microsOf } from '../../db/micros.js';
 import { chunksOf } from '../../domain/chunks.js';
-import type { TimeRange } from '../../domain/time-range.js';
+import { mergeRanges, type TimeRange } from '../../domain/time-range.js';
 import { UnreachableError } from '../../errors.js';
 import type { ComparedTable } from '../comparison/compared-table.js';
 import { agreeOnMethod } from '../comparison/digest-method.js';
@@ -76,7 +76,8 @@ export async function proveUnproven(
   const suspect = new Map<string, readonly DifferingRange[]>();
   let [ranges, rows] = [0, 0];
   for (const table of tables.filter(({ name }) => name !== REGISTRY)) {
-    const joined = joinRanges(unproven.filter((each) => each.table === table.name));
+    const touched = unproven.filter((each) => each.table === table.name);
+    const joined = mergeRanges(touched, JOIN_MICROS);
     const digested = await digest({ sides, table, method }, joined, stop);
     ranges += joined.length;
     rows += digested.rows;
@@ -155,17 +156,6 @@ async function findSettled(
 /** Too wide for one statement. */
 function isWide({ from, to }: TimeRange): boolean {
   return to - from > WIDE_MICROS;
-}
-
-/** In time order, as few as cover them. */
-function joinRanges(ranges: readonly TimeRange[]): TimeRange[] {
-  const joined: { from: number; to: number }[] = [];
-  for (const { from, to } of ranges) {
-    const last = joined.at(-1);
-    if (last !== undefined && from <= last.to + JOIN_MICROS) last.to = Math.max(last.to, to);
-    else joined.push({ from, to });
-  }
-  return joined;
 }
 
 function isTouched({ from, to }: TimeRange, differing: readonly TimeRange[]): boolean {

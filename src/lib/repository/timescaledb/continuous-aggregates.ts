@@ -9,11 +9,11 @@ import { repeatCollisions } from '../../db/transaction.js';
 import { backoffMs } from '../../domain/backoff.js';
 import { sideTitle } from '../../domain/side.js';
 import { formatInstant } from '../../domain/time.js';
-import { intersect, type TimeRange } from '../../domain/time-range.js';
+import { intersect, mergeRanges, without, type TimeRange } from '../../domain/time-range.js';
 import { UnreachableError } from '../../errors.js';
 import { readAggregateTree, type Aggregate, type AggregateNode, type Timed } from './aggregate-catalog.js';
 import type { BucketCall } from './bucket-call.js';
-import { BucketGrid, merge } from './bucket-grid.js';
+import { BucketGrid } from './bucket-grid.js';
 import { holdsRows, readDroppedBefore, readExtent, type Relation } from './held-rows.js';
 
 export interface RefreshedAggregate {
@@ -108,7 +108,7 @@ export async function refreshAggregates(
     applicationName: pool.options.application_name ?? 'sensorctl',
   });
   try {
-    return await new Refresh(target, session.pool, options).run(table, merge(ranges));
+    return await new Refresh(target, session.pool, options).run(table, mergeRanges(ranges));
   } finally {
     await closeDatabase(session);
   }
@@ -176,7 +176,8 @@ class Refresh {
     this.#done.push({ name: nameOf(aggregate), refreshed: windows, left });
     if (children.length === 0) return;
     const next = await this.#sourceOf(await this.#relationOf(aggregate, grid, source), children);
-    for (const child of children) await this.#refreshNode(child, next, { ranges: merge([...windows, ...live]), live });
+    for (const child of children)
+      await this.#refreshNode(child, next, { ranges: mergeRanges([...windows, ...live]), live });
   }
 
   async #plan(aggregate: Readable, grid: BucketGrid, source: Source, { ranges }: Touched): Promise<Plan> {
@@ -196,7 +197,8 @@ class Refresh {
     for (const whole of clip(await grid.inscribe(ranges), below)) {
       if (!(await holdsRows(this.session, storage, whole))) added.push(whole);
     }
-    return { windows: merge([...added, ...above]), left: without(below, added), live };
+    const left = below.flatMap((range) => without(range, added));
+    return { windows: mergeRanges([...added, ...above]), left, live };
   }
 
   /** Infinity for an aggregate that is not real-time. */
@@ -337,15 +339,7 @@ function isReadable(aggregate: Aggregate): aggregate is Readable {
 
 function clip(ranges: readonly TimeRange[], bounds: readonly TimeRange[]): readonly TimeRange[] {
   const parts = ranges.flatMap((range) => bounds.map((bound) => intersect(range, bound)));
-  return merge(parts.filter((part) => part !== null));
-}
-
-function without(ranges: readonly TimeRange[], taken: readonly TimeRange[]): readonly TimeRange[] {
-  const ends = [-Infinity, ...taken.map(({ to }) => to)];
-  return clip(
-    ranges,
-    ends.map((from, place) => ({ from, to: taken[place]?.from ?? Infinity })),
-  );
+  return mergeRanges(parts.filter((part) => part !== null));
 }
 
 function nameOf({ schema, name }: Aggregate): string {

@@ -2,9 +2,9 @@ import type { Queryable } from '../../db/database.js';
 import { quoteIdentifier } from '../../db/identifiers.js';
 import { microsOf } from '../../db/micros.js';
 import { formatInstant } from '../../domain/time.js';
-import type { TimeRange } from '../../domain/time-range.js';
+import { mergeRanges, type TimeRange } from '../../domain/time-range.js';
 import type { Timed } from './aggregate-catalog.js';
-import { merge, type BucketGrid } from './bucket-grid.js';
+import type { BucketGrid } from './bucket-grid.js';
 
 /** From the oldest to the newest row, both included, in µs. */
 export interface Extent {
@@ -89,7 +89,7 @@ async function readGaps(
   { schema, name, extent, oldestBefore }: Relation,
 ): Promise<readonly TimeRange[]> {
   const { rows } = await database.query<{ from: number; to: number }>(READ_CHUNKS, [schema, name]);
-  const chunks = merge(rows).filter(({ to }) => to > extent.oldest);
+  const chunks = mergeRanges(rows).filter(({ to }) => to > extent.oldest);
   const ends = chunks.map(({ to }) => to);
   const between = chunks.slice(1).map(({ from }, place) => ({ from: ends[place] ?? from, to: from }));
   const before = Math.max(extent.oldest, oldestBefore ?? extent.oldest);
