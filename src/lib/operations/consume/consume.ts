@@ -1,8 +1,8 @@
 import { setMaxListeners } from 'node:events';
 import type { Server } from 'node:http';
-import { setTimeout as delay } from 'node:timers/promises';
 import { describeFault, faultKind } from '../../db/sqlstate.js';
 import { backoffMs } from '../../domain/backoff.js';
+import { pause } from '../../domain/pause.js';
 import type { Reading } from '../../domain/reading.js';
 import { sideTitle } from '../../domain/side.js';
 import type { Address } from '../../http/serve.js';
@@ -219,7 +219,7 @@ class Consumption {
     const pauseMs = backoffMs(attempt, PRIMARY_RETRY_MS, PRIMARY_RETRY_LIMIT_MS);
     const fields = { attempt, pauseMs: Math.round(pauseMs), error: describeFault(error) };
     logger.error(`${repository.primarySide} write failed; nothing is acknowledged, receiving pauses`, fields);
-    await delay(pauseMs, undefined, { signal: this.#stop }).catch(() => undefined);
+    await pause(pauseMs, this.#stop);
   }
 }
 

@@ -1,5 +1,5 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { backoffMs } from '../../domain/backoff.js';
+import { pause } from '../../domain/pause.js';
 import type { Logger } from '../../logger.js';
 import { asQueueError } from '../../queue/queue-error.js';
 import type { Queue, ReceivedMessage } from '../../queue/queue.js';
@@ -67,9 +67,7 @@ export class Intake {
           attempt: failures,
           error: asQueueError(error, queue.url).message,
         });
-        await delay(backoffMs(failures, FIRST_RETRY_MS), undefined, { signal: this.options.stop }).catch(
-          () => undefined,
-        );
+        await pause(backoffMs(failures, FIRST_RETRY_MS), this.options.stop);
       }
     }
   }

@@ -1,8 +1,9 @@
+import { isOutOfTime } from '../../db/sqlstate.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import type { ComparedTable } from './compared-table.js';
 import type { DigestMethod } from './digest-method.js';
 import { digestClasses, digestRanges, type BucketDigest, type Slice, type TableReading } from './slices.js';
-import { askForDigests, isOutOfTime, repeatReading, type ComparedSides } from './sides.js';
+import { askForDigests, repeatReading, type ComparedSides } from './sides.js';
 
 /** A table, the two sides that hold it, and the method that they agreed on. */
 export interface Comparison {

@@ -1,7 +1,7 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { closeDatabase, type Database } from '../../db/database.js';
 import { describeFault } from '../../db/sqlstate.js';
 import { rolesOf, type MigrationState, type Roles } from '../../domain/migration.js';
+import { pause } from '../../domain/pause.js';
 import { otherSide, sideTitle, type Side, type WriteMode } from '../../domain/side.js';
 import { ConflictError, UsageError } from '../../errors.js';
 import { silentLogger, type Logger } from '../../logger.js';
@@ -148,7 +148,7 @@ export class MigratingRepository {
       }
       // The process that began it may be dead; anyone ends it once its time is over.
       await callOffOverdue(primary, `a consumer on ${this.options.consumer.host}`);
-      await delay(WAIT_MS, undefined, { signal: stop }).catch(() => undefined);
+      await pause(WAIT_MS, stop);
     }
   }
 
