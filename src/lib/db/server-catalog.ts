@@ -23,6 +23,9 @@ export interface SessionDefaults {
   readonly readOnly: string;
 }
 
+/** Leases, deadlines and lag mislead where the clocks of both servers are further apart, in ms. */
+export const CLOCK_LIMIT_MS = 1_000;
+
 /** How far a server's clock is ahead of this process's, and how far off that can be; in ms. */
 export interface ClockReading {
   readonly aheadMs: number;

@@ -15,7 +15,7 @@ export const REGISTRY = 'sensor_registry';
 /** The four tables of sensorctl, parents first. */
 export const ALL_TABLES: readonly string[] = [REGISTRY, ...READING_TABLES];
 /** Columns of the registry that each side sets for itself. */
-export const REGISTRY_OWN_COLUMNS = ['created_at', 'updated_at'] as const;
+export const REGISTRY_OWN_COLUMNS: readonly string[] = ['created_at', 'updated_at'];
 export const REGISTRY_KEY = ['sensor_id'] as const;
 const CHUNK_INTERVAL = '1 day';
 
