@@ -2,6 +2,7 @@ import { otherSide, sideTitle } from '../../domain/side.js';
 import { parseInstant } from '../../domain/time.js';
 import { figuresOf } from '../../operations/monitor/figures.js';
 import type { Snapshot } from '../../operations/monitor/snapshot.js';
+import { LAG_OF_CONCERN_SECONDS } from '../../operations/monitor/trouble.js';
 import { formatCount } from '../table.js';
 import { escapeHtml, htmlCard, htmlTable } from './html.js';
 import { PAGE_STYLE } from './page-style.js';
@@ -57,7 +58,12 @@ function renderCards({ primary, rates, lagSeconds, gaps, queue, sides, ledger, c
   return [
     htmlCard('in', formatRate(rates.in), 'readings accepted'),
     htmlCard(`to ${sideTitle(otherSide(primary))}`, formatRate(rates.toSecondary), 'readings confirmed'),
-    htmlCard('lag', formatSeconds(lagSeconds), 'oldest batch not confirmed', (lagSeconds ?? 0) > 30 ? 'warn' : ''),
+    htmlCard(
+      'lag',
+      formatSeconds(lagSeconds),
+      'oldest batch not confirmed',
+      (lagSeconds ?? 0) > LAG_OF_CONCERN_SECONDS ? 'warn' : '',
+    ),
     htmlCard(
       'gaps',
       formatFigure(gaps?.ranges ?? null),

@@ -1,4 +1,5 @@
 import { parseInstant } from '../../domain/time.js';
+import { HOLE_SECONDS } from '../../operations/monitor/incidents.js';
 import type { MonitorReport } from '../../operations/monitor/report.js';
 import type { SampleFigures } from '../../repository/samples.js';
 import { formatDuration } from '../quantities.js';
@@ -10,8 +11,6 @@ import { renderPlots } from './plots.js';
 import { formatMs, formatSeconds } from './wording.js';
 
 const ROWS_AT_MOST = 200;
-/** Longer without a sample, and the line of a plot breaks. */
-const HOLE_MS = 60_000;
 
 /** The report as one file of HTML that needs no other. */
 export function renderReportPage(report: MonitorReport): string {
@@ -96,7 +95,7 @@ function renderSamples(report: MonitorReport): string {
   const points = (read: (figures: SampleFigures) => number | null): Point[] =>
     samples.flatMap(({ takenAt, figures }, place): Point[] => {
       const [atMs, beforeMs] = [milliseconds(takenAt), milliseconds(samples[place - 1]?.takenAt ?? takenAt)];
-      const broken: Point[] = atMs - beforeMs > HOLE_MS ? [[(beforeMs + atMs) / 2, null]] : [];
+      const broken: Point[] = atMs - beforeMs > HOLE_SECONDS * 1000 ? [[(beforeMs + atMs) / 2, null]] : [];
       return [...broken, [atMs, read(figures)]];
     });
   const bands = incidents

@@ -2,7 +2,7 @@ import { backoffMs } from '../../domain/backoff.js';
 import { pause } from '../../domain/pause.js';
 import type { Logger } from '../../logger.js';
 import { asQueueError } from '../../queue/queue-error.js';
-import type { Queue, ReceivedMessage } from '../../queue/queue.js';
+import { SQS_BATCH, type Queue, type ReceivedMessage } from '../../queue/queue.js';
 import type { InHand } from './in-hand.js';
 
 export interface IntakeOptions {
@@ -79,7 +79,7 @@ export class Intake {
   async #receiveOnce(): Promise<void> {
     if (!this.#wanted()) return;
     const { queue, inHand, deliver, waitSeconds } = this.options;
-    const wanted = Math.min(this.#budget, 10);
+    const wanted = Math.min(this.#budget, SQS_BATCH);
     this.#budget -= wanted;
     let messages: ReceivedMessage[] = [];
     try {
