@@ -6,7 +6,7 @@ import { renderComparison } from '../lib/cli/comparison.js';
 import { withJsonLines } from '../lib/cli/json-lines.js';
 import { parseRange, RANGE_FLAGS } from '../lib/cli/range-flags.js';
 import { createProgress } from '../lib/cli/progress.js';
-import { openSideForBulk, orientSides, withDatabases } from '../lib/cli/sides.js';
+import { orientSides, withSides } from '../lib/cli/sides.js';
 import { formatDuration } from '../lib/cli/quantities.js';
 import { formatCount } from '../lib/cli/table.js';
 import { durationFlag } from '../lib/cli/time-flags.js';
@@ -50,14 +50,12 @@ Exit code 0: identical, with nothing but pending rows between them. Exit code 1:
     const { flags } = await this.parse(Compare);
     const request = requestOf(flags);
     const settings = this.settings({ required: ['EC2_DB_HOST'] });
-    const local = openSideForBulk('local', settings, 'compare', this.logger());
-    const ec2 = openSideForBulk('ec2', settings, 'compare', this.logger());
     const stop = this.stopSignal();
-    return await withDatabases([local, ec2], async () => {
-      const sides = await orientSides({ local, ec2 });
+    return await withSides(settings, 'compare', this.logger(), async (databases) => {
+      const sides = await orientSides(databases);
       const outcome = await this.#compare(sides, request, { stop, output: flags.output });
       if (outcome.report.verdict === 'identical' || !flags.repair) return this.#conclude(outcome);
-      const repair = await this.#repair({ local, ec2, ...sides }, outcome, stop);
+      const repair = await this.#repair({ ...databases, ...sides }, outcome, stop);
       const again = await this.#compare(sides, { ...request, ...outcome.compared, resume: false }, { stop });
       return { ...this.#conclude(again), repair };
     });

@@ -25,11 +25,6 @@ export function openSideInRole(
   return open(side, settings, { ...options, callTimeoutMs });
 }
 
-/** The same for statements that read or move much: EC2_WRITE_TIMEOUT is not meant for them. */
-export function openSideForBulk(side: Side, settings: Settings, command: string, logger: Logger): Database {
-  return open(side, settings, { command, logger, callTimeoutMs: BULK_CALL_TIMEOUT_MS });
-}
-
 interface OpenOptions {
   readonly command: string;
   readonly logger: Logger;
@@ -75,4 +70,16 @@ export async function withDatabases<Result>(
   } finally {
     await Promise.all(databases.map((database) => closeDatabase(database)));
   }
+}
+
+/** Lends both sides for statements that read or move much: EC2_WRITE_TIMEOUT is not meant for them. */
+export async function withSides<Result>(
+  settings: Settings,
+  command: string,
+  logger: Logger,
+  work: (sides: Readonly<Record<Side, Database>>) => Promise<Result>,
+): Promise<Result> {
+  const options = { command, logger, callTimeoutMs: BULK_CALL_TIMEOUT_MS };
+  const [local, ec2] = [open('local', settings, options), open('ec2', settings, options)];
+  return await withDatabases([local, ec2], () => work({ local, ec2 }));
 }
