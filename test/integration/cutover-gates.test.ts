@@ -10,7 +10,7 @@ import { BOOKKEEPING_VERSION } from '../../src/lib/repository/bookkeeping-schema
 import { measureGates, type Checks } from '../../src/lib/operations/cutover/gates.js';
 import type { Gate } from '../../src/lib/operations/cutover/report.js';
 import type { DualWriteRepository } from '../../src/lib/repository/dual-write-repository.js';
-import { completeSwitch } from '../../src/lib/repository/migration/deciding-state.js';
+import { copyRecord } from '../../src/lib/repository/migration/deciding-state.js';
 import { changePhase, recordFirstPhase } from '../../src/lib/repository/migration/transition.js';
 import { PreparedPair } from '../support/backfilled.js';
 import { eventually } from '../support/cli.js';
@@ -37,7 +37,7 @@ class Ready {
     const pair = await PreparedPair.open(title);
     const first = await recordFirstPhase(pair.local, WHY);
     const state = await changePhase(pair.local, first, { ...WHY, phase: 2 });
-    await completeSwitch(pair.ec2, state);
+    await copyRecord(pair.ec2, state);
     const ready = new Ready(pair, await pair.openRepository(), state);
     await ready.write(20);
     expect((await pair.compare()).verdict).to.equal('identical');

@@ -1,7 +1,7 @@
 import { BULK_CALL_TIMEOUT_MS, closeDatabase, openDatabase, type Database } from '../db/database.js';
 import type { Settings } from '../config.js';
 import { newerState } from '../domain/migration.js';
-import type { Side } from '../domain/side.js';
+import type { Role, Side } from '../domain/side.js';
 import { UsageError } from '../errors.js';
 import type { Logger } from '../logger.js';
 import { queryableOf } from '../repository/comparison/sides.js';
@@ -18,7 +18,7 @@ export function openSide(side: Side, settings: Settings, command: string, logger
 /** The same for a role that does not follow from the side. */
 export function openSideInRole(
   side: Side,
-  role: 'primary' | 'secondary',
+  role: Role,
   { settings, ...options }: { settings: Settings; command: string; logger: Logger },
 ): Database {
   const callTimeoutMs = role === 'primary' ? PRIMARY_CALL_TIMEOUT_MS : settings.ec2Write.timeoutMs;

@@ -1,7 +1,7 @@
 import { sideTitle } from '../../domain/side.js';
 import { UnreachableError, UsageError } from '../../errors.js';
 import type { ComparedTable } from '../../repository/comparison/compared-table.js';
-import { planNamedTables } from '../../repository/comparison/plan-named-table.js';
+import { planNamedTables } from '../../repository/comparison/plan-named-tables.js';
 import type { ComparedSides } from '../../repository/comparison/sides.js';
 import { ALL_TABLES, REGISTRY } from '../../repository/reading-tables.js';
 import type { NotCompared } from './report.js';

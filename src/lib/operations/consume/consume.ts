@@ -113,7 +113,7 @@ class Consumption {
       ...options,
       inHand: this.inHand,
       waitSeconds: options.drain ? DRAIN_POLL_SECONDS : LONG_POLL_SECONDS,
-      primaryAvailable: () => this.#gate.open(),
+      primaryAvailable: () => this.#gate.untilOpen(),
       deliver: (message) => {
         this.#waits.add(message);
         batcher.add(message);

@@ -12,7 +12,7 @@ import {
   UnreachableError,
 } from '../../errors.js';
 import type { Logger } from '../../logger.js';
-import { completeSwitch } from '../../repository/migration/deciding-state.js';
+import { copyRecord } from '../../repository/migration/deciding-state.js';
 import { drainLedger, shortenLedger } from '../../repository/migration/drain-ledger.js';
 import { endWriters, waitForWriters } from '../../repository/migration/fence.js';
 import { proveUnproven } from '../../repository/migration/prove-unproven.js';
@@ -206,7 +206,7 @@ class Switch {
     const { from, to, logger, maxPauseMs } = this.options;
     for (const until = performance.now() + maxPauseMs; ;) {
       try {
-        await completeSwitch(to, changed);
+        await copyRecord(to, changed);
         return `${sideTitle(to.side)} takes batches`;
       } catch (error) {
         if (performance.now() > until) throw notCompleted(error, from, to);

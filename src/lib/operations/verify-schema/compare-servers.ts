@@ -51,9 +51,9 @@ function requireServer({ side, server, defaults }: Snapshot, sides: Sides): Diag
     ...require(!server.standby, about(
       sides,
       'recovery',
-      (each) => (each.server.standby ? 'standby' : 'primary'),
+      (each) => (each.server.standby ? 'standby' : 'writable'),
       'a standby takes no writes',
-    ), { elsewhere: `name the primary of this server in the settings` }),
+    ), { elsewhere: 'name the server that it follows in the settings' }),
     ...require(defaults.readOnly === 'off', about(
       sides,
       READ_ONLY,

@@ -63,7 +63,7 @@ async function decideBetween([one, other]: [DecidingState, DecidingState], logge
       next: 'sensorctl compare --all shows what else that copy lacks',
     },
   );
-  await completeSwitch(restored.primary, deciding.state);
+  await copyRecord(restored.primary, deciding.state);
   return deciding;
 }
 
@@ -82,15 +82,15 @@ async function settle(
   const theirs = await readState(other.pool);
   if (theirs.epoch > pointing.state.epoch) {
     if (theirs.primary === other.side) return { state: theirs, primary: other };
-    await completeSwitch(pointing.database, theirs);
+    await copyRecord(pointing.database, theirs);
     return { state: await readState(pointing.database.pool), primary: pointing.database };
   }
-  if (theirs.epoch < pointing.state.epoch) await completeSwitch(other, pointing.state);
+  if (theirs.epoch < pointing.state.epoch) await copyRecord(other, pointing.state);
   return { state: await readState(other.pool), primary: other };
 }
 
-/** Copies the record of a committed switch to the side that becomes the primary; any process may, any number of times. */
-export async function completeSwitch({ pool }: Database, state: MigrationState): Promise<void> {
+/** Copies the record that decides to the other side, unless a newer one is there; any process may, any number of times. */
+export async function copyRecord({ pool }: Database, state: MigrationState): Promise<void> {
   await runTransaction(pool, copyState(state));
 }
 

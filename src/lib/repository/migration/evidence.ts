@@ -3,7 +3,7 @@ import { formatInstantText } from '../../domain/time.js';
 import { UNACCOUNTED_ROWS } from '../comparison-record.js';
 
 /** A consumer that did not record its end. */
-export interface KnownConsumer {
+export interface UnendedConsumer {
   readonly host: string;
   readonly pid: number;
   readonly writeMode: string;
@@ -49,8 +49,8 @@ export async function readTimeBefore(database: Queryable, ms: number): Promise<s
   return rows[0]?.time ?? '';
 }
 
-export async function readConsumers(primary: Queryable): Promise<KnownConsumer[]> {
-  const { rows } = await primary.query<Omit<KnownConsumer, 'silentSeconds'> & { silent: string }>(READ_CONSUMERS);
+export async function readConsumers(primary: Queryable): Promise<UnendedConsumer[]> {
+  const { rows } = await primary.query<Omit<UnendedConsumer, 'silentSeconds'> & { silent: string }>(READ_CONSUMERS);
   return rows.map(({ silent, ...consumer }) => ({ ...consumer, silentSeconds: Number(silent) }));
 }
 

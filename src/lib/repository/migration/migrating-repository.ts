@@ -2,7 +2,7 @@ import { closeDatabase, type Database } from '../../db/database.js';
 import { describeFault } from '../../db/sqlstate.js';
 import { rolesOf, type MigrationState, type Roles } from '../../domain/migration.js';
 import { pause } from '../../domain/pause.js';
-import { otherSide, sideTitle, type Side, type WriteMode } from '../../domain/side.js';
+import { otherSide, sideTitle, type Role, type Side, type WriteMode } from '../../domain/side.js';
 import { ConflictError, UsageError } from '../../errors.js';
 import { silentLogger, type Logger } from '../../logger.js';
 import type { CommittedBatch } from '../batch.js';
@@ -16,7 +16,7 @@ import { WriteMeter, type SendTotals } from '../write-meter.js';
 
 export interface MigratingOptions extends Pick<DualWriteOptions, 'retry' | 'healing' | 'maxWaitingBytes'> {
   /** Opens a side with the timeouts of a role; null where the settings name no such side. */
-  readonly openSide: (side: Side, role: 'primary' | 'secondary') => Database | null;
+  readonly openSide: (side: Side, role: Role) => Database | null;
   /** What flags and settings say; undefined: the phase decides. */
   readonly dualWrite: boolean | undefined;
   readonly consumer: { readonly host: string; readonly pid: number };

@@ -13,7 +13,7 @@ import {
   type DifferingRange,
   type Leaf,
 } from '../comparison/find-leaves.js';
-import { planNamedTables } from '../comparison/plan-named-table.js';
+import { planNamedTables } from '../comparison/plan-named-tables.js';
 import { resolveLeaves } from '../comparison/resolve.js';
 import { scanRange } from '../comparison/scan.js';
 import { queryableOf, type ComparedSides } from '../comparison/sides.js';

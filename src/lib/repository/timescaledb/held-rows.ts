@@ -77,14 +77,14 @@ export async function readDroppedBefore(
     relation.names.map(([schema]) => schema),
     relation.names.map(([, name]) => name),
   ]);
-  const gaps = await readGaps(database, relation);
+  const bare = await readBareStretches(database, relation);
   let latest = rows[0]?.cutoff ?? BEGINNING;
-  for (const witness of witnesses) latest = Math.max(latest, await findDropped(database, witness, gaps));
+  for (const witness of witnesses) latest = Math.max(latest, await findDropped(database, witness, bare));
   return latest;
 }
 
 /** Chunks are dropped whole: where there is none, and before the oldest row, there may have been rows once. */
-async function readGaps(
+async function readBareStretches(
   database: Queryable,
   { schema, name, extent, oldestBefore }: Relation,
 ): Promise<readonly TimeRange[]> {
@@ -96,16 +96,16 @@ async function readGaps(
   return [{ from: BEGINNING, to: before }, { from: BEGINNING, to: extent.oldest }, ...between];
 }
 
-/** The end of the last gap in which the aggregate has whole buckets. */
+/** The end of the last bare stretch in which the aggregate has whole buckets. */
 async function findDropped(
   database: Queryable,
   { grid, storage }: Witness,
-  gaps: readonly TimeRange[],
+  bare: readonly TimeRange[],
 ): Promise<number> {
-  const edges = await grid.edgesOf(gaps);
+  const edges = await grid.edgesOf(bare);
   const column = quoteIdentifier(storage.column);
   const { rows } = await database.query<{ latest: number | null }>(
-    `select max(gap_end) as latest from unnest($1::text[], $2::text[], $3::bigint[]) as gap (since, until, gap_end)
+    `select max(stretch_end) as latest from unnest($1::text[], $2::text[], $3::bigint[]) as stretch (since, until, stretch_end)
      where exists (
        select from ${relationSql(storage)}
        where ${column} >= since::${storage.type} and ${column} < until::${storage.type}
@@ -113,7 +113,7 @@ async function findDropped(
     [
       edges.map(({ fromCeil }) => formatInstant(fromCeil)),
       edges.map(({ toFloor }) => formatInstant(toFloor)),
-      gaps.map(({ to }) => to),
+      bare.map(({ to }) => to),
     ],
   );
   return rows[0]?.latest ?? BEGINNING;
