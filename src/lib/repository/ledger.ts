@@ -24,7 +24,7 @@ const COMPACT_UNPROVEN = `
 export type LedgerState = 'pending' | 'missed' | 'refused';
 
 /** The ledger in figures, as every reader sees it: what a dead consumer left pending counts as missed. */
-export interface LedgerSummary {
+interface LedgerSummary {
   readonly table: string;
   readonly state: LedgerState;
   readonly entries: number;

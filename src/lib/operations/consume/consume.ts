@@ -43,8 +43,6 @@ export interface ConsumeOptions {
   readonly health: Address | null;
   /** Where to answer /metrics; null for nowhere. */
   readonly metrics: Address | null;
-  /** Told after each batch, for progress. */
-  readonly onProgress?: (summary: ConsumeSummary) => void;
 }
 
 export interface ConsumeReport extends ConsumeSummary {
@@ -186,7 +184,6 @@ class Consumption {
     this.#tally.addCommitted(messages.length, request.readings.length + request.rejects.length, batches);
     this.#tally.addUnacknowledged(await acknowledge(this.options.queue, messages, this.options.logger));
     this.inHand.remove(messages);
-    this.options.onProgress?.(this.#tally.summarize(this.options.repository));
   }
 
   /** Waits trouble of the primary out; null when the consumer was told to stop meanwhile: the messages come again. */

@@ -23,7 +23,7 @@ export interface RowList {
 }
 
 /** What tells rows apart, as one text: the values of the key or, without a key, the digest of the row. */
-export function keyName(values: Values): string {
+function keyName(values: Values): string {
   return JSON.stringify(values);
 }
 

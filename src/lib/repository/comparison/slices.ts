@@ -18,7 +18,7 @@ export interface TableView {
 }
 
 /** Rows of tables without a time column are told apart by so many classes of their keys. */
-export const CLASSES = 1024;
+const CLASSES = 1024;
 
 /** The digest of the rows in one bucket of a slice. */
 export interface BucketDigest {

@@ -14,7 +14,7 @@ import { findDecidingState, type MigrationSides } from './deciding-state.js';
 import { callOffOverdue } from './transition.js';
 import { WriteMeter, type SendTotals } from '../write-meter.js';
 
-export interface MigratingOptions extends Pick<DualWriteOptions, 'retry' | 'healing' | 'maxWaitingBytes'> {
+export interface MigratingOptions extends Pick<DualWriteOptions, 'retry' | 'healing'> {
   /** Opens a side with the timeouts of a role; null where the settings name no such side. */
   readonly openSide: (side: Side, role: Role) => Database | null;
   /** What flags and settings say; undefined: the phase decides. */
@@ -184,13 +184,12 @@ export class MigratingRepository {
   async #open({ primary, secondary, epoch }: Roles, sides: MigrationSides): Promise<DualWriteRepository> {
     const [first, second] = [sides[primary], secondary === null ? null : sides[secondary]];
     if (first === null || (secondary !== null && second === null)) throw ec2NotSet();
-    const { retry, healing = null, maxWaitingBytes, consumer } = this.options;
+    const { retry, healing = null, consumer } = this.options;
     return await DualWriteRepository.open({
       ...{ primary: first, secondary: second, epoch, retry, healing, consumer, logger: this.#logger },
       meter: this.meter,
       // One connection of the pool is left to the repair.
       concurrency: Math.max(1, (second?.pool.options.max ?? 1) - 1),
-      ...(maxWaitingBytes === undefined ? {} : { maxWaitingBytes }),
     });
   }
 
