@@ -4,7 +4,8 @@ import { metricsAddress, METRICS_FLAGS } from '../lib/cli/metrics-flags.js';
 import { numberFlag } from '../lib/cli/number-flags.js';
 import { openQueue } from '../lib/cli/queue.js';
 import { withRepository } from '../lib/cli/repository.js';
-import { formatCount, formatTime, renderTable } from '../lib/cli/table.js';
+import { formatCount, formatTime } from '../lib/cli/quantities.js';
+import { renderTable } from '../lib/cli/table.js';
 import { consume, type ConsumeReport } from '../lib/operations/consume/consume.js';
 
 export default class Consume extends BaseCommand {

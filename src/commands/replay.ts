@@ -3,7 +3,7 @@ import { BaseCommand } from '../lib/cli/base-command.js';
 import { numberFlag } from '../lib/cli/number-flags.js';
 import { createProgress } from '../lib/cli/progress.js';
 import { openQueue } from '../lib/cli/queue.js';
-import { formatCount } from '../lib/cli/table.js';
+import { formatCount } from '../lib/cli/quantities.js';
 import { EXIT_CODE } from '../lib/errors.js';
 import { readBodies, replay, type ReplaySummary } from '../lib/operations/replay.js';
 

@@ -3,8 +3,8 @@ import type { BackfillPlan, BackfillReport } from '../operations/backfill/report
 import { otherSide, sideTitle, type Side } from '../domain/side.js';
 import { UsageError } from '../errors.js';
 import type { Progress } from './progress.js';
-import { formatBytes, formatDuration } from './quantities.js';
-import { formatCount, formatTime, renderTable } from './table.js';
+import { formatBytes, formatCount, formatDuration, formatTime } from './quantities.js';
+import { renderTable } from './table.js';
 
 const GAPS_SHOWN = 10;
 

@@ -1,7 +1,8 @@
 import type { CompareOutcome } from '../operations/compare/compare.js';
 import type { CompareReport, DifferenceRecord, SideReport, Strip, TableReport } from '../operations/compare/report.js';
 import { otherSide, sideTitle, type Side } from '../domain/side.js';
-import { formatCount, formatTime, printable, renderTable } from './table.js';
+import { formatCount, formatTime } from './quantities.js';
+import { printable, renderTable } from './table.js';
 
 const HEIGHTS = '▁▂▃▄▅▆▇█';
 const NONE = '·';

@@ -9,7 +9,8 @@ import type { CutoverReport, Gate, Step } from '../operations/cutover/report.js'
 import type { ReportedGate } from '../operations/monitor/report.js';
 import { readState } from '../repository/migration/state.js';
 import { withSides } from './sides.js';
-import { formatCount, formatTime, renderTable } from './table.js';
+import { formatCount, formatTime } from './quantities.js';
+import { renderTable } from './table.js';
 
 const LAST_HOUR: CompareRequest = {
   ...{ tables: [], from: null, to: null, windowMicros: 3_600_000_000, bucketMicros: null },

@@ -3,7 +3,7 @@ import { parseInstant } from '../../domain/time.js';
 import { figuresOf } from '../../operations/monitor/figures.js';
 import type { Snapshot } from '../../operations/monitor/snapshot.js';
 import { LAG_OF_CONCERN_SECONDS } from '../../operations/monitor/trouble.js';
-import { formatCount } from '../table.js';
+import { formatCount } from '../quantities.js';
 import { escapeHtml, htmlCard, htmlTable } from './html.js';
 import { PAGE_STYLE } from './page-style.js';
 import { renderPlots } from './plots.js';

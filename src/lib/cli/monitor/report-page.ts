@@ -1,9 +1,8 @@
 import { parseInstant } from '../../domain/time.js';
 import { HOLE_SECONDS } from '../../operations/monitor/incidents.js';
 import type { MonitorReport } from '../../operations/monitor/report.js';
-import type { SampleFigures } from '../../repository/samples.js';
-import { formatDuration } from '../quantities.js';
-import { formatCount } from '../table.js';
+import type { SampleFigures } from '../../repository/monitoring/samples.js';
+import { formatCount, formatDuration } from '../quantities.js';
 import { escapeHtml, htmlCard, htmlTable } from './html.js';
 import { PAGE_STYLE } from './page-style.js';
 import type { Point } from './plot.js';

@@ -1,7 +1,7 @@
 import { otherSide, sideTitle } from '../../domain/side.js';
 import { leavesSecondaryOut, type ConsumerSnapshot, type Snapshot } from '../../operations/monitor/snapshot.js';
-import { formatDuration } from '../quantities.js';
-import { formatCount, printable } from '../table.js';
+import { formatCount, formatDuration } from '../quantities.js';
+import { printable } from '../table.js';
 import { fitLine, type Paint } from './paint.js';
 import { sparkline } from './sparkline.js';
 import {

@@ -17,7 +17,7 @@ import { countLedger } from '../../repository/migration/drain-ledger.js';
 import { proveUnproven } from '../../repository/migration/prove-unproven.js';
 import { probeRoom, probeWrite } from '../../repository/migration/writable.js';
 import { findObstacles, REGISTRY } from '../../repository/reading-tables.js';
-import { readSoak, SAMPLE_EVERY_SECONDS } from '../../repository/samples.js';
+import { readSoak, SAMPLE_EVERY_SECONDS } from '../../repository/monitoring/samples.js';
 import type { Gate } from './report.js';
 
 /** What other commands find out for the gates. */

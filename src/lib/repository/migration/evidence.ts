@@ -1,6 +1,6 @@
 import type { Queryable } from '../../db/database.js';
 import { formatInstantText } from '../../domain/time.js';
-import { UNACCOUNTED_ROWS } from '../comparison-record.js';
+import { UNACCOUNTED_ROWS } from '../comparison/comparison-record.js';
 
 /** A consumer that did not record its end. */
 export interface UnendedConsumer {
