@@ -180,6 +180,12 @@ class Refresh {
       await this.#refreshNode(child, next, { ranges: mergeRanges([...windows, ...live]), live });
   }
 
+  /**
+   * Hourly buckets, rows dropped before 08:30, a watermark at 12:00, rows touched from 06:10 to 08:10 and from 10:20 to 13:10:
+   * the ranges touch the buckets 06 to 09 and 10 to 14. From the watermark on, 12 to 14 is live. The horizon is 09:00; above
+   * it, 10 to 12 is refreshed. Below it only 07 to 08 lies whole in what was touched, and is added if the aggregate lacks
+   * it; 06 to 07 and 08 to 09 are left as they are, since a refresh would forget the rows that were dropped.
+   */
   async #plan(aggregate: Readable, grid: BucketGrid, source: Source, { ranges }: Touched): Promise<Plan> {
     const { storage } = aggregate;
     const held = await grid.widen([{ from: source.extent.oldest, to: source.extent.newest + 1 }]);
