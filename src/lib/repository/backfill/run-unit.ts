@@ -13,7 +13,7 @@ import { bringRows, type Delivery } from '../repair/bring-rows.js';
 import { lockUnguarded } from '../repair/repair-missed.js';
 import {
   copyFromSql,
-  copyToSql,
+  copySortedToSql,
   deleteExtraSql,
   findExtraSql,
   findLackingSql,
@@ -157,7 +157,7 @@ async function copyStraight(
 ): Promise<Delivery> {
   const reading = { table: transfer.compared, method: context.method };
   try {
-    const statements = { to: copyToSql(transfer, [unit]), from: copyFromSql(transfer, 'table') };
+    const statements = { to: copySortedToSql(transfer, [unit]), from: copyFromSql(transfer, 'table') };
     const copied = await copyBetween(source, target, statements);
     const [there, here] = await Promise.all([
       digestUnit(source, { ...reading, role: 'primary' }, unit),

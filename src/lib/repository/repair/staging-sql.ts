@@ -40,6 +40,18 @@ export function copyToSql(transfer: Transfer, ranges: readonly TimeRange[]): str
   return `copy (${selectRangesSql(transfer, ranges)}) to stdout ${format(transfer)}`;
 }
 
+/** A unit of a second's work, sorted in memory. */
+const SORT_MEMORY = '64MB';
+
+/**
+ * The same for rows that go straight into the table, one sensor after the other: the target then inserts its unique key
+ * leaf by leaf, which costs it a quarter less than in the order of time, and more beside other writers.
+ */
+export function copySortedToSql(transfer: Transfer, ranges: readonly TimeRange[]): string {
+  const sorted = `${selectRangesSql(transfer, ranges)} order by stored.sensor_id::text collate "C", stored."time"`;
+  return `set local work_mem = '${SORT_MEMORY}'; copy (${sorted}) to stdout ${format(transfer)}`;
+}
+
 /** What the staged rows mean for sensor_registry, merged into it. */
 export function mergeRegistrySql(transfer: Transfer): string {
   return `with touched as (${selectTouched(transfer.table as ReadingTable, staging(transfer))}), ${UPDATE_REGISTRY} select`;
