@@ -1,5 +1,6 @@
 import type { QueryResult } from 'pg';
 import type { Queryable } from '../../db/database.js';
+import { microsOf } from '../../db/micros.js';
 import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
 
@@ -61,7 +62,7 @@ const MARK_PLANNED = 'update sensorctl.backfill set planned_at = clock_timestamp
 /** Newest first: what operators look at. */
 const claimUnitSql = (runId: number): string => `
   select unit_id as id, table_name as "table", estimated_rows as rows,
-    (extract(epoch from from_time) * 1000000)::bigint as "from", (extract(epoch from to_time) * 1000000)::bigint as "to"
+    ${microsOf('from_time')} as "from", ${microsOf('to_time')} as "to"
   from sensorctl.backfill_unit where backfill_id = ${runId} and done_at is null
   order by to_time desc limit 1 for update skip locked`;
 
@@ -85,8 +86,8 @@ const READ_STATE = `
   from sensorctl.backfill_unit where backfill_id = $1`;
 
 const READ_TOUCHED = `
-  select table_name as "table", (extract(epoch from lower(range)) * 1000000)::bigint as "from",
-    (extract(epoch from upper(range)) * 1000000)::bigint as "to"
+  select table_name as "table", ${microsOf('lower(range)')} as "from",
+    ${microsOf('upper(range)')} as "to"
   from (
     select table_name, unnest(range_agg(tstzrange(from_time, to_time))) as range
     from sensorctl.backfill_unit where backfill_id = $1 and inserted + corrected > 0 group by table_name

@@ -1,4 +1,5 @@
 import { quoteIdentifier, quoteLiteral } from '../../db/identifiers.js';
+import { microsOf } from '../../db/micros.js';
 import type { ReadingTable } from '../../domain/reading.js';
 import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
@@ -217,7 +218,7 @@ export function restoreStagedSql(transfer: Transfer): string {
 /** Whether the target holds nothing in a range, and what its clock says, in µs since 1970. Parameters: from, to. */
 export function isEmptySql(transfer: Transfer): string {
   return `select not exists (select from ${quoteIdentifier(transfer.table)} as stored where ${between(transfer)}) as empty,
-    (extract(epoch from clock_timestamp()) * 1000000)::bigint as now`;
+    ${microsOf('clock_timestamp()')} as now`;
 }
 
 function staging({ table }: Transfer): string {
