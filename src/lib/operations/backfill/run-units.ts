@@ -1,8 +1,8 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { withSession } from '../../db/database.js';
-import { faultKind, isOutOfTime } from '../../db/sqlstate.js';
+import { isOutOfTime, isPassing } from '../../db/sqlstate.js';
 import { backoffMs } from '../../domain/backoff.js';
+import { pause } from '../../domain/pause.js';
 import { runUnit, StraightCopyFailed, type UnitContext } from '../../repository/backfill/run-unit.js';
 import { readState, splitUnit, type RunState, type Unit } from '../../repository/backfill/unit-store.js';
 import { endStalledCopies } from '../../repository/backfill/stalled-copies.js';
@@ -87,7 +87,7 @@ class Worker {
     const { open } = await readState(context.target.pool, context.runId);
     if (open <= this.team.filter((worker) => worker.#claimed !== null).length) return true;
     await Promise.all([context.source, context.target].map((side) => endStalledCopies(side)));
-    await delay(OTHERS_MS, undefined, { signal: stop }).catch(() => undefined);
+    await pause(OTHERS_MS, stop);
     return false;
   }
 
@@ -102,9 +102,8 @@ class Worker {
       await splitUnit(context.target.pool, unit);
       return;
     }
-    const passing = ['unavailable', 'collision'].includes(faultKind(error));
-    if (!passing || this.#tries === TRIES) throw error;
+    if (!isPassing(error) || this.#tries === TRIES) throw error;
     this.#tries += 1;
-    await delay(backoffMs(this.#tries - 1, RETRY_MS), undefined, { signal: stop }).catch(() => undefined);
+    await pause(backoffMs(this.#tries - 1, RETRY_MS), stop);
   }
 }
