@@ -4,7 +4,7 @@ import { isOutOfTime, isPassing } from '../../db/sqlstate.js';
 import { backoffMs } from '../../domain/backoff.js';
 import { pause } from '../../domain/pause.js';
 import { runUnit, StraightCopyFailed, type UnitContext } from '../../repository/backfill/run-unit.js';
-import { readState, splitUnit, type RunState, type Unit } from '../../repository/backfill/unit-store.js';
+import { readRunState, splitUnit, type RunState, type Unit } from '../../repository/backfill/unit-store.js';
 import { endStalledCopies } from '../../repository/backfill/stalled-copies.js';
 import type { Throttle } from './throttle.js';
 import { workTogether } from './work-together.js';
@@ -28,7 +28,7 @@ const PROGRESS_MS = 500;
  */
 export async function runUnits(options: RunUnitsOptions): Promise<RunState> {
   const { context, onProgress } = options;
-  const read = async (): Promise<RunState> => await readState(context.target.pool, context.runId);
+  const read = async (): Promise<RunState> => await readRunState(context.target.pool, context.runId);
   // A progress that cannot be read now is read later; the work itself says what is wrong.
   const timer = setInterval(() => void read().then(onProgress, () => undefined), PROGRESS_MS);
   try {
@@ -84,7 +84,7 @@ class Worker {
   /** Waits a moment for units of other processes. What is in the hands of this one's own workers they see through. */
   async #areOthersDone(): Promise<boolean> {
     const { context, stop } = this.options;
-    const { open } = await readState(context.target.pool, context.runId);
+    const { open } = await readRunState(context.target.pool, context.runId);
     if (open <= this.team.filter((worker) => worker.#claimed !== null).length) return true;
     await Promise.all([context.source, context.target].map((side) => endStalledCopies(side)));
     await pause(OTHERS_MS, stop);

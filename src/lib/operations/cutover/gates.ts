@@ -1,7 +1,6 @@
-import { readClock, readServerCatalog } from '../../db/server-catalog.js';
+import { CLOCK_LIMIT_MS, readClock, readServerCatalog } from '../../db/server-catalog.js';
 import type { Database } from '../../db/database.js';
 import { describeFault } from '../../db/sqlstate.js';
-import { READING_TABLES } from '../../domain/reading.js';
 import type { MigrationState, Phase } from '../../domain/migration.js';
 import { otherSide, sideTitle, type Side } from '../../domain/side.js';
 import { assertBookkeeping } from '../../repository/bookkeeping-schema.js';
@@ -16,7 +15,7 @@ import {
 import { countLedger } from '../../repository/migration/drain-ledger.js';
 import { proveUnproven } from '../../repository/migration/prove-unproven.js';
 import { probeRoom, probeWrite } from '../../repository/migration/writable.js';
-import { findObstacles, REGISTRY } from '../../repository/reading-tables.js';
+import { ALL_TABLES, findObstacles } from '../../repository/reading-tables.js';
 import { readSoak, SAMPLE_EVERY_SECONDS } from '../../repository/monitoring/samples.js';
 import type { Gate } from './report.js';
 
@@ -48,7 +47,6 @@ interface Condition {
   readonly measure: () => Promise<Measured>;
 }
 
-const CLOCK_LIMIT_MS = 1_000;
 /** Connections that are to stay free on EC2 for whoever else needs one. */
 const SPARE_CONNECTIONS = 5;
 /** A consumer whose lease ran out so long ago counts as gone. */
@@ -57,7 +55,6 @@ const GONE_SECONDS = 300;
 const HOLES_OF_A_SOAK = 12;
 /** Batches on their way may take so long to settle. */
 const SETTLE_MS = 10_000;
-const ALL_TABLES = [REGISTRY, ...READING_TABLES];
 
 /** Measures every gate of a change of phase; a gate that cannot be measured is not met. */
 export async function measureGates(options: GateOptions): Promise<Gate[]> {

@@ -79,7 +79,7 @@ const SPLIT_UNIT = `
   union all
   select backfill_id, table_name, $2::timestamptz, to_time, estimated_rows / 2 from whole`;
 
-const READ_STATE = `
+const READ_RUN_STATE = `
   select count(*) as units, count(*) filter (where done_at is null) as open, coalesce(sum(estimated_rows), 0)::bigint as rows,
     coalesce(sum(estimated_rows) filter (where done_at is null), 0)::bigint as "openRows",
     ${['copied', 'inserted', 'skipped', 'corrected', 'refused', 'extra', 'pruned'].map((count) => `coalesce(sum(${count}), 0)::bigint as ${count}`).join(', ')}
@@ -168,8 +168,8 @@ export async function splitUnit(target: Queryable, { id, from, to }: Unit): Prom
   await target.query(SPLIT_UNIT, [id, formatInstant(Math.floor((from + to) / 2))]);
 }
 
-export async function readState(target: Queryable, id: number): Promise<RunState> {
-  const { rows } = await target.query<RunState & Record<string, unknown>>(READ_STATE, [id]);
+export async function readRunState(target: Queryable, id: number): Promise<RunState> {
+  const { rows } = await target.query<RunState & Record<string, unknown>>(READ_RUN_STATE, [id]);
   return rows[0] ?? NO_STATE;
 }
 
