@@ -1,6 +1,8 @@
 // The command `cutover`: the whole migration under load, its contract, its exit codes, and two operators at once.
 import { expect } from 'chai';
 import type pg from 'pg';
+import { readIdentity } from '../../src/lib/db/identity.js';
+import { READING_TABLES } from '../../src/lib/domain/reading.js';
 import { STEPS, type CutoverReport, type Gate } from '../../src/lib/operations/cutover/report.js';
 import type { MonitorReport } from '../../src/lib/operations/monitor/report.js';
 import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
@@ -180,10 +182,15 @@ describe('cutover, the command', function () {
     await stage.send(telemetry(60));
     await stage.runJson(['consume', '--drain']);
     // As if everything had been compared before: what was written since is yet to be proven.
-    await stage.local.query(`
-      insert into sensorctl.comparison (scope, progress, started_at, finished_at, verdict, report)
-      values ('{"from": null, "to": null, "windowMicros": null, "tables": ["sensor_registry", "water_level_readings",
-          "moisture_readings", "sensor_readings"]}', '{}', clock_timestamp(), clock_timestamp(), 'identical', '{"tables": []}')`);
+    const scope = {
+      ...{ from: null, to: null, windowMicros: null, tables: ['sensor_registry', ...READING_TABLES] },
+      between: [await readIdentity(stage.local), await readIdentity(stage.ec2)],
+    };
+    await stage.local.query(
+      `insert into sensorctl.comparison (scope, progress, started_at, finished_at, verdict, report)
+       values ($1, '{}', clock_timestamp(), clock_timestamp(), 'identical', '{"tables": []}')`,
+      [JSON.stringify(scope)],
+    );
     const before = await readBookkeeping(stage);
     expect(before.local.unproven, 'something is unproven').to.not.equal('[]');
     const { code, stdout } = await stage.run(['cutover', '--phase', '3', '--dry-run', '--json']);

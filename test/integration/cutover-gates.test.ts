@@ -148,7 +148,10 @@ describe('the gates of a change of phase', function () {
         pair.there.query('alter table moisture_readings add constraint moisture_readings_key unique (sensor_id, time)'),
       { target: 2, checks: ready.checks },
     );
-    expect(gates.map(({ name }) => name)).to.deep.equal(['schema']);
+    expect(gates.map(({ name, forcible }) => [name, forcible])).to.deep.equal([
+      ['prepared', false],
+      ['schema', true],
+    ]);
   });
 
   it('schema: a column that EC2 lacks stops it', async () => {
@@ -222,6 +225,39 @@ describe('the gates of a change of phase', function () {
       expect(gates.map(({ name }) => name)).to.deep.equal(['compare']);
     });
   }
+
+  for (const [what, change] of [
+    [
+      'from before the migration began, when batches entered no ledger',
+      "started_at = (select min(changed_at) from sensorctl.state_history) - interval '1 second'",
+    ],
+    ['with another EC2', `scope = jsonb_set(scope, '{between,1}', '"another 1"')`],
+  ] as const) {
+    it(`compare: an identical comparison ${what}, proves nothing`, async () => {
+      await pair.here.query('create table test_kept as table sensorctl.comparison');
+      const gates = await failing(
+        () => pair.here.query(`update sensorctl.comparison set ${change}`),
+        () =>
+          pair.here.query(`update sensorctl.comparison as known set (started_at, scope) = (kept.started_at, kept.scope)
+            from test_kept as kept where known.comparison_id = kept.comparison_id; drop table test_kept`),
+        { target: 2 },
+      );
+      expect(gates.map(({ name }) => name)).to.deep.equal(['compare']);
+      expectGate(gates[0], 'compare', /was identical since the migration began/, /sensorctl compare --all/);
+    });
+  }
+
+  it('compare: a comparison with another EC2 takes back what was proven before it', async () => {
+    const gates = await failing(
+      () =>
+        pair.here.query(`insert into sensorctl.comparison (scope, progress, finished_at, verdict, report)
+          select jsonb_set(scope, '{between,1}', '"another 1"'), '{}', clock_timestamp(), 'identical', report
+          from sensorctl.comparison order by comparison_id limit 1`),
+      () => pair.here.query("delete from sensorctl.comparison where scope->'between'->>1 = 'another 1'"),
+      { target: 2 },
+    );
+    expect(gates.map(({ name }) => name)).to.deep.equal(['compare']);
+  });
 
   it('compare and soak: a difference that was found since the last proof of everything stops both', async () => {
     const gates = await failing(

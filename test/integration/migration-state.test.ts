@@ -6,6 +6,7 @@ import { withTransaction } from '../../src/lib/db/transaction.js';
 import { NO_PHASE, type MigrationState, type Phase } from '../../src/lib/domain/migration.js';
 import type { Side } from '../../src/lib/domain/side.js';
 import { ConflictError } from '../../src/lib/errors.js';
+import { holdAsSecondary } from '../../src/lib/repository/migration/assert-role.js';
 import { copyRecord, findDecidingState } from '../../src/lib/repository/migration/deciding-state.js';
 import { assertPrimary, endWriters, waitForWriters } from '../../src/lib/repository/migration/fence.js';
 import { readHistory, readState } from '../../src/lib/repository/migration/state.js';
@@ -290,6 +291,18 @@ describe('the record of the phase', function () {
       expect(await readState(pair.ec2.pool)).to.deep.equal(two);
     });
 
+    it('and while EC2 is draining it is not believed either; whoever looks afterwards puts it behind the fence', async () => {
+      const three = await goTo(3);
+      const { token, state } = await drain('ec2', three, 2);
+      await pair.here.query(EMPTY);
+      await recordOn(pair.here, { phase: 2, epoch: 2, primary: 'local' });
+      const sides = { local: pair.local, ec2: pair.ec2 };
+      expect(await findDecidingState(sides)).to.deep.equal({ state, primary: pair.ec2 });
+      await callOff(pair.ec2, { token }, WHY);
+      expect((await findDecidingState(sides)).primary).to.equal(pair.ec2);
+      expect(await write('local', 2)).to.equal('SF001');
+    });
+
     it('of two that name themselves in one epoch neither is believed', async () => {
       const three = await goTo(3);
       await pair.here.query(EMPTY);
@@ -345,6 +358,17 @@ describe('the record of the phase', function () {
       await holder.client.query('update sensorctl.state set epoch = epoch + 1');
       await holder.client.query('commit');
       expect(await waiting).to.equal('SF003');
+    });
+
+    it('is taken from whoever hangs on the side that becomes the primary: the switch is completed', async () => {
+      const { token } = await drain('local', await goTo(2), 3);
+      const committed = await commitSwitch(pair.local, { token }, { keepLocalCurrent: false });
+      const hanging = await pair.openSession('ec2');
+      await hanging.client.query('begin');
+      await holdAsSecondary(hanging.client, 'ec2');
+      await copyRecord(pair.ec2, committed);
+      expect(await readState(pair.ec2.pool)).to.deep.equal(committed);
+      expect(await failureOf(hanging.client.query('commit'))).to.be.instanceOf(Error);
     });
 
     it('waits for writers, and ends one that hangs', async () => {

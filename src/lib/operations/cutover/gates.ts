@@ -109,11 +109,11 @@ class Gates {
     this.#secondary = sides[otherSide(state.primary)];
   }
 
-  /** Both sides hold sensorctl's schema and take its writes; the side that becomes the primary needs the keys. */
+  /** Both sides hold sensorctl's schema and take its writes; from phase 2 on both need the keys. */
   async prepared(): Promise<Measured> {
     const { sides, target } = this.options;
     for (const side of [sides.local, sides.ec2]) await assertBookkeeping(side);
-    const needsKeys = target === 3 ? [sides.local, sides.ec2] : [sides.local];
+    const needsKeys = target === 1 ? [sides.local] : [sides.local, sides.ec2];
     const obstacles = (await Promise.all(needsKeys.map((side) => findObstacles(side)))).flat();
     const [first] = obstacles;
     if (first === undefined) return { passed: true, detail: 'tables, keys and bookkeeping are there on both sides' };
@@ -142,7 +142,11 @@ class Gates {
     const { everythingProven } = await this.#verdictsSince('-infinity');
     const next = 'sensorctl compare --all';
     if (everythingProven === null) {
-      return { passed: false, detail: 'no comparison of everything was identical yet', next };
+      return {
+        passed: false,
+        detail: 'no comparison of everything, of these two databases, was identical since the migration began',
+        next,
+      };
     }
     const { different } = await this.#verdictsSince(everythingProven);
     if (different !== null) {
@@ -250,7 +254,7 @@ class Gates {
   }
 
   async #verdictsSince(since: string): Promise<Verdicts> {
-    return await readVerdicts(this.#primary.pool, since, ALL_TABLES);
+    return await readVerdicts({ primary: this.#primary.pool, secondary: this.#secondary.pool }, since, ALL_TABLES);
   }
 
   async consumers(): Promise<Measured> {

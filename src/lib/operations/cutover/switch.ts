@@ -110,16 +110,11 @@ class Switch {
     return 'no batch is committed from here on';
   }
 
+  /** Those of consumers on the side that is given up; on the other one, of a backfill that relies on its being none. */
   async #waitForWriters(): Promise<string> {
-    const { from } = this.options;
-    if (await waitForWriters(from, WRITERS_MS)) return 'every transaction has ended';
-    const ended = await endWriters(from);
-    if (!(await waitForWriters(from, WRITERS_MS))) {
-      throw new CutoverRefusedError(`transactions on ${sideTitle(from.side)} neither end nor can be ended`, {
-        next: "grant pg_signal_backend to the role, or end them: select * from pg_locks where locktype = 'advisory'",
-      });
-    }
-    return `${ended} transactions that hung were ended`;
+    const { from, to } = this.options;
+    const ended = (await Promise.all([from, to].map((side) => endHanging(side)))).reduce((sum, each) => sum + each);
+    return ended === 0 ? 'every transaction has ended' : `${ended} transactions that hung were ended`;
   }
 
   async #drain(): Promise<string> {
@@ -231,6 +226,16 @@ class Switch {
     this.#steps.push({ name, ms: Math.round(performance.now() - startedAt), detail });
     return state;
   }
+}
+
+/** Waits for the transactions that hold the fence, ends those that hang, and answers how many. */
+async function endHanging(side: Database): Promise<number> {
+  if (await waitForWriters(side, WRITERS_MS)) return 0;
+  const ended = await endWriters(side);
+  if (await waitForWriters(side, WRITERS_MS)) return ended;
+  throw new CutoverRefusedError(`transactions on ${sideTitle(side.side)} neither end nor can be ended`, {
+    next: "grant pg_signal_backend to the role, or end them: select * from pg_locks where locktype = 'advisory'",
+  });
 }
 
 function interrupted(cause: unknown): InterruptedError {

@@ -28,8 +28,13 @@ export function assertPrimary(side: Side, epoch: number): Statement[] {
   ];
 }
 
-const WAIT_AT_MOST = "select set_config('lock_timeout', $1, true)";
-const LOCK_NOT_AVAILABLE = '55P03';
+/** The SQLSTATE of a fence that was not free in time. */
+export const LOCK_NOT_AVAILABLE = '55P03';
+
+/** Goes before the statement that locks the fence, in its transaction: how long it may wait. */
+export function waitForFence(waitMs: number): Statement {
+  return { text: "select set_config('lock_timeout', $1, true)", values: [`${Math.max(1, Math.floor(waitMs))}ms`] };
+}
 
 const END_HOLDERS = `
   select pid, pg_terminate_backend(pid) as ended
@@ -41,7 +46,7 @@ const END_HOLDERS = `
 /** Waits until no transaction that began to write under an older record is left; false where some still hold on. */
 export async function waitForWriters({ pool }: Database, waitMs: number): Promise<boolean> {
   try {
-    await runTransaction(pool, [{ text: WAIT_AT_MOST, values: [`${Math.max(1, Math.floor(waitMs))}ms`] }, LOCK_FENCE]);
+    await runTransaction(pool, [waitForFence(waitMs), LOCK_FENCE]);
     return true;
   } catch (error) {
     if (sqlstateOf(error) === LOCK_NOT_AVAILABLE) return false;

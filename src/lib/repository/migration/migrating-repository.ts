@@ -27,6 +27,8 @@ export interface MigratingOptions extends Pick<DualWriteOptions, 'retry' | 'heal
 
 /** How often the record is looked at, in ms: that of a consumer without traffic, and that of one that waits. */
 const WATCH_MS = 1_000;
+/** One in so many looks asks both sides: one of them may have been restored from an older copy. */
+const LOOKS_AT_BOTH = 10;
 const WAIT_MS = 40;
 
 /**
@@ -43,6 +45,7 @@ export class MigratingRepository {
   #following: Promise<void> | null = null;
   #watching: Promise<void> | null = null;
   #watch: NodeJS.Timeout | undefined;
+  #looks = 0;
   readonly #retiring = new Set<Promise<void>>();
   readonly #ended = new AbortController();
   readonly #logger: Logger;
@@ -131,7 +134,9 @@ export class MigratingRepository {
   /** One look at the record; trouble is left to the next one, or to whoever writes. */
   async #look(): Promise<void> {
     try {
-      const { state } = await findDecidingState(this.#sides, this.#roles.primary);
+      this.#looks += 1;
+      const last = this.#looks % LOOKS_AT_BOTH === 0 ? null : this.#roles.primary;
+      const { state } = await findDecidingState(this.#sides, last, this.#logger);
       if (state.epoch !== this.#roles.epoch) await this.follow(this.#ended.signal);
     } catch (error) {
       this.#logger.debug('where the migration stands could not be read', { error: describeFault(error) });

@@ -6,6 +6,7 @@ import type { ReadingTable } from '../../domain/reading.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import { enterRefused, type LedgerState } from '../ledger.js';
 import { lockTable, markTakenOver } from '../markers.js';
+import { holdAsPrimary } from '../migration/assert-role.js';
 import { bringRows, type Delivery } from './bring-rows.js';
 import { planTransfer, type Transfer } from './transfer.js';
 
@@ -100,7 +101,8 @@ const NOTHING: RepairOutcome = { entries: 0, copied: 0, inserted: 0, skipped: 0,
  *
  * Rows and entries are read in one snapshot of the primary. Where the secondary has no key the batches in flight are
  * taken over by their markers before anybody looks; rows committed later are in no entry of the snapshot and in no row
- * of it. Dying at any point leaves the entries in the ledger. Throws when a side fails; the ledger is then as it was.
+ * of it. Dying at any point leaves the entries in the ledger. Throws when a side fails or the
+ * primary is none any more; the ledger is then as it was.
  */
 export async function repairMissed(options: RepairOptions): Promise<RepairOutcome> {
   return await repeatCollisions(() =>
@@ -112,6 +114,7 @@ export async function repairMissed(options: RepairOptions): Promise<RepairOutcom
 
 async function repairClaimed(source: pg.Client, options: RepairOptions): Promise<RepairOutcome> {
   await source.query(CLAIM_TIMEOUTS);
+  await holdAsPrimary(source, options.primary);
   const claim = await claimEntries(source, options);
   if (claim === null) return NOTHING;
   options.onClaim?.(claim.ids);
