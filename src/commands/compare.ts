@@ -7,7 +7,7 @@ import { withJsonLines } from '../lib/cli/json-lines.js';
 import { parseRange, RANGE_FLAGS } from '../lib/cli/range-flags.js';
 import { createProgress } from '../lib/cli/progress.js';
 import { orientSides, withSides } from '../lib/cli/sides.js';
-import { formatCount, formatDuration } from '../lib/cli/quantities.js';
+import { counted, formatDuration } from '../lib/cli/quantities.js';
 import { durationFlag } from '../lib/cli/time-flags.js';
 import { EXIT_CODE } from '../lib/errors.js';
 import type { BackfillSides } from '../lib/operations/backfill/backfill.js';
@@ -70,7 +70,7 @@ Exit code 0: identical, with nothing but pending rows between them. Exit code 1:
       compare(sides, request, {
         ...{ stop, onDifference },
         onProgress: ({ table, step, rows, done, leftMs }) =>
-          progress.update(`${table}, ${step}, ${formatCount(rows)} rows, ${renderShare(done, leftMs)}`),
+          progress.update(`${table}, ${step}, ${counted(rows, 'row')}, ${renderShare(done, leftMs)}`),
       }),
     ).finally(() => progress.stop());
     this.log(renderComparison(outcome));

@@ -1,6 +1,7 @@
 import * as Args from '@oclif/core/args';
 import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../../lib/cli/base-command.js';
+import { counted } from '../../lib/cli/quantities.js';
 import { parseRecordName } from '../../lib/cli/record-names.js';
 import { openSide, withDatabases } from '../../lib/cli/sides.js';
 import { discardQuarantined } from '../../lib/operations/quarantine.js';
@@ -25,7 +26,7 @@ export default class QuarantineDiscard extends BaseCommand {
     const discarded = await withDatabases([database], () =>
       discardQuarantined(database, name.id === 'all' ? 'all' : [name.id]),
     );
-    this.log(`Discarded ${discarded} ${discarded === 1 ? 'record' : 'records'}.`);
+    this.log(`Discarded ${counted(discarded, 'record')}.`);
     return { discarded };
   }
 }

@@ -1,3 +1,6 @@
+/** For commands, which take what they print from here. */
+export { counted } from '../domain/counted.js';
+
 const SECOND_MS = 1_000;
 const MINUTE_MS = 60_000;
 const HOUR_MS = 3_600_000;

@@ -1,9 +1,9 @@
+import { counted } from '../../domain/counted.js';
 import { otherSide, sideTitle } from '../../domain/side.js';
 import { parseInstant } from '../../domain/time.js';
 import { figuresOf } from '../../operations/monitor/figures.js';
 import type { Snapshot } from '../../operations/monitor/snapshot.js';
 import { LAG_OF_CONCERN_SECONDS } from '../../operations/monitor/trouble.js';
-import { formatCount } from '../quantities.js';
 import { escapeHtml, htmlCard, htmlTable } from './html.js';
 import { PAGE_STYLE } from './page-style.js';
 import { renderPlots } from './plots.js';
@@ -15,6 +15,7 @@ import {
   formatFigure,
   formatRate,
   formatSeconds,
+  UNKNOWN,
 } from './wording.js';
 
 /** Draws each picture that the server sends; says so when none comes any more. */
@@ -67,7 +68,7 @@ function renderCards({ primary, rates, lagSeconds, gaps, queue, sides, ledger, c
     htmlCard(
       'gaps',
       formatFigure(gaps?.ranges ?? null),
-      `${formatFigure(gaps?.readings ?? null)} readings`,
+      gaps === null ? `${UNKNOWN} readings` : counted(gaps.readings, 'reading'),
       (gaps?.ranges ?? 0) > 0 ? 'bad' : '',
     ),
     htmlCard(
@@ -78,7 +79,7 @@ function renderCards({ primary, rates, lagSeconds, gaps, queue, sides, ledger, c
     htmlCard(
       'queue',
       queue === null ? '-' : formatFigure(queue.visible),
-      `${formatCount(dead)} dead letters`,
+      counted(dead, 'dead letter'),
       dead > 0 ? 'bad' : '',
     ),
     htmlCard('quarantine', quarantined.map((each) => formatFigure(each)).join(' + '), 'local + EC2, open'),
