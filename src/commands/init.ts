@@ -1,5 +1,6 @@
 import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../lib/cli/base-command.js';
+import { counted } from '../lib/cli/quantities.js';
 import { openSide, withDatabases } from '../lib/cli/sides.js';
 import { renderTable } from '../lib/cli/table.js';
 import { EXIT_CODE } from '../lib/errors.js';
@@ -49,7 +50,7 @@ function renderPreparation(sides: readonly SidePreparation[]): string {
     prepared.map(({ table, action, hypertable }) => {
       const added = keysAdded.find((key) => key.table === table);
       const key = added
-        ? `key added, ${added.duplicatesRemoved} duplicates removed, ${added.quarantined} quarantined`
+        ? `key added, ${counted(added.duplicatesRemoved, 'duplicate')} removed, ${added.quarantined} quarantined`
         : '';
       return [side, table, action, hypertable ? 'hypertable' : 'table', key];
     }),

@@ -1,6 +1,7 @@
 import * as Args from '@oclif/core/args';
 import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../../lib/cli/base-command.js';
+import { counted } from '../../lib/cli/quantities.js';
 import { parseRecordOrAll } from '../../lib/cli/record-names.js';
 import { openSide, withDatabases } from '../../lib/cli/sides.js';
 import { UsageError } from '../../lib/errors.js';
@@ -28,7 +29,7 @@ export default class QuarantineDiscard extends BaseCommand {
     const discarded = await withDatabases([database], () =>
       discardQuarantined(database, named === null ? 'all' : [named.id]),
     );
-    this.log(`Discarded ${discarded} ${discarded === 1 ? 'record' : 'records'}.`);
+    this.log(`Discarded ${counted(discarded, 'record')}.`);
     return { discarded };
   }
 }

@@ -2,7 +2,8 @@ import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../../lib/cli/base-command.js';
 import { numberFlag } from '../../lib/cli/number-flags.js';
 import { openSide, withDatabases } from '../../lib/cli/sides.js';
-import { formatTime, renderTable } from '../../lib/cli/table.js';
+import { formatTime } from '../../lib/cli/quantities.js';
+import { renderTable } from '../../lib/cli/table.js';
 import { listQuarantine, type NamedRecord } from '../../lib/operations/quarantine.js';
 
 export default class QuarantineList extends BaseCommand {

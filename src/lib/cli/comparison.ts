@@ -1,7 +1,9 @@
 import type { CompareOutcome } from '../operations/compare/compare.js';
 import type { CompareReport, DifferenceRecord, SideReport, Strip, TableReport } from '../operations/compare/report.js';
+import { counted } from '../domain/counted.js';
 import { otherSide, sideTitle, type Side } from '../domain/side.js';
-import { formatCount, formatTime, printable, renderTable } from './table.js';
+import { formatCount, formatTime } from './quantities.js';
+import { printable, renderTable } from './table.js';
 
 const HEIGHTS = '▁▂▃▄▅▆▇█';
 const NONE = '·';
@@ -101,13 +103,13 @@ function renderVerdict({ verdict, primary, tables, window, resumedFrom }: Compar
     : lacking > 0
       ? `compare ${range} --repair brings to ${there} what it lacks`
       : `backfill ${range} --prune deletes what only ${there} has`;
-  return `Different: ${formatCount(lacking)} rows are missing or different on ${there}, ${formatCount(extra)} are there alone${resumed}.\nNext: sensorctl ${next}`;
+  return `Different: ${counted(lacking, 'row is', 'rows are')} missing or different on ${there}, ${counted(extra, 'is', 'are')} there alone${resumed}.\nNext: sensorctl ${next}`;
 }
 
 function renderEquality(tables: readonly TableReport[], primary: Side): string {
   const pending = tables.reduce((sum, table) => sum + table.pending, 0);
   const equal = `${sideTitle(otherSide(primary))} holds what ${sideTitle(primary)} holds`;
-  if (pending > 0) return `${equal}, ${formatCount(pending)} rows are on their way`;
+  if (pending > 0) return `${equal}, ${counted(pending, 'row is', 'rows are')} on the way`;
   const empty = tables.every(({ local, ec2 }) => local.maxTime === null && ec2.maxTime === null);
   return empty ? 'neither side holds a reading in this range' : equal;
 }

@@ -1,5 +1,6 @@
 import { open } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
+import { pause } from '../domain/pause.js';
 import { UnreachableError, UsageError } from '../errors.js';
 import { asQueueError } from '../queue/queue-error.js';
 import { SQS_BATCH, type Queue } from '../queue/queue.js';
@@ -40,7 +41,7 @@ export async function replay({ queue, bodies, rate, stop, onProgress }: ReplayOp
     sending.add(tracked);
     if (sending.size >= SENDS_SIDE_BY_SIDE) await Promise.race(sending);
     const dueMs = (taken / rate) * 1000 - (performance.now() - startedAt);
-    if (dueMs > 1) await delay(dueMs, undefined, { signal: stop }).catch(() => undefined);
+    if (dueMs > 1) await pause(dueMs, stop);
   }
   await Promise.all(sending);
   throwIfFailed(failure);

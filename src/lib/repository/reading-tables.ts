@@ -12,8 +12,10 @@ export const READING_KEY = ['sensor_id', 'time'] as const;
 
 /** Known sensors; EC2 may carry foreign keys from the readings to it. */
 export const REGISTRY = 'sensor_registry';
+/** The four tables of sensorctl, parents first. */
+export const ALL_TABLES: readonly string[] = [REGISTRY, ...READING_TABLES];
 /** Columns of the registry that each side sets for itself. */
-export const REGISTRY_OWN_COLUMNS = ['created_at', 'updated_at'] as const;
+export const REGISTRY_OWN_COLUMNS: readonly string[] = ['created_at', 'updated_at'];
 export const REGISTRY_KEY = ['sensor_id'] as const;
 const CHUNK_INTERVAL = '1 day';
 
@@ -80,9 +82,9 @@ export async function prepareTimescaleDb({ pool }: Database): Promise<string | n
 export async function createReadingTables(database: Database, timescaleDb: boolean): Promise<TablePreparation[]> {
   return await withTransaction(database.pool, async (client) => {
     await client.query(TABLES_LOCK);
-    const existing = await readTableShapes(client, [REGISTRY, ...READING_TABLES]);
+    const existing = await readTableShapes(client, ALL_TABLES);
     const preparations: TablePreparation[] = [];
-    for (const table of [REGISTRY, ...READING_TABLES]) {
+    for (const table of ALL_TABLES) {
       const shape = existing.get(table);
       if (shape === undefined) await createTable(client, table, timescaleDb);
       const hypertable = shape?.hypertable ?? (timescaleDb && table !== REGISTRY);
@@ -94,7 +96,7 @@ export async function createReadingTables(database: Database, timescaleDb: boole
 
 /** Reads what stands in the way of writing batches into this side; empty when nothing does. */
 export async function findObstacles(database: Database): Promise<Obstacle[]> {
-  const shapes = await readTableShapes(database.pool, [REGISTRY, ...READING_TABLES]);
+  const shapes = await readTableShapes(database.pool, ALL_TABLES);
   return [
     ...obstaclesOf(REGISTRY, columnsWritten(REGISTRY), REGISTRY_KEY, shapes, database),
     ...READING_TABLES.flatMap((table) => obstaclesOf(table, columnsWritten(table), READING_KEY, shapes, database)),

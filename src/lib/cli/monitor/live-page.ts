@@ -1,8 +1,9 @@
+import { counted } from '../../domain/counted.js';
 import { otherSide, sideTitle } from '../../domain/side.js';
 import { parseInstant } from '../../domain/time.js';
 import { figuresOf } from '../../operations/monitor/figures.js';
 import type { Snapshot } from '../../operations/monitor/snapshot.js';
-import { formatCount } from '../table.js';
+import { LAG_OF_CONCERN_SECONDS } from '../../operations/monitor/trouble.js';
 import { escapeHtml, htmlCard, htmlTable } from './html.js';
 import { PAGE_STYLE } from './page-style.js';
 import { renderPlots } from './plots.js';
@@ -14,6 +15,7 @@ import {
   formatFigure,
   formatRate,
   formatSeconds,
+  UNKNOWN,
 } from './wording.js';
 
 /** Draws each picture that the server sends; says so when none comes any more. */
@@ -57,11 +59,16 @@ function renderCards({ primary, rates, lagSeconds, gaps, queue, sides, ledger, c
   return [
     htmlCard('in', formatRate(rates.in), 'readings accepted'),
     htmlCard(`to ${sideTitle(otherSide(primary))}`, formatRate(rates.toSecondary), 'readings confirmed'),
-    htmlCard('lag', formatSeconds(lagSeconds), 'oldest batch not confirmed', (lagSeconds ?? 0) > 30 ? 'warn' : ''),
+    htmlCard(
+      'lag',
+      formatSeconds(lagSeconds),
+      'oldest batch not confirmed',
+      (lagSeconds ?? 0) > LAG_OF_CONCERN_SECONDS ? 'warn' : '',
+    ),
     htmlCard(
       'gaps',
       formatFigure(gaps?.ranges ?? null),
-      `${formatFigure(gaps?.readings ?? null)} readings`,
+      gaps === null ? `${UNKNOWN} readings` : counted(gaps.readings, 'reading'),
       (gaps?.ranges ?? 0) > 0 ? 'bad' : '',
     ),
     htmlCard(
@@ -72,7 +79,7 @@ function renderCards({ primary, rates, lagSeconds, gaps, queue, sides, ledger, c
     htmlCard(
       'queue',
       queue === null ? '-' : formatFigure(queue.visible),
-      `${formatCount(dead)} dead letters`,
+      counted(dead, 'dead letter'),
       dead > 0 ? 'bad' : '',
     ),
     htmlCard('quarantine', quarantined.map((each) => formatFigure(each)).join(' + '), 'local + EC2, open'),

@@ -1,7 +1,8 @@
+import { counted } from '../../domain/counted.js';
 import { otherSide, sideTitle } from '../../domain/side.js';
 import { leavesSecondaryOut, type ConsumerSnapshot, type Snapshot } from '../../operations/monitor/snapshot.js';
-import { formatDuration } from '../quantities.js';
-import { formatCount, printable } from '../table.js';
+import { formatCount, formatDuration } from '../quantities.js';
+import { printable } from '../table.js';
 import { fitLine, type Paint } from './paint.js';
 import { sparkline } from './sparkline.js';
 import {
@@ -124,7 +125,7 @@ function describeGaps(gaps: Snapshot['gaps'], at: string, paint: Paint): string 
   if (gaps === null) return UNKNOWN;
   if (gaps.ranges === 0) return 'none';
   const oldest = gaps.oldest === null ? '' : `, the oldest from ${formatClock(gaps.oldest, at)}`;
-  return paint(`${formatCount(gaps.ranges)} ranges, ${formatCount(gaps.readings)} readings${oldest}`, 'yellow');
+  return paint(`${counted(gaps.ranges, 'range')}, ${counted(gaps.readings, 'reading')}${oldest}`, 'yellow');
 }
 
 function describeQueue(queue: Snapshot['queue']): string {
@@ -153,7 +154,7 @@ function renderConsumers({ consumers }: Snapshot, room: number, paint: Paint): s
   const title = paint(consumerLine(['consumer', 'rate', 'breaker', 'in hand', 'last error']), 'dim');
   const lines = consumers.map((consumer) => renderConsumer(consumer, paint));
   if (lines.length <= room) return [title, ...lines];
-  return [title, ...lines.slice(0, room - 1), `and ${lines.length - room + 1} consumers more`];
+  return [title, ...lines.slice(0, room - 1), `and ${counted(lines.length - room + 1, 'consumer')} more`];
 }
 
 function renderConsumer(consumer: ConsumerSnapshot, paint: Paint): string {

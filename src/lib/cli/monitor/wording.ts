@@ -1,5 +1,4 @@
-import { formatDuration } from '../quantities.js';
-import { formatCount } from '../table.js';
+import { formatCount, formatDuration } from '../quantities.js';
 import { sideTitle } from '../../domain/side.js';
 import { parseInstant } from '../../domain/time.js';
 import type { Snapshot } from '../../operations/monitor/snapshot.js';

@@ -1,5 +1,6 @@
 import { asUnreachable } from '../../db/database.js';
 import { assertDistinct, readIdentity } from '../../db/identity.js';
+import { isOutOfTime } from '../../db/sqlstate.js';
 import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import { InterruptedError } from '../../errors.js';
@@ -18,7 +19,7 @@ import {
 import { resolveRegistry } from '../../repository/comparison/resolve-registry.js';
 import { resolveLeaves, type Difference } from '../../repository/comparison/resolve.js';
 import { scanRange } from '../../repository/comparison/scan.js';
-import { isOutOfTime, queryableOf, type ComparedSides } from '../../repository/comparison/sides.js';
+import { queryableOf, type ComparedSides } from '../../repository/comparison/sides.js';
 import { hasLedger } from '../../repository/ledger.js';
 import { Recorder } from './recorder.js';
 import {

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Database } from '../../db/database.js';
 import { describeFault, faultKind } from '../../db/sqlstate.js';
+import { counted } from '../../domain/counted.js';
 import type { MigrationState, Phase } from '../../domain/migration.js';
 import { sideTitle } from '../../domain/side.js';
 import {
@@ -12,7 +13,7 @@ import {
   UnreachableError,
 } from '../../errors.js';
 import type { Logger } from '../../logger.js';
-import { completeSwitch } from '../../repository/migration/deciding-state.js';
+import { copyRecord } from '../../repository/migration/deciding-state.js';
 import { drainLedger, shortenLedger } from '../../repository/migration/drain-ledger.js';
 import { endWriters, waitForWriters } from '../../repository/migration/fence.js';
 import { proveUnproven } from '../../repository/migration/prove-unproven.js';
@@ -84,9 +85,13 @@ class Switch {
   /** What can be done while consumers write: the pause that follows is short. */
   async #shorten(): Promise<string> {
     const { from: primary, to: secondary, onStep, stop } = this.options;
-    await shortenLedger({ primary, secondary }, stop, (rows) => void onStep('prove', `${rows} missed rows brought`));
+    await shortenLedger(
+      { primary, secondary },
+      stop,
+      (rows) => void onStep('prove', `${counted(rows, 'missed row')} brought`),
+    );
     const { ranges, rows } = await proveUnproven({ primary, secondary }, stop);
-    return `${rows} rows in ${ranges} ranges that were written since the last proof`;
+    return `${counted(rows, 'row')} in ${counted(ranges, 'range')} written since the last proof`;
   }
 
   async #commitOrGoBack(): Promise<MigrationState> {
@@ -114,7 +119,9 @@ class Switch {
   async #waitForWriters(): Promise<string> {
     const { from, to } = this.options;
     const ended = (await Promise.all([from, to].map((side) => endHanging(side)))).reduce((sum, each) => sum + each);
-    return ended === 0 ? 'every transaction has ended' : `${ended} transactions that hung were ended`;
+    return ended === 0
+      ? 'every transaction has ended'
+      : `${counted(ended, 'transaction that hung was', 'transactions that hung were')} ended`;
   }
 
   async #drain(): Promise<string> {
@@ -123,12 +130,12 @@ class Switch {
     this.#assertInTime();
     if (pending + missed > 0 || (refused > 0 && !force)) {
       throw new CutoverRefusedError(
-        `${sideTitle(secondary.side)} refuses ${refused} readings that ${sideTitle(primary.side)} holds`,
+        `${sideTitle(secondary.side)} refuses ${counted(refused, 'reading')} that ${sideTitle(primary.side)} holds`,
         { next: 'sensorctl backfill names them and tries them again' },
       );
     }
     const moved = targetPhase === 2 ? await moveQuarantine(primary.pool, secondary.pool) : 0;
-    return moved === 0 ? 'the ledger is empty' : `the ledger is empty; ${moved} quarantine records brought`;
+    return moved === 0 ? 'the ledger is empty' : `the ledger is empty; ${counted(moved, 'quarantine record')} brought`;
   }
 
   async #compare(): Promise<string> {
@@ -143,7 +150,7 @@ class Switch {
       });
     }
     if (tables.length > 0) return `differences in ${tables.join(', ')}, overridden`;
-    return `identical: ${rows} rows in ${ranges} ranges, and sensor_registry`;
+    return `identical: ${counted(rows, 'row')} in ${counted(ranges, 'range')}, and sensor_registry`;
   }
 
   async #commit(): Promise<[MigrationState, string]> {
@@ -201,7 +208,7 @@ class Switch {
     const { from, to, logger, maxPauseMs } = this.options;
     for (const until = performance.now() + maxPauseMs; ;) {
       try {
-        await completeSwitch(to, changed);
+        await copyRecord(to, changed);
         return `${sideTitle(to.side)} takes batches`;
       } catch (error) {
         if (performance.now() > until) throw notCompleted(error, from, to);

@@ -67,7 +67,7 @@ async function decideBetween([one, other]: [DecidingState, DecidingState], logge
       next: 'sensorctl compare --all shows what else that copy lacks',
     },
   );
-  await completeSwitch(restored.primary, deciding.state);
+  await copyRecord(restored.primary, deciding.state);
   return deciding;
 }
 
@@ -86,10 +86,10 @@ async function settle(
   const theirs = await readState(other.pool);
   if (theirs.epoch > pointing.state.epoch) {
     if (theirs.primary === other.side) return { state: theirs, primary: other };
-    await completeSwitch(pointing.database, theirs);
+    await copyRecord(pointing.database, theirs);
     return { state: await readState(pointing.database.pool), primary: pointing.database };
   }
-  if (theirs.epoch < pointing.state.epoch) await completeSwitch(other, pointing.state);
+  if (theirs.epoch < pointing.state.epoch) await copyRecord(other, pointing.state);
   return { state: await readState(other.pool), primary: other };
 }
 
@@ -97,11 +97,11 @@ async function settle(
 const FENCE_MS = 2_000;
 
 /**
- * Copies the record of a committed switch to the side that becomes the primary; any process may, any number of times. No
- * batch is taken meanwhile, and whoever relies there on the old record (a backfill that prunes) is ended if it hangs: a
+ * Copies the record that decides to the other side, unless one as new is there; any process may, any number of times. No
+ * batch is taken there meanwhile, and whoever relies on the old record (a backfill that prunes) is ended if it hangs: a
  * COPY that stalls obeys no timeout.
  */
-export async function completeSwitch(database: Database, state: MigrationState): Promise<void> {
+export async function copyRecord(database: Database, state: MigrationState): Promise<void> {
   const copy = [waitForFence(FENCE_MS), ...copyState(state)];
   try {
     await runTransaction(database.pool, copy);

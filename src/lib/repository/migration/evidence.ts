@@ -1,10 +1,10 @@
 import type { Queryable } from '../../db/database.js';
 import { readIdentity } from '../../db/identity.js';
 import { formatInstantText } from '../../domain/time.js';
-import { UNACCOUNTED_ROWS } from '../comparison-record.js';
+import { UNACCOUNTED_ROWS } from '../comparison/comparison-record.js';
 
 /** A consumer that did not record its end. */
-export interface KnownConsumer {
+export interface UnendedConsumer {
   readonly host: string;
   readonly pid: number;
   readonly writeMode: string;
@@ -60,8 +60,8 @@ export async function readTimeBefore(database: Queryable, ms: number): Promise<s
   return rows[0]?.time ?? '';
 }
 
-export async function readConsumers(primary: Queryable): Promise<KnownConsumer[]> {
-  const { rows } = await primary.query<Omit<KnownConsumer, 'silentSeconds'> & { silent: string }>(READ_CONSUMERS);
+export async function readConsumers(primary: Queryable): Promise<UnendedConsumer[]> {
+  const { rows } = await primary.query<Omit<UnendedConsumer, 'silentSeconds'> & { silent: string }>(READ_CONSUMERS);
   return rows.map(({ silent, ...consumer }) => ({ ...consumer, silentSeconds: Number(silent) }));
 }
 

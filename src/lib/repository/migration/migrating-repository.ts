@@ -1,8 +1,8 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { asUnreachable, closeDatabase, findSilent, type Database } from '../../db/database.js';
 import { describeFault } from '../../db/sqlstate.js';
 import { rolesOf, type MigrationState, type Roles } from '../../domain/migration.js';
-import { otherSide, sideTitle, type Side, type WriteMode } from '../../domain/side.js';
+import { pause } from '../../domain/pause.js';
+import { otherSide, sideTitle, type Role, type Side, type WriteMode } from '../../domain/side.js';
 import { ConflictError, UsageError } from '../../errors.js';
 import { silentLogger, type Logger } from '../../logger.js';
 import type { CommittedBatch } from '../batch.js';
@@ -14,9 +14,9 @@ import { findDecidingState, type MigrationSides } from './deciding-state.js';
 import { callOffOverdue } from './transition.js';
 import { WriteMeter, type SendTotals } from '../write-meter.js';
 
-export interface MigratingOptions extends Pick<DualWriteOptions, 'retry' | 'healing' | 'maxWaitingBytes'> {
+export interface MigratingOptions extends Pick<DualWriteOptions, 'retry' | 'healing'> {
   /** Opens a side with the timeouts of a role; null where the settings name no such side. */
-  readonly openSide: (side: Side, role: 'primary' | 'secondary') => Database | null;
+  readonly openSide: (side: Side, role: Role) => Database | null;
   /** What flags and settings say; undefined: the phase decides. */
   readonly dualWrite: boolean | undefined;
   readonly consumer: { readonly host: string; readonly pid: number };
@@ -154,7 +154,7 @@ export class MigratingRepository {
       }
       // The process that began it may be dead; anyone ends it once its time is over.
       await callOffOverdue(primary, `a consumer on ${this.options.consumer.host}`);
-      await delay(WAIT_MS, undefined, { signal: stop }).catch(() => undefined);
+      await pause(WAIT_MS, stop);
     }
   }
 
@@ -197,13 +197,12 @@ export class MigratingRepository {
   async #open({ primary, secondary, epoch }: Roles, sides: MigrationSides): Promise<DualWriteRepository> {
     const [first, second] = [sides[primary], secondary === null ? null : sides[secondary]];
     if (first === null || (secondary !== null && second === null)) throw ec2NotSet();
-    const { retry, healing = null, maxWaitingBytes, consumer } = this.options;
+    const { retry, healing = null, consumer } = this.options;
     return await DualWriteRepository.open({
       ...{ primary: first, secondary: second, epoch, retry, healing, consumer, logger: this.#logger },
       meter: this.meter,
       // One connection of the pool is left to the repair.
       concurrency: Math.max(1, (second?.pool.options.max ?? 1) - 1),
-      ...(maxWaitingBytes === undefined ? {} : { maxWaitingBytes }),
     });
   }
 

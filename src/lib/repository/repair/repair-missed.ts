@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import { withSession, type Database, type Queryable } from '../../db/database.js';
+import { microsOf } from '../../db/micros.js';
 import { inTransaction, keepAwake, repeatCollisions } from '../../db/transaction.js';
 import type { ReadingTable } from '../../domain/reading.js';
 import type { TimeRange } from '../../domain/time-range.js';
@@ -65,7 +66,7 @@ const FIND_OVERLAPPING = `
   )`;
 
 const READ_RANGES = `
-  select (extract(epoch from lower(range)) * 1000000)::bigint as "from", (extract(epoch from upper(range)) * 1000000)::bigint as "to"
+  select ${microsOf('lower(range)')} as "from", ${microsOf('upper(range)')} as "to"
   from (
     select unnest(range_agg(times)) as range
     from (select unnest(times) as times from sensorctl.ledger where entry_id = any ($1::bigint[])) as touched
