@@ -1,5 +1,6 @@
 import { open } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
+import { counted } from '../domain/counted.js';
 import { pause } from '../domain/pause.js';
 import { UnreachableError, UsageError } from '../errors.js';
 import { asQueueError } from '../queue/queue-error.js';
@@ -87,9 +88,12 @@ async function sendAll(queue: Queue, bodies: readonly string[]): Promise<void> {
       if (attempt === TRIES) throw asQueueError(error, queue.url);
     }
     if (left.length > 0 && attempt === TRIES) {
-      throw new UnreachableError(`the queue ${queue.url} refused ${left.length} of ${bodies.length} messages`, {
-        next: 'look for lines that are larger than the queue takes, or hold characters that SQS refuses',
-      });
+      throw new UnreachableError(
+        `the queue ${queue.url} refused ${left.length} of ${counted(bodies.length, 'message')}`,
+        {
+          next: 'look for lines that are larger than the queue takes, or hold characters that SQS refuses',
+        },
+      );
     }
     if (left.length > 0) await delay(RETRY_MS * attempt);
   }
