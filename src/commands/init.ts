@@ -63,6 +63,7 @@ function renderPreparation(sides: readonly SidePreparation[]): string {
     found.map(({ table, problem, next }) => `In the way on ${side}: ${table} ${problem}.\n  Next: ${next}`),
   );
   const table = renderTable(['side', 'table', 'action', 'kind', 'note'], [...bookkeeping, ...tables]);
-  const next = sides.length === 2 ? 'sensorctl verify-schema' : 'sensorctl init, for the other side';
+  const missing = sides[0]?.side === 'local' ? 'ec2' : 'local';
+  const next = sides.length === 2 ? 'sensorctl verify-schema' : `sensorctl init --side ${missing}`;
   return [table, ...obstacles, ...(obstacles.length === 0 ? [`Next: ${next}`] : [])].join('\n');
 }

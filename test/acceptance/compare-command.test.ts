@@ -127,7 +127,9 @@ describe('compare', function () {
       ).to.deep.equal([...[0, 24, 53]]);
       expect(stdout).to.match(/2025-07-05T12:00:00\.000000Z S4: level_cm is 8 on local, 21 on EC2/);
       expect(stdout).to.match(/and 1 more; --output FILE writes them all/);
-      expect(stdout).to.match(/Different: [^\n]*\nNext: sensorctl compare --from \S+ --to \S+ --repair/);
+      expect(stdout).to.match(
+        /Different: [^\n]*\nNext: sensorctl compare --from \S+ --to \S+ --table water_level_readings --repair/,
+      );
     });
 
     it('tells a person what to do about known gaps, and that nothing is to be done about equal sides', async () => {

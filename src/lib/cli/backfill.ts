@@ -40,8 +40,10 @@ export function renderProgress({ step, table, rows, ofRows, throttled }: Backfil
 
 export function renderBackfill(report: BackfillReport, target: Side): string {
   const there = sideTitle(target);
-  if (report.ranges === 0 && report.remainingGaps === 0)
-    return `Nothing to do: ${there} lacks nothing that was asked for.`;
+  const leftOut = report.leftOut.map(({ table, before, reason }) => `Left out: ${table} before ${before} (${reason})`);
+  if (report.ranges === 0 && report.remainingGaps === 0) {
+    return [`Nothing to do: ${there} lacks nothing that was asked for.`, ...leftOut].join('\n');
+  }
   const counts = renderTable(
     ['rows', 'count'],
     [
@@ -56,7 +58,6 @@ export function renderBackfill(report: BackfillReport, target: Side): string {
       ['gaps that remain', report.remainingGaps],
     ],
   );
-  const leftOut = report.leftOut.map(({ table, before, reason }) => `Left out: ${table} before ${before} (${reason})`);
   return [counts, ...leftOut, ...renderGaps(report), renderNext(report)].join('\n');
 }
 

@@ -2,6 +2,7 @@ import type { CompareOutcome } from '../operations/compare/compare.js';
 import type { CompareReport, DifferenceRecord, SideReport, Strip, TableReport } from '../operations/compare/report.js';
 import { counted } from '../domain/counted.js';
 import { otherSide, sideTitle, type Side } from '../domain/side.js';
+import { ALL_TABLES } from '../repository/reading-tables.js';
 import { formatCount, formatTime } from './quantities.js';
 import { printable, renderTable } from './table.js';
 
@@ -13,7 +14,7 @@ export function renderComparison({ report, strips }: CompareOutcome): string {
   const { tables, window, leftOut, notCompared, differences } = report;
   const differing = tables.filter(hasDifference);
   const sections = [
-    `Window: ${window.from ?? 'the oldest row'} to ${window.to ?? 'the newest row'} (UTC), digests by ${report.digest}`,
+    `From ${window.from ?? 'the oldest row'} to ${window.to ?? 'the newest row'} (UTC)\nDigests by ${report.digest}`,
     renderTable(['table', 'side', 'rows', 'newest (UTC)'], tables.flatMap(sideRows)),
     ...leftOut.map(({ table, before, reason }) => `Left out: ${table} before ${before} (${reason})`),
     ...notCompared.map(({ table, columns, reason }) => `Not compared: ${columns.join(', ')} of ${table} (${reason})`),
@@ -98,10 +99,16 @@ function renderVerdict({ verdict, primary, tables, window, resumedFrom }: Compar
   const there = sideTitle(otherSide(primary));
   const known = lacking > 0 && lacking === sum((table) => table.knownGap) && extra === 0;
   const range = window.from === null || window.to === null ? '--all' : `--from ${window.from} --to ${window.to}`;
+  const differing = tables.filter(hasDifference).map(({ table }) => table);
+  const foreign = differing.filter((table) => !ALL_TABLES.includes(table));
+  if (foreign.length === differing.length) {
+    return `Different: ${foreign.join(', ')}${resumed}.\nNext: copy it by hand; sensorctl repairs the tables of readings and sensor_registry alone`;
+  }
+  const some = differing.length === tables.length ? '' : differing.map((table) => ` --table ${table}`).join('');
   const next = known
     ? `backfill repairs the gaps that the ledger knows, and names what ${there} refuses`
     : lacking > 0
-      ? `compare ${range} --repair brings to ${there} what it lacks`
+      ? `compare ${range}${some} --repair brings to ${there} what it lacks`
       : `backfill ${range} --prune deletes what only ${there} has`;
   return `Different: ${counted(lacking, 'row is', 'rows are')} missing or different on ${there}, ${counted(extra, 'is', 'are')} there alone${resumed}.\nNext: sensorctl ${next}`;
 }

@@ -32,7 +32,7 @@ export function createChecks(sides: BackfillSides, stop: AbortSignal): Checks {
       return { blocking: count('blocks'), warning: count('warns') };
     },
     // While consumers write, what EC2 has not got yet is no difference: a comparison looks again, and leaves no trace.
-    countOnlyOnEc2: async () => {
+    countForeignOnEc2: async () => {
       const { compare } = await import('../operations/compare/compare.js');
       const { report } = await compare({ primary: sides.local, secondary: sides.ec2 }, LAST_HOUR, {
         ...{ stop, onDifference: () => Promise.resolve(), onProgress: () => undefined },

@@ -11,10 +11,11 @@ import {
   describeCalm,
   describePhase,
   formatAgo,
-  formatClock,
   formatFigure,
   formatRate,
   formatSeconds,
+  quarantineFigures,
+  rowsAndNewest,
   UNKNOWN,
 } from './wording.js';
 
@@ -53,9 +54,9 @@ ${wrong === '' ? `<p class="calm">${escapeHtml(describeCalm(snapshot))}</p>` : w
 <h2>Consumers</h2>${renderConsumers(snapshot)}`;
 }
 
-function renderCards({ primary, rates, lagSeconds, gaps, queue, sides, ledger, comparison, at }: Snapshot): string {
+function renderCards(snapshot: Snapshot): string {
+  const { primary, rates, lagSeconds, gaps, queue, ledger, comparison, at } = snapshot;
   const dead = queue?.deadLetters ?? 0;
-  const quarantined = [sides.local.quarantine, sides.ec2.answers === null ? 0 : sides.ec2.quarantine];
   return [
     htmlCard('in', formatRate(rates.in), 'readings accepted'),
     htmlCard(`to ${sideTitle(otherSide(primary))}`, formatRate(rates.toSecondary), 'readings confirmed'),
@@ -82,7 +83,7 @@ function renderCards({ primary, rates, lagSeconds, gaps, queue, sides, ledger, c
       counted(dead, 'dead letter'),
       dead > 0 ? 'bad' : '',
     ),
-    htmlCard('quarantine', quarantined.map((each) => formatFigure(each)).join(' + '), 'local + EC2, open'),
+    htmlCard('quarantine', quarantineFigures(snapshot).join(' + '), 'local + EC2, open'),
     htmlCard(
       'compare',
       comparison?.verdict ?? 'none',
@@ -110,11 +111,9 @@ function renderHistory(history: readonly Snapshot[]): string {
 }
 
 function renderTables({ tables, at, sides }: Snapshot): string {
-  const cells = (figures: Snapshot['tables'][number]['local'], answers: boolean | null): (string | number)[] =>
-    figures === null ? [answers === true ? 'counting' : '?', ''] : [figures.rows, formatClock(figures.maxTime, at)];
   const rows = tables.map(({ table, local, ec2 }) => {
     const apart = local === null || ec2 === null ? '?' : local.rows - ec2.rows;
-    return [table, ...cells(local, sides.local.answers), ...cells(ec2, sides.ec2.answers), apart];
+    return [table, ...rowsAndNewest(local, sides.local, at), ...rowsAndNewest(ec2, sides.ec2, at), apart];
   });
   return htmlTable(['table', 'local', 'newest (UTC)', 'EC2', 'newest (UTC)', 'apart'], rows);
 }

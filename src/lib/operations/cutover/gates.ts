@@ -1,6 +1,6 @@
 import { CLOCK_LIMIT_MS, readClock, readServerCatalog } from '../../db/server-catalog.js';
-import type { Database } from '../../db/database.js';
-import { describeFault } from '../../db/sqlstate.js';
+import { asUnreachable, type Database } from '../../db/database.js';
+import { describeFault, sqlstateOf } from '../../db/sqlstate.js';
 import { counted } from '../../domain/counted.js';
 import type { MigrationState, Phase } from '../../domain/migration.js';
 import { otherSide, sideTitle, type Side } from '../../domain/side.js';
@@ -25,7 +25,7 @@ export interface Checks {
   /** How many findings of verify-schema block, and how many warn. */
   readonly verifySchema: () => Promise<{ readonly blocking: number; readonly warning: number }>;
   /** How many rows of the last hour EC2 alone holds, or holds otherwise than local does. */
-  readonly countOnlyOnEc2: () => Promise<number>;
+  readonly countForeignOnEc2: () => Promise<number>;
 }
 
 export interface GateOptions {
@@ -67,13 +67,17 @@ export async function measureGates(options: GateOptions): Promise<Gate[]> {
       detail,
       next = null,
       forcible = true,
-    } = await measure().catch((error: unknown) => ({
-      ...{ passed: false, detail: `could not be measured: ${describeFault(error)}`, forcible: true },
-      next: (error as { next?: string }).next ?? 'see why, and try again',
-    }));
+    } = await measure().catch((error: unknown) => notMeasured(error, options.sides));
     gates.push({ name, passed, detail, next: passed ? null : next, forcible });
   }
   return gates;
+}
+
+/** An error that a server gave names its side. */
+function notMeasured(error: unknown, { local }: GateOptions['sides']): Measured {
+  const named = sqlstateOf(error) === undefined ? error : asUnreachable(error, local);
+  const { next = 'see why, and try again' } = named as { next?: string };
+  return { passed: false, detail: `could not be measured: ${describeFault(named)}`, next };
 }
 
 function conditionsOf(options: GateOptions): Condition[] {
@@ -283,10 +287,13 @@ class Gates {
   async wayBack(): Promise<Measured> {
     const writable = await this.writable('local');
     if (!writable.passed) return writable;
-    const rows = await this.options.checks.countOnlyOnEc2();
+    const rows = await this.options.checks.countForeignOnEc2();
     return {
       passed: rows === 0,
-      detail: `local takes writes; EC2 alone holds ${counted(rows, 'row')} of the last hour`,
+      detail:
+        rows === 0
+          ? 'local takes writes; EC2 holds nothing of the last hour that local lacks'
+          : `EC2 holds ${counted(rows, 'row')} of the last hour that local lacks, or holds otherwise`,
       next: 'sensorctl compare --window 1d names what only EC2 has',
     };
   }

@@ -51,6 +51,7 @@ export interface SwitchOutcome {
 /** Transactions of consumers may take so long to end by themselves, in ms; then they are ended on the server. */
 const WRITERS_MS = 2_000;
 const RETRY_MS = 200;
+const LOOK = 'sensorctl cutover shows where the migration stands';
 
 /**
  * Changes the primary. Up to the commit point everything that fails, takes too long or is stopped goes back to the phase
@@ -126,16 +127,18 @@ class Switch {
 
   async #drain(): Promise<string> {
     const { from: primary, to: secondary, force, targetPhase } = this.options;
-    const { pending, missed, refused } = await drainLedger({ primary, secondary }, this.#stop);
+    const { refused } = await drainLedger({ primary, secondary }, this.#stop);
     this.#assertInTime();
-    if (pending + missed > 0 || (refused > 0 && !force)) {
+    if (refused > 0 && !force) {
       throw new CutoverRefusedError(
         `${sideTitle(secondary.side)} refuses ${counted(refused, 'reading')} that ${sideTitle(primary.side)} holds`,
         { next: 'sensorctl backfill names them and tries them again' },
       );
     }
     const moved = targetPhase === 2 ? await moveQuarantine(primary.pool, secondary.pool) : 0;
-    return moved === 0 ? 'the ledger is empty' : `the ledger is empty; ${counted(moved, 'quarantine record')} brought`;
+    const left =
+      refused === 0 ? 'the ledger is empty' : `${counted(refused, 'refused reading')} left in it, overridden`;
+    return moved === 0 ? left : `${left}; ${counted(moved, 'quarantine record')} brought`;
   }
 
   async #compare(): Promise<string> {
@@ -170,18 +173,17 @@ class Switch {
     const record = await this.#callOff({ by: why.by, reason });
     if (record !== null && record.primary !== from.side) return record;
     if (record === null && this.#isCommitSent) throw notKnown(error, from);
-    if (stop.aborted) throw interrupted(error);
     const how =
       record === null
         ? `${sideTitle(from.side)} does not answer: consumers call the change off once its deadline is past`
         : 'the phase is as it was, and consumers go on';
-    const next =
-      (error instanceof SensorctlError ? error.next : undefined) ??
-      'sensorctl cutover shows where the migration stands';
+    if (stop.aborted) throw interrupted(error, how);
+    const next = (error instanceof SensorctlError ? error.next : undefined) ?? LOOK;
     if (error instanceof ConflictError) throw error;
     const isAway = error instanceof UnreachableError || faultKind(error) === 'unavailable';
     const Failure = isAway && !this.#expired.signal.aborted ? UnreachableError : CutoverRefusedError;
-    throw new Failure(`the cutover went back: ${reason}; ${how}`, { next, cause: error });
+    const outcome = record === null ? 'the cutover did not finish' : 'the cutover went back';
+    throw new Failure(`${outcome}: ${reason}; ${how}`, { next, cause: error });
   }
 
   /** Tries until the old primary answers or the deadline is past; answers its record then, null where it stays away. */
@@ -245,8 +247,8 @@ async function endHanging(side: Database): Promise<number> {
   });
 }
 
-function interrupted(cause: unknown): InterruptedError {
-  return new InterruptedError('the cutover was stopped; the phase is as it was', { cause });
+function interrupted(cause: unknown, how = 'nothing was changed'): InterruptedError {
+  return new InterruptedError(`the cutover was stopped; ${how}`, { next: LOOK, cause });
 }
 
 function notKnown(error: unknown, { side }: Database): Error {

@@ -64,14 +64,17 @@ function consumerTroubles({ consumers, primary, queue }: Figures): Trouble[] {
   const other = sideTitle(otherSide(primary));
   const living = consumers.filter(({ state }) => state !== 'lost');
   const open = living.filter(leavesSecondaryOut);
-  const waiting = queue?.visible ?? 0;
+  const waiting = queue?.visible ?? null;
   return [
     ...(living.length > 0
       ? []
       : [
           {
             kind: 'no-consumer' as const,
-            text: `No consumer runs; ${counted(waiting, 'message waits', 'messages wait')} in the queue`,
+            text:
+              waiting === null
+                ? 'No consumer runs'
+                : `No consumer runs; ${counted(waiting, 'message waits', 'messages wait')} in the queue`,
           },
         ]),
     ...(open.length === 0
