@@ -223,7 +223,7 @@ describe('cutover, the command', function () {
     await holder.query('begin; select from sensorctl.state for update');
     const args = ['cutover', '--phase', '3', '--yes', '--force', '--reason', 'a test', ...NO_SOAK];
     const both = await Promise.all([stage.start(args), stage.start(args)]);
-    await stage.eventuallyBlocked(2);
+    await stage.eventuallyBlocked(2, 'update sensorctl.state');
     await holder.query('commit');
     holder.release();
     const ends = await Promise.all(both.map((each) => each.wait()));

@@ -297,11 +297,13 @@ export class Stage {
     return { repository, close };
   }
 
-  /** Resolves once so many sessions of local wait for a lock. */
-  async eventuallyBlocked(sessions = 1): Promise<void> {
+  /** Resolves once so many sessions of local wait for a lock, with a statement that holds this text. */
+  async eventuallyBlocked(sessions = 1, statement = ''): Promise<void> {
     await eventually(`${sessions} sessions wait for a lock`, async () => {
       const { rowCount } = await this.local.query(
-        "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+        `select from pg_stat_activity
+         where datname = current_database() and wait_event_type = 'Lock' and strpos(query, $1) > 0`,
+        [statement],
       );
       return (rowCount ?? 0) >= sessions;
     });
