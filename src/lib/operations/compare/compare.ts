@@ -34,6 +34,7 @@ import { Tally } from './tally.js';
 import {
   rangeOfTable,
   resolveWindow,
+  withoutDropped,
   type LeftOut,
   type OpenRange,
   type WindowRequest,
@@ -222,13 +223,9 @@ class Comparer {
     return tally.report(primary, secondary);
   }
 
-  /** Retention goes on dropping while a comparison runs: asked after the look, it names what may be gone for that. */
-  async #withoutDropped(found: readonly Difference[], tally: Tally): Promise<readonly Difference[]> {
-    const { table, range } = tally;
-    if (found.length === 0 || range === null) return found;
-    const { range: held, leftOut } = await rangeOfTable(this.sides, table, range);
-    const kept = found.filter((difference) => tally.timeOf(difference) >= (held?.from ?? Infinity));
-    if (leftOut !== null && kept.length < found.length) this.#leftOut.set(table.name, leftOut);
+  async #withoutDropped(found: readonly Difference[], { table }: Tally): Promise<readonly Difference[]> {
+    const { kept, leftOut } = await withoutDropped(this.sides, table, found);
+    if (leftOut !== null) this.#leftOut.set(table.name, leftOut);
     return kept;
   }
 

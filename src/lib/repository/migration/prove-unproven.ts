@@ -1,5 +1,5 @@
 import { chunksOf } from '../../domain/chunks.js';
-import type { TimeRange } from '../../domain/time-range.js';
+import { intersect, type TimeRange } from '../../domain/time-range.js';
 import { UnreachableError } from '../../errors.js';
 import type { ComparedTable } from '../comparison/compared-table.js';
 import { agreeOnMethod } from '../comparison/digest-method.js';
@@ -16,6 +16,7 @@ import { planNamedTables } from '../comparison/plan-named-table.js';
 import { resolveLeaves } from '../comparison/resolve.js';
 import { scanRange } from '../comparison/scan.js';
 import { queryableOf, type ComparedSides } from '../comparison/sides.js';
+import { readCutoff, withoutDropped } from '../comparison/window.js';
 import { REGISTRY } from '../reading-tables.js';
 
 /** What a proof of everything that settled since the last one has found. */
@@ -59,7 +60,8 @@ const WIDE_MICROS = 1_800_000_000;
 
 /**
  * Compares on both sides, by digest, whatever ranges settled batches have touched since the last proof. What is equal is
- * proven and, unless the caller wants nothing recorded, taken off the record. A range whose digests differ stays on it.
+ * proven and, unless the caller wants nothing recorded, taken off the record; so is what retention drops on either side,
+ * which nobody can compare. A range whose digests differ stays on it.
  */
 export async function proveUnproven(
   sides: ComparedSides,
@@ -75,7 +77,7 @@ export async function proveUnproven(
   const suspect = new Map<string, readonly DifferingRange[]>();
   let [ranges, rows] = [0, 0];
   for (const table of tables.filter(({ name }) => name !== REGISTRY)) {
-    const joined = joinRanges(unproven.filter((each) => each.table === table.name));
+    const joined = joinRanges(await withoutDroppedRanges(sides, table, unproven));
     const digested = await digest({ sides, table, method }, joined, stop);
     ranges += joined.length;
     rows += digested.rows;
@@ -108,6 +110,16 @@ async function planCompared(sides: ComparedSides, names: readonly string[]): Pro
       next: 'sensorctl verify-schema',
     });
   });
+}
+
+/** The ranges of the table as far as neither side's retention drops them. */
+async function withoutDroppedRanges(
+  sides: ComparedSides,
+  table: ComparedTable,
+  unproven: readonly Unproven[],
+): Promise<TimeRange[]> {
+  const held = { from: (await readCutoff(sides, table))?.micros ?? -Infinity, to: Infinity };
+  return unproven.filter((each) => each.table === table.name).flatMap((each) => intersect(each, held) ?? []);
 }
 
 async function digest(
@@ -147,7 +159,8 @@ async function findSettled(
   for await (const leaf of findLeaves(comparison, ranges)) leaves.push(leaf);
   if (leaves.length === 0) return [];
   const differences = await resolveLeaves(comparison, leaves, { ...options, ledger: true });
-  const real = differences.filter((difference) => difference.class !== 'pending');
+  const { kept } = await withoutDropped(comparison.sides, comparison.table, differences);
+  const real = kept.filter((difference) => difference.class !== 'pending');
   return [...new Set(real.map(({ leaf }) => leaf.slice))].flatMap((slice) => ('from' in slice ? [slice] : []));
 }
 
