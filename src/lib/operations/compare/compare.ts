@@ -8,17 +8,17 @@ import { agreeOnMethod, type DigestMethod } from '../../repository/comparison/di
 import {
   digestWholeTable,
   findLeaves,
-  halveLeaf,
   NOTHING,
   type Comparison,
   type DifferingRange,
   type Leaf,
   type SideTotals,
 } from '../../repository/comparison/find-leaves.js';
+import { groupLeaves, inTime } from '../../repository/comparison/leaf-groups.js';
 import { resolveRegistry } from '../../repository/comparison/resolve-registry.js';
 import { resolveLeaves, type Difference } from '../../repository/comparison/resolve.js';
 import { scanRange } from '../../repository/comparison/scan.js';
-import { isOutOfTime, queryableOf, type ComparedSides } from '../../repository/comparison/sides.js';
+import { queryableOf, type ComparedSides } from '../../repository/comparison/sides.js';
 import { hasLedger } from '../../repository/ledger.js';
 import { Recorder } from './recorder.js';
 import {
@@ -91,10 +91,6 @@ interface Digested {
   readonly secondary: SideTotals;
   readonly leaves: AsyncIterable<Leaf> | Iterable<Leaf>;
 }
-
-/** Rows whose leaves are looked at together. */
-const GROUP_ROWS = 20_000;
-const GROUP_LEAVES = 64;
 
 /**
  * Compares tables on both sides by digests, and by rows where these differ. A mismatch is a result; throws where the
@@ -267,31 +263,6 @@ function estimator(
     const leftMs = micros === 0 ? null : ((performance.now() - startedAt) * (to - frontier)) / micros;
     return { done: (frontier - from) / (to - from), leftMs };
   };
-}
-
-/** Works on one half after the other where a server ran out of time with the whole. */
-async function inTime<Found>(leaves: Leaf[], work: (leaves: Leaf[]) => Promise<Found[]>): Promise<Found[]> {
-  try {
-    return await work(leaves);
-  } catch (error) {
-    const parts = leaves.length === 1 ? leaves.flatMap(halveLeaf) : leaves;
-    if (parts.length < 2 || !isOutOfTime(error)) throw error;
-    const middle = Math.ceil(parts.length / 2);
-    return [...(await inTime(parts.slice(0, middle), work)), ...(await inTime(parts.slice(middle), work))];
-  }
-}
-
-async function* groupLeaves(leaves: AsyncIterable<Leaf> | Iterable<Leaf>): AsyncGenerator<Leaf[]> {
-  let group: Leaf[] = [];
-  let rows = 0;
-  for await (const leaf of leaves) {
-    group.push(leaf);
-    rows += leaf.rows;
-    if (rows < GROUP_ROWS && group.length < GROUP_LEAVES) continue;
-    yield group;
-    [group, rows] = [[], 0];
-  }
-  if (group.length > 0) yield group;
 }
 
 function windowOf(ranges: readonly TimeRange[], { from, to }: OpenRange): CompareReport['window'] {
