@@ -1,6 +1,6 @@
 import type { Database } from '../../db/database.js';
 import { runTransaction, type Statement } from '../../db/transaction.js';
-import { sqlstateOf } from '../../db/sqlstate.js';
+import { isLockTimeout } from '../../db/sqlstate.js';
 import type { Side } from '../../domain/side.js';
 
 /**
@@ -29,7 +29,6 @@ export function assertPrimary(side: Side, epoch: number): Statement[] {
 }
 
 const WAIT_AT_MOST = "select set_config('lock_timeout', $1, true)";
-const LOCK_NOT_AVAILABLE = '55P03';
 
 const END_HOLDERS = `
   select pid, pg_terminate_backend(pid) as ended
@@ -44,7 +43,7 @@ export async function waitForWriters({ pool }: Database, waitMs: number): Promis
     await runTransaction(pool, [{ text: WAIT_AT_MOST, values: [`${Math.max(1, Math.floor(waitMs))}ms`] }, LOCK_FENCE]);
     return true;
   } catch (error) {
-    if (sqlstateOf(error) === LOCK_NOT_AVAILABLE) return false;
+    if (isLockTimeout(error)) return false;
     throw error;
   }
 }

@@ -3,6 +3,7 @@ import { withSession, type Database, type Queryable } from '../../db/database.js
 import { inTransaction, keepAwake, repeatCollisions } from '../../db/transaction.js';
 import type { ReadingTable } from '../../domain/reading.js';
 import type { TimeRange } from '../../domain/time-range.js';
+import { endingStalledCopies } from '../backfill/stalled-copies.js';
 import { enterRefused, type LedgerState } from '../ledger.js';
 import { lockTable, markTakenOver } from '../markers.js';
 import { bringRows, type Delivery } from './bring-rows.js';
@@ -99,13 +100,14 @@ const NOTHING: RepairOutcome = { entries: 0, copied: 0, inserted: 0, skipped: 0,
  *
  * Rows and entries are read in one snapshot of the primary. Where the secondary has no key the batches in flight are
  * taken over by their markers before anybody looks; rows committed later are in no entry of the snapshot and in no row
- * of it. Dying at any point leaves the entries in the ledger. Throws when a side fails; the ledger is then as it was.
+ * of it. Dying at any point leaves the entries in the ledger. Throws when a side fails; the ledger is then as it was. A
+ * frozen COPY that held it up is ended by then.
  */
 export async function repairMissed(options: RepairOptions): Promise<RepairOutcome> {
-  return await repeatCollisions(() =>
-    withSession(options.primary, (source) =>
-      inTransaction(source, () => repairClaimed(source, options), 'repeatable read'),
-    ),
+  const repair = (source: pg.Client): Promise<RepairOutcome> =>
+    inTransaction(source, () => repairClaimed(source, options), 'repeatable read');
+  return await endingStalledCopies([options.primary, options.secondary], () =>
+    repeatCollisions(() => withSession(options.primary, repair)),
   );
 }
 
