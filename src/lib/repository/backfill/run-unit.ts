@@ -2,7 +2,7 @@ import type pg from 'pg';
 import { copyBetween } from '../../db/copy.js';
 import type { Database, Queryable } from '../../db/database.js';
 import { faultKind } from '../../db/sqlstate.js';
-import { inTransaction, keepAwake, repeatCollisions, type Statement } from '../../db/transaction.js';
+import { inTransaction, keepAwake, repeatCollisions } from '../../db/transaction.js';
 import type { ReadingTable } from '../../domain/reading.js';
 import { formatInstant } from '../../domain/time.js';
 import type { DigestMethod } from '../comparison/digest-method.js';
@@ -36,8 +36,6 @@ export interface UnitContext {
   readonly ledger: boolean;
   readonly transferOf: (table: string) => Promise<Transfer>;
   readonly method: DigestMethod;
-  /** What a transaction of the target sets before it writes among rows that are there. */
-  readonly writeSettings: readonly Statement[];
   /** Differing rows become what the source holds. */
   readonly overwrite: boolean;
   /** Rows that only the target has are kept in its quarantine and deleted. */
@@ -126,7 +124,6 @@ async function copyUnit(source: pg.Client, target: pg.Client, work: UnitWork): P
   }
   if (transfer.guard !== 'key' && context.ledger) await takeOver(source, work);
   await lockUnguarded(target, transfer);
-  for (const { text } of context.writeSettings) await target.query(text);
   const delivery = await bringRows({
     ...{ source, target, transfer, targetSide: context.target.side, ranges: [unit], registry: 'parents' },
     overwrite: context.overwrite,
