@@ -4,8 +4,9 @@ import type { Database, Queryable } from '../../db/database.js';
 import { faultKind } from '../../db/sqlstate.js';
 import { inTransaction, keepAwake, repeatCollisions } from '../../db/transaction.js';
 import type { ReadingTable } from '../../domain/reading.js';
-import { formatInstant } from '../../domain/time.js';
+import { formatInstant, parseInstant } from '../../domain/time.js';
 import type { DigestMethod } from '../comparison/digest-method.js';
+import { readCutoff } from '../comparison/window.js';
 import { readUnsettled } from '../ledger.js';
 import { markTakenOver } from '../markers.js';
 import { assertDecides, holdAsSecondary } from '../migration/assert-role.js';
@@ -189,7 +190,8 @@ async function settleExtras(
   for (;;) {
     const after = [last.sensor_id, last.time];
     const page = await target.query<ExtraKey>(findExtraSql(transfer), [...bounds, ...after, EXTRA_AT_ONCE]);
-    const lacking = await withoutNewcomers(page.rows, { transfer, context });
+    const work = { transfer, context };
+    const lacking = await withoutDropped(await withoutNewcomers(page.rows, work), work);
     rows += lacking.reduce((sum, key) => sum + key.rows, 0);
     if (context.prune && lacking.length > 0)
       await pruneKeys(target, lacking, { transfer, bounds, side: context.target.side });
@@ -220,6 +222,19 @@ async function withoutNewcomers(
   ]);
   const lacking = new Set(rows.map(({ place }) => place));
   return keys.filter((_, place) => lacking.has(place));
+}
+
+/**
+ * Without the keys that retention drops on either side: a run may outlast the cutoff by which it was planned. Asked after
+ * the look at the source, it covers whatever was gone by then.
+ */
+async function withoutDropped(
+  keys: readonly ExtraKey[],
+  { transfer, context }: Pick<UnitWork, 'transfer' | 'context'>,
+): Promise<readonly ExtraKey[]> {
+  if (keys.length === 0) return keys;
+  const cutoff = await readCutoff({ primary: context.source, secondary: context.target }, transfer.compared);
+  return cutoff === null ? keys : keys.filter(({ time }) => (parseInstant(time) ?? -Infinity) >= cutoff.micros);
 }
 
 /** Without a unique key nothing tells one copy from another: all rows of a key go, and what was staged comes back. */
