@@ -4,7 +4,7 @@ import { numberFlag } from '../lib/cli/number-flags.js';
 import { BaseCommand } from '../lib/cli/base-command.js';
 import { confirm } from '../lib/cli/confirm.js';
 import { createProgress } from '../lib/cli/progress.js';
-import { openSideForBulk, orientSides, withDatabases } from '../lib/cli/sides.js';
+import { orientSides, withSides } from '../lib/cli/sides.js';
 import { parseRange, RANGE_FLAGS } from '../lib/cli/range-flags.js';
 import { EXIT_CODE, UsageError } from '../lib/errors.js';
 import type { Logger } from '../lib/logger.js';
@@ -51,20 +51,23 @@ Exit code 1 when gaps remain or rows were refused.`;
 
   async run(): Promise<BackfillReport | BackfillPlan> {
     const { flags } = await this.parse(Backfill);
-    const mode = modeOf(flags);
+    const range = parseRange(flags);
+    const mode = modeOf(flags, range !== null);
     assertPrunable(flags);
-    const range = parseRange(flags) ?? { from: null, to: null, windowMicros: null };
     const settings = this.settings({ required: ['EC2_DB_HOST'] });
     const logger = this.logger();
-    const sides = {
-      local: openSideForBulk('local', settings, 'backfill', logger),
-      ec2: openSideForBulk('ec2', settings, 'backfill', logger),
-    };
-    return await withDatabases([sides.local, sides.ec2], async () => {
+    return await withSides(settings, 'backfill', logger, async (sides) => {
       const primary = (await orientSides(sides)).primary.side;
       const target = targetOf(flags, primary);
       const request: BackfillRequest = {
-        ...{ ...range, mode, target, primary, tables: [...new Set(flags.table ?? [])], prune: flags.prune },
+        ...{
+          ...(range ?? NO_RANGE),
+          mode,
+          target,
+          primary,
+          tables: [...new Set(flags.table ?? [])],
+          prune: flags.prune,
+        },
         ...{ jobs: flags.jobs ?? null, maxRate: flags['max-rate'] ?? null },
       };
       if (flags['dry-run']) return await this.#plan(sides, request, logger);
@@ -102,10 +105,13 @@ function assertPrunable({ prune, full }: { prune: boolean; full: boolean }): voi
   throw new UsageError('--prune needs the comparison that --full leaves out', { next: 'leave --full or --prune out' });
 }
 
+const NO_RANGE = { from: null, to: null, windowMicros: null };
+
 function modeOf(
-  flags: Parameters<typeof parseRange>[0] & { full: boolean; prune: boolean; direction?: string | undefined },
+  flags: { full: boolean; prune: boolean; direction?: string | undefined },
+  hasRange: boolean,
 ): BackfillMode {
-  if (parseRange(flags) !== null) return flags.full ? 'full' : 'differences';
+  if (hasRange) return flags.full ? 'full' : 'differences';
   const lone = flags.full ? '--full' : flags.prune ? '--prune' : flags.direction !== undefined ? '--direction' : null;
   if (lone === null) return 'ledger';
   throw new UsageError(`${lone} needs a range`, { next: 'give --all, --window, or --from and --to' });

@@ -6,9 +6,8 @@ import { renderComparison } from '../lib/cli/comparison.js';
 import { withJsonLines } from '../lib/cli/json-lines.js';
 import { parseRange, RANGE_FLAGS } from '../lib/cli/range-flags.js';
 import { createProgress } from '../lib/cli/progress.js';
-import { openSideForBulk, orientSides, withDatabases } from '../lib/cli/sides.js';
-import { formatDuration } from '../lib/cli/quantities.js';
-import { formatCount } from '../lib/cli/table.js';
+import { orientSides, withSides } from '../lib/cli/sides.js';
+import { counted, formatDuration } from '../lib/cli/quantities.js';
 import { durationFlag } from '../lib/cli/time-flags.js';
 import { EXIT_CODE } from '../lib/errors.js';
 import type { BackfillSides } from '../lib/operations/backfill/backfill.js';
@@ -50,14 +49,12 @@ Exit code 0: identical, with nothing but pending rows between them. Exit code 1:
     const { flags } = await this.parse(Compare);
     const request = requestOf(flags);
     const settings = this.settings({ required: ['EC2_DB_HOST'] });
-    const local = openSideForBulk('local', settings, 'compare', this.logger());
-    const ec2 = openSideForBulk('ec2', settings, 'compare', this.logger());
     const stop = this.stopSignal();
-    return await withDatabases([local, ec2], async () => {
-      const sides = await orientSides({ local, ec2 });
+    return await withSides(settings, 'compare', this.logger(), async (databases) => {
+      const sides = await orientSides(databases);
       const outcome = await this.#compare(sides, request, { stop, output: flags.output });
       if (outcome.report.verdict === 'identical' || !flags.repair) return this.#conclude(outcome);
-      const repair = await this.#repair({ local, ec2, ...sides }, outcome, stop);
+      const repair = await this.#repair({ ...databases, ...sides }, outcome, stop);
       const again = await this.#compare(sides, { ...request, ...outcome.compared, resume: false }, { stop });
       return { ...this.#conclude(again), repair };
     });
@@ -73,7 +70,7 @@ Exit code 0: identical, with nothing but pending rows between them. Exit code 1:
       compare(sides, request, {
         ...{ stop, onDifference },
         onProgress: ({ table, step, rows, done, leftMs }) =>
-          progress.update(`${table}, ${step}, ${formatCount(rows)} rows, ${renderShare(done, leftMs)}`),
+          progress.update(`${table}, ${step}, ${counted(rows, 'row')}, ${renderShare(done, leftMs)}`),
       }),
     ).finally(() => progress.stop());
     this.log(renderComparison(outcome));

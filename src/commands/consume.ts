@@ -4,7 +4,8 @@ import { metricsAddress, METRICS_FLAGS } from '../lib/cli/metrics-flags.js';
 import { numberFlag } from '../lib/cli/number-flags.js';
 import { openQueue } from '../lib/cli/queue.js';
 import { withRepository } from '../lib/cli/repository.js';
-import { formatCount, formatTime, renderTable } from '../lib/cli/table.js';
+import { counted, formatTime } from '../lib/cli/quantities.js';
+import { renderTable } from '../lib/cli/table.js';
 import { consume, type ConsumeReport } from '../lib/operations/consume/consume.js';
 
 export default class Consume extends BaseCommand {
@@ -93,13 +94,13 @@ function renderReport({ gaps, ...summary }: ConsumeReport): string {
     [
       ['messages', summary.messages],
       ['further readings of gateway messages', summary.furtherReadings],
-      ['= readings accepted by local', summary.accepted],
-      ['+ retransmissions that local refused', summary.refused],
+      ['= readings accepted by the primary', summary.accepted],
+      ['+ retransmissions that it refused', summary.refused],
       ['+ quarantined', summary.quarantined],
       ['  (sum)', items],
-      ['sent to EC2 and confirmed', summary.confirmed],
+      ['sent to the secondary and confirmed', summary.confirmed],
       ['entered in the ledger as missed', summary.missed],
-      ['entered in the ledger as refused by EC2', summary.refusedBySecondary],
+      ['entered in the ledger as refused by the secondary', summary.refusedBySecondary],
       ['not acknowledged (will come again)', summary.unacknowledged],
     ],
   );
@@ -113,6 +114,6 @@ function renderGaps(gaps: NonNullable<ConsumeReport['gaps']>): string {
   const shown = gaps
     .slice(0, GAPS_SHOWN)
     .map(({ table, from, to, entries }) => [table, formatTime(from), formatTime(to), entries]);
-  const more = gaps.length > GAPS_SHOWN ? `\nand ${formatCount(gaps.length - GAPS_SHOWN)} gaps more` : '';
-  return `${renderTable(['gap: EC2 may lack readings of', 'from (UTC)', 'to (UTC)', 'ledger entries'], shown)}${more}`;
+  const more = gaps.length > GAPS_SHOWN ? `\nand ${counted(gaps.length - GAPS_SHOWN, 'gap')} more` : '';
+  return `${renderTable(['gap: the secondary may lack readings of', 'from (UTC)', 'to (UTC)', 'ledger entries'], shown)}${more}`;
 }

@@ -3,7 +3,7 @@ import { BaseCommand } from '../lib/cli/base-command.js';
 import { confirm } from '../lib/cli/confirm.js';
 import { createChecks, describeChange, describeOperator, renderCutover, renderGates } from '../lib/cli/cutover.js';
 import { createProgress } from '../lib/cli/progress.js';
-import { openSideForBulk, withDatabases } from '../lib/cli/sides.js';
+import { withSides } from '../lib/cli/sides.js';
 import { durationFlag } from '../lib/cli/time-flags.js';
 import { EXIT_CODE, UsageError } from '../lib/errors.js';
 import { cutover, type CutoverRequest } from '../lib/operations/cutover/cutover.js';
@@ -54,13 +54,11 @@ Exit code 1 when a gate is not met or the change went back, 4 when somebody else
     };
     const settings = this.settings({ required: ['EC2_DB_HOST'] });
     const logger = this.logger();
-    const local = openSideForBulk('local', settings, 'cutover', logger);
-    const ec2 = openSideForBulk('ec2', settings, 'cutover', logger);
     const stop = this.stopSignal();
     const progress = createProgress('Cutover');
-    const report = await withDatabases([local, ec2], () =>
-      cutover({ local, ec2 }, request, {
-        checks: createChecks({ local, ec2 }, stop),
+    const report = await withSides(settings, 'cutover', logger, (sides) =>
+      cutover(sides, request, {
+        checks: createChecks(sides, stop),
         hooks: {
           ...{ stop, logger },
           confirm: async (plan) => {

@@ -1,5 +1,6 @@
 import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../lib/cli/base-command.js';
+import { counted } from '../lib/cli/quantities.js';
 import { openSide, withDatabases } from '../lib/cli/sides.js';
 import { renderTable } from '../lib/cli/table.js';
 import { EXIT_CODE } from '../lib/errors.js';
@@ -49,7 +50,7 @@ function renderPreparation(sides: readonly SidePreparation[]): string {
     prepared.map(({ table, action, hypertable }) => {
       const added = keysAdded.find((key) => key.table === table);
       const key = added
-        ? `key added, ${added.duplicatesRemoved} duplicates removed, ${added.quarantined} quarantined`
+        ? `key added, ${counted(added.duplicatesRemoved, 'duplicate')} removed, ${added.quarantined} quarantined`
         : '';
       return [side, table, action, hypertable ? 'hypertable' : 'table', key];
     }),
@@ -62,6 +63,7 @@ function renderPreparation(sides: readonly SidePreparation[]): string {
     found.map(({ table, problem, next }) => `In the way on ${side}: ${table} ${problem}.\n  Next: ${next}`),
   );
   const table = renderTable(['side', 'table', 'action', 'kind', 'note'], [...bookkeeping, ...tables]);
-  const next = sides.length === 2 ? 'sensorctl verify-schema' : 'sensorctl init, for the other side';
+  const missing = sides[0]?.side === 'local' ? 'ec2' : 'local';
+  const next = sides.length === 2 ? 'sensorctl verify-schema' : `sensorctl init --side ${missing}`;
   return [table, ...obstacles, ...(obstacles.length === 0 ? [`Next: ${next}`] : [])].join('\n');
 }

@@ -3,7 +3,7 @@ import { BaseCommand } from '../lib/cli/base-command.js';
 import { numberFlag } from '../lib/cli/number-flags.js';
 import { createProgress } from '../lib/cli/progress.js';
 import { openQueue } from '../lib/cli/queue.js';
-import { formatCount } from '../lib/cli/table.js';
+import { counted } from '../lib/cli/quantities.js';
 import { EXIT_CODE } from '../lib/errors.js';
 import { readBodies, replay, type ReplaySummary } from '../lib/operations/replay.js';
 
@@ -33,9 +33,9 @@ export default class Replay extends BaseCommand {
         bodies: readBodies(argv as string[]),
         rate: flags.rate ?? Infinity,
         stop,
-        onProgress: (sent) => progress.update(`${formatCount(sent)} messages`),
+        onProgress: (sent) => progress.update(counted(sent, 'message')),
       });
-      this.log(`Sent ${formatCount(summary.sent)} messages in ${summary.seconds} s.`);
+      this.log(`Sent ${counted(summary.sent, 'message')} in ${summary.seconds} s.`);
       if (stop.aborted) process.exitCode = EXIT_CODE.interrupted;
       return summary;
     } finally {

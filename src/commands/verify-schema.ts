@@ -1,6 +1,6 @@
 import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../lib/cli/base-command.js';
-import { openSide, withDatabases } from '../lib/cli/sides.js';
+import { withSides } from '../lib/cli/sides.js';
 import { renderTable } from '../lib/cli/table.js';
 import { EXIT_CODE } from '../lib/errors.js';
 import type { Finding } from '../lib/operations/verify-schema/finding.js';
@@ -31,11 +31,8 @@ Exit code 1 when something blocks.`;
   async run(): Promise<SchemaVerdict> {
     const { flags } = await this.parse(VerifySchema);
     const settings = this.settings({ required: ['EC2_DB_HOST'] });
-    const [local, ec2] = (['local', 'ec2'] as const).map((side) =>
-      openSide(side, settings, 'verify-schema', this.logger()),
-    ) as [ReturnType<typeof openSide>, ReturnType<typeof openSide>];
-    const { verdict, findings, script } = await withDatabases([local, ec2], () =>
-      verifySchema({ local, ec2 }, flags.table),
+    const { verdict, findings, script } = await withSides(settings, 'verify-schema', this.logger(), (sides) =>
+      verifySchema(sides, flags.table),
     );
     this.log(flags.sql ? script : renderFindings(verdict, findings));
     if (verdict === 'blocked') process.exitCode = EXIT_CODE.no;

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseEnv } from 'node:util';
 import { z } from 'zod';
+import { counted } from './domain/counted.js';
 import { readCertificate, type ConnectionSettings, type SslMode } from './db/connection.js';
 import { isTimezone } from './domain/time.js';
 import { UsageError } from './errors.js';
@@ -152,7 +153,10 @@ function readEnvFile(directory: string, name: string): Readonly<Record<string, s
     return parseEnv(readFileSync(join(directory, name), 'utf8'));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return {};
-    throw new UsageError(`${name} cannot be read: ${(error as Error).message}`, { cause: error });
+    throw new UsageError(`${name} cannot be read: ${(error as Error).message}`, {
+      next: `let this user read ${join(directory, name)}, or remove it`,
+      cause: error,
+    });
   }
 }
 
@@ -231,7 +235,7 @@ function describeType(field: z.ZodType | undefined): string | undefined {
 
 function wrongSettings(faults: readonly string[]): UsageError {
   const list = faults.map((fault) => `\n  - ${fault}`).join('');
-  return new UsageError(`${faults.length === 1 ? 'a setting is' : `${faults.length} settings are`} wrong:${list}`, {
+  return new UsageError(`${counted(faults.length, 'setting is', 'settings are')} wrong:${list}`, {
     next: 'correct it in .env.local (start from .env.dual-write), in the environment, or by its flag',
   });
 }

@@ -127,7 +127,9 @@ describe('compare', function () {
       ).to.deep.equal([...[0, 24, 53]]);
       expect(stdout).to.match(/2025-07-05T12:00:00\.000000Z S4: level_cm is 8 on local, 21 on EC2/);
       expect(stdout).to.match(/and 1 more; --output FILE writes them all/);
-      expect(stdout).to.match(/Different: [^\n]*\nNext: sensorctl compare --from \S+ --to \S+ --repair/);
+      expect(stdout).to.match(
+        /Different: [^\n]*\nNext: sensorctl compare --from \S+ --to \S+ --table water_level_readings --repair/,
+      );
     });
 
     it('tells a person what to do about known gaps, and that nothing is to be done about equal sides', async () => {
@@ -149,7 +151,7 @@ describe('compare', function () {
     for (const [args, message] of [
       [['--window', '1 fortnight'], /--window is not a duration: 1 fortnight\nNext: .*--window 90s/],
       [['--settle', '-1s'], /--settle is not a duration: -1s\nNext: .*--settle 90s/],
-      [['--bucket', '0s'], /--bucket is not a duration: 0s\nNext: .*--bucket 90s/],
+      [['--bucket', '0s'], /--bucket 0s is too short\nNext: give at least 1ms/],
       [['--from', 'yesterday'], /--from is not a time: yesterday\nNext: .*--from 2025-07-01T06:00:00Z/],
       [['--from', TO, '--to', FROM], /--to is not after --from\nNext: ranges are \[from, to\)/],
       [['--from', FROM, '--window', '1h'], /--window[^\n]*\nNext: sensorctl compare --help/],

@@ -1,6 +1,8 @@
 // The command `cutover`: the whole migration under load, its contract, its exit codes, and two operators at once.
 import { expect } from 'chai';
 import type pg from 'pg';
+import { readIdentity } from '../../src/lib/db/identity.js';
+import { READING_TABLES } from '../../src/lib/domain/reading.js';
 import { STEPS, type CutoverReport, type Gate } from '../../src/lib/operations/cutover/report.js';
 import type { MonitorReport } from '../../src/lib/operations/monitor/report.js';
 import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
@@ -180,10 +182,15 @@ describe('cutover, the command', function () {
     await stage.send(telemetry(60));
     await stage.runJson(['consume', '--drain']);
     // As if everything had been compared before: what was written since is yet to be proven.
-    await stage.local.query(`
-      insert into sensorctl.comparison (scope, progress, started_at, finished_at, verdict, report)
-      values ('{"from": null, "to": null, "windowMicros": null, "tables": ["sensor_registry", "water_level_readings",
-          "moisture_readings", "sensor_readings"]}', '{}', clock_timestamp(), clock_timestamp(), 'identical', '{"tables": []}')`);
+    const scope = {
+      ...{ from: null, to: null, windowMicros: null, tables: ['sensor_registry', ...READING_TABLES] },
+      between: [await readIdentity(stage.local), await readIdentity(stage.ec2)],
+    };
+    await stage.local.query(
+      `insert into sensorctl.comparison (scope, progress, started_at, finished_at, verdict, report)
+       values ($1, '{}', clock_timestamp(), clock_timestamp(), 'identical', '{"tables": []}')`,
+      [JSON.stringify(scope)],
+    );
     const before = await readBookkeeping(stage);
     expect(before.local.unproven, 'something is unproven').to.not.equal('[]');
     const { code, stdout } = await stage.run(['cutover', '--phase', '3', '--dry-run', '--json']);
@@ -257,6 +264,20 @@ describe('cutover, the command', function () {
     expect(Object.values(local).flat(), 'written to local').to.deep.equal([]);
     expect(Object.values(ec2).flat()).to.have.length.greaterThan(20);
     expect(await json()).to.include({ phase: 3, epoch: 5, primary: 'ec2' });
+  });
+
+  it('in phase 3 a consumer that cannot reach EC2 names EC2, not local, and what to check', async () => {
+    await recordPhase(2);
+    await Promise.all(
+      [stage.local, stage.ec2].map((pool) =>
+        pool.query(
+          "update sensorctl.state set epoch = 5, phase = 3, write_mode = 'ec2-only', primary_side = 'ec2', changed_by = 'ada'",
+        ),
+      ),
+    );
+    const { code, stderr } = await stage.run(['consume', '--drain'], { EC2_DB_PORT: '1' });
+    expect(code, stderr).to.equal(3);
+    expect(stderr).to.match(/Error: the EC2 database at .*:1\/.* failed: .*ECONNREFUSED.*\nNext: .*EC2_DB_HOST/);
   });
 
   it('ends with 4 while somebody else changes the phase, and calls it off once the deadline is past', async () => {

@@ -20,7 +20,7 @@ const COMMANDS = [
   'quarantine list',
   'quarantine show local:1',
   'quarantine retry --all',
-  'quarantine discard --all',
+  'quarantine discard --all --side local',
   'replay package.json',
 ];
 

@@ -166,7 +166,7 @@ describe('acceptance: monitor', function () {
       const page = await open(`http://127.0.0.1:${webPort}/`);
       await page.waitForSelector('.badge.trouble');
       expect(await page.textContent('main'))
-        .to.contain('leave EC2 out')
+        .to.contain('1 of 1 consumer leaves EC2 out')
         .and.to.contain('ECONNREFUSED');
       const pathOf = (): Promise<string | null> => page.getAttribute('figure:nth-of-type(2) path', 'd');
       const before = await pathOf();

@@ -76,6 +76,21 @@ describe('quarantine', () => {
     expect((await list()).map((record) => record.body)).to.have.members([NO_LEVEL, NOT_JSON]);
   });
 
+  it('discards nothing where one and all are named, or a side that is not meant', async () => {
+    for (const [args, message] of [
+      [['local:1', '--all', '--side', 'local'], /local:1 and --all exclude each other/],
+      [['local:1', '--side', 'ec2'], /--all/],
+      [['--all'], /--all wants the side\nNext: give --side local or --side ec2/],
+      [[], /no record is named/],
+    ] as const) {
+      const { code, stderr } = await stage.run(['quarantine', 'discard', ...args]);
+      expect(code, stderr).to.equal(2);
+      expect(stderr).to.match(message);
+    }
+    const { stderr } = await stage.run(['quarantine', 'retry', 'local:1', '--all']);
+    expect(stderr).to.match(/exclude each other/);
+  });
+
   it('discards without deleting', async () => {
     const id = await idOf(NO_LEVEL);
     expect(await stage.runJson(['quarantine', 'discard', `local:${id}`])).to.deep.equal({ discarded: 1 });

@@ -4,7 +4,8 @@ import { expect } from 'chai';
 import { closeDatabase } from '../../src/lib/db/database.js';
 import { UnreachableError } from '../../src/lib/errors.js';
 import { accountOn } from '../chaos/invariants.js';
-import { startServers, stopServers, type Servers } from '../chaos/stage.js';
+import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
+import { ChaosStage, startServers, stopServers, type Servers } from '../chaos/stage.js';
 import { Ahead } from '../support/ahead.js';
 import { eventually, readContent } from '../support/cli.js';
 import { COMMITTED } from '../support/proxy.js';
@@ -161,6 +162,45 @@ describe('the switch', function () {
     },
     // It stops a server that the others use.
     it,
+  );
+
+  ahead.it(
+    'a local that was restored from phase 2 while EC2 was away takes no batch any more soon after EC2 is back',
+    async () => {
+      const stage = await ChaosStage.open(servers, { seed: SEED });
+      try {
+        const record = (phase: number, epoch: number, primary: string) =>
+          `insert into sensorctl.state (phase, write_mode, epoch, primary_side, changed_by)
+         values (${phase}, 'dual-write', ${epoch}, '${primary}', 'a test')`;
+        await stage.ec2.query(record(3, 5, 'ec2'));
+        await stage.local.query(record(2, 2, 'local'));
+        stage.network.ec2.refuse();
+        const telemetry = [
+          ...generateTelemetry({ seed: SEED, count: 40, startMicros: Date.now() * 1000 - 60_000_000 }),
+        ];
+        await stage.consume([]);
+        await stage.send(telemetry.slice(0, 20));
+        await eventually('it cannot know better: local takes them', () => stage.isQueueEmpty());
+        const kept = await readContent(stage.local);
+        await stage.network.ec2.pass();
+        await eventually('local is behind the fence', async () => {
+          const { rows } = await stage.local.query<{ primary: string }>(
+            'select primary_side as primary from sensorctl.state',
+          );
+          return rows[0]?.primary === 'ec2';
+        });
+        await stage.send(telemetry.slice(20));
+        await eventually('the queue is empty', () => stage.isQueueEmpty());
+        expect(await readContent(stage.local)).to.deep.equal(kept);
+        const sensors = await stage.ec2.query('select from sensor_registry');
+        expect(sensors.rowCount).to.be.greaterThan(0);
+      } catch (error) {
+        (error as Error).message += `\nseed ${SEED}\n${stage.readLogs()}`;
+        throw error;
+      } finally {
+        await stage.close();
+      }
+    },
   );
 
   describe('struck', () => {

@@ -1,4 +1,5 @@
-import { formatCount, renderTable } from '../../src/lib/cli/table.js';
+import { formatCount } from '../../src/lib/cli/quantities.js';
+import { renderTable } from '../../src/lib/cli/table.js';
 import { median, pairedRatios } from './statistics.js';
 
 /** One figure beside its peer or limit, repetition by repetition. */

@@ -2,7 +2,7 @@ import { expect } from 'chai';
 import type pg from 'pg';
 import type { Database } from '../../src/lib/db/database.js';
 import type { Reading } from '../../src/lib/domain/reading.js';
-import { InterruptedError } from '../../src/lib/errors.js';
+import { ConflictError, InterruptedError } from '../../src/lib/errors.js';
 import { endStalledCopies } from '../../src/lib/repository/backfill/stalled-copies.js';
 import {
   addUnits,
@@ -11,6 +11,7 @@ import {
   markPlanned,
   splitUnit,
 } from '../../src/lib/repository/backfill/unit-store.js';
+import { waitForWriters } from '../../src/lib/repository/migration/fence.js';
 import { keepingLogger, PreparedPair, WATER_SENSORS, waterRows } from '../support/backfilled.js';
 import { eventually } from '../support/cli.js';
 
@@ -41,6 +42,36 @@ describe('backfill', () => {
   async function fillBoth(rows: number): Promise<void> {
     await pair.query(`${WATER_SENSORS}; ${waterRows(0, rows - 1)}`);
   }
+
+  describe('beside a switch', () => {
+    for (const mode of ['differences', 'ledger'] as const) {
+      it(`of ${mode}: what overwrites holds the primary in its role until it has committed, and then asks again`, async () => {
+        await fillBoth(10);
+        await pair.there.query(`update ${WATER} set rssi = -1`);
+        await pair.miss(WATER, DAY.from, DAY.to);
+        const blocker = await pair.openSession('ec2');
+        await blocker.client.query(`begin; lock table ${WATER} in exclusive mode`);
+        const running = pair.backfill({ mode });
+        running.catch(() => undefined);
+        await eventually('the backfill waits for a lock on EC2', async () => {
+          const { rowCount } = await pair.there.query('select from pg_locks where not granted');
+          return rowCount !== 0;
+        });
+        expect(await waitForWriters(pair.local, 100), 'whether local can be given up').to.equal(false);
+        await blocker.client.query('commit');
+        expect(await running).to.include({ rowsCorrected: 10, remainingGaps: 0 });
+        expect(await waitForWriters(pair.local, 2_000)).to.equal(true);
+
+        await pair.there.query(`update ${WATER} set rssi = -2`);
+        await pair.miss(WATER, DAY.from, DAY.to);
+        await pair.query(`insert into sensorctl.state (phase, write_mode, epoch, primary_side, changed_by)
+          values (3, 'ec2-only', 5, 'ec2', 'a test')`);
+        const failure = await pair.backfill({ mode }).catch((error: unknown) => error);
+        expect(failure).to.be.instanceOf(ConflictError);
+        expect((await pair.there.query(`select from ${WATER} where rssi = -2`)).rowCount).to.equal(10);
+      });
+    }
+  });
 
   describe('of the ledger', () => {
     it('repairs what was missed and what a dead consumer left pending, and leaves alone what is in flight', async () => {

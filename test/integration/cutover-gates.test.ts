@@ -10,7 +10,7 @@ import { BOOKKEEPING_VERSION } from '../../src/lib/repository/bookkeeping-schema
 import { measureGates, type Checks } from '../../src/lib/operations/cutover/gates.js';
 import type { Gate } from '../../src/lib/operations/cutover/report.js';
 import type { DualWriteRepository } from '../../src/lib/repository/dual-write-repository.js';
-import { completeSwitch } from '../../src/lib/repository/migration/deciding-state.js';
+import { copyRecord } from '../../src/lib/repository/migration/deciding-state.js';
 import { changePhase, recordFirstPhase } from '../../src/lib/repository/migration/transition.js';
 import { PreparedPair } from '../support/backfilled.js';
 import { eventually } from '../support/cli.js';
@@ -22,7 +22,7 @@ const HOUR_MS = 3_600_000;
 /** What other commands find out, where a test is not about it. */
 const CONTENT: Checks = {
   verifySchema: () => Promise.resolve({ blocking: 0, warning: 0 }),
-  countOnlyOnEc2: () => Promise.resolve(0),
+  countForeignOnEc2: () => Promise.resolve(0),
 };
 
 /** Databases in phase 2 with a living consumer, some readings on both sides, and all of it proven. */
@@ -37,7 +37,7 @@ class Ready {
     const pair = await PreparedPair.open(title);
     const first = await recordFirstPhase(pair.local, WHY);
     const state = await changePhase(pair.local, first, { ...WHY, phase: 2 });
-    await completeSwitch(pair.ec2, state);
+    await copyRecord(pair.ec2, state);
     const ready = new Ready(pair, await pair.openRepository(), state);
     await ready.write(20);
     expect((await pair.compare()).verdict).to.equal('identical');
@@ -148,7 +148,10 @@ describe('the gates of a change of phase', function () {
         pair.there.query('alter table moisture_readings add constraint moisture_readings_key unique (sensor_id, time)'),
       { target: 2, checks: ready.checks },
     );
-    expect(gates.map(({ name }) => name)).to.deep.equal(['schema']);
+    expect(gates.map(({ name, forcible }) => [name, forcible])).to.deep.equal([
+      ['prepared', false],
+      ['schema', true],
+    ]);
   });
 
   it('schema: a column that EC2 lacks stops it', async () => {
@@ -157,7 +160,7 @@ describe('the gates of a change of phase', function () {
       () => pair.here.query('alter table water_level_readings drop column depth_cm'),
       { target: 2, checks: ready.checks },
     );
-    expectGate(gate, 'schema', /[1-9]\d* findings block/, /sensorctl verify-schema/);
+    expectGate(gate, 'schema', /[1-9]\d* findings? blocks?,/, /sensorctl verify-schema/);
     expect(others).to.deep.equal([]);
   });
 
@@ -166,7 +169,7 @@ describe('the gates of a change of phase', function () {
       () => pair.miss('water_level_readings', '2025-07-01T00:00:00Z', '2025-07-01T00:01:00Z'),
       () => pair.here.query('delete from sensorctl.ledger'),
     );
-    expectGate(gate, 'ledger', /1 missed entries/, /sensorctl backfill/);
+    expectGate(gate, 'ledger', /1 missed entry,/, /sensorctl backfill/);
     expect(others).to.deep.equal([]);
   });
 
@@ -177,7 +180,7 @@ describe('the gates of a change of phase', function () {
           values (gen_random_uuid(), gen_random_uuid(), 'water_level_readings', '{[2025-07-01,2025-07-02)}', 1, 'pending')`),
       () => pair.here.query('delete from sensorctl.ledger'),
     );
-    expectGate(gate, 'ledger', /1 missed entries/, /sensorctl backfill/);
+    expectGate(gate, 'ledger', /1 missed entry,/, /sensorctl backfill/);
   });
 
   it('ledger: a reading that EC2 refuses for good stops it', async () => {
@@ -189,7 +192,7 @@ describe('the gates of a change of phase', function () {
             'refused', 'A', '23514: a test')`),
       () => pair.here.query('delete from sensorctl.ledger'),
     );
-    expectGate(gate, 'ledger', /1 readings that EC2 refuses/, /sensorctl backfill/);
+    expectGate(gate, 'ledger', /1 reading that EC2 refuses/, /sensorctl backfill/);
     expect(others).to.deep.equal([]);
   });
 
@@ -222,6 +225,39 @@ describe('the gates of a change of phase', function () {
       expect(gates.map(({ name }) => name)).to.deep.equal(['compare']);
     });
   }
+
+  for (const [what, change] of [
+    [
+      'from before the migration began, when batches entered no ledger',
+      "started_at = (select min(changed_at) from sensorctl.state_history) - interval '1 second'",
+    ],
+    ['with another EC2', `scope = jsonb_set(scope, '{between,1}', '"another 1"')`],
+  ] as const) {
+    it(`compare: an identical comparison ${what}, proves nothing`, async () => {
+      await pair.here.query('create table test_kept as table sensorctl.comparison');
+      const gates = await failing(
+        () => pair.here.query(`update sensorctl.comparison set ${change}`),
+        () =>
+          pair.here.query(`update sensorctl.comparison as known set (started_at, scope) = (kept.started_at, kept.scope)
+            from test_kept as kept where known.comparison_id = kept.comparison_id; drop table test_kept`),
+        { target: 2 },
+      );
+      expect(gates.map(({ name }) => name)).to.deep.equal(['compare']);
+      expectGate(gates[0], 'compare', /was identical since the migration began/, /sensorctl compare --all/);
+    });
+  }
+
+  it('compare: a comparison with another EC2 takes back what was proven before it', async () => {
+    const gates = await failing(
+      () =>
+        pair.here.query(`insert into sensorctl.comparison (scope, progress, finished_at, verdict, report)
+          select jsonb_set(scope, '{between,1}', '"another 1"'), '{}', clock_timestamp(), 'identical', report
+          from sensorctl.comparison order by comparison_id limit 1`),
+      () => pair.here.query("delete from sensorctl.comparison where scope->'between'->>1 = 'another 1'"),
+      { target: 2 },
+    );
+    expect(gates.map(({ name }) => name)).to.deep.equal(['compare']);
+  });
 
   it('compare and soak: a difference that was found since the last proof of everything stops both', async () => {
     const gates = await failing(
@@ -290,7 +326,7 @@ describe('the gates of a change of phase', function () {
       () => pair.there.query("select pg_create_physical_replication_slot('gates_idle', true)"),
       () => pair.there.query("select pg_drop_replication_slot('gates_idle')"),
     );
-    expectGate(gate, 'disk', /1 replication slots that nobody reads/, /pg_replication_slots/);
+    expectGate(gate, 'disk', /1 replication slot that nobody reads keeps/, /pg_replication_slots/);
     expect(others).to.deep.equal([]);
   });
 
@@ -381,7 +417,7 @@ describe('the gates of a change of phase', function () {
       () => pair.there.query("delete from water_level_readings where sensor_id = 'LOST'"),
       { checks: ready.checks },
     );
-    expectGate(gate, 'way back', /EC2 alone holds 1 rows of the last hour/, /sensorctl compare/);
+    expectGate(gate, 'way back', /EC2 holds 1 row of the last hour that local lacks/, /sensorctl compare/);
     expect(others).to.deep.equal([]);
   });
 

@@ -6,7 +6,8 @@ import { withTransaction } from '../../src/lib/db/transaction.js';
 import { NO_PHASE, type MigrationState, type Phase } from '../../src/lib/domain/migration.js';
 import type { Side } from '../../src/lib/domain/side.js';
 import { ConflictError } from '../../src/lib/errors.js';
-import { completeSwitch, findDecidingState } from '../../src/lib/repository/migration/deciding-state.js';
+import { holdAsSecondary } from '../../src/lib/repository/migration/assert-role.js';
+import { copyRecord, findDecidingState } from '../../src/lib/repository/migration/deciding-state.js';
 import { assertPrimary, endWriters, waitForWriters } from '../../src/lib/repository/migration/fence.js';
 import { readHistory, readState } from '../../src/lib/repository/migration/state.js';
 import {
@@ -46,11 +47,11 @@ describe('the record of the phase', function () {
   async function goTo(phase: Phase): Promise<MigrationState> {
     let state = await recordFirstPhase(pair.local, WHY);
     if (phase > 1) state = await changePhase(pair.local, state, { ...WHY, phase: 2 });
-    await completeSwitch(pair.ec2, state);
+    await copyRecord(pair.ec2, state);
     if (phase < 3) return state;
     const { token } = await drain('local', state, 3);
     state = await commitSwitch(pair.local, { token }, { keepLocalCurrent: false });
-    await completeSwitch(pair.ec2, state);
+    await copyRecord(pair.ec2, state);
     return state;
   }
 
@@ -237,10 +238,10 @@ describe('the record of the phase', function () {
     it('is a copy that only a higher epoch changes', async () => {
       const old = await goTo(1);
       const state = await changePhase(pair.local, old, { ...WHY, phase: 2 });
-      await completeSwitch(pair.ec2, state);
+      await copyRecord(pair.ec2, state);
       const copy = await readState(pair.ec2.pool);
-      await completeSwitch(pair.ec2, old);
-      await completeSwitch(pair.ec2, { ...state, changedBy: 'somebody else' });
+      await copyRecord(pair.ec2, old);
+      await copyRecord(pair.ec2, { ...state, changedBy: 'somebody else' });
       expect(await readState(pair.ec2.pool)).to.deep.equal(copy);
       expect(copy).to.deep.equal(state);
     });
@@ -282,12 +283,24 @@ describe('the record of the phase', function () {
     it('and an EC2 that was restored from a copy of phase 3 after the way back, likewise', async () => {
       const three = await goTo(3);
       const two = await commitSwitch(pair.ec2, await drain('ec2', three, 2), { keepLocalCurrent: false });
-      await completeSwitch(pair.local, two);
+      await copyRecord(pair.local, two);
       await pair.there.query(EMPTY);
       await recordOn(pair.there, { phase: 3, epoch: three.epoch, primary: 'ec2' });
       const sides = { local: pair.local, ec2: pair.ec2 };
       expect(await findDecidingState(sides)).to.deep.equal({ state: two, primary: pair.local });
       expect(await readState(pair.ec2.pool)).to.deep.equal(two);
+    });
+
+    it('and while EC2 is draining it is not believed either; whoever looks afterwards puts it behind the fence', async () => {
+      const three = await goTo(3);
+      const { token, state } = await drain('ec2', three, 2);
+      await pair.here.query(EMPTY);
+      await recordOn(pair.here, { phase: 2, epoch: 2, primary: 'local' });
+      const sides = { local: pair.local, ec2: pair.ec2 };
+      expect(await findDecidingState(sides)).to.deep.equal({ state, primary: pair.ec2 });
+      await callOff(pair.ec2, { token }, WHY);
+      expect((await findDecidingState(sides)).primary).to.equal(pair.ec2);
+      expect(await write('local', 2)).to.equal('SF001');
     });
 
     it('of two that name themselves in one epoch neither is believed', async () => {
@@ -311,13 +324,13 @@ describe('the record of the phase', function () {
       expect(await primaries(), 'draining').to.deep.equal([]);
       const three = await commitSwitch(pair.local, { token }, { keepLocalCurrent: false });
       expect(await primaries(), 'committed').to.deep.equal([]);
-      await completeSwitch(pair.ec2, three);
+      await copyRecord(pair.ec2, three);
       expect(await primaries(), 'completed').to.deep.equal(['ec2']);
       const back = await drain('ec2', three, 2);
       expect(await primaries(), 'draining back').to.deep.equal([]);
       const again = await commitSwitch(pair.ec2, back, { keepLocalCurrent: false });
       expect(await primaries(), 'committed back').to.deep.equal([]);
-      await completeSwitch(pair.local, again);
+      await copyRecord(pair.local, again);
       expect(await primaries(), 'completed back').to.deep.equal(['local']);
     });
   });
@@ -345,6 +358,17 @@ describe('the record of the phase', function () {
       await holder.client.query('update sensorctl.state set epoch = epoch + 1');
       await holder.client.query('commit');
       expect(await waiting).to.equal('SF003');
+    });
+
+    it('is taken from whoever hangs on the side that becomes the primary: the switch is completed', async () => {
+      const { token } = await drain('local', await goTo(2), 3);
+      const committed = await commitSwitch(pair.local, { token }, { keepLocalCurrent: false });
+      const hanging = await pair.openSession('ec2');
+      await hanging.client.query('begin');
+      await holdAsSecondary(hanging.client, 'ec2');
+      await copyRecord(pair.ec2, committed);
+      expect(await readState(pair.ec2.pool)).to.deep.equal(committed);
+      expect(await failureOf(hanging.client.query('commit'))).to.be.instanceOf(Error);
     });
 
     it('waits for writers, and ends one that hangs', async () => {

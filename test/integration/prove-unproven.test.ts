@@ -155,7 +155,7 @@ describe('the proof of equal values with two texts', () => {
     await settled(pair, 'sensor_readings', [TIME]);
     const { state, steps } = await switchSides();
     expect(state).to.include({ phase: 3, primary: 'ec2' });
-    expect(steps.find(({ name }) => name === 'compare')?.detail).to.match(/^identical: 1 rows in 1 ranges/);
+    expect(steps.find(({ name }) => name === 'compare')?.detail).to.match(/^identical: 1 row in 1 range,/);
   });
 
   it('hide none that differs: the switch names its table and goes back', async () => {

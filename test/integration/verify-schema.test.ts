@@ -184,7 +184,7 @@ describe('verify-schema', function () {
       );
       await stage.ec2.query(REFERS);
       const report = await verifySchema(sides);
-      expect(blocking(report)[0]?.mend).to.match(/^insert the 1200 rows: sensorctl verify-schema --sql/);
+      expect(blocking(report)[0]?.mend).to.match(/^insert the 1,200 rows: sensorctl verify-schema --sql/);
       await stage.ec2.query(report.script);
       expect((await stage.ec2.query('select from sensor_registry')).rowCount).to.equal(1200);
       expect((await verifySchema(sides)).verdict).to.equal('compatible');

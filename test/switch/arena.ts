@@ -6,7 +6,7 @@ import { otherSide, type Side } from '../../src/lib/domain/side.js';
 import { silentLogger } from '../../src/lib/logger.js';
 import type { StepName } from '../../src/lib/operations/cutover/report.js';
 import { switchPrimary, type SwitchOutcome } from '../../src/lib/operations/cutover/switch.js';
-import { completeSwitch, findDecidingState } from '../../src/lib/repository/migration/deciding-state.js';
+import { copyRecord, findDecidingState } from '../../src/lib/repository/migration/deciding-state.js';
 import { readRecordedState } from '../../src/lib/repository/migration/state.js';
 import { changePhase, recordFirstPhase } from '../../src/lib/repository/migration/transition.js';
 import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
@@ -61,7 +61,7 @@ export class Arena {
     const stage = await ChaosStage.open(servers, { seed: options.seed });
     const sides = { local: openSide(stage, 'local'), ec2: openSide(stage, 'ec2') };
     const first = await recordFirstPhase(sides.local, WHY);
-    await completeSwitch(sides.ec2, await changePhase(sides.local, first, { ...WHY, phase: 2 }));
+    await copyRecord(sides.ec2, await changePhase(sides.local, first, { ...WHY, phase: 2 }));
     const arena = new Arena(servers, stage, sides, options);
     await Promise.all(Array.from({ length: options.consumers }, () => arena.addConsumer()));
     await arena.ready();

@@ -1,7 +1,7 @@
 // An operator as a process of its own: says each step of its switch on stdout, and waits at one of them for a line on stdin.
 import { createInterface } from 'node:readline';
 import { loadSettings } from '../../src/lib/config.js';
-import { openSideForBulk } from '../../src/lib/cli/sides.js';
+import { withSides } from '../../src/lib/cli/sides.js';
 import { describeFault } from '../../src/lib/db/sqlstate.js';
 import { otherSide } from '../../src/lib/domain/side.js';
 import { silentLogger } from '../../src/lib/logger.js';
@@ -18,22 +18,20 @@ const { waitAt, maxPauseMs } = JSON.parse(process.argv[2] ?? '{}') as OperatorRe
 const print = (line: string): void => void process.stdout.write(`${line}\n`);
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
 const settings = loadSettings({ directory: process.cwd(), environment: process.env }, ['EC2_DB_HOST']);
-const sides = {
-  local: openSideForBulk('local', settings, 'cutover', silentLogger),
-  ec2: openSideForBulk('ec2', settings, 'cutover', silentLogger),
-};
 try {
-  const { state, primary } = await findDecidingState(sides);
-  const outcome = await switchPrimary({
-    ...{ from: primary, to: sides[otherSide(primary.side)], state, maxPauseMs },
-    ...{ targetPhase: state.phase === 3 ? 2 : 3, keepLocalCurrent: false, force: false },
-    why: { by: 'an operator', reason: null, overriddenGates: [] },
-    ...{ stop: new AbortController().signal, logger: silentLogger },
-    onStep: async (name, detail) => {
-      if (detail !== '') return;
-      print(`step ${name}`);
-      if (name === waitAt) await lines.next();
-    },
+  const outcome = await withSides(settings, 'cutover', silentLogger, async (sides) => {
+    const { state, primary } = await findDecidingState(sides);
+    return await switchPrimary({
+      ...{ from: primary, to: sides[otherSide(primary.side)], state, maxPauseMs },
+      ...{ targetPhase: state.phase === 3 ? 2 : 3, keepLocalCurrent: false, force: false },
+      why: { by: 'an operator', reason: null, overriddenGates: [] },
+      ...{ stop: new AbortController().signal, logger: silentLogger },
+      onStep: async (name, detail) => {
+        if (detail !== '') return;
+        print(`step ${name}`);
+        if (name === waitAt) await lines.next();
+      },
+    });
   });
   print(`done ${outcome.state.epoch}`);
   process.exit(0);

@@ -12,7 +12,7 @@ import { silentLook } from '../../src/lib/operations/monitor/side-watch.js';
 import type { Snapshot } from '../../src/lib/operations/monitor/snapshot.js';
 import { unexplainedOf } from '../../src/lib/operations/monitor/trouble.js';
 import { WriteMeter } from '../../src/lib/repository/write-meter.js';
-import type { Sample, SampleFigures } from '../../src/lib/repository/samples.js';
+import type { Sample, SampleFigures } from '../../src/lib/repository/monitoring/samples.js';
 import { consumerOf, lookOf, PHASE_2, snapshotOf, statusOf } from '../support/monitored.js';
 
 const GAPS = {

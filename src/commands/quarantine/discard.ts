@@ -1,31 +1,35 @@
 import * as Args from '@oclif/core/args';
 import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../../lib/cli/base-command.js';
-import { parseRecordName } from '../../lib/cli/record-names.js';
+import { counted } from '../../lib/cli/quantities.js';
+import { parseRecordOrAll } from '../../lib/cli/record-names.js';
 import { openSide, withDatabases } from '../../lib/cli/sides.js';
+import { UsageError } from '../../lib/errors.js';
 import { discardQuarantined } from '../../lib/operations/quarantine.js';
 
 export default class QuarantineDiscard extends BaseCommand {
   static override summary = 'Close a quarantined record without storing it; its body is kept.';
   static override examples = [
     '<%= config.bin %> <%= command.id %> local:12',
-    '<%= config.bin %> <%= command.id %> --all',
+    '<%= config.bin %> <%= command.id %> --all --side local',
   ];
   static override enableJsonFlag = true;
   static override args = { record: Args.string({ description: 'record, such as local:12 or ec2:3' }) };
   static override flags = {
-    all: Flags.boolean({ description: 'every open record of the side' }),
-    side: Flags.option({ options: ['local', 'ec2'] as const, default: 'local', description: 'side of --all' })(),
+    all: Flags.boolean({ description: 'every open record of --side' }),
+    side: Flags.option({ options: ['local', 'ec2'] as const, description: 'side of --all', dependsOn: ['all'] })(),
   };
 
   async run(): Promise<{ discarded: number }> {
     const { args, flags } = await this.parse(QuarantineDiscard);
-    const name = flags.all ? { keptOn: flags.side, id: 'all' as const } : parseRecordName(args.record);
-    const database = openSide(name.keptOn, this.settings(), 'quarantine', this.logger());
+    const named = parseRecordOrAll(args.record, flags.all);
+    const side = named?.keptOn ?? flags.side;
+    if (side === undefined) throw new UsageError('--all wants the side', { next: 'give --side local or --side ec2' });
+    const database = openSide(side, this.settings(), 'quarantine', this.logger());
     const discarded = await withDatabases([database], () =>
-      discardQuarantined(database, name.id === 'all' ? 'all' : [name.id]),
+      discardQuarantined(database, named === null ? 'all' : [named.id]),
     );
-    this.log(`Discarded ${discarded} ${discarded === 1 ? 'record' : 'records'}.`);
+    this.log(`Discarded ${counted(discarded, 'record')}.`);
     return { discarded };
   }
 }

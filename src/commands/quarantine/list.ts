@@ -2,7 +2,8 @@ import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../../lib/cli/base-command.js';
 import { numberFlag } from '../../lib/cli/number-flags.js';
 import { openSide, withDatabases } from '../../lib/cli/sides.js';
-import { formatTime, renderTable } from '../../lib/cli/table.js';
+import { formatTime } from '../../lib/cli/quantities.js';
+import { renderTable } from '../../lib/cli/table.js';
 import { listQuarantine, type NamedRecord } from '../../lib/operations/quarantine.js';
 
 export default class QuarantineList extends BaseCommand {
@@ -22,13 +23,19 @@ export default class QuarantineList extends BaseCommand {
     const settings = this.settings();
     const sides = settings.ec2 === null ? (['local'] as const) : (['local', 'ec2'] as const);
     const databases = sides.map((side) => openSide(side, settings, 'quarantine', this.logger()));
-    const { records, failures } = await withDatabases(databases, () =>
+    const { records, more, failures } = await withDatabases(databases, () =>
       listQuarantine(databases, { resolvedToo: flags.all, limit: flags.limit }),
     );
-    this.log(records.length === 0 ? 'The quarantine is empty.' : renderRecords(records));
+    this.log(records.length === 0 ? describeNone(flags.all, failures.length > 0) : renderRecords(records));
+    if (more) this.log(`There are more: --limit ${flags.limit * 10}`);
     for (const failure of failures) this.note(`Warning: ${failure.message}`);
     return { records: [...records] };
   }
+}
+
+function describeNone(resolvedToo: boolean, isOneSilent: boolean): string {
+  const what = resolvedToo ? 'No record' : 'No open record';
+  return isOneSilent ? `${what} on the side that answers.` : `${what} on any side.`;
 }
 
 const REASON_WIDTH = 60;

@@ -1,7 +1,7 @@
 import * as Args from '@oclif/core/args';
 import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../../lib/cli/base-command.js';
-import { parseRecordName } from '../../lib/cli/record-names.js';
+import { parseRecordOrAll } from '../../lib/cli/record-names.js';
 import { withRepository } from '../../lib/cli/repository.js';
 import { openSide, withDatabases } from '../../lib/cli/sides.js';
 import { printable } from '../../lib/cli/table.js';
@@ -21,7 +21,7 @@ export default class QuarantineRetry extends BaseCommand {
 
   async run(): Promise<RetryOutcome> {
     const { args, flags } = await this.parse(QuarantineRetry);
-    const named = flags.all ? null : parseRecordName(args.record);
+    const named = parseRecordOrAll(args.record, flags.all);
     const settings = this.settings();
     const logger = this.logger();
     const options = { command: 'quarantine', healRate: 0, logger };

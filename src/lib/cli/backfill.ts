@@ -1,17 +1,18 @@
 import type { BackfillProgress } from '../operations/backfill/backfill.js';
 import type { BackfillPlan, BackfillReport } from '../operations/backfill/report.js';
+import { counted } from '../domain/counted.js';
 import { otherSide, sideTitle, type Side } from '../domain/side.js';
 import { UsageError } from '../errors.js';
 import type { Progress } from './progress.js';
-import { formatBytes, formatDuration } from './quantities.js';
-import { formatCount, formatTime, renderTable } from './table.js';
+import { formatBytes, formatCount, formatDuration, formatTime } from './quantities.js';
+import { renderTable } from './table.js';
 
 const GAPS_SHOWN = 10;
 
-/** `3 ranges, about 1,200 rows, 240 kB, about 1 s`. */
+/** `To do: 3 ranges, up to 1,200 rows, 240 kB, about 1 s`. */
 export function renderPlan({ ranges, rows, bytes, seconds }: BackfillPlan): string {
   const size = bytes === 0 ? '' : `, ${formatBytes(bytes)}`;
-  return `To do: ${formatCount(ranges)} ranges, up to ${formatCount(rows)} rows${size}, about ${formatDuration(seconds * 1000)}`;
+  return `To do: ${counted(ranges, 'range')}, up to ${counted(rows, 'row')}${size}, about ${formatDuration(seconds * 1000)}`;
 }
 
 /** Shows each state; pace and time left are those of the step at hand, since it began to be shown. */
@@ -29,17 +30,20 @@ export function showBackfill(progress: Progress): (state: BackfillProgress) => v
 /** A line for the progress: what is done, how fast (rows a second), and how long the rest will take. */
 export function renderProgress({ step, table, rows, ofRows, throttled }: BackfillProgress, rate: number): string {
   const where = table === null ? '' : ` in ${table}`;
-  const whole = ofRows === null || ofRows === 0 ? '' : ` of ${formatCount(ofRows)}`;
+  const done =
+    ofRows === null || ofRows === 0 ? counted(rows, 'row') : `${formatCount(rows)} of ${counted(ofRows, 'row')}`;
   const left =
     ofRows === null || rate <= 0 ? '' : `, ${formatDuration((Math.max(0, ofRows - rows) / rate) * 1000)} left`;
   const held = throttled === null ? '' : `, held back: ${throttled}`;
-  return `${step}${where}: ${formatCount(rows)}${whole} rows, ${formatCount(Math.round(rate))}/s${left}${held}`;
+  return `${step}${where}: ${done}, ${formatCount(Math.round(rate))}/s${left}${held}`;
 }
 
 export function renderBackfill(report: BackfillReport, target: Side): string {
   const there = sideTitle(target);
-  if (report.ranges === 0 && report.remainingGaps === 0)
-    return `Nothing to do: ${there} lacks nothing that was asked for.`;
+  const leftOut = report.leftOut.map(({ table, before, reason }) => `Left out: ${table} before ${before} (${reason})`);
+  if (report.ranges === 0 && report.remainingGaps === 0) {
+    return [`Nothing to do: ${there} lacks nothing that was asked for.`, ...leftOut].join('\n');
+  }
   const counts = renderTable(
     ['rows', 'count'],
     [
@@ -54,7 +58,6 @@ export function renderBackfill(report: BackfillReport, target: Side): string {
       ['gaps that remain', report.remainingGaps],
     ],
   );
-  const leftOut = report.leftOut.map(({ table, before, reason }) => `Left out: ${table} before ${before} (${reason})`);
   return [counts, ...leftOut, ...renderGaps(report), renderNext(report)].join('\n');
 }
 
@@ -63,7 +66,7 @@ function renderGaps({ gaps }: BackfillReport): string[] {
   const rows = gaps
     .slice(0, GAPS_SHOWN)
     .map(({ table, from, to, reason }) => [table, formatTime(from), formatTime(to), reason ?? '-']);
-  const more = gaps.length > GAPS_SHOWN ? [`and ${formatCount(gaps.length - GAPS_SHOWN)} gaps more`] : [];
+  const more = gaps.length > GAPS_SHOWN ? [`and ${counted(gaps.length - GAPS_SHOWN, 'gap')} more`] : [];
   return [renderTable(['gap that remains', 'from (UTC)', 'to (UTC)', 'reason'], rows), ...more];
 }
 

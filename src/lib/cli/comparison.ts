@@ -1,7 +1,10 @@
 import type { CompareOutcome } from '../operations/compare/compare.js';
 import type { CompareReport, DifferenceRecord, SideReport, Strip, TableReport } from '../operations/compare/report.js';
+import { counted } from '../domain/counted.js';
 import { otherSide, sideTitle, type Side } from '../domain/side.js';
-import { formatCount, formatTime, printable, renderTable } from './table.js';
+import { ALL_TABLES } from '../repository/reading-tables.js';
+import { formatCount, formatTime } from './quantities.js';
+import { printable, renderTable } from './table.js';
 
 const HEIGHTS = '▁▂▃▄▅▆▇█';
 const NONE = '·';
@@ -11,7 +14,7 @@ export function renderComparison({ report, strips }: CompareOutcome): string {
   const { tables, window, leftOut, notCompared, differences } = report;
   const differing = tables.filter(hasDifference);
   const sections = [
-    `Window: ${window.from ?? 'the oldest row'} to ${window.to ?? 'the newest row'} (UTC), digests by ${report.digest}`,
+    `From ${window.from ?? 'the oldest row'} to ${window.to ?? 'the newest row'} (UTC)\nDigests by ${report.digest}`,
     renderTable(['table', 'side', 'rows', 'newest (UTC)'], tables.flatMap(sideRows)),
     ...leftOut.map(({ table, before, reason }) => `Left out: ${table} before ${before} (${reason})`),
     ...notCompared.map(({ table, columns, reason }) => `Not compared: ${columns.join(', ')} of ${table} (${reason})`),
@@ -96,18 +99,24 @@ function renderVerdict({ verdict, primary, tables, window, resumedFrom }: Compar
   const there = sideTitle(otherSide(primary));
   const known = lacking > 0 && lacking === sum((table) => table.knownGap) && extra === 0;
   const range = window.from === null || window.to === null ? '--all' : `--from ${window.from} --to ${window.to}`;
+  const differing = tables.filter(hasDifference).map(({ table }) => table);
+  const foreign = differing.filter((table) => !ALL_TABLES.includes(table));
+  if (foreign.length === differing.length) {
+    return `Different: ${foreign.join(', ')}${resumed}.\nNext: copy it by hand; sensorctl repairs the tables of readings and sensor_registry alone`;
+  }
+  const some = differing.length === tables.length ? '' : differing.map((table) => ` --table ${table}`).join('');
   const next = known
     ? `backfill repairs the gaps that the ledger knows, and names what ${there} refuses`
     : lacking > 0
-      ? `compare ${range} --repair brings to ${there} what it lacks`
+      ? `compare ${range}${some} --repair brings to ${there} what it lacks`
       : `backfill ${range} --prune deletes what only ${there} has`;
-  return `Different: ${formatCount(lacking)} rows are missing or different on ${there}, ${formatCount(extra)} are there alone${resumed}.\nNext: sensorctl ${next}`;
+  return `Different: ${counted(lacking, 'row is', 'rows are')} missing or different on ${there}, ${counted(extra, 'is', 'are')} there alone${resumed}.\nNext: sensorctl ${next}`;
 }
 
 function renderEquality(tables: readonly TableReport[], primary: Side): string {
   const pending = tables.reduce((sum, table) => sum + table.pending, 0);
   const equal = `${sideTitle(otherSide(primary))} holds what ${sideTitle(primary)} holds`;
-  if (pending > 0) return `${equal}, ${formatCount(pending)} rows are on their way`;
+  if (pending > 0) return `${equal}, ${counted(pending, 'row is', 'rows are')} on the way`;
   const empty = tables.every(({ local, ec2 }) => local.maxTime === null && ec2.maxTime === null);
   return empty ? 'neither side holds a reading in this range' : equal;
 }

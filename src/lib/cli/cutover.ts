@@ -8,8 +8,9 @@ import type { Checks } from '../operations/cutover/gates.js';
 import type { CutoverReport, Gate, Step } from '../operations/cutover/report.js';
 import type { ReportedGate } from '../operations/monitor/report.js';
 import { readState } from '../repository/migration/state.js';
-import { openSideForBulk, withDatabases } from './sides.js';
-import { formatCount, formatTime, renderTable } from './table.js';
+import { withSides } from './sides.js';
+import { formatCount, formatTime } from './quantities.js';
+import { renderTable } from './table.js';
 
 const LAST_HOUR: CompareRequest = {
   ...{ tables: [], from: null, to: null, windowMicros: 3_600_000_000, bucketMicros: null },
@@ -31,7 +32,7 @@ export function createChecks(sides: BackfillSides, stop: AbortSignal): Checks {
       return { blocking: count('blocks'), warning: count('warns') };
     },
     // While consumers write, what EC2 has not got yet is no difference: a comparison looks again, and leaves no trace.
-    countOnlyOnEc2: async () => {
+    countForeignOnEc2: async () => {
       const { compare } = await import('../operations/compare/compare.js');
       const { report } = await compare({ primary: sides.local, secondary: sides.ec2 }, LAST_HOUR, {
         ...{ stop, onDifference: () => Promise.resolve(), onProgress: () => undefined },
@@ -53,14 +54,12 @@ export async function surveyGates(
   stop: AbortSignal,
 ): Promise<ReportedGate[] | null> {
   if (settings.ec2 === null) return null;
-  const local = openSideForBulk('local', settings, 'monitor', logger);
-  const ec2 = openSideForBulk('ec2', settings, 'monitor', logger);
-  return await withDatabases([local, ec2], async () => {
-    const state = await readState(local.pool).catch(() => null);
+  return await withSides(settings, 'monitor', logger, async (sides) => {
+    const state = await readState(sides.local.pool).catch(() => null);
     if (state?.phase !== 2) return null;
     const { measureGates } = await import('../operations/cutover/gates.js');
     const gates = await measureGates({
-      ...{ sides: { local, ec2 }, state, target: 3, minSoakMs: DAY_MS, checks: createChecks({ local, ec2 }, stop) },
+      ...{ sides, state, target: 3, minSoakMs: DAY_MS, checks: createChecks(sides, stop) },
       ...{ dryRun: true, stop, onGate: () => undefined },
     });
     return gates.map(({ name, passed, detail }) => ({ name, passed, detail }));

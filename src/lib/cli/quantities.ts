@@ -1,3 +1,6 @@
+/** For commands, which take what they print from here. */
+export { counted } from '../domain/counted.js';
+
 const SECOND_MS = 1_000;
 const MINUTE_MS = 60_000;
 const HOUR_MS = 3_600_000;
@@ -15,4 +18,14 @@ export function formatBytes(bytes: number): string {
   const power = bytes < 1 ? 0 : Math.min(UNITS.length - 1, Math.floor(Math.log10(bytes) / 3));
   const value = bytes / 1000 ** power;
   return `${value < 10 && power > 0 ? value.toFixed(1) : Math.round(value)} ${UNITS[power] ?? 'B'}`;
+}
+
+/** `2025-07-01T01:00:03.021000Z` → `2025-07-01 01:00:03.021000`, under a heading that says UTC; `-` for null. */
+export function formatTime(text: string | null): string {
+  return text === null ? '-' : text.replace('T', ' ').replace(/Z$/, '');
+}
+
+/** `1234567` → `1,234,567`. */
+export function formatCount(value: number): string {
+  return value.toLocaleString('en-US');
 }

@@ -31,8 +31,6 @@ export async function withRepository<Result>(
     consumer: { host: hostname(), pid: process.pid },
     logger,
     onRoles: (roles) => announce(roles, settings).forEach((line) => tell?.(line)),
-  }).catch((error: unknown) => {
-    throw asUnreachable(error, local);
   });
   try {
     return await work(repository);

@@ -1,7 +1,7 @@
 import { BULK_CALL_TIMEOUT_MS, closeDatabase, openDatabase, type Database } from '../db/database.js';
 import type { Settings } from '../config.js';
 import { newerState } from '../domain/migration.js';
-import type { Side } from '../domain/side.js';
+import type { Role, Side } from '../domain/side.js';
 import { UsageError } from '../errors.js';
 import type { Logger } from '../logger.js';
 import { queryableOf } from '../repository/comparison/sides.js';
@@ -18,16 +18,11 @@ export function openSide(side: Side, settings: Settings, command: string, logger
 /** The same for a role that does not follow from the side. */
 export function openSideInRole(
   side: Side,
-  role: 'primary' | 'secondary',
+  role: Role,
   { settings, ...options }: { settings: Settings; command: string; logger: Logger },
 ): Database {
   const callTimeoutMs = role === 'primary' ? PRIMARY_CALL_TIMEOUT_MS : settings.ec2Write.timeoutMs;
   return open(side, settings, { ...options, callTimeoutMs });
-}
-
-/** The same for statements that read or move much: EC2_WRITE_TIMEOUT is not meant for them. */
-export function openSideForBulk(side: Side, settings: Settings, command: string, logger: Logger): Database {
-  return open(side, settings, { command, logger, callTimeoutMs: BULK_CALL_TIMEOUT_MS });
 }
 
 interface OpenOptions {
@@ -75,4 +70,16 @@ export async function withDatabases<Result>(
   } finally {
     await Promise.all(databases.map((database) => closeDatabase(database)));
   }
+}
+
+/** Lends both sides for statements that read or move much: EC2_WRITE_TIMEOUT is not meant for them. */
+export async function withSides<Result>(
+  settings: Settings,
+  command: string,
+  logger: Logger,
+  work: (sides: Readonly<Record<Side, Database>>) => Promise<Result>,
+): Promise<Result> {
+  const options = { command, logger, callTimeoutMs: BULK_CALL_TIMEOUT_MS };
+  const [local, ec2] = [open('local', settings, options), open('ec2', settings, options)];
+  return await withDatabases([local, ec2], () => work({ local, ec2 }));
 }

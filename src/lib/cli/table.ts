@@ -1,4 +1,5 @@
 import Table from 'cli-table3';
+import { formatCount } from './quantities.js';
 
 // eslint-disable-next-line no-control-regex -- they are what is looked for
 const CONTROL_CHARACTERS = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g;
@@ -94,14 +95,4 @@ function wrapLine(line: string, width: number): string[] {
 /** Text that came from a device or a database, safe for a terminal: control characters as `\x1b`, but for line breaks. */
 export function printable(text: string): string {
   return text.replace(CONTROL_CHARACTERS, (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`);
-}
-
-/** `2025-07-01T01:00:03.021000Z` → `2025-07-01 01:00:03.021000`, under a heading that says UTC; `-` for null. */
-export function formatTime(text: string | null): string {
-  return text === null ? '-' : text.replace('T', ' ').replace(/Z$/, '');
-}
-
-/** `1234567` → `1,234,567`. */
-export function formatCount(value: number): string {
-  return value.toLocaleString('en-US');
 }

@@ -8,7 +8,15 @@ const DATE = /^\d{4}-\d{2}-\d{2}$/;
 export function durationFlag(name: string, text: string, atLeast = 1): number {
   const micros = parseDuration(text);
   if (micros !== null && micros >= atLeast) return micros;
+  if (micros !== null) {
+    throw new UsageError(`--${name} ${text} is too short`, { next: `give at least ${formatLeast(atLeast)}` });
+  }
   throw new UsageError(`--${name} is not a duration: ${text}`, { next: `write it like --${name} 90s, 15m, 1h or 2d` });
+}
+
+/** `200ms`, `60s`. */
+function formatLeast(micros: number): string {
+  return micros >= 1_000_000 ? `${micros / 1_000_000}s` : `${Math.max(1, Math.ceil(micros / 1_000))}ms`;
 }
 
 /** A flag's instant in µs since 1970, UTC where it names no zone; a date alone is its midnight. Throws a UsageError. */

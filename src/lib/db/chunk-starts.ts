@@ -1,8 +1,9 @@
 import { readTimescaleDb } from './catalog.js';
 import type { Queryable } from './database.js';
+import { microsOf } from './micros.js';
 
 const READ_STARTS = `
-  select (extract(epoch from range_start) * 1000000)::bigint as start from timescaledb_information.chunks
+  select ${microsOf('range_start')} as start from timescaledb_information.chunks
   where hypertable_name = $1 and hypertable_schema = any (current_schemas(false)) and range_start is not null
   order by range_start`;
 

@@ -193,6 +193,10 @@ function nextStep(error: unknown, side: Side): string {
       return `grant the role of ${prefix}_USER the rights that the README lists`;
     case '25006':
       return `that server is a standby or read-only (default_transaction_read_only): set ${prefix}_HOST to one that takes writes`;
+    case '57P01':
+    case '57P02':
+    case '57P03':
+      return 'that server is starting or stopping: wait until it answers, and repeat the command';
     case '53300':
       return `free connections of that server, raise its max_connections, or lower ${prefix}_POOL_MAX`;
     case '53100':

@@ -1,5 +1,6 @@
 import { readTimescaleDb } from './catalog.js';
 import type { Queryable } from './database.js';
+import { microsOf } from './micros.js';
 
 /**
  * Times without zone are dropped by the wall clock of the server's own time zone, which the sessions here do not know: it
@@ -7,8 +8,8 @@ import type { Queryable } from './database.js';
  */
 const READ_CUTOFFS = `
   select hypertable_name as "table",
-    (extract(epoch from now() - (config ->> 'drop_after')::interval
-      + case when column_type = 'timestamp'::regtype then interval '14 hours' else '0' end) * 1000000)::bigint as cutoff
+    ${microsOf(`now() - (config ->> 'drop_after')::interval
+      + case when column_type = 'timestamp'::regtype then interval '14 hours' else '0' end`)} as cutoff
   from timescaledb_information.jobs join timescaledb_information.dimensions using (hypertable_schema, hypertable_name)
   where dimension_number = 1 and proc_name = 'policy_retention' and hypertable_schema = any (current_schemas(false))
     and config ->> 'drop_after' !~ '^[0-9]+$'`;

@@ -9,10 +9,13 @@ export interface SchemaRights {
 
 const READ_USAGE = `select has_schema_privilege(oid, 'usage') as usage from pg_namespace where nspname = $1`;
 
-const READ_RELATIONS = `
-  select c.relname as name, array_to_json(array(
+/** What of select, insert, update, delete the role may do with the relation `c`, as JSON text. */
+export const RELATION_RIGHTS = `array_to_json(array(
     select word from unnest(array['select', 'insert', 'update', 'delete']) as word where has_table_privilege(c.oid, word)
-  ))::text as rights
+  ))::text`;
+
+const READ_RELATIONS = `
+  select c.relname as name, ${RELATION_RIGHTS} as rights
   from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relkind in ('r', 'v')`;
 
 /** Null where there is no such schema. */

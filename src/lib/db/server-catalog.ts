@@ -23,8 +23,11 @@ export interface SessionDefaults {
   readonly readOnly: string;
 }
 
+/** Leases, deadlines and lag mislead where the clocks of both servers are further apart, in ms. */
+export const CLOCK_LIMIT_MS = 1_000;
+
 /** How far a server's clock is ahead of this process's, and how far off that can be; in ms. */
-export interface ClockReading {
+export interface ClockLook {
   readonly aheadMs: number;
   readonly toleranceMs: number;
 }
@@ -55,7 +58,7 @@ const READ_DEFAULTS = `
     current_setting('default_transaction_read_only') as "readOnly"`;
 
 const READ_CLOCK = 'select (extract(epoch from clock_timestamp()) * 1000)::float8::text as now';
-const CLOCK_READINGS = 5;
+const CLOCK_LOOKS = 5;
 const SESSION_TIMEOUT_MS = 10_000;
 
 export async function readServerCatalog(database: Queryable): Promise<ServerCatalog> {
@@ -86,14 +89,14 @@ export async function readSessionDefaults({ connection, pool }: Database): Promi
   }
 }
 
-/** Reads the clock a few times and keeps the reading with the shortest round trip, half of which is its tolerance. */
-export async function readClock(database: Queryable): Promise<ClockReading> {
-  const readings: ClockReading[] = [];
-  for (let count = 0; count < CLOCK_READINGS; count += 1) {
+/** Looks at the clock a few times and keeps the look with the shortest round trip, half of which is its tolerance. */
+export async function readClock(database: Queryable): Promise<ClockLook> {
+  const looks: ClockLook[] = [];
+  for (let count = 0; count < CLOCK_LOOKS; count += 1) {
     const sentAt = performance.timeOrigin + performance.now();
     const { rows } = await database.query<{ now: string }>(READ_CLOCK);
     const halfTripMs = (performance.timeOrigin + performance.now() - sentAt) / 2;
-    readings.push({ aheadMs: Number(rows[0]?.now) - sentAt - halfTripMs, toleranceMs: halfTripMs });
+    looks.push({ aheadMs: Number(rows[0]?.now) - sentAt - halfTripMs, toleranceMs: halfTripMs });
   }
-  return readings.reduce((best, reading) => (reading.toleranceMs < best.toleranceMs ? reading : best));
+  return looks.reduce((best, look) => (look.toleranceMs < best.toleranceMs ? look : best));
 }

@@ -36,9 +36,14 @@ export function sqlstateOf(error: unknown): string | undefined {
   return error instanceof pg.DatabaseError ? error.code : undefined;
 }
 
-/** True where the server ended the statement for taking too long: ask for less. */
+/** True where the server ended the statement for taking too long, also as the cause of the error: ask for less. */
 export function isOutOfTime(error: unknown): boolean {
-  return sqlstateOf(error) === '57014';
+  return sqlstateOf(causeOf(error)) === '57014';
+}
+
+/** True where the same call may succeed when it is repeated, by the error or by its cause. */
+export function isPassing(error: unknown): boolean {
+  return ['unavailable', 'collision'].includes(faultKind(causeOf(error)));
 }
 
 /** True where a lock was not to be had in time: another session holds it. */
@@ -51,6 +56,11 @@ export function describeFault(error: unknown): string {
   const { code, message } = error as { code?: unknown; message?: unknown };
   const text = errorText(error, message);
   return typeof code === 'string' && !text.includes(code) ? `${code}: ${text}` : text;
+}
+
+/** What an error was made of that names a side. */
+function causeOf(error: unknown): unknown {
+  return error instanceof Error && error.cause !== undefined ? error.cause : error;
 }
 
 function errorText(error: unknown, message: unknown): string {

@@ -1,5 +1,6 @@
 import { readTableShapes, type TableShape } from './catalog.js';
 import type { Queryable } from './database.js';
+import { RELATION_RIGHTS } from './schema-rights.js';
 
 /** A column, in its place in the table. */
 export interface ColumnFacts {
@@ -80,9 +81,7 @@ const READ_TABLES = `
       when 'm' then 'materialized view' when 'f' then 'foreign table' else c.relkind::text end as kind,
     c.relpersistence = 'u' as unlogged, pg_get_userbyid(c.relowner) as owner, c.relrowsecurity as "rowSecurity",
     row_security_active(c.oid) as "rowSecurityActive",
-    array_to_json(array(
-      select word from unnest(array['select', 'insert', 'update', 'delete']) as word where has_table_privilege(c.oid, word)
-    ))::text as rights
+    ${RELATION_RIGHTS} as rights
   ${WANTED} order by c.relname`;
 
 const READ_COLUMNS = `

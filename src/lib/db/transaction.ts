@@ -1,4 +1,5 @@
 import pg from 'pg';
+import type { Queryable } from './database.js';
 import { faultKind, sqlstateOf } from './sqlstate.js';
 
 /** A statement and its values, to be sent with others in one round trip. */
@@ -69,11 +70,20 @@ export async function inTransaction<Result>(
   return result;
 }
 
-const KEEP_AWAKE_MS = 5_000;
+const KEEP_AWAKE_MS = 500;
 
-/** Keeps an open transaction from being ended as idle while the work for it goes on elsewhere. */
-export async function keepAwake<Result>(client: pg.ClientBase, work: () => Promise<Result>): Promise<Result> {
-  const keeper = setInterval(() => void client.query('select').catch(() => undefined), KEEP_AWAKE_MS);
+/**
+ * Keeps an open transaction from being ended as idle while the work for it goes on elsewhere. Behind a COPY under way one
+ * call waits, not one for each half second.
+ */
+export async function keepAwake<Result>(transaction: Queryable, work: () => Promise<Result>): Promise<Result> {
+  let asking: Promise<unknown> | null = null;
+  const keeper = setInterval(() => {
+    asking ??= transaction
+      .query('select')
+      .catch(() => undefined)
+      .finally(() => (asking = null));
+  }, KEEP_AWAKE_MS);
   try {
     return await work();
   } finally {

@@ -57,3 +57,7 @@ export const READING_COLUMNS: Readonly<Record<ReadingTable, Readonly<Record<stri
 };
 
 export const READING_TABLES = Object.keys(READING_COLUMNS) as readonly ReadingTable[];
+
+export function isReadingTable(name: string): name is ReadingTable {
+  return (READING_TABLES as readonly string[]).includes(name);
+}

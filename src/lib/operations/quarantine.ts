@@ -26,6 +26,8 @@ const PAGE = 500;
 /** What the quarantine of each side holds, and what could not be asked. */
 export interface QuarantineListing {
   readonly records: readonly NamedRecord[];
+  /** Whether a side holds more than was asked for. */
+  readonly more: boolean;
   readonly failures: readonly Error[];
 }
 
@@ -34,10 +36,11 @@ export async function listQuarantine(
   databases: readonly Database[],
   options: { resolvedToo: boolean; limit: number },
 ): Promise<QuarantineListing> {
+  const { resolvedToo, limit } = options;
   const lists = await Promise.allSettled(
     databases.map((database) =>
       reach(database, async () => {
-        const records = await listRecords(database.pool, { ...options, after: 0 });
+        const records = await listRecords(database.pool, { resolvedToo, limit: limit + 1, after: 0 });
         return records.map((record) => ({ ...record, keptOn: database.side }));
       }),
     ),
@@ -45,7 +48,12 @@ export async function listQuarantine(
   const failures = lists.flatMap((list) => (list.status === 'rejected' ? [list.reason as Error] : []));
   const [first] = failures;
   if (first !== undefined && failures.length === databases.length) throw first;
-  return { records: lists.flatMap((list) => (list.status === 'fulfilled' ? list.value : [])), failures };
+  const found = lists.flatMap((list) => (list.status === 'fulfilled' ? [list.value] : []));
+  return {
+    records: found.flatMap((records) => records.slice(0, limit)),
+    more: found.some((records) => records.length > limit),
+    failures,
+  };
 }
 
 /** Throws a UsageError where the record does not exist. */

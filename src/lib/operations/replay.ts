@@ -1,6 +1,8 @@
 import { open } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
-import { UsageError } from '../errors.js';
+import { counted } from '../domain/counted.js';
+import { pause } from '../domain/pause.js';
+import { UnreachableError, UsageError } from '../errors.js';
 import { asQueueError } from '../queue/queue-error.js';
 import { SQS_BATCH, type Queue } from '../queue/queue.js';
 
@@ -40,7 +42,7 @@ export async function replay({ queue, bodies, rate, stop, onProgress }: ReplayOp
     sending.add(tracked);
     if (sending.size >= SENDS_SIDE_BY_SIDE) await Promise.race(sending);
     const dueMs = (taken / rate) * 1000 - (performance.now() - startedAt);
-    if (dueMs > 1) await delay(dueMs, undefined, { signal: stop }).catch(() => undefined);
+    if (dueMs > 1) await pause(dueMs, stop);
   }
   await Promise.all(sending);
   throwIfFailed(failure);
@@ -85,7 +87,14 @@ async function sendAll(queue: Queue, bodies: readonly string[]): Promise<void> {
     } catch (error) {
       if (attempt === TRIES) throw asQueueError(error, queue.url);
     }
-    if (left.length > 0 && attempt === TRIES) throw asQueueError(new Error('messages were refused'), queue.url);
+    if (left.length > 0 && attempt === TRIES) {
+      throw new UnreachableError(
+        `the queue ${queue.url} refused ${left.length} of ${counted(bodies.length, 'message')}`,
+        {
+          next: 'look for lines that are larger than the queue takes, or hold characters that SQS refuses',
+        },
+      );
+    }
     if (left.length > 0) await delay(RETRY_MS * attempt);
   }
 }

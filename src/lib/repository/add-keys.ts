@@ -1,10 +1,11 @@
 import { hasUniqueKey, readTableShapes, type TableShape } from '../db/catalog.js';
 import type { Database } from '../db/database.js';
-import { quoteIdentifier } from '../db/identifiers.js';
-import { withTransaction, type Statement } from '../db/transaction.js';
+import { quoteIdentifier, quoteLiteral } from '../db/identifiers.js';
+import { withTransaction } from '../db/transaction.js';
 import { READING_TABLES, type ReadingTable } from '../domain/reading.js';
 import { sideTitle, type Side } from '../domain/side.js';
 import { UnreachableError } from '../errors.js';
+import { keepRowsSql } from './quarantine.js';
 import { READING_KEY } from './reading-tables.js';
 
 /** What `addKey` did to one table. */
@@ -35,13 +36,6 @@ const RANK_ROWS = `
   ) as ranked
   where place > 1`;
 
-const QUARANTINE_DIFFERING = `
-  insert into sensorctl.quarantine (digest, side, reason, table_name, sensor_id, reading_time, body)
-  select sha256(convert_to($1 || $2 || content::text, 'UTF8')), $1, 'shares its key with another row, which was kept', $2,
-    %sensor%, %time%, content::text
-  from surplus where content is distinct from kept
-  on conflict (digest) do nothing`;
-
 const DELETE_SURPLUS = `
   delete from %table% as stored using surplus where stored.tableoid = surplus.table_id and stored.ctid = surplus.row_id`;
 
@@ -49,12 +43,16 @@ const DELETE_SURPLUS = `
  * The statements that leave one row a key, for one transaction that has the table for itself: those that are equal in
  * all columns are deleted, those that differ go to the quarantine. They leave the temporary table `surplus` behind.
  */
-export function removeSurplus(columns: KeyColumns): { rank: Statement; keep: Statement; remove: Statement } {
-  const { table, side } = columns;
+export function removeSurplus(columns: KeyColumns): { rank: string; keep: string; remove: string } {
+  const { table, key, side } = columns;
+  const textOf = (column: string): string => (key.includes(column) ? quoteIdentifier(column) : 'null');
+  const differing = `select content, ${textOf('sensor_id')} as sensor_id, ${textOf('time')} as "time"
+    from surplus where content is distinct from kept`;
+  const reason = 'shares its key with another row, which was kept';
   return {
-    rank: { text: forKey(columns, RANK_ROWS) },
-    keep: { text: forKey(columns, QUARANTINE_DIFFERING), values: [side, table] },
-    remove: { text: forKey(columns, DELETE_SURPLUS) },
+    rank: forKey(columns, RANK_ROWS),
+    keep: keepRowsSql({ rows: differing, table, side: quoteLiteral(side), reason }),
+    remove: forKey(columns, DELETE_SURPLUS),
   };
 }
 
@@ -92,10 +90,10 @@ async function addKey(database: Database, table: ReadingTable, { hypertable }: T
     await run('lock table %table% in share row exclusive mode');
     if (hypertable && (await run(FIND_COMPRESSED, [table])) > 0) throw compressed(table, database);
     const { rank, keep, remove } = removeSurplus({ table, key: READING_KEY, side: database.side });
-    await run(rank.text);
+    await run(rank);
     const quarantined = await run('select from surplus where content is distinct from kept');
-    await run(keep.text, [...(keep.values ?? [])]);
-    const deleted = await run(remove.text);
+    await run(keep);
+    const deleted = await run(remove);
     const name = quoteIdentifier(`${table}_key`);
     await run(`create unique index ${name} on %table% (${READING_KEY.join(', ')})`);
     return { table, duplicatesRemoved: deleted - quarantined, quarantined };
@@ -115,10 +113,7 @@ function forTable(table: string, sql: string): string {
 
 function forKey({ table, key }: KeyColumns, sql: string): string {
   const names = key.map(quoteIdentifier);
-  const textOf = (column: string): string => (key.includes(column) ? `${quoteIdentifier(column)}::text` : 'null');
   return forTable(table, sql)
     .replaceAll('%key%', names.join(', '))
-    .replaceAll('%stored_key%', names.map((name) => `stored.${name}`).join(', '))
-    .replaceAll('%sensor%', textOf('sensor_id'))
-    .replaceAll('%time%', textOf('time'));
+    .replaceAll('%stored_key%', names.map((name) => `stored.${name}`).join(', '));
 }

@@ -1,5 +1,6 @@
 import { quoteIdentifier } from '../db/identifiers.js';
 import { READING_COLUMNS, type ReadingTable } from '../domain/reading.js';
+import type { Role } from '../domain/side.js';
 
 /**
  * The statements that write a batch: one for the primary, one for the secondary, each a single round trip whatever the
@@ -25,7 +26,7 @@ export type InsertGuard = 'key' | 'marker';
 
 /** Names a prepared statement; PostgreSQL cuts names at 63 bytes, so tables and guards stand by their first letters. */
 export function statementName(
-  role: 'primary' | 'secondary',
+  role: Role,
   tables: readonly ReadingTable[],
   guardOf: (table: ReadingTable) => InsertGuard = () => 'key',
 ): string {

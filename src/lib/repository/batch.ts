@@ -52,7 +52,7 @@ export function halveRows(rows: readonly AcceptedRows[]): [AcceptedRows[], Accep
 }
 
 /** The rows at these places, counted from 0. */
-export function pickRows(rows: AcceptedRows, places: readonly number[]): AcceptedRows {
+function pickRows(rows: AcceptedRows, places: readonly number[]): AcceptedRows {
   const columns = rows.columns.map((_, index) => {
     const items = columnItems(rows, index);
     return places.map((place) => items[place] ?? null);

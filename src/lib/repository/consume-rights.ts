@@ -1,6 +1,5 @@
-import { READING_TABLES } from '../domain/reading.js';
 import type { Side } from '../domain/side.js';
-import { REGISTRY } from './reading-tables.js';
+import { ALL_TABLES } from './reading-tables.js';
 
 /** A relation, and the rights on it that `consume` needs: the same as the README's "Least rights". */
 export type Rights = Readonly<Record<string, readonly string[]>>;
@@ -30,6 +29,5 @@ export const BOOKKEEPING_RIGHTS: Rights = {
 
 /** On a table: what a batch writes and a repair corrects. Tables beside the four are only copied. */
 export function rightsOnTable(table: string, side: Side): readonly string[] {
-  const isOurs = table === REGISTRY || (READING_TABLES as readonly string[]).includes(table);
-  return isOurs || side === 'ec2' ? MERGE : READ;
+  return ALL_TABLES.includes(table) || side === 'ec2' ? MERGE : READ;
 }

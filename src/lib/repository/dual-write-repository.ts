@@ -10,7 +10,7 @@ import { assertBookkeeping } from './bookkeeping-schema.js';
 import { CircuitBreaker, type BreakerState } from './circuit-breaker.js';
 import { endConsumer, HEARTBEAT_MS, registerConsumer, renewLease } from './consumer-lease.js';
 import { readRecordedState } from './migration/state.js';
-import { compactUnproven, markUnclaimed, readGaps, summarizeLedger, type Gap, type LedgerSummary } from './ledger.js';
+import { compactUnproven, markUnclaimed, readGaps, type Gap } from './ledger.js';
 import { writeToPrimary, type WriteRequest } from './primary-writer.js';
 import { assertServer, findObstacles } from './reading-tables.js';
 import { healUntilStopped } from './self-healing.js';
@@ -143,8 +143,8 @@ export class DualWriteRepository {
   async idle(stop?: AbortSignal): Promise<void> {
     if (stop?.aborted === true) this.#settlement.close();
     else stop?.addEventListener('abort', () => this.#settlement.close(), { once: true });
+    // Only what was sent is settled, and the sender waits for that, too.
     await this.#sender?.idle();
-    await this.#settlement.idle();
   }
 
   /** Goes on in an epoch that has the same roles. */
@@ -169,10 +169,6 @@ export class DualWriteRepository {
   /** How long ago the lease was renewed, in ms. */
   get leaseAgeMs(): number {
     return performance.now() - this.#renewedAt;
-  }
-
-  async summarizeLedger(): Promise<LedgerSummary[]> {
-    return await summarizeLedger(this.options.primary.pool);
   }
 
   /** What the secondary may lack, as merged time ranges. */

@@ -6,7 +6,6 @@ export type { Side, WriteMode } from '../domain/side.js';
 export { createLogger, type Logger } from '../logger.js';
 export type { CommittedBatch } from './batch.js';
 export { DualWriteRepository, type DualWriteOptions } from './dual-write-repository.js';
-export type { LedgerSummary } from './ledger.js';
 export type { WriteRequest } from './primary-writer.js';
 export type { QuarantineRecord } from './quarantine.js';
 export type { RetryPolicy, SendOutcome } from './secondary-sender.js';

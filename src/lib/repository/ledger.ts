@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Queryable } from '../db/database.js';
+import { microsOf } from '../db/micros.js';
 import { formatInstantText, formatInstant } from '../domain/time.js';
 import type { TimeRange } from '../domain/time-range.js';
 
@@ -23,7 +24,7 @@ const COMPACT_UNPROVEN = `
 export type LedgerState = 'pending' | 'missed' | 'refused';
 
 /** The ledger in figures, as every reader sees it: what a dead consumer left pending counts as missed. */
-export interface LedgerSummary {
+interface LedgerSummary {
   readonly table: string;
   readonly state: LedgerState;
   readonly entries: number;
@@ -132,8 +133,8 @@ const FIND_LEDGER = `
 
 const READ_UNSETTLED = `
   select entry_id as "entryId", state, sensor_id as "sensorId",
-    (extract(epoch from lower(range)) * 1000000)::bigint as "from",
-    (extract(epoch from upper(range)) * 1000000)::bigint as "to"
+    ${microsOf('lower(range)')} as "from",
+    ${microsOf('upper(range)')} as "to"
   from (
     select entry_id, state, sensor_id, unnest(times) as range from sensorctl.ledger_state
     where table_name = $1 and times && $2::tstzmultirange

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Queryable } from '../db/database.js';
+import { quoteLiteral } from '../db/identifiers.js';
 import type { Statement } from '../db/transaction.js';
 import type { Side } from '../domain/side.js';
 import type { MessageSource, Reading } from '../domain/reading.js';
@@ -42,6 +43,25 @@ export function insertQuarantineRecords(records: readonly QuarantineRecord[]): S
       column((record) => storable(record.body)),
     ],
   };
+}
+
+/** Rows of a table that are about to be replaced or removed. */
+interface KeptRows {
+  /** A query that answers `content`, the row as jsonb, `sensor_id`, and `time`. */
+  readonly rows: string;
+  readonly table: string;
+  /** SQL for the side that holds them: a literal, or a parameter. */
+  readonly side: string;
+  readonly reason: string;
+}
+
+/** SQL that keeps rows in the quarantine of the side that holds them, each once. */
+export function keepRowsSql({ rows, table, side, reason }: KeptRows): string {
+  const name = quoteLiteral(table);
+  return `insert into sensorctl.quarantine (digest, side, reason, table_name, sensor_id, reading_time, body)
+    select sha256(convert_to(${side} || ${name} || content::text, 'UTF8')), ${side}, ${quoteLiteral(reason)}, ${name},
+      sensor_id::text, "time"::text, content::text
+    from (${rows}) as kept order by 1 on conflict (digest) do nothing`;
 }
 
 /** How a record was closed: stored after all, given up, or brought to the quarantine of the new primary. */

@@ -12,8 +12,10 @@ export const READING_KEY = ['sensor_id', 'time'] as const;
 
 /** Known sensors; EC2 may carry foreign keys from the readings to it. */
 export const REGISTRY = 'sensor_registry';
+/** The four tables of sensorctl, parents first. */
+export const ALL_TABLES: readonly string[] = [REGISTRY, ...READING_TABLES];
 /** Columns of the registry that each side sets for itself. */
-export const REGISTRY_OWN_COLUMNS = ['created_at', 'updated_at'] as const;
+export const REGISTRY_OWN_COLUMNS: readonly string[] = ['created_at', 'updated_at'];
 export const REGISTRY_KEY = ['sensor_id'] as const;
 const CHUNK_INTERVAL = '1 day';
 
@@ -35,21 +37,21 @@ export interface TablePreparation {
 
 const TABLES_LOCK = "select pg_advisory_xact_lock(hashtext('sensorctl.tables'))";
 
-const CREATE_REGISTRY = `
-  create table sensor_registry (
-    sensor_id varchar(255) primary key,
-    sensor_type varchar(50),
-    manufacturer varchar(255),
-    model varchar(255),
-    installation_date timestamptz,
-    last_seen timestamptz,
-    location_lat double precision,
-    location_lng double precision,
-    metadata jsonb,
-    is_active boolean default true,
-    created_at timestamptz default now(),
-    updated_at timestamptz default now()
-  )`;
+/** Of a new sensor_registry. */
+const REGISTRY_TYPES: Readonly<Record<string, string>> = {
+  sensor_id: 'varchar(255) primary key',
+  sensor_type: 'varchar(50)',
+  manufacturer: 'varchar(255)',
+  model: 'varchar(255)',
+  installation_date: 'timestamptz',
+  last_seen: 'timestamptz',
+  location_lat: 'double precision',
+  location_lng: 'double precision',
+  metadata: 'jsonb',
+  is_active: 'boolean default true',
+  created_at: 'timestamptz default now()',
+  updated_at: 'timestamptz default now()',
+};
 
 const CREATE_HYPERTABLE = `
   select create_hypertable($1::text::regclass, 'time', chunk_time_interval => $2::interval, create_default_indexes => false)`;
@@ -59,6 +61,9 @@ export const OLDEST_SERVER = 140_000;
 
 /** The columns that sensorctl writes in sensor_registry. */
 const REGISTRY_COLUMNS = ['sensor_id', 'sensor_type', 'last_seen', 'location_lat', 'location_lng'];
+
+/** Of the key of a new reading table. */
+const KEY_TYPES: Readonly<Record<string, string>> = { time: 'timestamptz', sensor_id: 'varchar(255)' };
 
 /** Creates the TimescaleDB extension where the server has it loaded; returns its version, null where it is not in use. */
 export async function prepareTimescaleDb({ pool }: Database): Promise<string | null> {
@@ -77,9 +82,9 @@ export async function prepareTimescaleDb({ pool }: Database): Promise<string | n
 export async function createReadingTables(database: Database, timescaleDb: boolean): Promise<TablePreparation[]> {
   return await withTransaction(database.pool, async (client) => {
     await client.query(TABLES_LOCK);
-    const existing = await readTableShapes(client, [REGISTRY, ...READING_TABLES]);
+    const existing = await readTableShapes(client, ALL_TABLES);
     const preparations: TablePreparation[] = [];
-    for (const table of [REGISTRY, ...READING_TABLES]) {
+    for (const table of ALL_TABLES) {
       const shape = existing.get(table);
       if (shape === undefined) await createTable(client, table, timescaleDb);
       const hypertable = shape?.hypertable ?? (timescaleDb && table !== REGISTRY);
@@ -91,7 +96,7 @@ export async function createReadingTables(database: Database, timescaleDb: boole
 
 /** Reads what stands in the way of writing batches into this side; empty when nothing does. */
 export async function findObstacles(database: Database): Promise<Obstacle[]> {
-  const shapes = await readTableShapes(database.pool, [REGISTRY, ...READING_TABLES]);
+  const shapes = await readTableShapes(database.pool, ALL_TABLES);
   return [
     ...obstaclesOf(REGISTRY, columnsWritten(REGISTRY), REGISTRY_KEY, shapes, database),
     ...READING_TABLES.flatMap((table) => obstaclesOf(table, columnsWritten(table), READING_KEY, shapes, database)),
@@ -146,13 +151,16 @@ export async function assertServer({ pool, side }: Database): Promise<void> {
 
 /** Adds a column that sensorctl writes, with the type that a new table gives it. */
 export function addColumnSql(table: string, column: string): string {
-  const type = (READING_COLUMNS as Record<string, Record<string, string>>)[table]?.[column] ?? 'text';
+  const readings = (READING_COLUMNS as Record<string, Record<string, string>>)[table];
+  const type = table === REGISTRY ? REGISTRY_TYPES[column] : (readings?.[column] ?? KEY_TYPES[column]);
+  if (type === undefined) throw new TypeError(`sensorctl writes no ${column} in ${table}`);
   return `alter table ${quoteIdentifier(table)} add column ${quoteIdentifier(column)} ${type.replace(' not null', '')};`;
 }
 
 async function createTable(client: Queryable, table: string, timescaleDb: boolean): Promise<void> {
   if (table === REGISTRY) {
-    await client.query(CREATE_REGISTRY);
+    const types = Object.entries(REGISTRY_TYPES).map(([column, type]) => `${column} ${type}`);
+    await client.query(`create table sensor_registry (${types.join(', ')})`);
     return;
   }
   const columns = Object.entries(READING_COLUMNS[table as ReadingTable]).map(
@@ -160,8 +168,8 @@ async function createTable(client: Queryable, table: string, timescaleDb: boolea
   );
   const name = quoteIdentifier(table);
   await client.query(`create table ${name} (
-    "time" timestamptz not null,
-    sensor_id varchar(255) not null,
+    "time" ${KEY_TYPES.time} not null,
+    sensor_id ${KEY_TYPES.sensor_id} not null,
     ${columns.join(',\n    ')},
     constraint ${quoteIdentifier(`${table}_key`)} unique (${READING_KEY.join(', ')})
   )`);

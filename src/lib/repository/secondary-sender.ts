@@ -1,6 +1,6 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { describeFault, faultKind } from '../db/sqlstate.js';
 import { backoffMs } from '../domain/backoff.js';
+import { pause } from '../domain/pause.js';
 import { sideTitle, sideTitleCapitalized, type Side } from '../domain/side.js';
 import type { Logger } from '../logger.js';
 import type { CommittedBatch } from './batch.js';
@@ -100,7 +100,7 @@ export class SecondarySender {
       const result = await this.#attempt(batch, attempt, attempts);
       if ('refused' in result) return { confirmed: true, refused: result.refused };
       if (attempt === attempts || !result.retryable) return { confirmed: false, reason: result.reason };
-      await delay(backoffMs(attempt, retry.delayMs), undefined, { signal }).catch(() => undefined);
+      await pause(backoffMs(attempt, retry.delayMs), signal);
     }
   }
 

@@ -1,6 +1,6 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { describeFault } from '../db/sqlstate.js';
 import { backoffMs } from '../domain/backoff.js';
+import { pause } from '../domain/pause.js';
 import { sideTitle } from '../domain/side.js';
 import type { Logger } from '../logger.js';
 import type { CircuitBreaker } from './circuit-breaker.js';
@@ -41,7 +41,7 @@ export async function healUntilStopped(options: SelfHealingOptions): Promise<voi
       if (isAborted(signal)) return;
       failures += 1;
       logger.warn('repair failed, trying again later', { error: describeFault(error) });
-      await delay(backoffMs(failures, FAILURE_MS, LONGEST_FAILURE_MS), undefined, { signal }).catch(() => undefined);
+      await pause(backoffMs(failures, FAILURE_MS, LONGEST_FAILURE_MS), signal);
     }
   }
 }
@@ -56,10 +56,10 @@ class Healing {
 
   constructor(private readonly options: SelfHealingOptions) {}
 
-  /** One repair, or a pause where there is nothing to do. Throws what the repair throws, and when it was stopped. */
+  /** One repair, or a pause where there is nothing to do. Throws what the repair throws. */
   async round(): Promise<void> {
     if (!(await this.#secondaryAnswers())) {
-      await this.#pause(IDLE_MS);
+      await pause(IDLE_MS, this.options.signal);
       return;
     }
     const outcome = await this.#repair();
@@ -87,7 +87,7 @@ class Healing {
 
   /** After a failure entries are tried alone, so that one which cannot be repaired holds up no other. */
   async #repair(): Promise<RepairOutcome> {
-    const { rowsPerSecond } = this.options;
+    const { rowsPerSecond, signal } = this.options;
     let claimed: readonly number[] = [];
     try {
       const outcome = await repairMissed({
@@ -98,7 +98,7 @@ class Healing {
         onClaim: (ids) => (claimed = ids),
       });
       this.#entries = Math.min(this.#entries * 2, ENTRIES_A_REPAIR);
-      await this.#pause((outcome.copied / rowsPerSecond) * 1000);
+      await pause((outcome.copied / rowsPerSecond) * 1000, signal);
       return outcome;
     } catch (error) {
       this.#entries = 1;
@@ -119,7 +119,7 @@ class Healing {
       await buryConsumers(this.options.primary, this.options.secondary);
       await this.#restorePolicies();
     }
-    await this.#pause(IDLE_MS);
+    await pause(IDLE_MS, this.options.signal);
   }
 
   /** What a backfill that crashed has left paused. */
@@ -134,12 +134,9 @@ class Healing {
       this.#policiesFailed = true;
     }
   }
-
-  async #pause(ms: number): Promise<void> {
-    await delay(ms, undefined, { signal: this.options.signal });
-  }
 }
 
+/** The loop has just found it false, and TypeScript would take it for false until the next round. */
 function isAborted(signal: AbortSignal): boolean {
   return signal.aborted;
 }

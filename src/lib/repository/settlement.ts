@@ -1,6 +1,6 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Database } from '../db/database.js';
 import { backoffMs } from '../domain/backoff.js';
+import { pause } from '../domain/pause.js';
 import type { Logger } from '../logger.js';
 import { describeFault } from '../db/sqlstate.js';
 import { markMissed, settleBatches, type RefusedReading } from './ledger.js';
@@ -57,7 +57,7 @@ export class Settlement {
     let failures = 0;
     while (this.#confirmed.size + this.#missed.size > 0 && !(signal.aborted && failures > 0)) {
       const pauseMs = failures === 0 ? LINGER_MS : backoffMs(failures, RETRY_MS);
-      await delay(pauseMs, undefined, { signal }).catch(() => undefined);
+      await pause(pauseMs, signal);
       failures = (await this.#flush()) ? 0 : failures + 1;
     }
   }

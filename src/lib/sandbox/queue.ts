@@ -59,7 +59,11 @@ export class QueueServer {
     const headers = { 'content-type': 'application/x-amz-json-1.0', 'x-amz-target': `AmazonSQS.${action}` };
     const response = await fetch(this.endpoint, { method: 'POST', headers, body: JSON.stringify(input) });
     const answer = (await response.json()) as QueueAnswer;
-    if (!response.ok) throw new UnreachableError(`The sandbox queue refused ${action}: ${answer.message ?? ''}`);
+    if (!response.ok) {
+      throw new UnreachableError(`The sandbox queue refused ${action}: ${answer.message ?? ''}`, {
+        next: 'stop the sandbox, and start it again',
+      });
+    }
     return answer;
   }
 }
@@ -76,7 +80,9 @@ export async function startQueue(): Promise<QueueServer> {
   const report = await Promise.race([firstReport(child), failureOf(child)]);
   if ('port' in report) return new QueueServer(child, report.port);
   child.disconnect();
-  if (!report.isMissing) throw new UnreachableError(`The sandbox queue did not start: ${report.failure}`);
+  if (!report.isMissing) {
+    throw new UnreachableError(`The sandbox queue did not start: ${report.failure}`, { next: 'try again' });
+  }
   throw new UsageError('The sandbox needs the optional package fauxqs, which is not installed here.', {
     next: 'npm install --include=optional',
   });

@@ -6,7 +6,7 @@ import { decodeMoisture } from './moisture.js';
 import { decodeOther } from './other.js';
 import { decodeWaterLevel } from './water-level.js';
 
-export type { Decoded, DecodeOptions, Fault } from './message.js';
+export type { Decoded, DecodeOptions } from './message.js';
 
 /**
  * The readings in the body of a queue message, and what in it cannot be stored, by the mapping of DESIGN.md

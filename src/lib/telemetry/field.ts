@@ -92,7 +92,7 @@ export function readJson(message: JsonObject, name: string, reasons: string[]): 
 }
 
 /** PostgreSQL's text holds neither U+0000 nor lone surrogates (not UTF-8). */
-export function isStorableText(text: string): boolean {
+function isStorableText(text: string): boolean {
   return !text.includes('\0') && !/\p{Cs}/u.test(text);
 }
 

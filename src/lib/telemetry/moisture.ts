@@ -24,7 +24,7 @@ export function decodeMoisture(message: JsonObject, options: DecodeOptions): Dec
 }
 
 /** 1.0 less what DESIGN.md takes off for each value that is missing or implausible; all together take off 1.0. */
-export function scoreMoisture(entry: {
+function scoreMoisture(entry: {
   readonly humidHi: number | null;
   readonly humidLow: number | null;
   readonly tempHi: number | null;

@@ -35,7 +35,7 @@ export function decodeWaterLevel(message: JsonObject, options: DecodeOptions): D
 }
 
 /** 1.0 less 0.3 for a level outside 0 to 30 cm, 0.2 for a raw voltage outside 300 to 500, 0.1 for RSSI below -100. */
-export function scoreWaterLevel(level: number | null, rawVoltage: number | null, rssi: number | null): number {
+function scoreWaterLevel(level: number | null, rawVoltage: number | null, rssi: number | null): number {
   let hundredths = 100;
   if (level !== null && (level < 0 || level > 30)) hundredths -= 30;
   if (rawVoltage !== null && (rawVoltage < 300 || rawVoltage > 500)) hundredths -= 20;

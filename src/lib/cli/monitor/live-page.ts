@@ -1,8 +1,9 @@
+import { counted } from '../../domain/counted.js';
 import { otherSide, sideTitle } from '../../domain/side.js';
 import { parseInstant } from '../../domain/time.js';
 import { figuresOf } from '../../operations/monitor/figures.js';
 import type { Snapshot } from '../../operations/monitor/snapshot.js';
-import { formatCount } from '../table.js';
+import { LAG_OF_CONCERN_SECONDS } from '../../operations/monitor/trouble.js';
 import { escapeHtml, htmlCard, htmlTable } from './html.js';
 import { PAGE_STYLE } from './page-style.js';
 import { renderPlots } from './plots.js';
@@ -10,10 +11,12 @@ import {
   describeCalm,
   describePhase,
   formatAgo,
-  formatClock,
   formatFigure,
   formatRate,
   formatSeconds,
+  quarantineFigures,
+  rowsAndNewest,
+  UNKNOWN,
 } from './wording.js';
 
 /** Draws each picture that the server sends; says so when none comes any more. */
@@ -51,17 +54,22 @@ ${wrong === '' ? `<p class="calm">${escapeHtml(describeCalm(snapshot))}</p>` : w
 <h2>Consumers</h2>${renderConsumers(snapshot)}`;
 }
 
-function renderCards({ primary, rates, lagSeconds, gaps, queue, sides, ledger, comparison, at }: Snapshot): string {
+function renderCards(snapshot: Snapshot): string {
+  const { primary, rates, lagSeconds, gaps, queue, ledger, comparison, at } = snapshot;
   const dead = queue?.deadLetters ?? 0;
-  const quarantined = [sides.local.quarantine, sides.ec2.answers === null ? 0 : sides.ec2.quarantine];
   return [
     htmlCard('in', formatRate(rates.in), 'readings accepted'),
     htmlCard(`to ${sideTitle(otherSide(primary))}`, formatRate(rates.toSecondary), 'readings confirmed'),
-    htmlCard('lag', formatSeconds(lagSeconds), 'oldest batch not confirmed', (lagSeconds ?? 0) > 30 ? 'warn' : ''),
+    htmlCard(
+      'lag',
+      formatSeconds(lagSeconds),
+      'oldest batch not confirmed',
+      (lagSeconds ?? 0) > LAG_OF_CONCERN_SECONDS ? 'warn' : '',
+    ),
     htmlCard(
       'gaps',
       formatFigure(gaps?.ranges ?? null),
-      `${formatFigure(gaps?.readings ?? null)} readings`,
+      gaps === null ? `${UNKNOWN} readings` : counted(gaps.readings, 'reading'),
       (gaps?.ranges ?? 0) > 0 ? 'bad' : '',
     ),
     htmlCard(
@@ -72,10 +80,10 @@ function renderCards({ primary, rates, lagSeconds, gaps, queue, sides, ledger, c
     htmlCard(
       'queue',
       queue === null ? '-' : formatFigure(queue.visible),
-      `${formatCount(dead)} dead letters`,
+      counted(dead, 'dead letter'),
       dead > 0 ? 'bad' : '',
     ),
-    htmlCard('quarantine', quarantined.map((each) => formatFigure(each)).join(' + '), 'local + EC2, open'),
+    htmlCard('quarantine', quarantineFigures(snapshot).join(' + '), 'local + EC2, open'),
     htmlCard(
       'compare',
       comparison?.verdict ?? 'none',
@@ -103,11 +111,9 @@ function renderHistory(history: readonly Snapshot[]): string {
 }
 
 function renderTables({ tables, at, sides }: Snapshot): string {
-  const cells = (figures: Snapshot['tables'][number]['local'], answers: boolean | null): (string | number)[] =>
-    figures === null ? [answers === true ? 'counting' : '?', ''] : [figures.rows, formatClock(figures.maxTime, at)];
   const rows = tables.map(({ table, local, ec2 }) => {
     const apart = local === null || ec2 === null ? '?' : local.rows - ec2.rows;
-    return [table, ...cells(local, sides.local.answers), ...cells(ec2, sides.ec2.answers), apart];
+    return [table, ...rowsAndNewest(local, sides.local, at), ...rowsAndNewest(ec2, sides.ec2, at), apart];
   });
   return htmlTable(['table', 'local', 'newest (UTC)', 'EC2', 'newest (UTC)', 'apart'], rows);
 }

@@ -8,6 +8,11 @@ export function createPaint(color: boolean): Paint {
   return (text, ...styles) => `\u001b[${styles.map((style) => CODES[style]).join(';')}m${text}\u001b[0m`;
 }
 
+/** Colours where stdout is a terminal and NO_COLOR does not forbid them. */
+export function createOutputPaint(): Paint {
+  return createPaint(process.stdout.isTTY && (process.env.NO_COLOR ?? '') === '');
+}
+
 // eslint-disable-next-line no-control-regex -- the sequences that `createPaint` writes
 const SEQUENCE = /(\u001b\[[\d;]*m)/;
 

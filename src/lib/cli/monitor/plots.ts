@@ -1,5 +1,5 @@
-import type { SampleFigures } from '../../repository/samples.js';
-import { formatCount } from '../table.js';
+import type { SampleFigures } from '../../repository/monitoring/samples.js';
+import { formatCount } from '../quantities.js';
 import { renderPlot, type PlotOptions, type Point } from './plot.js';
 import { formatMs, formatRate, formatSeconds } from './wording.js';
 

@@ -1,6 +1,6 @@
 import type { Snapshot } from '../../operations/monitor/snapshot.js';
 import { renderLine } from './line.js';
-import { createPaint } from './paint.js';
+import { createOutputPaint } from './paint.js';
 import { renderScreen } from './screen.js';
 import { LiveScreen } from './terminal.js';
 
@@ -38,7 +38,6 @@ export function monitorPresenter({ style, print, printJson, onQuit }: PresenterO
 const COLUMNS = 80;
 
 function renderText(snapshot: Snapshot): string {
-  const color = process.stdout.isTTY && (process.env.NO_COLOR ?? '') === '';
-  const options = { columns: COLUMNS, rows: Infinity, paint: createPaint(color), footer: null };
+  const options = { columns: COLUMNS, rows: Infinity, paint: createOutputPaint(), footer: null };
   return renderScreen([snapshot], options).join('\n');
 }

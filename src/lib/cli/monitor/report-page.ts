@@ -1,8 +1,9 @@
+import { counted } from '../../domain/counted.js';
 import { parseInstant } from '../../domain/time.js';
+import { HOLE_SECONDS } from '../../operations/monitor/incidents.js';
 import type { MonitorReport } from '../../operations/monitor/report.js';
-import type { SampleFigures } from '../../repository/samples.js';
-import { formatDuration } from '../quantities.js';
-import { formatCount } from '../table.js';
+import type { SampleFigures } from '../../repository/monitoring/samples.js';
+import { formatCount, formatDuration } from '../quantities.js';
 import { escapeHtml, htmlCard, htmlTable } from './html.js';
 import { PAGE_STYLE } from './page-style.js';
 import type { Point } from './plot.js';
@@ -10,8 +11,6 @@ import { renderPlots } from './plots.js';
 import { formatMs, formatSeconds } from './wording.js';
 
 const ROWS_AT_MOST = 200;
-/** Longer without a sample, and the line of a plot breaks. */
-const HOLE_MS = 60_000;
 
 /** The report as one file of HTML that needs no other. */
 export function renderReportPage(report: MonitorReport): string {
@@ -30,7 +29,7 @@ ${notRead.map((message) => `<p class="wrong">Not in this report: ${escapeHtml(me
 <h2>Gaps</h2>${renderGaps(report)}
 <h2>Comparisons</h2>${renderComparisons(report)}
 <h2>Changes of phase</h2>${renderChanges(report)}
-<p class="dim">${formatCount(soak.samples)} samples on the primary, from ${short(soak.first)} to ${short(soak.last)}; at most ${formatSeconds(soak.largestHoleSeconds)} without one. Explained: an outage of the secondary whose readings the ledger holds.</p>
+<p class="dim">${counted(soak.samples, 'sample')} on the primary, from ${short(soak.first)} to ${short(soak.last)}; at most ${formatSeconds(soak.largestHoleSeconds)} without one. Explained: an outage of the secondary whose readings the ledger holds.</p>
 </main></body></html>
 `;
 }
@@ -39,7 +38,7 @@ ${notRead.map((message) => `<p class="wrong">Not in this report: ${escapeHtml(me
 export function describeReport({ soak, incidents, comparisons, gaps }: MonitorReport): string {
   const open = gaps.filter(({ closed }) => closed === null).length;
   const different = comparisons.filter(({ verdict }) => verdict === 'different').length;
-  return `${formatCount(soak.samples)} samples, ${incidents.length} incidents, ${gaps.length} gaps (${open} open), ${comparisons.length} comparisons (${different} different)`;
+  return `${counted(soak.samples, 'sample')}, ${counted(incidents.length, 'incident')}, ${counted(gaps.length, 'gap')} (${open} open), ${counted(comparisons.length, 'comparison')} (${different} different)`;
 }
 
 function badge({ gates, soak, comparisons }: MonitorReport): string {
@@ -47,7 +46,7 @@ function badge({ gates, soak, comparisons }: MonitorReport): string {
     const open = gates.filter(({ passed }) => !passed).length;
     return open === 0
       ? '<span class="badge yes">GATES MET</span>'
-      : `<span class="badge no">${open} GATES NOT MET</span>`;
+      : `<span class="badge no">${counted(open, 'GATE', 'GATES')} NOT MET</span>`;
   }
   const isClean = soak.unexplained === 0 && comparisons.every(({ unexplained }) => unexplained === 0);
   if (soak.samples === 0) return '<span class="badge">NOT WATCHED</span>';
@@ -96,7 +95,7 @@ function renderSamples(report: MonitorReport): string {
   const points = (read: (figures: SampleFigures) => number | null): Point[] =>
     samples.flatMap(({ takenAt, figures }, place): Point[] => {
       const [atMs, beforeMs] = [milliseconds(takenAt), milliseconds(samples[place - 1]?.takenAt ?? takenAt)];
-      const broken: Point[] = atMs - beforeMs > HOLE_MS ? [[(beforeMs + atMs) / 2, null]] : [];
+      const broken: Point[] = atMs - beforeMs > HOLE_SECONDS * 1000 ? [[(beforeMs + atMs) / 2, null]] : [];
       return [...broken, [atMs, read(figures)]];
     });
   const bands = incidents

@@ -1,7 +1,8 @@
+import { counted } from '../../domain/counted.js';
 import { otherSide, sideTitle } from '../../domain/side.js';
 import { leavesSecondaryOut, type ConsumerSnapshot, type Snapshot } from '../../operations/monitor/snapshot.js';
-import { formatDuration } from '../quantities.js';
-import { formatCount, printable } from '../table.js';
+import { formatCount, formatDuration } from '../quantities.js';
+import { printable } from '../table.js';
 import { fitLine, type Paint } from './paint.js';
 import { sparkline } from './sparkline.js';
 import {
@@ -13,6 +14,8 @@ import {
   formatMs,
   formatRate,
   formatSeconds,
+  quarantineFigures,
+  rowsAndNewest,
   UNKNOWN,
 } from './wording.js';
 
@@ -67,14 +70,11 @@ function renderTables({ tables, windowSeconds, at, sides }: Snapshot, paint: Pai
     return name.padEnd(23) + rest.map((cell, place) => cell.padStart([11, 12, 11, 12, 10][place] ?? 0)).join('');
   };
   const title = columns([`rows of the last ${window}`, 'local', 'newest', 'EC2', 'newest', 'apart']);
-  const cell = (figures: Snapshot['tables'][number]['local'], side: 'local' | 'ec2'): [string, string] => {
-    if (figures !== null) return [formatCount(figures.rows), formatClock(figures.maxTime, at)];
-    return [sides[side].answers === true ? 'counting' : UNKNOWN, ''];
-  };
   const lines = tables.map(({ table, local, ec2 }) => {
     const apart = local === null || ec2 === null ? '' : formatCount(local.rows - ec2.rows);
-    const ec2Cells = sides.ec2.answers === null ? ['-', ''] : cell(ec2, 'ec2');
-    return columns([table, ...cell(local, 'local'), ...ec2Cells, apart === '0' ? '=' : apart]);
+    const cells = [...rowsAndNewest(local, sides.local, at), ...rowsAndNewest(ec2, sides.ec2, at)];
+    const texts = cells.map((each) => (typeof each === 'number' ? formatCount(each) : each));
+    return columns([table, ...texts, apart === '0' ? '=' : apart]);
   });
   return [paint(title, 'dim'), ...lines];
 }
@@ -124,7 +124,7 @@ function describeGaps(gaps: Snapshot['gaps'], at: string, paint: Paint): string 
   if (gaps === null) return UNKNOWN;
   if (gaps.ranges === 0) return 'none';
   const oldest = gaps.oldest === null ? '' : `, the oldest from ${formatClock(gaps.oldest, at)}`;
-  return paint(`${formatCount(gaps.ranges)} ranges, ${formatCount(gaps.readings)} readings${oldest}`, 'yellow');
+  return paint(`${counted(gaps.ranges, 'range')}, ${counted(gaps.readings, 'reading')}${oldest}`, 'yellow');
 }
 
 function describeQueue(queue: Snapshot['queue']): string {
@@ -134,9 +134,9 @@ function describeQueue(queue: Snapshot['queue']): string {
   return `${formatFigure(queue.visible)} waiting, ${formatFigure(queue.inFlight)} in flight, longest wait ${waited}, dead letters ${dead}`;
 }
 
-function describeQuarantine({ sides }: Snapshot): string {
-  const ec2 = sides.ec2.answers === null ? '-' : formatFigure(sides.ec2.quarantine);
-  return `local ${formatFigure(sides.local.quarantine)}, EC2 ${ec2}`;
+function describeQuarantine(snapshot: Snapshot): string {
+  const [local, ec2] = quarantineFigures(snapshot);
+  return `local ${local}, EC2 ${ec2}`;
 }
 
 function describeComparison({ comparison, at }: Snapshot): string {
@@ -153,7 +153,7 @@ function renderConsumers({ consumers }: Snapshot, room: number, paint: Paint): s
   const title = paint(consumerLine(['consumer', 'rate', 'breaker', 'in hand', 'last error']), 'dim');
   const lines = consumers.map((consumer) => renderConsumer(consumer, paint));
   if (lines.length <= room) return [title, ...lines];
-  return [title, ...lines.slice(0, room - 1), `and ${lines.length - room + 1} consumers more`];
+  return [title, ...lines.slice(0, room - 1), `and ${counted(lines.length - room + 1, 'consumer')} more`];
 }
 
 function renderConsumer(consumer: ConsumerSnapshot, paint: Paint): string {

@@ -1,6 +1,6 @@
 import type { Snapshot } from '../../operations/monitor/snapshot.js';
 import { HELP } from './help.js';
-import { createPaint } from './paint.js';
+import { createOutputPaint } from './paint.js';
 import { renderScreen } from './screen.js';
 
 const ENTER = '\u001b[?1049h\u001b[?25l';
@@ -15,7 +15,7 @@ const HISTORY = 200;
 
 /** The live picture on a terminal: redrawn in place, also when the window changes its size; keys q, p and ?. */
 export class LiveScreen {
-  readonly #paint = createPaint(process.env.NO_COLOR === undefined || process.env.NO_COLOR === '');
+  readonly #paint = createOutputPaint();
   #history: readonly Snapshot[] = [];
   /** What is shown while it is paused. */
   #frozen: readonly Snapshot[] | null = null;

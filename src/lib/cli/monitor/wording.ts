@@ -1,5 +1,4 @@
-import { formatDuration } from '../quantities.js';
-import { formatCount } from '../table.js';
+import { formatCount, formatDuration } from '../quantities.js';
 import { sideTitle } from '../../domain/side.js';
 import { parseInstant } from '../../domain/time.js';
 import type { Snapshot } from '../../operations/monitor/snapshot.js';
@@ -21,6 +20,22 @@ export function describeCalm({ primary, writeMode, lagSeconds, sides }: Snapshot
   const [here, there] = primary === 'local' ? ['local', 'EC2'] : ['EC2', 'local'];
   if ((lagSeconds ?? 0) > 0) return `${there} holds what ${here} holds, but for what is on its way`;
   return `${there} holds what ${here} holds`;
+}
+
+/** Rows and newest time of a table on a side; `-` where that side is not configured. */
+export function rowsAndNewest(
+  figures: Snapshot['tables'][number]['local'],
+  { answers }: Snapshot['sides']['local'],
+  at: string,
+): [string | number, string] {
+  if (answers === null) return ['-', ''];
+  if (figures === null) return [answers ? 'counting' : UNKNOWN, ''];
+  return [figures.rows, formatClock(figures.maxTime, at)];
+}
+
+/** Open records on local, and on EC2; `-` where EC2 is not configured. */
+export function quarantineFigures({ sides }: Snapshot): [string, string] {
+  return [formatFigure(sides.local.quarantine), sides.ec2.answers === null ? '-' : formatFigure(sides.ec2.quarantine)];
 }
 
 /** `142/s`, `0.4/s`. */

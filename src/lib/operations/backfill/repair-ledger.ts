@@ -1,7 +1,7 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Database } from '../../db/database.js';
-import { describeFault, faultKind, isOutOfTime } from '../../db/sqlstate.js';
+import { describeFault, faultKind, isOutOfTime, isPassing } from '../../db/sqlstate.js';
 import { backoffMs } from '../../domain/backoff.js';
+import { pause } from '../../domain/pause.js';
 import type { Logger } from '../../logger.js';
 import { readNewestEntry } from '../../repository/ledger.js';
 import { endStalledCopies } from '../../repository/backfill/stalled-copies.js';
@@ -100,7 +100,7 @@ class LedgerRepair {
   async #waitForOthers(stop: AbortSignal): Promise<void> {
     const { primary, secondary } = this.options;
     await Promise.all([primary, secondary].map((side) => endStalledCopies(side)));
-    await delay(OTHERS_MS, undefined, { signal: stop }).catch(() => undefined);
+    await pause(OTHERS_MS, stop);
   }
 
   /** Returns the number of the next try; asks for less after a timeout, and leaves entries that fail alone. */
@@ -117,8 +117,8 @@ class LedgerRepair {
       this.#failed.push(...claimed);
       return tries;
     }
-    if (!['unavailable', 'collision'].includes(kind) || tries === TRIES) throw error;
-    await delay(backoffMs(tries, RETRY_MS), undefined, { signal: stop }).catch(() => undefined);
+    if (kind === 'misconfigured' || !isPassing(error) || tries === TRIES) throw error;
+    await pause(backoffMs(tries, RETRY_MS), stop);
     return tries + 1;
   }
 }

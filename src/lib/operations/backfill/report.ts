@@ -1,4 +1,4 @@
-import { READING_TABLES } from '../../domain/reading.js';
+import { isReadingTable } from '../../domain/reading.js';
 import { otherSide, type Side } from '../../domain/side.js';
 import type { DifferingRange } from '../../repository/comparison/find-leaves.js';
 import type { Gap } from '../../repository/ledger.js';
@@ -33,7 +33,7 @@ export function requestForRanges(
   differing: ReadonlyMap<string, readonly DifferingRange[]>,
   primary: Side,
 ): BackfillRequest {
-  const given = new Map([...differing].filter(([table]) => (READING_TABLES as readonly string[]).includes(table)));
+  const given = new Map([...differing].filter(([table]) => isReadingTable(table)));
   const range = { from: null, to: null, windowMicros: null };
   return {
     ...range,
@@ -75,7 +75,7 @@ export interface BackfillPlan {
   readonly ranges: number;
   readonly rows: number;
   readonly bytes: number;
-  /** By the rows and bytes above at the usual pace, or at the rate that was asked for. */
+  /** By the rows above at the usual pace, or at the rate that was asked for. */
   readonly seconds: number;
 }
 

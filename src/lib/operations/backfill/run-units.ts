@@ -1,10 +1,10 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { withSession } from '../../db/database.js';
-import { faultKind, isOutOfTime } from '../../db/sqlstate.js';
+import { isOutOfTime, isPassing } from '../../db/sqlstate.js';
 import { backoffMs } from '../../domain/backoff.js';
+import { pause } from '../../domain/pause.js';
 import { runUnit, StraightCopyFailed, type UnitContext } from '../../repository/backfill/run-unit.js';
-import { readState, splitUnit, type RunState, type Unit } from '../../repository/backfill/unit-store.js';
+import { readRunState, splitUnit, type RunState, type Unit } from '../../repository/backfill/unit-store.js';
 import { endingStalledCopies, endStalledCopies } from '../../repository/backfill/stalled-copies.js';
 import type { Throttle } from './throttle.js';
 import { workTogether } from './work-together.js';
@@ -28,7 +28,7 @@ const PROGRESS_MS = 500;
  */
 export async function runUnits(options: RunUnitsOptions): Promise<RunState> {
   const { context, onProgress } = options;
-  const read = async (): Promise<RunState> => await readState(context.target.pool, context.runId);
+  const read = async (): Promise<RunState> => await readRunState(context.target.pool, context.runId);
   // A progress that cannot be read now is read later; the work itself says what is wrong.
   const timer = setInterval(() => void read().then(onProgress, () => undefined), PROGRESS_MS);
   try {
@@ -87,10 +87,10 @@ class Worker {
   /** Waits a moment for units of other processes. What is in the hands of this one's own workers they see through. */
   async #areOthersDone(): Promise<boolean> {
     const { context, stop } = this.options;
-    const { open } = await readState(context.target.pool, context.runId);
+    const { open } = await readRunState(context.target.pool, context.runId);
     if (open <= this.team.filter((worker) => worker.#claimed !== null).length) return true;
     await Promise.all([context.source, context.target].map((side) => endStalledCopies(side)));
-    await delay(OTHERS_MS, undefined, { signal: stop }).catch(() => undefined);
+    await pause(OTHERS_MS, stop);
     return false;
   }
 
@@ -105,9 +105,8 @@ class Worker {
       await splitUnit(context.target.pool, unit);
       return;
     }
-    const passing = ['unavailable', 'collision'].includes(faultKind(error));
-    if (!passing || this.#tries === TRIES) throw error;
+    if (!isPassing(error) || this.#tries === TRIES) throw error;
     this.#tries += 1;
-    await delay(backoffMs(this.#tries - 1, RETRY_MS), undefined, { signal: stop }).catch(() => undefined);
+    await pause(backoffMs(this.#tries - 1, RETRY_MS), stop);
   }
 }

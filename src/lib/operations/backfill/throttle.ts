@@ -1,5 +1,5 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Database } from '../../db/database.js';
+import { pause } from '../../domain/pause.js';
 
 const READ_LAG = `
   select coalesce(extract(epoch from clock_timestamp() - min(committed_at)), 0)::float8 as seconds
@@ -60,8 +60,4 @@ export class Throttle {
     const { rows } = await primary.pool.query<{ seconds: string }>(READ_LAG);
     this.#lagSeconds = Number(rows[0]?.seconds ?? 0);
   }
-}
-
-async function pause(ms: number, signal: AbortSignal): Promise<void> {
-  if (ms > 0) await delay(ms, undefined, { signal }).catch(() => undefined);
 }

@@ -10,7 +10,7 @@ import {
   saveProgress,
   tryHolding,
   type ComparedRange,
-} from '../../repository/comparison-record.js';
+} from '../../repository/comparison/comparison-record.js';
 import type { ScanProgress } from '../../repository/comparison/scan.js';
 import type { ComparedSides } from '../../repository/comparison/sides.js';
 import type { OpenRange } from '../../repository/comparison/window.js';

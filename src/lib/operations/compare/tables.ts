@@ -1,20 +1,17 @@
-import { READING_TABLES } from '../../domain/reading.js';
 import { sideTitle } from '../../domain/side.js';
 import { UnreachableError, UsageError } from '../../errors.js';
 import type { ComparedTable } from '../../repository/comparison/compared-table.js';
-import { planNamedTables } from '../../repository/comparison/plan-named-table.js';
+import { planNamedTables } from '../../repository/comparison/plan-named-tables.js';
 import type { ComparedSides } from '../../repository/comparison/sides.js';
-import { REGISTRY } from '../../repository/reading-tables.js';
+import { ALL_TABLES, REGISTRY } from '../../repository/reading-tables.js';
 import type { NotCompared } from './report.js';
-
-const COMPARED_TABLES = [REGISTRY, ...READING_TABLES];
 
 /**
  * Says how each table is compared. Without names: sensor_registry and the reading tables, as far as either side has them.
  * Throws where a table cannot be compared, naming every reason.
  */
 export async function planTables(sides: ComparedSides, names: readonly string[] = []): Promise<ComparedTable[]> {
-  const wanted = names.length > 0 ? names : COMPARED_TABLES;
+  const wanted = names.length > 0 ? names : ALL_TABLES;
   const plans = await planNamedTables(sides, wanted);
   const problems = plans.flatMap((plan) => (typeof plan === 'string' ? [plan] : []));
   if (problems.length > 0) {
@@ -44,5 +41,5 @@ export function isRegistry({ name }: ComparedTable): boolean {
 
 /** Whether the ledger says what the secondary lacks of this table. */
 export function isInLedger({ name }: ComparedTable): boolean {
-  return COMPARED_TABLES.includes(name);
+  return ALL_TABLES.includes(name);
 }

@@ -7,7 +7,7 @@ import type { ComparedSides } from '../../repository/comparison/sides.js';
 import { keyColumns } from '../../repository/comparison/slices.js';
 import type { DifferenceRecord, SideReport, Strip, TableReport } from './report.js';
 
-export const STRIP_CELLS = 54;
+const STRIP_CELLS = 54;
 
 /** Counts the differences of one table. */
 export class Tally {

@@ -1,8 +1,8 @@
 import { setMaxListeners } from 'node:events';
 import type { Server } from 'node:http';
-import { setTimeout as delay } from 'node:timers/promises';
 import { describeFault, faultKind } from '../../db/sqlstate.js';
 import { backoffMs } from '../../domain/backoff.js';
+import { pause } from '../../domain/pause.js';
 import type { Reading } from '../../domain/reading.js';
 import { sideTitle } from '../../domain/side.js';
 import type { Address } from '../../http/serve.js';
@@ -43,8 +43,6 @@ export interface ConsumeOptions {
   readonly health: Address | null;
   /** Where to answer /metrics; null for nowhere. */
   readonly metrics: Address | null;
-  /** Told after each batch, for progress. */
-  readonly onProgress?: (summary: ConsumeSummary) => void;
 }
 
 export interface ConsumeReport extends ConsumeSummary {
@@ -113,7 +111,7 @@ class Consumption {
       ...options,
       inHand: this.inHand,
       waitSeconds: options.drain ? DRAIN_POLL_SECONDS : LONG_POLL_SECONDS,
-      primaryAvailable: () => this.#gate.open(),
+      primaryAvailable: () => this.#gate.untilOpen(),
       deliver: (message) => {
         this.#waits.add(message);
         batcher.add(message);
@@ -186,7 +184,6 @@ class Consumption {
     this.#tally.addCommitted(messages.length, request.readings.length + request.rejects.length, batches);
     this.#tally.addUnacknowledged(await acknowledge(this.options.queue, messages, this.options.logger));
     this.inHand.remove(messages);
-    this.options.onProgress?.(this.#tally.summarize(this.options.repository));
   }
 
   /** Waits trouble of the primary out; null when the consumer was told to stop meanwhile: the messages come again. */
@@ -219,7 +216,7 @@ class Consumption {
     const pauseMs = backoffMs(attempt, PRIMARY_RETRY_MS, PRIMARY_RETRY_LIMIT_MS);
     const fields = { attempt, pauseMs: Math.round(pauseMs), error: describeFault(error) };
     logger.error(`${repository.primarySide} write failed; nothing is acknowledged, receiving pauses`, fields);
-    await delay(pauseMs, undefined, { signal: this.#stop }).catch(() => undefined);
+    await pause(pauseMs, this.#stop);
   }
 }
 

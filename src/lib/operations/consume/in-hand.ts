@@ -54,7 +54,7 @@ export class InHand {
   }
 
   /** Resolves as soon as there is room for another receive. */
-  async room(): Promise<void> {
+  async untilRoom(): Promise<void> {
     while (this.#held.size >= this.limits.messages || this.#bytes >= this.limits.bytes) {
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     }

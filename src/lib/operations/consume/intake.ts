@@ -1,8 +1,8 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { backoffMs } from '../../domain/backoff.js';
+import { pause } from '../../domain/pause.js';
 import type { Logger } from '../../logger.js';
 import { asQueueError } from '../../queue/queue-error.js';
-import type { Queue, ReceivedMessage } from '../../queue/queue.js';
+import { SQS_BATCH, type Queue, type ReceivedMessage } from '../../queue/queue.js';
 import type { InHand } from './in-hand.js';
 
 export interface IntakeOptions {
@@ -25,14 +25,15 @@ export interface IntakeOptions {
 }
 
 const FIRST_RETRY_MS = 500;
-const EMPTY_READINGS_IN_A_ROW = 2;
+/** A queue is drained when so many looks in a row found nothing: its counts are approximate. */
+const EMPTY_LOOKS = 2;
 /** The SDK gives a call up before; a poll that outlives this has stopped silently, and another takes its place. */
 const POLL_DEADLINE_MS = 45_000;
 
 /** Receives messages with several long polls in parallel until it is stopped, has enough, or the queue is drained. */
 export class Intake {
   #budget: number;
-  #emptyReadings = 0;
+  #emptyLooks = 0;
   #checkingEmpty: Promise<void> | null = null;
   #drained = false;
   #polledAt = performance.now();
@@ -55,7 +56,7 @@ export class Intake {
     const { inHand, primaryAvailable, logger, queue } = this.options;
     let failures = 0;
     while (this.#wanted()) {
-      await inHand.room();
+      await inHand.untilRoom();
       await primaryAvailable();
       this.#polledAt = performance.now();
       try {
@@ -67,9 +68,7 @@ export class Intake {
           attempt: failures,
           error: asQueueError(error, queue.url).message,
         });
-        await delay(backoffMs(failures, FIRST_RETRY_MS), undefined, { signal: this.options.stop }).catch(
-          () => undefined,
-        );
+        await pause(backoffMs(failures, FIRST_RETRY_MS), this.options.stop);
       }
     }
   }
@@ -81,7 +80,7 @@ export class Intake {
   async #receiveOnce(): Promise<void> {
     if (!this.#wanted()) return;
     const { queue, inHand, deliver, waitSeconds } = this.options;
-    const wanted = Math.min(this.#budget, 10);
+    const wanted = Math.min(this.#budget, SQS_BATCH);
     this.#budget -= wanted;
     let messages: ReceivedMessage[] = [];
     try {
@@ -93,7 +92,7 @@ export class Intake {
       inHand.add(message);
       deliver(message);
     }
-    if (messages.length > 0) this.#emptyReadings = 0;
+    if (messages.length > 0) this.#emptyLooks = 0;
     else if (this.options.drain) await (this.#checkingEmpty ??= this.#checkEmpty());
   }
 
@@ -101,8 +100,8 @@ export class Intake {
     try {
       const { visible, inFlight, delayed } = await this.options.queue.readState();
       const empty = visible + inFlight + delayed + this.options.inHand.size === 0;
-      this.#emptyReadings = empty ? this.#emptyReadings + 1 : 0;
-      this.#drained = this.#emptyReadings >= EMPTY_READINGS_IN_A_ROW;
+      this.#emptyLooks = empty ? this.#emptyLooks + 1 : 0;
+      this.#drained = this.#emptyLooks >= EMPTY_LOOKS;
     } finally {
       this.#checkingEmpty = null;
     }

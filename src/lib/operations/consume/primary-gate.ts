@@ -18,7 +18,7 @@ export class PrimaryGate {
     return this.#failing === 0;
   }
 
-  async open(): Promise<void> {
+  async untilOpen(): Promise<void> {
     while (this.#failing > 0) await new Promise<void>((resolve) => this.#waiting.push(resolve));
   }
 }

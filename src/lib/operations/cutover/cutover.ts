@@ -5,7 +5,7 @@ import { otherSide, sideTitle, type Side } from '../../domain/side.js';
 import { ConflictError, SensorctlError, UsageError } from '../../errors.js';
 import type { Logger } from '../../logger.js';
 import { assertBookkeeping } from '../../repository/bookkeeping-schema.js';
-import { completeSwitch, findDecidingState, type DecidingState } from '../../repository/migration/deciding-state.js';
+import { copyRecord, findDecidingState, type DecidingState } from '../../repository/migration/deciding-state.js';
 import { readHistory } from '../../repository/migration/state.js';
 import { callOffOverdue, changePhase, recordFirstPhase, type Change } from '../../repository/migration/transition.js';
 import { describeFault } from '../../db/sqlstate.js';
@@ -110,7 +110,7 @@ class Cutover {
         ? await recordFirstPhase(primary, why)
         : await changePhase(primary, state, { ...why, phase: target });
     // A copy only: local decides, and EC2 gets the record with the next change at the latest.
-    await completeSwitch(this.sides[otherSide(primary.side)], changed).catch((error: unknown) => {
+    await copyRecord(this.sides[otherSide(primary.side)], changed).catch((error: unknown) => {
       this.hooks.logger.warn('the other side did not take the copy of the record', { error: describeFault(error) });
     });
     return await this.#report({ state: changed, primary }, { gates, changed: true });

@@ -1,7 +1,7 @@
-import { readClock, readServerCatalog } from '../../db/server-catalog.js';
-import type { Database } from '../../db/database.js';
-import { describeFault } from '../../db/sqlstate.js';
-import { READING_TABLES } from '../../domain/reading.js';
+import { CLOCK_LIMIT_MS, readClock, readServerCatalog } from '../../db/server-catalog.js';
+import { asUnreachable, type Database } from '../../db/database.js';
+import { describeFault, sqlstateOf } from '../../db/sqlstate.js';
+import { counted } from '../../domain/counted.js';
 import type { MigrationState, Phase } from '../../domain/migration.js';
 import { otherSide, sideTitle, type Side } from '../../domain/side.js';
 import { assertBookkeeping } from '../../repository/bookkeeping-schema.js';
@@ -16,8 +16,8 @@ import {
 import { countLedger } from '../../repository/migration/drain-ledger.js';
 import { proveUnproven } from '../../repository/migration/prove-unproven.js';
 import { probeRoom, probeWrite } from '../../repository/migration/writable.js';
-import { findObstacles, REGISTRY } from '../../repository/reading-tables.js';
-import { readSoak, SAMPLE_EVERY_SECONDS } from '../../repository/samples.js';
+import { ALL_TABLES, findObstacles } from '../../repository/reading-tables.js';
+import { readSoak, SAMPLE_EVERY_SECONDS } from '../../repository/monitoring/samples.js';
 import type { Gate } from './report.js';
 
 /** What other commands find out for the gates. */
@@ -25,7 +25,7 @@ export interface Checks {
   /** How many findings of verify-schema block, and how many warn. */
   readonly verifySchema: () => Promise<{ readonly blocking: number; readonly warning: number }>;
   /** How many rows of the last hour EC2 alone holds, or holds otherwise than local does. */
-  readonly countOnlyOnEc2: () => Promise<number>;
+  readonly countForeignOnEc2: () => Promise<number>;
 }
 
 export interface GateOptions {
@@ -48,7 +48,6 @@ interface Condition {
   readonly measure: () => Promise<Measured>;
 }
 
-const CLOCK_LIMIT_MS = 1_000;
 /** Connections that are to stay free on EC2 for whoever else needs one. */
 const SPARE_CONNECTIONS = 5;
 /** A consumer whose lease ran out so long ago counts as gone. */
@@ -57,7 +56,6 @@ const GONE_SECONDS = 300;
 const HOLES_OF_A_SOAK = 12;
 /** Batches on their way may take so long to settle. */
 const SETTLE_MS = 10_000;
-const ALL_TABLES = [REGISTRY, ...READING_TABLES];
 
 /** Measures every gate of a change of phase; a gate that cannot be measured is not met. */
 export async function measureGates(options: GateOptions): Promise<Gate[]> {
@@ -69,13 +67,17 @@ export async function measureGates(options: GateOptions): Promise<Gate[]> {
       detail,
       next = null,
       forcible = true,
-    } = await measure().catch((error: unknown) => ({
-      ...{ passed: false, detail: `could not be measured: ${describeFault(error)}`, forcible: true },
-      next: (error as { next?: string }).next ?? 'see why, and try again',
-    }));
+    } = await measure().catch((error: unknown) => notMeasured(error, options.sides));
     gates.push({ name, passed, detail, next: passed ? null : next, forcible });
   }
   return gates;
+}
+
+/** An error that a server gave names its side. */
+function notMeasured(error: unknown, { local }: GateOptions['sides']): Measured {
+  const named = sqlstateOf(error) === undefined ? error : asUnreachable(error, local);
+  const { next = 'see why, and try again' } = named as { next?: string };
+  return { passed: false, detail: `could not be measured: ${describeFault(named)}`, next };
 }
 
 function conditionsOf(options: GateOptions): Condition[] {
@@ -112,11 +114,11 @@ class Gates {
     this.#secondary = sides[otherSide(state.primary)];
   }
 
-  /** Both sides hold sensorctl's schema and take its writes; the side that becomes the primary needs the keys. */
+  /** Both sides hold sensorctl's schema and take its writes; from phase 2 on both need the keys. */
   async prepared(): Promise<Measured> {
     const { sides, target } = this.options;
     for (const side of [sides.local, sides.ec2]) await assertBookkeeping(side);
-    const needsKeys = target === 3 ? [sides.local, sides.ec2] : [sides.local];
+    const needsKeys = target === 1 ? [sides.local] : [sides.local, sides.ec2];
     const obstacles = (await Promise.all(needsKeys.map((side) => findObstacles(side)))).flat();
     const [first] = obstacles;
     if (first === undefined) return { passed: true, detail: 'tables, keys and bookkeeping are there on both sides' };
@@ -125,7 +127,7 @@ class Gates {
 
   async schema(): Promise<Measured> {
     const { blocking, warning } = await this.options.checks.verifySchema();
-    const detail = `${blocking} findings block, ${warning} warn`;
+    const detail = `${counted(blocking, 'finding blocks', 'findings block')}, ${counted(warning, 'warns', 'warn')}`;
     return { passed: blocking === 0, detail, next: 'sensorctl verify-schema' };
   }
 
@@ -133,11 +135,11 @@ class Gates {
   async ledger(): Promise<Measured> {
     const { missed, refused } = await countLedger(this.#primary);
     if (refused > 0) {
-      const detail = `${refused} readings that ${this.#other} refuses, ${missed} missed entries`;
+      const detail = `${counted(refused, 'reading')} that ${this.#other} refuses, ${counted(missed, 'missed entry', 'missed entries')}`;
       return { passed: false, detail, next: 'sensorctl backfill tries them again and names the reason' };
     }
     const next = 'sensorctl backfill, or wait until the consumers have repaired them';
-    return { passed: missed === 0, detail: `${missed} missed entries, none refused`, next };
+    return { passed: missed === 0, detail: `${counted(missed, 'missed entry', 'missed entries')}, none refused`, next };
   }
 
   /** Everything was proven once, nothing was found different since, and what was written since is equal too. */
@@ -145,7 +147,11 @@ class Gates {
     const { everythingProven } = await this.#verdictsSince('-infinity');
     const next = 'sensorctl compare --all';
     if (everythingProven === null) {
-      return { passed: false, detail: 'no comparison of everything was identical yet', next };
+      return {
+        passed: false,
+        detail: 'no comparison of everything, of these two databases, was identical since the migration began',
+        next,
+      };
     }
     const { different } = await this.#verdictsSince(everythingProven);
     if (different !== null) {
@@ -158,7 +164,7 @@ class Gates {
     }
     return {
       passed: true,
-      detail: `identical at ${everythingProven}, and in the ${ranges} ranges written since the last proof`,
+      detail: `identical at ${everythingProven}, and in ${counted(ranges, 'range')} written since the last proof`,
     };
   }
 
@@ -198,7 +204,11 @@ class Gates {
     const size = `${(databaseBytes / 1e9).toFixed(1)} GB held; free space is seen on the host alone: df -h`;
     if (idleSlots > 0) {
       const next = 'drop it or bring its reader back: select * from pg_replication_slots where not active';
-      return { passed: false, detail: `${idleSlots} replication slots that nobody reads keep WAL`, next };
+      return {
+        passed: false,
+        detail: `${counted(idleSlots, 'replication slot that nobody reads keeps', 'replication slots that nobody reads keep')} WAL`,
+        next,
+      };
     }
     if (archivingFails) {
       return { passed: false, detail: 'WAL archiving fails', next: 'see pg_stat_archiver on EC2, and mend it' };
@@ -245,15 +255,15 @@ class Gates {
         next: 'sensorctl monitor, left running (--once from cron will do)',
       };
     }
-    const seen = `a monitor saw it ${samples} times, ${unexplained} of them with trouble that an outage of EC2 does not explain`;
+    const seen = `a monitor saw it ${counted(samples, 'time')}, ${unexplained} of them with trouble that an outage of EC2 does not explain`;
     return {
       passed: true,
-      detail: `${age}; ${identical} identical comparisons, none different; ${consumers} consumers; ${seen}`,
+      detail: `${age}; ${counted(identical, 'identical comparison')}, none different; ${counted(consumers, 'consumer')}; ${seen}`,
     };
   }
 
   async #verdictsSince(since: string): Promise<Verdicts> {
-    return await readVerdicts(this.#primary.pool, since, ALL_TABLES);
+    return await readVerdicts({ primary: this.#primary.pool, secondary: this.#secondary.pool }, since, ALL_TABLES);
   }
 
   async consumers(): Promise<Measured> {
@@ -277,10 +287,13 @@ class Gates {
   async wayBack(): Promise<Measured> {
     const writable = await this.writable('local');
     if (!writable.passed) return writable;
-    const rows = await this.options.checks.countOnlyOnEc2();
+    const rows = await this.options.checks.countForeignOnEc2();
     return {
       passed: rows === 0,
-      detail: `local takes writes; EC2 alone holds ${rows} rows of the last hour`,
+      detail:
+        rows === 0
+          ? 'local takes writes; EC2 holds nothing of the last hour that local lacks'
+          : `EC2 holds ${counted(rows, 'row')} of the last hour that local lacks, or holds otherwise`,
       next: 'sensorctl compare --window 1d names what only EC2 has',
     };
   }

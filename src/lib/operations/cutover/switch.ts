@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Database } from '../../db/database.js';
 import { describeFault, faultKind } from '../../db/sqlstate.js';
+import { counted } from '../../domain/counted.js';
 import type { MigrationState, Phase } from '../../domain/migration.js';
 import { sideTitle } from '../../domain/side.js';
 import {
@@ -12,7 +13,7 @@ import {
   UnreachableError,
 } from '../../errors.js';
 import type { Logger } from '../../logger.js';
-import { completeSwitch } from '../../repository/migration/deciding-state.js';
+import { copyRecord } from '../../repository/migration/deciding-state.js';
 import { drainLedger, shortenLedger } from '../../repository/migration/drain-ledger.js';
 import { endWriters, waitForWriters } from '../../repository/migration/fence.js';
 import { proveUnproven } from '../../repository/migration/prove-unproven.js';
@@ -50,6 +51,7 @@ export interface SwitchOutcome {
 /** Transactions of consumers may take so long to end by themselves, in ms; then they are ended on the server. */
 const WRITERS_MS = 2_000;
 const RETRY_MS = 200;
+const LOOK = 'sensorctl cutover shows where the migration stands';
 
 /**
  * Changes the primary. Up to the commit point everything that fails, takes too long or is stopped goes back to the phase
@@ -84,9 +86,13 @@ class Switch {
   /** What can be done while consumers write: the pause that follows is short. */
   async #shorten(): Promise<string> {
     const { from: primary, to: secondary, onStep, stop } = this.options;
-    await shortenLedger({ primary, secondary }, stop, (rows) => void onStep('prove', `${rows} missed rows brought`));
+    await shortenLedger(
+      { primary, secondary },
+      stop,
+      (rows) => void onStep('prove', `${counted(rows, 'missed row')} brought`),
+    );
     const { ranges, rows } = await proveUnproven({ primary, secondary }, stop);
-    return `${rows} rows in ${ranges} ranges that were written since the last proof`;
+    return `${counted(rows, 'row')} in ${counted(ranges, 'range')} written since the last proof`;
   }
 
   async #commitOrGoBack(): Promise<MigrationState> {
@@ -110,30 +116,29 @@ class Switch {
     return 'no batch is committed from here on';
   }
 
+  /** Those of consumers on the side that is given up; on the other one, of a backfill that relies on its being none. */
   async #waitForWriters(): Promise<string> {
-    const { from } = this.options;
-    if (await waitForWriters(from, WRITERS_MS)) return 'every transaction has ended';
-    const ended = await endWriters(from);
-    if (!(await waitForWriters(from, WRITERS_MS))) {
-      throw new CutoverRefusedError(`transactions on ${sideTitle(from.side)} neither end nor can be ended`, {
-        next: "grant pg_signal_backend to the role, or end them: select * from pg_locks where locktype = 'advisory'",
-      });
-    }
-    return `${ended} transactions that hung were ended`;
+    const { from, to } = this.options;
+    const ended = (await Promise.all([from, to].map((side) => endHanging(side)))).reduce((sum, each) => sum + each);
+    return ended === 0
+      ? 'every transaction has ended'
+      : `${counted(ended, 'transaction that hung was', 'transactions that hung were')} ended`;
   }
 
   async #drain(): Promise<string> {
     const { from: primary, to: secondary, force, targetPhase } = this.options;
-    const { pending, missed, refused } = await drainLedger({ primary, secondary }, this.#stop);
+    const { refused } = await drainLedger({ primary, secondary }, this.#stop);
     this.#assertInTime();
-    if (pending + missed > 0 || (refused > 0 && !force)) {
+    if (refused > 0 && !force) {
       throw new CutoverRefusedError(
-        `${sideTitle(secondary.side)} refuses ${refused} readings that ${sideTitle(primary.side)} holds`,
+        `${sideTitle(secondary.side)} refuses ${counted(refused, 'reading')} that ${sideTitle(primary.side)} holds`,
         { next: 'sensorctl backfill names them and tries them again' },
       );
     }
     const moved = targetPhase === 2 ? await moveQuarantine(primary.pool, secondary.pool) : 0;
-    return moved === 0 ? 'the ledger is empty' : `the ledger is empty; ${moved} quarantine records brought`;
+    const left =
+      refused === 0 ? 'the ledger is empty' : `${counted(refused, 'refused reading')} left in it, overridden`;
+    return moved === 0 ? left : `${left}; ${counted(moved, 'quarantine record')} brought`;
   }
 
   async #compare(): Promise<string> {
@@ -149,7 +154,7 @@ class Switch {
       });
     }
     if (tables.length > 0) return `differences in ${tables.join(', ')}, overridden`;
-    return `identical: ${rows} rows in ${ranges} ranges, and sensor_registry`;
+    return `identical: ${counted(rows, 'row')} in ${counted(ranges, 'range')}, and sensor_registry`;
   }
 
   async #commit(): Promise<[MigrationState, string]> {
@@ -169,18 +174,17 @@ class Switch {
     const record = await this.#callOff({ by: why.by, reason });
     if (record !== null && record.primary !== from.side) return record;
     if (record === null && this.#isCommitSent) throw notKnown(error, from);
-    if (stop.aborted) throw interrupted(error);
     const how =
       record === null
         ? `${sideTitle(from.side)} does not answer: consumers call the change off once its deadline is past`
         : 'the phase is as it was, and consumers go on';
-    const next =
-      (error instanceof SensorctlError ? error.next : undefined) ??
-      'sensorctl cutover shows where the migration stands';
+    if (stop.aborted) throw interrupted(error, how);
+    const next = (error instanceof SensorctlError ? error.next : undefined) ?? LOOK;
     if (error instanceof ConflictError) throw error;
     const isAway = error instanceof UnreachableError || faultKind(error) === 'unavailable';
     const Failure = isAway && !this.#expired.signal.aborted ? UnreachableError : CutoverRefusedError;
-    throw new Failure(`the cutover went back: ${reason}; ${how}`, { next, cause: error });
+    const outcome = record === null ? 'the cutover did not finish' : 'the cutover went back';
+    throw new Failure(`${outcome}: ${reason}; ${how}`, { next, cause: error });
   }
 
   /** Tries until the old primary answers or the deadline is past; answers its record then, null where it stays away. */
@@ -207,7 +211,7 @@ class Switch {
     const { from, to, logger, maxPauseMs } = this.options;
     for (const until = performance.now() + maxPauseMs; ;) {
       try {
-        await completeSwitch(to, changed);
+        await copyRecord(to, changed);
         return `${sideTitle(to.side)} takes batches`;
       } catch (error) {
         if (performance.now() > until) throw notCompleted(error, from, to);
@@ -234,8 +238,18 @@ class Switch {
   }
 }
 
-function interrupted(cause: unknown): InterruptedError {
-  return new InterruptedError('the cutover was stopped; the phase is as it was', { cause });
+/** Waits for the transactions that hold the fence, ends those that hang, and answers how many. */
+async function endHanging(side: Database): Promise<number> {
+  if (await waitForWriters(side, WRITERS_MS)) return 0;
+  const ended = await endWriters(side);
+  if (await waitForWriters(side, WRITERS_MS)) return ended;
+  throw new CutoverRefusedError(`transactions on ${sideTitle(side.side)} neither end nor can be ended`, {
+    next: "grant pg_signal_backend to the role, or end them: select * from pg_locks where locktype = 'advisory'",
+  });
+}
+
+function interrupted(cause: unknown, how = 'nothing was changed'): InterruptedError {
+  return new InterruptedError(`the cutover was stopped; ${how}`, { next: LOOK, cause });
 }
 
 function notKnown(error: unknown, { side }: Database): Error {

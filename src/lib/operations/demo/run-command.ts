@@ -41,7 +41,11 @@ export function startCommand(
     child.on('close', (code, signal) => {
       if (code === EXIT_CODE.yes || code === EXIT_CODE.no) resolve(output);
       else
-        reject(new UnreachableError(`sensorctl ${commandLine.join(' ')} ended with ${code ?? signal ?? '?'}:\n${log}`));
+        reject(
+          new UnreachableError(`sensorctl ${commandLine.join(' ')} ended with ${code ?? signal ?? '?'}:\n${log}`, {
+            next: 'see what it says above, and run the demo again',
+          }),
+        );
     });
   });
   // A command that is killed on the way out has nobody left to tell.

@@ -1,4 +1,5 @@
 import type { Sandbox } from '../../sandbox/sandbox.js';
+import { counted } from '../../domain/counted.js';
 import { startCommand, type CommandRunner, type RunningCommand } from './run-command.js';
 import type { TelemetryFiles } from './telemetry-files.js';
 import { wait } from './wait.js';
@@ -48,7 +49,7 @@ export class Story {
     const rate = Math.ceil(messages / loadSeconds);
     const replaying = this.#start(
       `replay ${files.join(' ')} --rate ${rate} --json`,
-      `(${messages} messages meanwhile)`,
+      `(${counted(messages, 'message')} meanwhile)`,
     );
     return (JSON.parse(await replaying.finished) as { sent: number }).sent;
   }

@@ -1,5 +1,5 @@
 import { parseInstant } from '../../domain/time.js';
-import type { Sample } from '../../repository/samples.js';
+import type { Sample } from '../../repository/monitoring/samples.js';
 
 /** A stretch in which one thing was wrong, or nobody looked. */
 export interface Incident {
@@ -23,7 +23,7 @@ export interface GapEpisode {
 }
 
 /** Longer than this without a sample, nobody looked. */
-const HOLE_SECONDS = 60;
+export const HOLE_SECONDS = 60;
 
 /** What was wrong and when, in the order in which it began; `until` is when the report was made. */
 export function findIncidents(samples: readonly Sample[], until: string): Incident[] {

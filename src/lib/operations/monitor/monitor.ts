@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Database } from '../../db/database.js';
 import { NO_PHASE } from '../../domain/migration.js';
+import { pause } from '../../domain/pause.js';
 import { READING_TABLES, type ReadingTable } from '../../domain/reading.js';
 import { serveMetrics } from '../../http/metrics.js';
 import type { Address } from '../../http/serve.js';
@@ -55,7 +56,7 @@ export async function monitor(options: MonitorOptions): Promise<Snapshot | null>
     recorder?.take(last, last.primary === 'ec2' && ec2 !== null ? ec2 : local);
     if (once) break;
     const pauseMs = Math.max(0, options.intervalMs - (performance.now() - startedAt));
-    await delay(pauseMs, undefined, { signal: stop }).catch(() => undefined);
+    await pause(pauseMs, stop);
   }
   await recorder?.idle();
   metrics?.close();

@@ -7,7 +7,7 @@ import { readTimeBefore } from '../../repository/migration/evidence.js';
 import { readHistory, readState } from '../../repository/migration/state.js';
 import { readComparisons } from '../../repository/monitoring/comparison-list.js';
 import type { ComparisonFigures } from '../../repository/monitoring/last-comparison.js';
-import { readSamples, readSoak, type Sample, type Soak } from '../../repository/samples.js';
+import { readSamples, readSoak, type Sample, type Soak } from '../../repository/monitoring/samples.js';
 import { findGapEpisodes, findIncidents, type GapEpisode, type Incident } from './incidents.js';
 
 /** A gate of a change of phase, as `cutover` measures it. */

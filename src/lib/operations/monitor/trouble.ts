@@ -1,3 +1,4 @@
+import { counted } from '../../domain/counted.js';
 import { otherSide, sideTitle, sideTitleCapitalized, type Side } from '../../domain/side.js';
 import { leavesSecondaryOut, type Health, type Snapshot, type Trouble, type TroubleKind } from './snapshot.js';
 
@@ -63,14 +64,27 @@ function consumerTroubles({ consumers, primary, queue }: Figures): Trouble[] {
   const other = sideTitle(otherSide(primary));
   const living = consumers.filter(({ state }) => state !== 'lost');
   const open = living.filter(leavesSecondaryOut);
-  const waiting = queue?.visible ?? 0;
+  const waiting = queue?.visible ?? null;
   return [
     ...(living.length > 0
       ? []
-      : [{ kind: 'no-consumer' as const, text: `No consumer runs; ${waiting} messages wait in the queue` }]),
+      : [
+          {
+            kind: 'no-consumer' as const,
+            text:
+              waiting === null
+                ? 'No consumer runs'
+                : `No consumer runs; ${counted(waiting, 'message waits', 'messages wait')} in the queue`,
+          },
+        ]),
     ...(open.length === 0
       ? []
-      : [{ kind: 'breaker-open' as const, text: `${open.length} of ${living.length} consumers leave ${other} out` }]),
+      : [
+          {
+            kind: 'breaker-open' as const,
+            text: `${open.length} of ${counted(living.length, 'consumer')} ${open.length === 1 ? 'leaves' : 'leave'} ${other} out`,
+          },
+        ]),
   ];
 }
 
@@ -83,7 +97,7 @@ function ledgerTroubles({ gaps, lagSeconds }: Figures, secondary: Side): Trouble
       ? [
           {
             kind: 'gaps' as const,
-            text: `${title} lacks ${gaps.readings.toLocaleString('en-US')} readings in ${gaps.ranges} time ranges`,
+            text: `${title} lacks ${counted(gaps.readings, 'reading')} in ${counted(gaps.ranges, 'time range')}`,
           },
         ]
       : []),
@@ -95,10 +109,15 @@ function queueTroubles({ queue }: Figures): Trouble[] {
   if (queue === null) return [];
   if (!queue.answers) return [{ kind: 'queue-silent', text: `The queue does not answer (${queue.problem ?? ''})` }];
   if ((queue.deadLetters ?? 0) === 0) return [];
-  return [{ kind: 'dead-letters', text: `${queue.deadLetters ?? 0} messages in the dead-letter queue` }];
+  return [{ kind: 'dead-letters', text: `${counted(queue.deadLetters ?? 0, 'message')} in the dead-letter queue` }];
 }
 
 function comparisonTroubles({ comparison }: Figures): Trouble[] {
   if (comparison === null || comparison.verdict === 'identical' || comparison.unexplained === 0) return [];
-  return [{ kind: 'different', text: `The last compare found ${comparison.unexplained} rows that nothing explains` }];
+  return [
+    {
+      kind: 'different',
+      text: `The last compare found ${counted(comparison.unexplained, 'row')} that nothing explains`,
+    },
+  ];
 }

@@ -19,6 +19,11 @@ export function addColumnSql(table: string, column: ColumnFacts): string {
   return `${createSequenceSql(column.default)}${add} ${definition};`;
 }
 
+/** Any change of a column that PostgreSQL has a word for, such as `drop not null`. */
+export function alterColumnSql(table: string, column: string, change: string): string {
+  return `alter table ${quoteIdentifier(table)} alter column ${quoteIdentifier(column)} ${change};`;
+}
+
 /** The sequence that a default takes its values from, which EC2 may lack; nothing for any other default. */
 export function createSequenceSql(value: string | null): string {
   const sequence = SEQUENCE.exec(value ?? '')?.[1];

@@ -2,7 +2,7 @@ import { quoteIdentifier } from '../../db/identifiers.js';
 import type { ColumnFacts } from '../../db/table-catalog.js';
 import { compareTypes } from '../../domain/column-types.js';
 import { READING_KEY } from '../../repository/reading-tables.js';
-import { addColumnSql, describeColumn, retypeSql } from './column-sql.js';
+import { addColumnSql, alterColumnSql, describeColumn, retypeSql } from './column-sql.js';
 import { compareFill } from './compare-fill.js';
 import { blocks, mendOn, notes, STEP, warns, type Diagnosis } from './finding.js';
 import { uncompressedSql } from './hypertable-sql.js';
@@ -54,7 +54,7 @@ function additional(pair: TablePair, column: ColumnFacts): Diagnosis {
   if (!column.notNull || isFilled) return notes({ ...about, reason: 'rows from local leave it to its default' });
   return blocks(
     { ...about, reason: 'EC2 refuses every row from local, which has no value for it' },
-    { step: STEP.columns, sql: alter(pair.table, column.name, 'drop not null') },
+    { step: STEP.columns, sql: alterColumnSql(pair.table, column.name, 'drop not null') },
   );
 }
 
@@ -78,7 +78,7 @@ function compareType(pair: TablePair, local: ColumnFacts, ec2: ColumnFacts): Dia
   };
   if (relation === 'alike') return [notes(about)];
   if (relation === 'wider') {
-    return [warns(about, mendOn('local', STEP.columns, alter(pair.table, local.name, `type ${ec2.type}`)))];
+    return [warns(about, mendOn('local', STEP.columns, alterColumnSql(pair.table, local.name, `type ${ec2.type}`)))];
   }
   const using = relation === 'mixed-time' ? `at time zone 'UTC'` : `::${local.type}`;
   return [blocks(about, retypeSql(pair, { local, ec2, using }))];
@@ -90,7 +90,7 @@ function jsonOnLocal({ table }: TablePair, local: ColumnFacts, ec2: ColumnFacts)
   const change = `type jsonb using ${quoteIdentifier(local.name)}::jsonb`;
   return blocks(
     { ...about, reason: TYPE_REASONS.incomparable },
-    mendOn('local', STEP.columns, alter(table, local.name, change)),
+    mendOn('local', STEP.columns, alterColumnSql(table, local.name, change)),
   );
 }
 
@@ -99,7 +99,7 @@ function compareNullability(pair: TablePair, local: ColumnFacts, ec2: ColumnFact
   const words = (column: ColumnFacts): string => (column.notNull ? 'not null' : 'null allowed');
   const { table } = pair;
   const about = { table, subject: `nullability of ${local.name}`, local: words(local), ec2: words(ec2) };
-  const setNotNull = alter(table, local.name, 'set not null');
+  const setNotNull = alterColumnSql(table, local.name, 'set not null');
   if (!ec2.notNull) {
     return [notes({ ...about, reason: 'EC2 takes every row of local' }, { step: STEP.columns, optional: setNotNull })];
   }
@@ -110,7 +110,7 @@ function compareNullability(pair: TablePair, local: ColumnFacts, ec2: ColumnFact
   return [
     blocks(
       { ...about, reason: 'EC2 refuses rows that local accepts' },
-      { step: STEP.columns, sql: alter(table, local.name, 'drop not null') },
+      { step: STEP.columns, sql: alterColumnSql(table, local.name, 'drop not null') },
     ),
   ];
 }
@@ -124,7 +124,7 @@ function compareCollation(pair: TablePair, local: ColumnFacts, ec2: ColumnFacts)
   }
   const reason = 'EC2 counts different texts as equal: a unique key there refuses rows that local accepts';
   const type = `${ec2.type} collate ${quoteIdentifier(words(local))}`;
-  const sql = uncompressedSql(pair.table, pair.hypertables.ec2, alter(pair.table, local.name, `type ${type}`));
+  const sql = uncompressedSql(pair.table, pair.hypertables.ec2, alterColumnSql(pair.table, local.name, `type ${type}`));
   return [blocks({ ...about, reason }, { step: STEP.columns, sql })];
 }
 
@@ -135,8 +135,4 @@ function compareOrder({ table, local, ec2 }: TablePair): Diagnosis[] {
   if (shared.join() === there.join()) return [];
   const reason = 'sensorctl always names the columns; other programs may rely on their order';
   return [notes({ table, subject: 'order of columns', local: shared.join(', '), ec2: there.join(', '), reason })];
-}
-
-function alter(table: string, column: string, change: string): string {
-  return `alter table ${quoteIdentifier(table)} alter column ${quoteIdentifier(column)} ${change};`;
 }

@@ -1,7 +1,7 @@
 import { hasUniqueKey } from '../../db/catalog.js';
 import { quoteIdentifier } from '../../db/identifiers.js';
 import type { IndexFacts, TableCatalog } from '../../db/table-catalog.js';
-import { READING_TABLES } from '../../domain/reading.js';
+import { isReadingTable } from '../../domain/reading.js';
 import { READING_KEY, REGISTRY, REGISTRY_KEY } from '../../repository/reading-tables.js';
 import { addKeySql, indexSql } from './key-sql.js';
 import { blocks, mendOn, notes, STEP, type Diagnosis, type Mend } from './finding.js';
@@ -107,8 +107,4 @@ function extra({ table }: TablePair, index: IndexFacts, key: readonly string[]):
 
 function sameColumns(columns: readonly string[] | null, key: readonly string[]): boolean {
   return columns !== null && [...columns].sort().join() === [...key].sort().join();
-}
-
-function isReadingTable(table: string): boolean {
-  return (READING_TABLES as readonly string[]).includes(table);
 }

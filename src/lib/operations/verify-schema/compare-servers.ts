@@ -1,12 +1,11 @@
 import { losesRowsOnConflict } from '../../db/catalog.js';
 import { quoteIdentifier } from '../../db/identifiers.js';
+import { CLOCK_LIMIT_MS } from '../../db/server-catalog.js';
 import { sideTitle } from '../../domain/side.js';
 import { OLDEST_SERVER } from '../../repository/reading-tables.js';
 import { upgradeAdvice } from './compare-hypertables.js';
 import { blocks, mendOn, notes, STEP, warns, type Diagnosis, type Mend, type Observation } from './finding.js';
 import type { Snapshot } from './snapshot.js';
-
-const CLOCK_LIMIT_MS = 1_000;
 
 const READ_ONLY = 'default_transaction_read_only';
 const FLOAT_DIGITS = 'sensorctl sets it for each of its sessions; other programs may print floats with fewer digits';
@@ -52,9 +51,9 @@ function requireServer({ side, server, defaults }: Snapshot, sides: Sides): Diag
     ...require(!server.standby, about(
       sides,
       'recovery',
-      (each) => (each.server.standby ? 'standby' : 'primary'),
+      (each) => (each.server.standby ? 'standby' : 'writable'),
       'a standby takes no writes',
-    ), { elsewhere: `name the primary of this server in the settings` }),
+    ), { elsewhere: 'name the server that it follows in the settings' }),
     ...require(defaults.readOnly === 'off', about(
       sides,
       READ_ONLY,

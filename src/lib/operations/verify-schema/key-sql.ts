@@ -1,6 +1,5 @@
-import { quoteIdentifier, quoteLiteral } from '../../db/identifiers.js';
+import { quoteIdentifier } from '../../db/identifiers.js';
 import type { IndexFacts } from '../../db/table-catalog.js';
-import type { Statement } from '../../db/transaction.js';
 import { removeSurplus } from '../../repository/add-keys.js';
 import { uncompressedSql } from './hypertable-sql.js';
 import type { TablePair } from './snapshot.js';
@@ -15,7 +14,7 @@ export function addKeySql(pair: TablePair, key: readonly string[]): string {
     `lock table ${quoteIdentifier(table)} in share row exclusive mode;`,
     '-- Exact duplicates are removed; of rows that share a key but differ the one stored first stays, and the others are',
     '-- kept in sensorctl.quarantine.',
-    ...[rank, keep, remove].map((statement) => `${inlineValues(statement)};`),
+    ...[rank, keep, remove].map((statement) => `${statement.trim()};`),
     'drop table surplus;',
     `create unique index if not exists ${quoteIdentifier(index)} on ${quoteIdentifier(table)} (${columns});`,
   ];
@@ -33,8 +32,4 @@ function freeName(wanted: string, indexes: readonly IndexFacts[]): string {
   let name = wanted;
   for (let count = 1; taken.has(name); count += 1) name = `${wanted}${count}`;
   return name;
-}
-
-function inlineValues({ text, values = [] }: Statement): string {
-  return text.trim().replaceAll(/\$(\d+)/g, (_, place: string) => quoteLiteral(String(values[Number(place) - 1])));
 }

@@ -3,6 +3,7 @@ import { readDistinctKeys, readRowsByKey } from '../../db/foreign-keys.js';
 import { quoteIdentifier, quoteLiteral } from '../../db/identifiers.js';
 import { readOnly } from '../../db/read-only.js';
 import { readTableCatalogs, type ConstraintFacts, type TableCatalog } from '../../db/table-catalog.js';
+import { counted } from '../../domain/counted.js';
 import { chunksOf } from '../../domain/chunks.js';
 import { blocks, STEP, warns, type Diagnosis } from './finding.js';
 import type { Snapshot } from './snapshot.js';
@@ -53,7 +54,7 @@ export function diagnoseMissingParents(missing: readonly MissingParents[]): Diag
     const about = { table, subject, local: 'exist', ec2: `lacks ${rows.length}` };
     const reason = 'EC2 refuses the readings that refer to them, those that a backfill copies above all';
     const sql = insertSql(parent, columns, rows);
-    const count = `insert the ${rows.length} rows: sensorctl verify-schema --sql holds the statements`;
+    const count = `insert the ${counted(rows.length, 'row')}: sensorctl verify-schema --sql holds the statements`;
     const command = rows.length > ROWS_SHOWN ? { command: count } : {};
     return blocks({ ...about, reason }, { step: STEP.parents, sql, changes: parent, ...command });
   });

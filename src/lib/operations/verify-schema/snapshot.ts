@@ -4,7 +4,7 @@ import {
   readClock,
   readServerCatalog,
   readSessionDefaults,
-  type ClockReading,
+  type ClockLook,
   type ServerCatalog,
   type SessionDefaults,
 } from '../../db/server-catalog.js';
@@ -19,7 +19,7 @@ export interface Snapshot {
   readonly side: Side;
   readonly server: ServerCatalog;
   readonly defaults: SessionDefaults;
-  readonly clock: ClockReading;
+  readonly clock: ClockLook;
   readonly poolMax: number;
   readonly timescaleDb: TimescaleDbCatalog;
   readonly tables: ReadonlyMap<string, TableCatalog>;

@@ -1,7 +1,6 @@
 import { asUnreachable, type Database } from '../../db/database.js';
-import { READING_TABLES } from '../../domain/reading.js';
 import { UsageError } from '../../errors.js';
-import { REGISTRY } from '../../repository/reading-tables.js';
+import { ALL_TABLES } from '../../repository/reading-tables.js';
 import { compareSchemas } from './compare-schemas.js';
 import type { Finding, Weight } from './finding.js';
 import { readMissingParents } from './missing-parents.js';
@@ -21,7 +20,6 @@ export interface SchemaReport extends SchemaVerdict {
 }
 
 const WEIGHTS: readonly Weight[] = ['blocks', 'warns', 'notes'];
-const TABLES: readonly string[] = [REGISTRY, ...READING_TABLES];
 
 /**
  * Compares both schemas in read-only transactions. `only` names the tables, of local; none means the four of sensorctl.
@@ -31,14 +29,13 @@ export async function verifySchema(
   databases: { local: Database; ec2: Database },
   only: readonly string[] = [],
 ): Promise<SchemaReport> {
-  const wanted = new Set(only.length === 0 ? TABLES : only);
+  const wanted = new Set(only.length === 0 ? ALL_TABLES : only);
   const tables = [
-    ...TABLES.filter((table) => wanted.has(table)),
-    ...[...wanted].filter((table) => !TABLES.includes(table)),
+    ...ALL_TABLES.filter((table) => wanted.has(table)),
+    ...[...wanted].filter((table) => !ALL_TABLES.includes(table)),
   ];
-  const [local, ec2] = await Promise.all([databases.local, databases.ec2].map((each) => readSide(each, tables)));
-  if (local === undefined || ec2 === undefined) throw new TypeError('there are two sides');
-  for (const table of tables) if (!TABLES.includes(table)) assertExists(table, local);
+  const [local, ec2] = await Promise.all([readSide(databases.local, tables), readSide(databases.ec2, tables)]);
+  for (const table of tables) if (!ALL_TABLES.includes(table)) assertExists(table, local);
   const snapshots = { local, ec2 };
   const missingParents = await readMissingParents(databases, snapshots, tables);
   const diagnoses = compareSchemas({ ...snapshots, tables, missingParents });

@@ -9,7 +9,7 @@ import type { DigestMethod } from '../comparison/digest-method.js';
 import { readCutoff } from '../comparison/window.js';
 import { readUnsettled } from '../ledger.js';
 import { markTakenOver } from '../markers.js';
-import { assertDecides, holdAsSecondary } from '../migration/assert-role.js';
+import { holdAsPrimary, holdAsSecondary } from '../migration/assert-role.js';
 import { bringRows, type Delivery } from '../repair/bring-rows.js';
 import { lockUnguarded } from '../repair/repair-missed.js';
 import {
@@ -91,7 +91,6 @@ export async function runUnit(source: pg.Client, target: pg.Client, context: Uni
   context.onClaim(unit);
   // A switch that comes meanwhile waits: after it the target's own rows are new, not extra.
   if (context.prune) await holdAsSecondary(target, context.target.side);
-  if (context.overwrite) await assertDecides(context.source);
   const transfer = await context.transferOf(unit.table);
   // Writing on a slow target may take longer than the source's transaction may be idle.
   const copy = (): Promise<UnitWrites> =>
@@ -118,7 +117,8 @@ interface UnitWrites {
 
 async function copyUnit(source: pg.Client, target: pg.Client, work: UnitWork): Promise<UnitWrites> {
   const { unit, transfer, context } = work;
-  // The first statement of the source's transaction: it fixes the snapshot before the target is looked at.
+  if (context.overwrite) await holdAsPrimary(source, context.source);
+  // At the latest this statement fixes the snapshot of the source's transaction, before the target is looked at.
   const unsettled = context.ledger ? await readUnsettled(source, unit.table, [unit]) : await fixSnapshot(source);
   if (unsettled.length === 0 && (await mayGoStraight(target, work))) {
     return { delivery: await copyStraight(source, target, work), extra: 0, pruned: 0 };

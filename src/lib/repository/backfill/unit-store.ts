@@ -1,5 +1,6 @@
 import type { QueryResult } from 'pg';
 import type { Queryable } from '../../db/database.js';
+import { microsOf } from '../../db/micros.js';
 import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
 
@@ -61,7 +62,7 @@ const MARK_PLANNED = 'update sensorctl.backfill set planned_at = clock_timestamp
 /** Newest first: what operators look at. */
 const claimUnitSql = (runId: number): string => `
   select unit_id as id, table_name as "table", estimated_rows as rows,
-    (extract(epoch from from_time) * 1000000)::bigint as "from", (extract(epoch from to_time) * 1000000)::bigint as "to"
+    ${microsOf('from_time')} as "from", ${microsOf('to_time')} as "to"
   from sensorctl.backfill_unit where backfill_id = ${runId} and done_at is null
   order by to_time desc limit 1 for update skip locked`;
 
@@ -78,15 +79,15 @@ const SPLIT_UNIT = `
   union all
   select backfill_id, table_name, $2::timestamptz, to_time, estimated_rows / 2 from whole`;
 
-const READ_STATE = `
+const READ_RUN_STATE = `
   select count(*) as units, count(*) filter (where done_at is null) as open, coalesce(sum(estimated_rows), 0)::bigint as rows,
     coalesce(sum(estimated_rows) filter (where done_at is null), 0)::bigint as "openRows",
     ${['copied', 'inserted', 'skipped', 'corrected', 'refused', 'extra', 'pruned'].map((count) => `coalesce(sum(${count}), 0)::bigint as ${count}`).join(', ')}
   from sensorctl.backfill_unit where backfill_id = $1`;
 
 const READ_TOUCHED = `
-  select table_name as "table", (extract(epoch from lower(range)) * 1000000)::bigint as "from",
-    (extract(epoch from upper(range)) * 1000000)::bigint as "to"
+  select table_name as "table", ${microsOf('lower(range)')} as "from",
+    ${microsOf('upper(range)')} as "to"
   from (
     select table_name, unnest(range_agg(tstzrange(from_time, to_time))) as range
     from sensorctl.backfill_unit where backfill_id = $1 and inserted + corrected > 0 group by table_name
@@ -167,8 +168,8 @@ export async function splitUnit(target: Queryable, { id, from, to }: Unit): Prom
   await target.query(SPLIT_UNIT, [id, formatInstant(Math.floor((from + to) / 2))]);
 }
 
-export async function readState(target: Queryable, id: number): Promise<RunState> {
-  const { rows } = await target.query<RunState & Record<string, unknown>>(READ_STATE, [id]);
+export async function readRunState(target: Queryable, id: number): Promise<RunState> {
+  const { rows } = await target.query<RunState & Record<string, unknown>>(READ_RUN_STATE, [id]);
   return rows[0] ?? NO_STATE;
 }
 

@@ -1,8 +1,10 @@
+import { isOutOfTime } from '../../db/sqlstate.js';
+import type { Role } from '../../domain/side.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import type { ComparedTable } from './compared-table.js';
 import type { DigestMethod } from './digest-method.js';
-import { digestClasses, digestRanges, type BucketDigest, type Slice, type TableReading } from './slices.js';
-import { askForDigests, isOutOfTime, repeatReading, type ComparedSides } from './sides.js';
+import { digestClasses, digestRanges, type BucketDigest, type Slice, type TableView } from './slices.js';
+import { askForDigests, repeatReading, type ComparedSides } from './sides.js';
 
 /** A table, the two sides that hold it, and the method that they agreed on. */
 export interface Comparison {
@@ -43,12 +45,12 @@ const SPLIT_AT_LEAST = 4;
 const ROWS_A_PART = 500;
 
 /** How one side of a comparison is read. */
-export function readingOf({ table, method }: Comparison, role: TableReading['role']): TableReading {
+export function viewOf({ table, method }: Comparison, role: Role): TableView {
   return { table, method, role };
 }
 
 /** A piece of a side's work, done when it is that side's turn. */
-export type TakeTurn = <Result>(role: TableReading['role'], work: () => Promise<Result>) => Promise<Result>;
+export type TakeTurn = <Result>(role: Role, work: () => Promise<Result>) => Promise<Result>;
 
 const AT_ONCE: TakeTurn = (_role, work) => work();
 
@@ -61,7 +63,7 @@ export async function digestOnBothSides(
   ranges: readonly (TimeRange & { width: number })[],
   takeTurn: TakeTurn = AT_ONCE,
 ): Promise<Digested<DifferingRange> & { readonly ms: number }> {
-  const digested = await bothSides(comparison, (reading) => digestRanges(reading, ranges), takeTurn);
+  const digested = await bothSides(comparison, (view) => digestRanges(view, ranges), takeTurn);
   const differing = digested.differing.map(({ place, bucket, rows }) => {
     const { to = bucket, width = 0 } = ranges[place] ?? {};
     return { from: bucket, to: Math.min(bucket + width, to), rows };
@@ -133,13 +135,13 @@ function partWidth({ from, to, rows }: DifferingRange): number {
 
 async function bothSides(
   comparison: Comparison,
-  statementOf: (reading: TableReading) => ReturnType<typeof digestClasses>,
+  statementOf: (view: TableView) => ReturnType<typeof digestClasses>,
   takeTurn = AT_ONCE,
 ): Promise<Digested<{ place: number; bucket: number; rows: number }> & { readonly ms: number }> {
-  const digest = (role: TableReading['role']): Promise<{ buckets: BucketDigest[]; ms: number }> =>
+  const digest = (role: Role): Promise<{ buckets: BucketDigest[]; ms: number }> =>
     takeTurn(role, async () => {
       const startedAt = performance.now();
-      const statement = statementOf(readingOf(comparison, role));
+      const statement = statementOf(viewOf(comparison, role));
       const buckets = await repeatReading(() => askForDigests<BucketDigest>(comparison.sides[role], statement));
       return { buckets, ms: performance.now() - startedAt };
     });

@@ -1,5 +1,5 @@
+import { isOutOfTime } from '../../db/sqlstate.js';
 import { halveLeaf, type Leaf } from './find-leaves.js';
-import { isOutOfTime } from './sides.js';
 
 const GROUP_ROWS = 20_000;
 const GROUP_LEAVES = 64;

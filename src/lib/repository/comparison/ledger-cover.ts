@@ -1,5 +1,5 @@
 import { parseInstant } from '../../domain/time.js';
-import type { TimeRange } from '../../domain/time-range.js';
+import { mergeRanges, type TimeRange } from '../../domain/time-range.js';
 import type { UnsettledRange } from '../ledger.js';
 
 /** What a reading that the secondary lacks means: on its way, known to the ledger as missed or refused, or a loss. */
@@ -32,14 +32,10 @@ export class LedgerCover {
 
 /** Ranges, merged, for looking up many instants. */
 class Intervals {
-  readonly #merged: { from: number; to: number }[] = [];
+  readonly #merged: readonly TimeRange[];
 
   constructor(ranges: readonly TimeRange[]) {
-    for (const { from, to } of ranges.toSorted((one, other) => one.from - other.from)) {
-      const last = this.#merged.at(-1);
-      if (last !== undefined && from <= last.to) last.to = Math.max(last.to, to);
-      else this.#merged.push({ from, to });
-    }
+    this.#merged = mergeRanges(ranges);
   }
 
   cover(instant: number): boolean {

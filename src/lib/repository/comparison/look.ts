@@ -1,5 +1,5 @@
 import type { Queryable } from '../../db/database.js';
-import { withTransaction } from '../../db/transaction.js';
+import { keepAwake, withTransaction } from '../../db/transaction.js';
 import type { Comparison, Leaf } from './find-leaves.js';
 import { groupBy, subtract, type KeyedRows } from './multiset.js';
 import {
@@ -34,7 +34,6 @@ export interface Suspect {
   readonly columns: readonly ColumnDifference[];
 }
 
-const AWAKE_MS = 500;
 /** Where the suspects lie, each leaf once. */
 export function leavesOf(suspects: readonly Suspect[]): Leaf[] {
   return [...new Set(suspects.map(({ leaf }) => leaf))];
@@ -58,23 +57,14 @@ export async function look<Explained>(
       primary.pool,
       async (snapshot) => {
         await ask(primary, FIX_SNAPSHOT, { through: snapshot });
-        return await keptAwake(snapshot, async () =>
+        // It is idle while the secondary takes its time.
+        return await keepAwake(snapshot, async () =>
           explain(snapshot, await findSuspects(comparison, leaves, snapshot)),
         );
       },
       'repeatable read',
     ),
   );
-}
-
-/** The server ends a session that is idle in its transaction: this one would be while the secondary takes its time. */
-async function keptAwake<Result>(snapshot: Queryable, work: () => Promise<Result>): Promise<Result> {
-  const timer = setInterval(() => void snapshot.query('select').catch(() => undefined), AWAKE_MS);
-  try {
-    return await work();
-  } finally {
-    clearInterval(timer);
-  }
 }
 
 async function findSuspects(comparison: Comparison, leaves: readonly Leaf[], snapshot: Queryable): Promise<Suspect[]> {

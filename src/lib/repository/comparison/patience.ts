@@ -1,4 +1,4 @@
-import { setTimeout as delay } from 'node:timers/promises';
+import { pause } from '../../domain/pause.js';
 
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 1_000;
@@ -25,6 +25,6 @@ export class Patience {
     if (this.exhausted) return;
     this.#leftMs -= pauseMs;
     this.#pauseMs = Math.min(this.#pauseMs * 2, LONGEST_PAUSE_MS);
-    await delay(pauseMs, undefined, { signal: this.stop }).catch(() => undefined);
+    await pause(pauseMs, this.stop);
   }
 }

@@ -10,6 +10,17 @@ import { Patience } from './patience.js';
 import type { Difference, ResolveOptions } from './resolve.js';
 import { ask } from './sides.js';
 
+/*
+ * A row of sensor_registry changes with every batch, so one that differs may do so because its update is on the way. It is
+ * looked at at least twice, and again while a row is worth waiting for and the patience lasts. A look finds of each row that
+ * - it is extra, or differs in a column that no batch writes: lost, whatever the ledger says;
+ * - no wrong value of it rests: the secondary shows others than at the look before, or one that a reading may have brought
+ *   back. Its updates arrive: pending, and nobody waits;
+ * - a wrong value rests. The entries of the first look that are still there say why: pending, which is waited for, a known
+ *   gap, or nothing: lost.
+ * Without a ledger nothing explains a difference: what still differs when the patience ends is lost.
+ */
+
 /** What each batch keeps current: on the secondary these may lag behind by what the ledger holds. */
 const LIVE_COLUMNS = new Set(['sensor_type', 'last_seen', 'location_lat', 'location_lng']);
 /** Those of them that may become again what they were. */
@@ -79,10 +90,9 @@ interface Looked {
 type WrongValues = ReadonlyMap<string, string | null>;
 
 /**
- * The same for sensor_registry, whose rows change with every batch: a live column counts as different only when the
- * secondary holds the same wrong value at every look, although all the entries settled that were there at the first.
- * Until then its update is on its way (`pending`) or known to be lacking (`known gap`), and the row counts as missing it.
- * A value that moves is being kept current: nobody waits for it to rest.
+ * What `resolveLeaves` does for readings, for sensor_registry: a live column counts as different only when the secondary
+ * holds the same wrong value at every look, although all the entries settled that were there at the first. Until then its
+ * update is on its way (`pending`) or known to be lacking (`known gap`), and the row counts as missing it.
  */
 export async function resolveRegistry(
   comparison: Comparison,

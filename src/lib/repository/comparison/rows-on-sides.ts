@@ -1,12 +1,12 @@
 import type { Queryable } from '../../db/database.js';
+import type { Role } from '../../domain/side.js';
 import { isLoose } from './compared-table.js';
-import { readingOf, type Comparison, type Leaf } from './find-leaves.js';
+import { viewOf, type Comparison, type Leaf } from './find-leaves.js';
 import { groupBy, withoutCopies } from './multiset.js';
 import { keyColumns, listRows, rankRows, readRows } from './slices.js';
 import { ask } from './sides.js';
 
 export type Values = readonly (string | null)[];
-export type Role = 'primary' | 'secondary';
 
 /** A row as it was read, and the leaf in which it lies. */
 export interface FoundRow {
@@ -23,7 +23,7 @@ export interface RowList {
 }
 
 /** What tells rows apart, as one text: the values of the key or, without a key, the digest of the row. */
-export function keyName(values: Values): string {
+function keyName(values: Values): string {
   return JSON.stringify(values);
 }
 
@@ -39,7 +39,7 @@ export async function listLeaves(
   through?: Queryable,
 ): Promise<RowList> {
   const slices = leaves.map(({ slice }) => slice);
-  const rows = await askRows(comparison, role, listRows(readingOf(comparison, role), slices), through);
+  const rows = await askRows(comparison, role, listRows(viewOf(comparison, role), slices), through);
   const digests = new Map<string, string[]>();
   const leafOf = new Map<string, Leaf>();
   for (const [place, digest, ...key] of rows) {
@@ -61,7 +61,7 @@ export async function readByKey(
 ): Promise<FoundRow[]> {
   const leaves = [...keys.keys()];
   const slices = leaves.map((leaf) => ({ slice: leaf.slice, keys: keys.get(leaf) ?? [] }));
-  const rows = await askRows(comparison, role, readRows(readingOf(comparison, role), slices));
+  const rows = await askRows(comparison, role, readRows(viewOf(comparison, role), slices));
   return rows.flatMap(([place, ...values]) => {
     const leaf = leaves[Number(place)];
     return leaf === undefined ? [] : [{ leaf, values, classes: values }];

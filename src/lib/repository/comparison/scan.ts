@@ -1,3 +1,4 @@
+import { isOutOfTime } from '../../db/sqlstate.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import {
   addTotals,
@@ -8,7 +9,6 @@ import {
   type DifferingRange,
   type SideTotals,
 } from './find-leaves.js';
-import { isOutOfTime } from './sides.js';
 import { Turns } from './turns.js';
 
 /** How far a scan has come; what is before `frontier` is done, and whoever has this can go on. */

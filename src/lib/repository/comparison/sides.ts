@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { asUnreachable, type Database, type Queryable } from '../../db/database.js';
-import { faultKind, isOutOfTime as isStatementOutOfTime } from '../../db/sqlstate.js';
+import { isOutOfTime, isPassing } from '../../db/sqlstate.js';
 import { runTransaction, type Statement } from '../../db/transaction.js';
 import { backoffMs } from '../../domain/backoff.js';
 
@@ -72,17 +72,4 @@ export async function repeatReading<Result>(work: () => Promise<Result>): Promis
       await delay(backoffMs(tries, RETRY_MS));
     }
   }
-}
-
-/** True where the server ended the statement for taking too long: ask for less. */
-export function isOutOfTime(error: unknown): boolean {
-  return isStatementOutOfTime(causeOf(error));
-}
-
-function isPassing(error: unknown): boolean {
-  return ['unavailable', 'collision'].includes(faultKind(causeOf(error)));
-}
-
-function causeOf(error: unknown): unknown {
-  return error instanceof Error && error.cause !== undefined ? error.cause : error;
 }

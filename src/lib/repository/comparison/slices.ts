@@ -1,5 +1,7 @@
 import { quoteIdentifier } from '../../db/identifiers.js';
+import { microsOf } from '../../db/micros.js';
 import type { Statement } from '../../db/transaction.js';
+import type { Role } from '../../domain/side.js';
 import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import { isLoose, TIME_COLUMN, type ComparedColumn, type ComparedTable } from './compared-table.js';
@@ -9,14 +11,14 @@ import { canonicalText, comparedValue, type DigestMethod } from './digest-method
 export type Slice = TimeRange | { readonly classes: readonly number[] };
 
 /** How a table is read on one side. */
-export interface TableReading {
+export interface TableView {
   readonly table: ComparedTable;
   readonly method: DigestMethod;
-  readonly role: 'primary' | 'secondary';
+  readonly role: Role;
 }
 
 /** Rows of tables without a time column are told apart by so many classes of their keys. */
-export const CLASSES = 1024;
+const CLASSES = 1024;
 
 /** The digest of the rows in one bucket of a slice. */
 export interface BucketDigest {
@@ -33,49 +35,49 @@ export interface BucketDigest {
 const TIME = quoteIdentifier(TIME_COLUMN);
 
 /** Digests of time ranges, each cut into buckets of a width in µs from its beginning on. Answers `BucketDigest`s. */
-export function digestRanges(reading: TableReading, slices: readonly (TimeRange & { width: number })[]): Statement {
-  const { table, method } = reading;
-  const values = new Values();
+export function digestRanges(view: TableView, slices: readonly (TimeRange & { width: number })[]): Statement {
+  const { table, method } = view;
+  const values = new ValueList();
   const selects = slices.map((slice, place) => {
-    const type = timeType(reading);
+    const type = timeType(view);
     const origin = `${values.add(formatInstant(slice.from))}::${type}`;
     const width = `${values.add(slice.width)}::float8 * interval '1 microsecond'`;
-    return `select ${place} as place, ${micros('bin')} as bucket, rows, digest, ${micros('newest')} as newest from (
+    return `select ${place} as place, ${microsOf('bin')} as bucket, rows, digest, ${microsOf('newest')} as newest from (
       select date_bin(${width}, ${TIME}, ${origin}) as bin, count(*) as rows, max(${TIME}) as newest,
         sum(${method.rowDigest(table.columns)})::text as digest
-      from ${quoteIdentifier(table.name)} where ${condition(reading, slice, values)} group by 1
+      from ${quoteIdentifier(table.name)} where ${condition(view, slice, values)} group by 1
     ) as buckets`;
   });
   return { text: selects.join('\nunion all\n'), values: values.list };
 }
 
 /** Counts the rows of a time range in buckets of a width in µs. Answers `bucket`, where it begins, and `rows`. */
-export function countBuckets(reading: TableReading, slice: TimeRange & { width: number }): Statement {
-  const values = new Values();
-  const origin = `${values.add(formatInstant(slice.from))}::${timeType(reading)}`;
+export function countBuckets(view: TableView, slice: TimeRange & { width: number }): Statement {
+  const values = new ValueList();
+  const origin = `${values.add(formatInstant(slice.from))}::${timeType(view)}`;
   const width = `${values.add(slice.width)}::float8 * interval '1 microsecond'`;
-  const text = `select ${micros('bin')} as bucket, rows from (
+  const text = `select ${microsOf('bin')} as bucket, rows from (
     select date_bin(${width}, ${TIME}, ${origin}) as bin, count(*) as rows
-    from ${quoteIdentifier(reading.table.name)} where ${condition(reading, slice, values)} group by 1
+    from ${quoteIdentifier(view.table.name)} where ${condition(view, slice, values)} group by 1
   ) as buckets`;
   return { text, values: values.list };
 }
 
 /** Digests of a whole table by the class of its rows' keys. Answers `BucketDigest`s. */
-export function digestClasses(reading: TableReading): Statement {
-  const { table, method } = reading;
-  const text = `select 0 as place, ${classOf(reading)} as bucket, count(*) as rows,
+export function digestClasses(view: TableView): Statement {
+  const { table, method } = view;
+  const text = `select 0 as place, ${classOf(view)} as bucket, count(*) as rows,
       sum(${method.rowDigest(table.columns)})::text as digest, null::bigint as newest
     from ${quoteIdentifier(table.name)} group by 2`;
   return { text };
 }
 
 /** Lists the rows in the slices as arrays of texts: the place of the slice, the digest, the key columns. */
-export function listRows(reading: TableReading, slices: readonly Slice[]): Statement {
-  const { table, method } = reading;
+export function listRows(view: TableView, slices: readonly Slice[]): Statement {
+  const { table, method } = view;
   const columns = [`${method.rowDigest(table.columns)}::text`, ...keyColumns(table).map(canonicalText)];
   return selectSlices(
-    reading,
+    view,
     slices.map((slice) => ({ slice })),
     columns,
   );
@@ -88,8 +90,8 @@ export interface KeyedSlice {
 }
 
 /** Reads the wanted rows of the slices: the place of the slice, then every compared column as text. */
-export function readRows(reading: TableReading, slices: readonly KeyedSlice[]): Statement {
-  return selectSlices(reading, slices, reading.table.columns.map(canonicalText));
+export function readRows(view: TableView, slices: readonly KeyedSlice[]): Statement {
+  return selectSlices(view, slices, view.table.columns.map(canonicalText));
 }
 
 /**
@@ -112,17 +114,12 @@ export function keyColumns({ columns, key }: ComparedTable): readonly ComparedCo
   return columns.filter(({ name }) => key.includes(name));
 }
 
-/** The time of an expression in µs since 1970, exact. */
-export function micros(expression: string): string {
-  return `(extract(epoch from ${expression}) * 1000000)::bigint`;
-}
-
 /** The type of the time column on the side that is read, so that its index and its chunks are found. */
-export function timeType({ table, role }: TableReading): string {
+export function timeType({ table, role }: TableView): string {
   return table.time?.[role] ?? 'timestamp with time zone';
 }
 
-class Values {
+class ValueList {
   readonly list: unknown[] = [];
 
   add(value: unknown): string {
@@ -131,29 +128,29 @@ class Values {
 }
 
 function selectSlices(
-  reading: TableReading,
+  view: TableView,
   slices: readonly (Partial<KeyedSlice> & Pick<KeyedSlice, 'slice'>)[],
   columns: readonly string[],
 ): Statement {
-  const values = new Values();
+  const values = new ValueList();
   const selects = slices.map(({ slice, keys }, place) => {
-    const wanted = keys === undefined ? '' : `and ${keyCondition(reading, keys, values)}`;
-    return `select ${[place, ...columns].join(', ')} from ${quoteIdentifier(reading.table.name)}
-      where ${condition(reading, slice, values)} ${wanted}`;
+    const wanted = keys === undefined ? '' : `and ${keyCondition(view, keys, values)}`;
+    return `select ${[place, ...columns].join(', ')} from ${quoteIdentifier(view.table.name)}
+      where ${condition(view, slice, values)} ${wanted}`;
   });
   return { text: selects.join('\nunion all\n'), values: values.list };
 }
 
-function condition(reading: TableReading, slice: Slice, values: Values): string {
-  if ('classes' in slice) return `${classOf(reading)} = any (${values.add(slice.classes)}::int[])`;
-  const bound = (instant: number): string => `${values.add(formatInstant(instant))}::${timeType(reading)}`;
+function condition(view: TableView, slice: Slice, values: ValueList): string {
+  if ('classes' in slice) return `${classOf(view)} = any (${values.add(slice.classes)}::int[])`;
+  const bound = (instant: number): string => `${values.add(formatInstant(instant))}::${timeType(view)}`;
   return `${TIME} >= ${bound(slice.from)} and ${TIME} < ${bound(slice.to)}`;
 }
 
 function keyCondition(
-  { table, method }: TableReading,
+  { table, method }: TableView,
   keys: readonly (readonly (string | null)[])[],
-  values: Values,
+  values: ValueList,
 ): string {
   const columns = keyColumns(table);
   if (columns.length === 0) {
@@ -168,7 +165,7 @@ function keyCondition(
 }
 
 /** From 0 to CLASSES - 1, by the key, or by the whole row where the table has none; equal rows have one class. */
-function classOf({ table, method }: TableReading): string {
+function classOf({ table, method }: TableView): string {
   const key = keyColumns(table);
   const columns = key.length > 0 ? key : table.columns.filter((column) => !isLoose(column));
   if (columns.length === 0) return '0';

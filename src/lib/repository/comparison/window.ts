@@ -5,6 +5,7 @@ import { sideTitle } from '../../domain/side.js';
 import { formatInstant, parseInstant } from '../../domain/time.js';
 import { intersect, type TimeRange } from '../../domain/time-range.js';
 import { UnreachableError } from '../../errors.js';
+import { SERVER_CLOCK } from '../monitoring/recorded-state.js';
 import { TIME_COLUMN, type ComparedTable } from './compared-table.js';
 import { timeOf, type Difference } from './resolve.js';
 import { ask, queryableOf, type ComparedSides } from './sides.js';
@@ -34,16 +35,13 @@ interface Cutoff {
   readonly side: string;
 }
 
-const READ_CLOCK = { text: 'select (extract(epoch from clock_timestamp()) * 1000000)::bigint as now' };
-
 /** The window by the clock of the primary. */
 export async function resolveWindow(
   { primary }: ComparedSides,
   { from, to, windowMicros }: WindowRequest,
 ): Promise<OpenRange> {
   if (windowMicros === null) return { from, to };
-  const [clock] = await ask<{ now: number }>(primary, READ_CLOCK);
-  const end = to ?? clock?.now ?? 0;
+  const end = to ?? SERVER_CLOCK.parse(await ask(primary, SERVER_CLOCK));
   return { from: end - windowMicros, to: end };
 }
 

@@ -5,6 +5,16 @@ import { LOCK_FENCE_SHARED } from './fence.js';
 import { readRecordedState } from './state.js';
 
 /**
+ * Holds, in an open transaction of a side, that it goes on deciding until the transaction ends: what overwrites rows of the
+ * other side would else put older ones over those that came there as to the primary. Throws a ConflictError where it does
+ * not decide. The record is read by another session, as this one's snapshot may be older than the lock.
+ */
+export async function holdAsPrimary(client: Queryable, database: Pick<Database, 'side' | 'pool'>): Promise<void> {
+  await client.query(LOCK_FENCE_SHARED.text);
+  await assertDecides(database);
+}
+
+/**
  * Throws a ConflictError where a side does not decide any more. What overwrites the other side's rows asks after it has
  * locked them: newer ones cannot be there yet, then.
  */

@@ -1,9 +1,11 @@
 import type { Database } from '../../db/database.js';
+import { isLockTimeout } from '../../db/sqlstate.js';
 import { runTransaction } from '../../db/transaction.js';
 import type { MigrationState } from '../../domain/migration.js';
 import { otherSide, sideTitle, type Side } from '../../domain/side.js';
 import { ConflictError, UsageError } from '../../errors.js';
 import { silentLogger, type Logger } from '../../logger.js';
+import { endWriters, waitForFence } from './fence.js';
 import { copyState, readState } from './state.js';
 
 /** Both sides; null where the settings name none. */
@@ -55,6 +57,8 @@ async function decideBetween([one, other]: [DecidingState, DecidingState], logge
     });
   }
   const [deciding, restored] = epoch > other.state.epoch ? [one, other] : [other, one];
+  // A record of draining is no copy: whoever looks once that is over puts the side behind the fence.
+  if (deciding.state.attempt !== null) return deciding;
   const [older, newer] = [sideTitle(restored.primary.side), sideTitle(deciding.primary.side)];
   logger.warn(
     `the record on ${older} was restored from an older copy: ${newer} is the primary, and ${older} takes no batch`,
@@ -63,7 +67,7 @@ async function decideBetween([one, other]: [DecidingState, DecidingState], logge
       next: 'sensorctl compare --all shows what else that copy lacks',
     },
   );
-  await completeSwitch(restored.primary, deciding.state);
+  await copyRecord(restored.primary, deciding.state);
   return deciding;
 }
 
@@ -82,16 +86,30 @@ async function settle(
   const theirs = await readState(other.pool);
   if (theirs.epoch > pointing.state.epoch) {
     if (theirs.primary === other.side) return { state: theirs, primary: other };
-    await completeSwitch(pointing.database, theirs);
+    await copyRecord(pointing.database, theirs);
     return { state: await readState(pointing.database.pool), primary: pointing.database };
   }
-  if (theirs.epoch < pointing.state.epoch) await completeSwitch(other, pointing.state);
+  if (theirs.epoch < pointing.state.epoch) await copyRecord(other, pointing.state);
   return { state: await readState(other.pool), primary: other };
 }
 
-/** Copies the record of a committed switch to the side that becomes the primary; any process may, any number of times. */
-export async function completeSwitch({ pool }: Database, state: MigrationState): Promise<void> {
-  await runTransaction(pool, copyState(state));
+/** What waits for the fence longer than this, in ms, waits for a transaction that hangs. */
+const FENCE_MS = 2_000;
+
+/**
+ * Copies the record that decides to the other side, unless one as new is there; any process may, any number of times. No
+ * batch is taken there meanwhile, and whoever relies on the old record (a backfill that prunes) is ended if it hangs: a
+ * COPY that stalls obeys no timeout.
+ */
+export async function copyRecord(database: Database, state: MigrationState): Promise<void> {
+  const copy = [waitForFence(FENCE_MS), ...copyState(state)];
+  try {
+    await runTransaction(database.pool, copy);
+  } catch (error) {
+    if (!isLockTimeout(error)) throw error;
+    await endWriters(database);
+    await runTransaction(database.pool, copy);
+  }
 }
 
 function required(sides: MigrationSides, side: Side): Database {

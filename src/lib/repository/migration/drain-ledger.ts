@@ -1,5 +1,5 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Database } from '../../db/database.js';
+import { pause } from '../../domain/pause.js';
 import type { LedgerState } from '../ledger.js';
 import { repairMissed } from '../repair/repair-missed.js';
 
@@ -36,7 +36,7 @@ export async function drainLedger(
     if (rest.pending + rest.missed === 0 || stop.aborted) return rest;
     const states = performance.now() < graceUntil ? (['missed'] as const) : (['missed', 'pending'] as const);
     const { entries } = await repairMissed({ primary, secondary, entries: ENTRIES_AT_ONCE, states });
-    if (entries === 0) await delay(POLL_MS, undefined, { signal: stop }).catch(() => undefined);
+    if (entries === 0) await pause(POLL_MS, stop);
   }
 }
 

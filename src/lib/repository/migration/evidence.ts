@@ -1,9 +1,10 @@
 import type { Queryable } from '../../db/database.js';
+import { readIdentity } from '../../db/identity.js';
 import { formatInstantText } from '../../domain/time.js';
-import { UNACCOUNTED_ROWS } from '../comparison-record.js';
+import { UNACCOUNTED_ROWS } from '../comparison/comparison-record.js';
 
 /** A consumer that did not record its end. */
-export interface KnownConsumer {
+export interface UnendedConsumer {
   readonly host: string;
   readonly pid: number;
   readonly writeMode: string;
@@ -24,16 +25,26 @@ const READ_CONSUMERS = `
   select host, pid, write_mode as "writeMode", extract(epoch from clock_timestamp() - lease_until)::float8::text as silent
   from sensorctl.consumer where ended_at is null order by started_at`;
 
+/**
+ * Of the comparisons of these two databases. Everything is proven by one that began once every batch entered the ledger:
+ * what was written before stands in none. One with another database has taken off the record what it proved of that one.
+ */
 const READ_VERDICTS = `
   with finished as (
     select comparison_id, started_at, finished_at, scope, ${UNACCOUNTED_ROWS} > 0 as different,
-      verdict = 'identical' as identical
+      verdict = 'identical' as identical, scope->'between' @> $3::jsonb as ours
     from sensorctl.comparison where finished_at is not null
+  ), trusted as (
+    select greatest(
+      least((select min(changed_at) from sensorctl.state_history), (select min(began_at) from sensorctl.migration)),
+      (select max(finished_at) from finished where ours is not true)
+    ) as since
   )
-  select (select count(*) from finished where identical and finished_at >= $1)::int as identical,
-    (select max(finished_at) from finished where different and finished_at >= $1)::text as different,
-    (select max(started_at) from finished where identical and scope->>'from' is null and scope->>'to' is null
-      and scope->>'windowMicros' is null and scope->'tables' @> $2::jsonb)::text as "everythingProven"`;
+  select (select count(*) from finished where ours and identical and finished_at >= $1)::int as identical,
+    (select max(finished_at) from finished where ours and different and finished_at >= $1)::text as different,
+    (select max(started_at) from finished where ours and identical and started_at >= (select since from trusted)
+      and scope->>'from' is null and scope->>'to' is null and scope->>'windowMicros' is null
+      and scope->'tables' @> $2::jsonb)::text as "everythingProven"`;
 
 const COUNT_CONSUMERS_SINCE = `
   select count(*)::int as consumers from sensorctl.consumer
@@ -49,14 +60,19 @@ export async function readTimeBefore(database: Queryable, ms: number): Promise<s
   return rows[0]?.time ?? '';
 }
 
-export async function readConsumers(primary: Queryable): Promise<KnownConsumer[]> {
-  const { rows } = await primary.query<Omit<KnownConsumer, 'silentSeconds'> & { silent: string }>(READ_CONSUMERS);
+export async function readConsumers(primary: Queryable): Promise<UnendedConsumer[]> {
+  const { rows } = await primary.query<Omit<UnendedConsumer, 'silentSeconds'> & { silent: string }>(READ_CONSUMERS);
   return rows.map(({ silent, ...consumer }) => ({ ...consumer, silentSeconds: Number(silent) }));
 }
 
 /** `tables` are those that a comparison of everything names. */
-export async function readVerdicts(primary: Queryable, since: string, tables: readonly string[]): Promise<Verdicts> {
-  const values = [since, JSON.stringify(tables)];
+export async function readVerdicts(
+  { primary, secondary }: { readonly primary: Queryable; readonly secondary: Queryable },
+  since: string,
+  tables: readonly string[],
+): Promise<Verdicts> {
+  const between = [await readIdentity(primary), await readIdentity(secondary)];
+  const values = [since, JSON.stringify(tables), JSON.stringify(between)];
   const { rows } = await primary.query<Verdicts & Record<string, unknown>>(READ_VERDICTS, values);
   const { identical = 0, different = null, everythingProven = null } = rows[0] ?? {};
   const readable = (time: string | null): string | null => (time === null ? null : formatInstantText(time));

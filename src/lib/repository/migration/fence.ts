@@ -28,7 +28,10 @@ export function assertPrimary(side: Side, epoch: number): Statement[] {
   ];
 }
 
-const WAIT_AT_MOST = "select set_config('lock_timeout', $1, true)";
+/** Goes before the statement that locks the fence, in its transaction: how long it may wait. */
+export function waitForFence(waitMs: number): Statement {
+  return { text: "select set_config('lock_timeout', $1, true)", values: [`${Math.max(1, Math.floor(waitMs))}ms`] };
+}
 
 const END_HOLDERS = `
   select pid, pg_terminate_backend(pid) as ended
@@ -40,7 +43,7 @@ const END_HOLDERS = `
 /** Waits until no transaction that began to write under an older record is left; false where some still hold on. */
 export async function waitForWriters({ pool }: Database, waitMs: number): Promise<boolean> {
   try {
-    await runTransaction(pool, [{ text: WAIT_AT_MOST, values: [`${Math.max(1, Math.floor(waitMs))}ms`] }, LOCK_FENCE]);
+    await runTransaction(pool, [waitForFence(waitMs), LOCK_FENCE]);
     return true;
   } catch (error) {
     if (isLockTimeout(error)) return false;

@@ -1,8 +1,8 @@
-import { setTimeout as delay } from 'node:timers/promises';
-import { closeDatabase, type Database } from '../../db/database.js';
+import { asUnreachable, closeDatabase, findSilent, type Database } from '../../db/database.js';
 import { describeFault } from '../../db/sqlstate.js';
 import { rolesOf, type MigrationState, type Roles } from '../../domain/migration.js';
-import { otherSide, sideTitle, type Side, type WriteMode } from '../../domain/side.js';
+import { pause } from '../../domain/pause.js';
+import { otherSide, sideTitle, type Role, type Side, type WriteMode } from '../../domain/side.js';
 import { ConflictError, UsageError } from '../../errors.js';
 import { silentLogger, type Logger } from '../../logger.js';
 import type { CommittedBatch } from '../batch.js';
@@ -14,9 +14,9 @@ import { findDecidingState, type MigrationSides } from './deciding-state.js';
 import { callOffOverdue } from './transition.js';
 import { WriteMeter, type SendTotals } from '../write-meter.js';
 
-export interface MigratingOptions extends Pick<DualWriteOptions, 'retry' | 'healing' | 'maxWaitingBytes'> {
+export interface MigratingOptions extends Pick<DualWriteOptions, 'retry' | 'healing'> {
   /** Opens a side with the timeouts of a role; null where the settings name no such side. */
-  readonly openSide: (side: Side, role: 'primary' | 'secondary') => Database | null;
+  readonly openSide: (side: Side, role: Role) => Database | null;
   /** What flags and settings say; undefined: the phase decides. */
   readonly dualWrite: boolean | undefined;
   readonly consumer: { readonly host: string; readonly pid: number };
@@ -27,6 +27,8 @@ export interface MigratingOptions extends Pick<DualWriteOptions, 'retry' | 'heal
 
 /** How often the record is looked at, in ms: that of a consumer without traffic, and that of one that waits. */
 const WATCH_MS = 1_000;
+/** One in so many looks asks both sides: one of them may have been restored from an older copy. */
+const LOOKS_AT_BOTH = 10;
 const WAIT_MS = 40;
 
 /**
@@ -43,6 +45,7 @@ export class MigratingRepository {
   #following: Promise<void> | null = null;
   #watching: Promise<void> | null = null;
   #watch: NodeJS.Timeout | undefined;
+  #looks = 0;
   readonly #retiring = new Set<Promise<void>>();
   readonly #ended = new AbortController();
   readonly #logger: Logger;
@@ -52,14 +55,15 @@ export class MigratingRepository {
     this.#sides = { local: options.openSide('local', 'primary'), ec2: options.openSide('ec2', 'secondary') };
   }
 
-  /** Finds the roles and opens the repository for them. Throws where no side may take batches from this process. */
+  /** Finds the roles and opens the repository for them. Throws where no side may take batches from this process, or one that has to does not answer. */
   static async open(options: MigratingOptions): Promise<MigratingRepository> {
     const repository = new MigratingRepository(options);
     try {
       await repository.#followUntilSettled(null, new AbortController().signal);
     } catch (error) {
+      const named = await repository.#nameSilent(error);
       await repository.#closeSides(repository.#sides);
-      throw error;
+      throw named;
     }
     repository.#watch = setInterval(() => {
       repository.#watching ??= repository.#look().finally(() => (repository.#watching = null));
@@ -131,7 +135,9 @@ export class MigratingRepository {
   /** One look at the record; trouble is left to the next one, or to whoever writes. */
   async #look(): Promise<void> {
     try {
-      const { state } = await findDecidingState(this.#sides, this.#roles.primary);
+      this.#looks += 1;
+      const last = this.#looks % LOOKS_AT_BOTH === 0 ? null : this.#roles.primary;
+      const { state } = await findDecidingState(this.#sides, last, this.#logger);
       if (state.epoch !== this.#roles.epoch) await this.follow(this.#ended.signal);
     } catch (error) {
       this.#logger.debug('where the migration stands could not be read', { error: describeFault(error) });
@@ -148,7 +154,7 @@ export class MigratingRepository {
       }
       // The process that began it may be dead; anyone ends it once its time is over.
       await callOffOverdue(primary, `a consumer on ${this.options.consumer.host}`);
-      await delay(WAIT_MS, undefined, { signal: stop }).catch(() => undefined);
+      await pause(WAIT_MS, stop);
     }
   }
 
@@ -175,6 +181,13 @@ export class MigratingRepository {
     });
   }
 
+  /** An error of a call that no server answered does not say which side it was. */
+  async #nameSilent(error: unknown): Promise<Error> {
+    const { local, ec2 } = this.#sides;
+    if (local === null) return error as Error;
+    return asUnreachable(error, ec2 === null ? local : await findSilent(local, ec2));
+  }
+
   #openFor({ primary }: Roles): MigrationSides {
     const { openSide } = this.options;
     const [own, other] = [openSide(primary, 'primary'), openSide(otherSide(primary), 'secondary')];
@@ -184,13 +197,12 @@ export class MigratingRepository {
   async #open({ primary, secondary, epoch }: Roles, sides: MigrationSides): Promise<DualWriteRepository> {
     const [first, second] = [sides[primary], secondary === null ? null : sides[secondary]];
     if (first === null || (secondary !== null && second === null)) throw ec2NotSet();
-    const { retry, healing = null, maxWaitingBytes, consumer } = this.options;
+    const { retry, healing = null, consumer } = this.options;
     return await DualWriteRepository.open({
       ...{ primary: first, secondary: second, epoch, retry, healing, consumer, logger: this.#logger },
       meter: this.meter,
       // One connection of the pool is left to the repair.
       concurrency: Math.max(1, (second?.pool.options.max ?? 1) - 1),
-      ...(maxWaitingBytes === undefined ? {} : { maxWaitingBytes }),
     });
   }
 

@@ -1,5 +1,6 @@
+import { microsOf } from '../../db/micros.js';
 import { chunksOf } from '../../domain/chunks.js';
-import { intersect, type TimeRange } from '../../domain/time-range.js';
+import { intersect, mergeRanges, type TimeRange } from '../../domain/time-range.js';
 import { UnreachableError } from '../../errors.js';
 import type { ComparedTable } from '../comparison/compared-table.js';
 import { agreeOnMethod } from '../comparison/digest-method.js';
@@ -13,7 +14,7 @@ import {
   type Leaf,
 } from '../comparison/find-leaves.js';
 import { groupLeaves, inTime } from '../comparison/leaf-groups.js';
-import { planNamedTables } from '../comparison/plan-named-table.js';
+import { planNamedTables } from '../comparison/plan-named-tables.js';
 import { resolveRegistry } from '../comparison/resolve-registry.js';
 import { resolveLeaves, type Difference } from '../comparison/resolve.js';
 import { scanRange } from '../comparison/scan.js';
@@ -50,8 +51,8 @@ interface Unproven extends TimeRange {
 }
 
 const READ_UNPROVEN = `
-  select unproven_id as id, table_name as "table", (extract(epoch from lower(range)) * 1000000)::bigint as "from",
-    (extract(epoch from upper(range)) * 1000000)::bigint as "to"
+  select unproven_id as id, table_name as "table", ${microsOf('lower(range)')} as "from",
+    ${microsOf('upper(range)')} as "to"
   from (select unproven_id, table_name, unnest(times) as range from sensorctl.unproven) as ranges
   order by table_name, lower(range)`;
 
@@ -82,7 +83,7 @@ export async function proveUnproven(
   const open = new Map<string, readonly TimeRange[]>();
   let [ranges, rows] = [0, 0];
   for (const table of tables.filter(({ name }) => name !== REGISTRY)) {
-    const joined = joinRanges(await withoutDroppedRanges(sides, table, unproven));
+    const joined = mergeRanges(await withoutDroppedRanges(sides, table, unproven), JOIN_MICROS);
     const digested = await digest({ sides, table, method }, joined, stop);
     ranges += joined.length;
     rows += digested.rows;
@@ -209,17 +210,6 @@ function rangesOf(differences: readonly Difference[]): TimeRange[] {
 /** Too wide for one statement. */
 function isWide({ from, to }: TimeRange): boolean {
   return to - from > WIDE_MICROS;
-}
-
-/** In time order, as few as cover them. */
-function joinRanges(ranges: readonly TimeRange[]): TimeRange[] {
-  const joined: { from: number; to: number }[] = [];
-  for (const { from, to } of ranges) {
-    const last = joined.at(-1);
-    if (last !== undefined && from <= last.to + JOIN_MICROS) last.to = Math.max(last.to, to);
-    else joined.push({ from, to });
-  }
-  return joined;
 }
 
 function isTouched({ from, to }: TimeRange, differing: readonly TimeRange[]): boolean {

@@ -1,3 +1,4 @@
+import type pg from 'pg';
 import type { Database } from '../../db/database.js';
 import { READING_TABLES } from '../../domain/reading.js';
 import { withTransaction } from '../../db/transaction.js';
@@ -52,10 +53,7 @@ export async function probeRoom({ pool }: Database): Promise<DiskPressure> {
   };
 }
 
-async function rolledBack(
-  pool: Database['pool'],
-  work: (client: Parameters<Parameters<typeof withTransaction>[1]>[0]) => Promise<unknown>,
-): Promise<void> {
+async function rolledBack(pool: Database['pool'], work: (client: pg.PoolClient) => Promise<unknown>): Promise<void> {
   const done = new ProbeDone();
   try {
     await withTransaction(pool, async (client) => {

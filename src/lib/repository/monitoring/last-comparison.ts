@@ -1,4 +1,4 @@
-import { UNACCOUNTED_ROWS } from '../comparison-record.js';
+import { UNACCOUNTED_ROWS } from '../comparison/comparison-record.js';
 import type { Question, Row } from './ask.js';
 
 /** A finished comparison in figures. */

@@ -1,3 +1,4 @@
+import { microsOf } from '../../db/micros.js';
 import type { MigrationState } from '../../domain/migration.js';
 import { NO_PHASE } from '../../domain/migration.js';
 import { parseState, STATE_COLUMNS, type StateRow } from '../migration/state.js';
@@ -11,6 +12,6 @@ export const RECORDED_STATE: Question<MigrationState> = {
 
 /** The server's clock, in µs since 1970; the cheapest of all questions. */
 export const SERVER_CLOCK: Question<number> = {
-  text: 'select (extract(epoch from clock_timestamp()) * 1000000)::bigint as now',
+  text: `select ${microsOf('clock_timestamp()')} as now`,
   parse: (rows) => Number(rows[0]?.now),
 };

@@ -1,4 +1,5 @@
 import { quoteIdentifier } from '../../db/identifiers.js';
+import { microsOf } from '../../db/micros.js';
 import type { ReadingTable } from '../../domain/reading.js';
 import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
@@ -125,7 +126,7 @@ export class WindowCounts {
     const selects = bounds.map((bound) => {
       const conditions = bound.map((_, index) => `time ${index === 0 ? '>=' : '<'} ${parameter((place += 1))}`);
       return `select floor(extract(epoch from time) * 1000000 / ${this.#width})::bigint as bucket, count(*) as rows,
-        (extract(epoch from max(time)) * 1000000)::bigint as newest
+        ${microsOf('max(time)')} as newest
         from ${quoteIdentifier(this.table)} where ${conditions.join(' and ')} group by 1`;
     });
     return {

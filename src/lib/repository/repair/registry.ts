@@ -39,8 +39,7 @@ export async function repairRegistry(
   const shapes = await Promise.all([source, target].map(({ pool }) => readTableShapes(pool, [REGISTRY])));
   const [from, to] = shapes.map((each) => each.get(REGISTRY));
   if (from === undefined || to === undefined) return { inserted: 0, corrected: 0 };
-  const own: readonly string[] = REGISTRY_OWN_COLUMNS;
-  const columns = [...from.columns].filter(([name]) => to.columns.has(name) && !own.includes(name));
+  const columns = [...from.columns].filter(([name]) => to.columns.has(name) && !REGISTRY_OWN_COLUMNS.includes(name));
   const sensors = await listSensors(source.pool);
   const totals = { inserted: 0, corrected: 0 };
   for (const chunk of chunksOf(sensors, SENSORS_AT_ONCE)) {

@@ -1,11 +1,13 @@
 import type pg from 'pg';
 import { withSession, type Database, type Queryable } from '../../db/database.js';
+import { microsOf } from '../../db/micros.js';
 import { inTransaction, keepAwake, repeatCollisions } from '../../db/transaction.js';
 import type { ReadingTable } from '../../domain/reading.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import { endingStalledCopies } from '../backfill/stalled-copies.js';
 import { enterRefused, type LedgerState } from '../ledger.js';
 import { lockTable, markTakenOver } from '../markers.js';
+import { holdAsPrimary } from '../migration/assert-role.js';
 import { bringRows, type Delivery } from './bring-rows.js';
 import { planTransfer, type Transfer } from './transfer.js';
 
@@ -65,7 +67,7 @@ const FIND_OVERLAPPING = `
   )`;
 
 const READ_RANGES = `
-  select (extract(epoch from lower(range)) * 1000000)::bigint as "from", (extract(epoch from upper(range)) * 1000000)::bigint as "to"
+  select ${microsOf('lower(range)')} as "from", ${microsOf('upper(range)')} as "to"
   from (
     select unnest(range_agg(times)) as range
     from (select unnest(times) as times from sensorctl.ledger where entry_id = any ($1::bigint[])) as touched
@@ -100,8 +102,8 @@ const NOTHING: RepairOutcome = { entries: 0, copied: 0, inserted: 0, skipped: 0,
  *
  * Rows and entries are read in one snapshot of the primary. Where the secondary has no key the batches in flight are
  * taken over by their markers before anybody looks; rows committed later are in no entry of the snapshot and in no row
- * of it. Dying at any point leaves the entries in the ledger. Throws when a side fails; the ledger is then as it was. A
- * frozen COPY that held it up is ended by then.
+ * of it. Dying at any point leaves the entries in the ledger. Throws when a side fails or the primary is none any more;
+ * the ledger is then as it was, and a frozen COPY that held the repair up is ended.
  */
 export async function repairMissed(options: RepairOptions): Promise<RepairOutcome> {
   const repair = (source: pg.Client): Promise<RepairOutcome> =>
@@ -113,6 +115,7 @@ export async function repairMissed(options: RepairOptions): Promise<RepairOutcom
 
 async function repairClaimed(source: pg.Client, options: RepairOptions): Promise<RepairOutcome> {
   await source.query(CLAIM_TIMEOUTS);
+  await holdAsPrimary(source, options.primary);
   const claim = await claimEntries(source, options);
   if (claim === null) return NOTHING;
   options.onClaim?.(claim.ids);

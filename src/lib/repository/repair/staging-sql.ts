@@ -1,10 +1,12 @@
 import { quoteIdentifier, quoteLiteral } from '../../db/identifiers.js';
+import { microsOf } from '../../db/micros.js';
 import type { ReadingTable } from '../../domain/reading.js';
 import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import { selectTouched, UPDATE_REGISTRY } from '../batch-sql.js';
 import type { ComparedColumn } from '../comparison/compared-table.js';
 import { comparedValue } from '../comparison/digest-method.js';
+import { keepRowsSql } from '../quarantine.js';
 import type { Transfer } from './transfer.js';
 
 /**
@@ -79,11 +81,11 @@ export function insertStagedSql(transfer: Transfer, { span, part }: { span: Time
   const order = 'order by sensor_id, "time"';
   if (transfer.guard === 'key') return `${insert} ${order} on conflict (sensor_id, "time") do nothing`;
   const bounds = [span.from, span.to].map((bound) => quoteLiteral(formatInstant(bound))) as [string, string];
-  const within = between(transfer, bounds);
+  const inSpan = between(transfer, bounds);
   const held =
     transfer.guard === 'absence'
-      ? `${quoteIdentifier(transfer.table)} as stored where ${within} and ${sameKey(transfer)}`
-      : `${countCopies(transfer, 'stored', within)} where ${sameCopy(transfer)}`;
+      ? `${quoteIdentifier(transfer.table)} as stored where ${inSpan} and ${sameKey(transfer)}`
+      : `${countCopies(transfer, 'stored', inSpan)} where ${sameCopy(transfer)}`;
   return `${insert} and not exists (select from ${held}) ${order}`;
 }
 
@@ -109,12 +111,9 @@ export function countDifferingSql(transfer: Transfer): string {
 
 /** Keeps in the target's quarantine what is about to be replaced. Parameters: the times, then the target's side. */
 export function keepDifferingSql(transfer: Transfer): string {
-  const table = quoteLiteral(transfer.table);
-  return `insert into sensorctl.quarantine (digest, side, reason, table_name, sensor_id, reading_time, body)
-    select sha256(convert_to($3 || ${table} || to_jsonb(stored)::text, 'UTF8')), $3,
-      'differed from the primary, which replaced it', ${table}, stored.sensor_id, stored."time"::text, to_jsonb(stored)::text
-    from ${joinDiffering(transfer)}
-    order by 1 on conflict (digest) do nothing`;
+  const rows = `select to_jsonb(stored) as content, stored.sensor_id, stored."time" from ${joinDiffering(transfer)}`;
+  const reason = 'differed from the primary, which replaced it';
+  return keepRowsSql({ rows, table: transfer.table, side: '$3', reason });
 }
 
 /**
@@ -183,12 +182,9 @@ export function findLackingSql({ table, compared }: Transfer): string {
 
 /** Keeps rows of the target in its quarantine before they are deleted. Parameters: sensor ids, times, from, to, side. */
 export function keepExtraSql(transfer: Transfer): string {
-  const table = quoteLiteral(transfer.table);
-  return `insert into sensorctl.quarantine (digest, side, reason, table_name, sensor_id, reading_time, body)
-    select sha256(convert_to($5 || ${table} || to_jsonb(stored)::text, 'UTF8')), $5, 'the primary does not hold it; pruned',
-      ${table}, sensor_id, "time"::text, to_jsonb(stored)::text
-    from ${quoteIdentifier(transfer.table)} as stored where ${isGiven(transfer)}
-    order by 1 on conflict (digest) do nothing`;
+  const rows = `select to_jsonb(stored) as content, stored.sensor_id, stored."time"
+    from ${quoteIdentifier(transfer.table)} as stored where ${isGiven(transfer)}`;
+  return keepRowsSql({ rows, table: transfer.table, side: '$5', reason: 'the primary does not hold it; pruned' });
 }
 
 /** Parameters: sensor ids, times, from, to. */
@@ -217,7 +213,7 @@ export function restoreStagedSql(transfer: Transfer): string {
 /** Whether the target holds nothing in a range, and what its clock says, in µs since 1970. Parameters: from, to. */
 export function isEmptySql(transfer: Transfer): string {
   return `select not exists (select from ${quoteIdentifier(transfer.table)} as stored where ${between(transfer)}) as empty,
-    (extract(epoch from clock_timestamp()) * 1000000)::bigint as now`;
+    ${microsOf('clock_timestamp()')} as now`;
 }
 
 function staging({ table }: Transfer): string {

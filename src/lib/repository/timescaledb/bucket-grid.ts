@@ -1,6 +1,7 @@
 import type { Queryable } from '../../db/database.js';
+import { microsOf } from '../../db/micros.js';
 import { formatInstant } from '../../domain/time.js';
-import type { TimeRange } from '../../domain/time-range.js';
+import { mergeRanges, type TimeRange } from '../../domain/time-range.js';
 import type { TimeType } from './aggregate-catalog.js';
 import type { BucketCall } from './bucket-call.js';
 
@@ -24,13 +25,13 @@ export class BucketGrid {
 
   /** The whole buckets that these ranges touch; neighbours are merged. */
   async widen(ranges: readonly TimeRange[]): Promise<readonly TimeRange[]> {
-    return merge((await this.edgesOf(ranges)).map(({ fromFloor, toCeil }) => ({ from: fromFloor, to: toCeil })));
+    return mergeRanges((await this.edgesOf(ranges)).map(({ fromFloor, toCeil }) => ({ from: fromFloor, to: toCeil })));
   }
 
   /** The whole buckets that lie within these ranges. */
   async inscribe(ranges: readonly TimeRange[]): Promise<readonly TimeRange[]> {
-    const edges = await this.edgesOf(merge(ranges));
-    return merge(edges.map(({ fromCeil, toFloor }) => ({ from: fromCeil, to: toFloor })));
+    const edges = await this.edgesOf(mergeRanges(ranges));
+    return mergeRanges(edges.map(({ fromCeil, toFloor }) => ({ from: fromCeil, to: toFloor })));
   }
 
   async floor(instant: number): Promise<number> {
@@ -72,20 +73,4 @@ export class BucketGrid {
       where edge > ${low}
     )`;
   }
-}
-
-/** The ranges in order, empty ones left out, those that meet or overlap as one. */
-export function merge(ranges: readonly TimeRange[]): readonly TimeRange[] {
-  const merged: TimeRange[] = [];
-  for (const range of ranges.filter(({ from, to }) => from < to).sort((a, b) => a.from - b.from)) {
-    const last = merged.at(-1);
-    if (last === undefined || last.to < range.from) merged.push(range);
-    else merged[merged.length - 1] = { from: last.from, to: Math.max(last.to, range.to) };
-  }
-  return merged;
-}
-
-/** SQL for a time as whole microseconds since 1970. */
-export function microsOf(expression: string): string {
-  return `(extract(epoch from ${expression}) * 1000000)::bigint`;
 }

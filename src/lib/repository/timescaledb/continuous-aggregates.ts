@@ -3,16 +3,17 @@ import type pg from 'pg';
 import { readTimescaleDb } from '../../db/catalog.js';
 import { closeDatabase, openDatabase, type Database } from '../../db/database.js';
 import { quoteIdentifier } from '../../db/identifiers.js';
+import { microsOf } from '../../db/micros.js';
 import { sqlstateOf } from '../../db/sqlstate.js';
 import { repeatCollisions } from '../../db/transaction.js';
 import { backoffMs } from '../../domain/backoff.js';
 import { sideTitle } from '../../domain/side.js';
 import { formatInstant } from '../../domain/time.js';
-import { intersect, type TimeRange } from '../../domain/time-range.js';
+import { intersect, mergeRanges, without, type TimeRange } from '../../domain/time-range.js';
 import { UnreachableError } from '../../errors.js';
 import { readAggregateTree, type Aggregate, type AggregateNode, type Timed } from './aggregate-catalog.js';
 import type { BucketCall } from './bucket-call.js';
-import { BucketGrid, merge, microsOf } from './bucket-grid.js';
+import { BucketGrid } from './bucket-grid.js';
 import { holdsRows, readDroppedBefore, readExtent, type Relation } from './held-rows.js';
 
 export interface RefreshedAggregate {
@@ -107,7 +108,7 @@ export async function refreshAggregates(
     applicationName: pool.options.application_name ?? 'sensorctl',
   });
   try {
-    return await new Refresh(target, session.pool, options).run(table, merge(ranges));
+    return await new Refresh(target, session.pool, options).run(table, mergeRanges(ranges));
   } finally {
     await closeDatabase(session);
   }
@@ -175,9 +176,16 @@ class Refresh {
     this.#done.push({ name: nameOf(aggregate), refreshed: windows, left });
     if (children.length === 0) return;
     const next = await this.#sourceOf(await this.#relationOf(aggregate, grid, source), children);
-    for (const child of children) await this.#refreshNode(child, next, { ranges: merge([...windows, ...live]), live });
+    for (const child of children)
+      await this.#refreshNode(child, next, { ranges: mergeRanges([...windows, ...live]), live });
   }
 
+  /**
+   * Hourly buckets, rows dropped before 08:30, a watermark at 12:00, rows touched from 06:10 to 08:10 and from 10:20 to 13:10:
+   * the ranges touch the buckets 06 to 09 and 10 to 14. From the watermark on, 12 to 14 is live. The horizon is 09:00; above
+   * it, 10 to 12 is refreshed. Below it only 07 to 08 lies whole in what was touched, and is added if the aggregate lacks
+   * it; 06 to 07 and 08 to 09 are left as they are, since a refresh would forget the rows that were dropped.
+   */
   async #plan(aggregate: Readable, grid: BucketGrid, source: Source, { ranges }: Touched): Promise<Plan> {
     const { storage } = aggregate;
     const held = await grid.widen([{ from: source.extent.oldest, to: source.extent.newest + 1 }]);
@@ -195,7 +203,8 @@ class Refresh {
     for (const whole of clip(await grid.inscribe(ranges), below)) {
       if (!(await holdsRows(this.session, storage, whole))) added.push(whole);
     }
-    return { windows: merge([...added, ...above]), left: without(below, added), live };
+    const left = below.flatMap((range) => without(range, added));
+    return { windows: mergeRanges([...added, ...above]), left, live };
   }
 
   /** Infinity for an aggregate that is not real-time. */
@@ -336,15 +345,7 @@ function isReadable(aggregate: Aggregate): aggregate is Readable {
 
 function clip(ranges: readonly TimeRange[], bounds: readonly TimeRange[]): readonly TimeRange[] {
   const parts = ranges.flatMap((range) => bounds.map((bound) => intersect(range, bound)));
-  return merge(parts.filter((part) => part !== null));
-}
-
-function without(ranges: readonly TimeRange[], taken: readonly TimeRange[]): readonly TimeRange[] {
-  const ends = [-Infinity, ...taken.map(({ to }) => to)];
-  return clip(
-    ranges,
-    ends.map((from, place) => ({ from, to: taken[place]?.from ?? Infinity })),
-  );
+  return mergeRanges(parts.filter((part) => part !== null));
 }
 
 function nameOf({ schema, name }: Aggregate): string {

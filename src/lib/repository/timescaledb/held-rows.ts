@@ -1,9 +1,10 @@
 import type { Queryable } from '../../db/database.js';
 import { quoteIdentifier } from '../../db/identifiers.js';
+import { microsOf } from '../../db/micros.js';
 import { formatInstant } from '../../domain/time.js';
-import type { TimeRange } from '../../domain/time-range.js';
+import { mergeRanges, type TimeRange } from '../../domain/time-range.js';
 import type { Timed } from './aggregate-catalog.js';
-import { merge, microsOf, type BucketGrid } from './bucket-grid.js';
+import type { BucketGrid } from './bucket-grid.js';
 
 /** From the oldest to the newest row, both included, in µs. */
 export interface Extent {
@@ -76,35 +77,35 @@ export async function readDroppedBefore(
     relation.names.map(([schema]) => schema),
     relation.names.map(([, name]) => name),
   ]);
-  const gaps = await readGaps(database, relation);
+  const bare = await readBareStretches(database, relation);
   let latest = rows[0]?.cutoff ?? BEGINNING;
-  for (const witness of witnesses) latest = Math.max(latest, await findDropped(database, witness, gaps));
+  for (const witness of witnesses) latest = Math.max(latest, await findDropped(database, witness, bare));
   return latest;
 }
 
 /** Chunks are dropped whole: where there is none, and before the oldest row, there may have been rows once. */
-async function readGaps(
+async function readBareStretches(
   database: Queryable,
   { schema, name, extent, oldestBefore }: Relation,
 ): Promise<readonly TimeRange[]> {
   const { rows } = await database.query<{ from: number; to: number }>(READ_CHUNKS, [schema, name]);
-  const chunks = merge(rows).filter(({ to }) => to > extent.oldest);
+  const chunks = mergeRanges(rows).filter(({ to }) => to > extent.oldest);
   const ends = chunks.map(({ to }) => to);
   const between = chunks.slice(1).map(({ from }, place) => ({ from: ends[place] ?? from, to: from }));
   const before = Math.max(extent.oldest, oldestBefore ?? extent.oldest);
   return [{ from: BEGINNING, to: before }, { from: BEGINNING, to: extent.oldest }, ...between];
 }
 
-/** The end of the last gap in which the aggregate has whole buckets. */
+/** The end of the last bare stretch in which the aggregate has whole buckets. */
 async function findDropped(
   database: Queryable,
   { grid, storage }: Witness,
-  gaps: readonly TimeRange[],
+  bare: readonly TimeRange[],
 ): Promise<number> {
-  const edges = await grid.edgesOf(gaps);
+  const edges = await grid.edgesOf(bare);
   const column = quoteIdentifier(storage.column);
   const { rows } = await database.query<{ latest: number | null }>(
-    `select max(gap_end) as latest from unnest($1::text[], $2::text[], $3::bigint[]) as gap (since, until, gap_end)
+    `select max(stretch_end) as latest from unnest($1::text[], $2::text[], $3::bigint[]) as stretch (since, until, stretch_end)
      where exists (
        select from ${relationSql(storage)}
        where ${column} >= since::${storage.type} and ${column} < until::${storage.type}
@@ -112,7 +113,7 @@ async function findDropped(
     [
       edges.map(({ fromCeil }) => formatInstant(fromCeil)),
       edges.map(({ toFloor }) => formatInstant(toFloor)),
-      gaps.map(({ to }) => to),
+      bare.map(({ to }) => to),
     ],
   );
   return rows[0]?.latest ?? BEGINNING;

@@ -1,4 +1,4 @@
-import type { Database, Queryable } from '../db/database.js';
+import type { Database, Queryable } from '../../db/database.js';
 
 /** Figures of one moment; null is what was not known. */
 export interface SampleFigures {

@@ -1,7 +1,7 @@
-import type { Database, Queryable } from '../db/database.js';
-import { repeatCollisions, withTransaction } from '../db/transaction.js';
-import { formatInstant } from '../domain/time.js';
-import type { TimeRange } from '../domain/time-range.js';
+import type { Database, Queryable } from '../../db/database.js';
+import { repeatCollisions, withTransaction } from '../../db/transaction.js';
+import { formatInstant } from '../../domain/time.js';
+import type { TimeRange } from '../../domain/time-range.js';
 
 const CAN_RECORD = `
   select current_setting('transaction_read_only') = 'off' and not pg_is_in_recovery() and not exists (
