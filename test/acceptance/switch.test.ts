@@ -78,14 +78,17 @@ describe('the switch', function () {
       const kept = await readContent(arena.stage.local);
       const blocker = await arena.stage.local.connect();
       await blocker.query('begin; lock table water_level_readings in exclusive mode');
-      await arena.send(50);
-      await eventually('its transaction holds the fence, and waits', () => holdsFenceAndWaits(arena));
-      sleeper!.kill('SIGSTOP');
-      const { steps } = await arena.switch();
-      expect(steps.find(({ name }) => name === 'wait for writers')?.detail).to.match(/[1-9]\d* transactions that hung/);
-      await blocker.query('commit');
-      blocker.release();
-      sleeper!.kill('SIGCONT');
+      try {
+        await arena.send(50);
+        await eventually('its transaction holds the fence, and waits', () => holdsFenceAndWaits(arena));
+        sleeper!.kill('SIGSTOP');
+        const { steps } = await arena.switch();
+        const waited = steps.find(({ name }) => name === 'wait for writers');
+        expect(waited?.detail).to.match(/[1-9]\d* transactions? that hung/);
+      } finally {
+        blocker.release(true);
+        sleeper!.kill('SIGCONT');
+      }
       expect(await arena.audit(await arena.calm())).to.deep.equal([]);
       expect(await readContent(arena.stage.local)).to.deep.equal(kept);
     },
@@ -138,32 +141,6 @@ describe('the switch', function () {
     expect(await accountOn(stage.ec2, [stage.local, stage.ec2], bodies)).to.deep.equal([]);
   });
 
-  scenario(
-    'whose commit is answered by nobody, since local dies with it, is completed by a consumer',
-    2,
-    async (arena) => {
-      arena.startLoad();
-      const sides = arena.openOverNetwork();
-      const lost = arena.stage.network.local
-        .swallowAnswer(COMMIT_POINT, COMMITTED, 'reset')
-        .then(() => arena.servers.local.stop('immediate'));
-      const error = await arena.switch(undefined, { sides, maxPauseMs: 2_000 }).then(
-        () => null,
-        (failure: unknown) => failure as Error,
-      );
-      await lost;
-      expect(error?.message, 'nothing is claimed that is not known').to.match(/did not say whether it committed/);
-      expect(error).to.be.instanceOf(UnreachableError);
-      await arena.servers.local.start();
-      const state = await arena.calm();
-      expect(state).to.include({ phase: 3, primary: 'ec2' });
-      expect(await arena.audit(state)).to.deep.equal([]);
-      await Promise.all([closeDatabase(sides.local), closeDatabase(sides.ec2)]);
-    },
-    // It stops a server that the others use.
-    it,
-  );
-
   ahead.it(
     'a local that was restored from phase 2 while EC2 was away takes no batch any more soon after EC2 is back',
     async () => {
@@ -201,6 +178,32 @@ describe('the switch', function () {
         await stage.close();
       }
     },
+  );
+
+  scenario(
+    'whose commit is answered by nobody, since local dies with it, is completed by a consumer',
+    2,
+    async (arena) => {
+      arena.startLoad();
+      const sides = arena.openOverNetwork();
+      const lost = arena.stage.network.local
+        .swallowAnswer(COMMIT_POINT, COMMITTED, 'reset')
+        .then(() => arena.servers.local.stop('immediate'));
+      const error = await arena.switch(undefined, { sides, maxPauseMs: 2_000 }).then(
+        () => null,
+        (failure: unknown) => failure as Error,
+      );
+      await lost;
+      expect(error?.message, 'nothing is claimed that is not known').to.match(/did not say whether it committed/);
+      expect(error).to.be.instanceOf(UnreachableError);
+      await arena.servers.local.start();
+      const state = await arena.calm();
+      expect(state).to.include({ phase: 3, primary: 'ec2' });
+      expect(await arena.audit(state)).to.deep.equal([]);
+      await Promise.all([closeDatabase(sides.local), closeDatabase(sides.ec2)]);
+    },
+    // It stops a server that the others use.
+    it,
   );
 
   describe('struck', () => {
