@@ -7,9 +7,14 @@ import {
   problemOf,
   readWriteSettings,
 } from '../../src/lib/repository/timescaledb/compressed-chunks.js';
+import { repairMissed } from '../../src/lib/repository/repair/repair-missed.js';
+import { prepareSide } from '../../src/lib/operations/init.js';
 import { parseInstant } from '../../src/lib/domain/time.js';
 import type { TimeRange } from '../../src/lib/domain/time-range.js';
 import type { Statement } from '../../src/lib/db/transaction.js';
+import { waterRows } from '../support/backfilled.js';
+import { timescaleServers } from '../support/cli.js';
+import { Pair } from '../support/compared.js';
 import { localServer } from '../support/servers.js';
 import { TimescaleStage } from '../support/timescale.js';
 
@@ -115,6 +120,42 @@ describe('compressed chunks of a table to write', () => {
       client.release();
     }
     return results;
+  }
+});
+
+describe('compressed chunks that a repair of the ledger writes to', () => {
+  const LIMIT = 'timescaledb.max_tuples_decompressed_per_dml_transaction';
+  const READINGS = 500;
+  let pair: Pair | undefined;
+
+  before(async function () {
+    pair = await Pair.open('repair compressed', await timescaleServers(this));
+    const { primary, secondary } = pair.sides;
+    await Promise.all([primary, secondary].map((side) => prepareSide(side, { addKeys: false })));
+    const { rows } = await pair.ec2.query<{ name: string }>('select current_database() as name');
+    await pair.ec2.query(`alter database ${rows[0]!.name} set ${LIMIT} = 100`);
+  });
+
+  after(() => pair?.close());
+
+  for (const keyed of [true, false]) {
+    const where = keyed ? 'with its key' : 'without a key';
+    it(`take more corrections than one statement may decompress by default, on an EC2 ${where}`, async () => {
+      await pair!.query(waterRows(0, READINGS - 1));
+      if (!keyed) await pair!.ec2.query('alter table water_level_readings drop constraint water_level_readings_key');
+      await pair!.local.query('update water_level_readings set rssi = -1');
+      await pair!.ec2.query(`
+        alter table water_level_readings set (timescaledb.compress, timescaledb.compress_segmentby = 'sensor_id');
+        select compress_chunk(c) from show_chunks('water_level_readings') as c`);
+      await pair!.local.query(`
+        insert into sensorctl.ledger (batch_id, consumer_id, table_name, times, readings, state, reason)
+        values (gen_random_uuid(), gen_random_uuid(), 'water_level_readings', '{[2025-07-01,2025-07-02)}', 1, 'missed', 'a test')`);
+      const outcome = await repairMissed({ ...pair!.sides, entries: 10, states: ['missed'] });
+      expect(outcome).to.include({ entries: 1, corrected: READINGS, refused: 0 });
+      const { rows } = await pair!.ec2.query('select distinct rssi from water_level_readings');
+      expect(rows).to.deep.equal([{ rssi: -1 }]);
+      await pair!.query('truncate water_level_readings, sensorctl.ledger');
+    });
   }
 });
 

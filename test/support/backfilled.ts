@@ -22,6 +22,8 @@ const REQUEST: BackfillRequest = {
 export interface PairOptions {
   /** A call is given up after so many ms. */
   readonly callTimeoutMs?: number;
+  /** Others than those that have no TimescaleDB. */
+  readonly servers?: Readonly<Record<Side, PostgresServer>>;
 }
 
 /** Names of prepared databases that others are copied from; they go with their servers. */
@@ -47,7 +49,8 @@ export class PreparedPair {
     private readonly databases: readonly TestDatabase[],
   ) {}
 
-  static async open(title: string, { callTimeoutMs = 20_000 }: PairOptions = {}): Promise<PreparedPair> {
+  static async open(title: string, options: PairOptions = {}): Promise<PreparedPair> {
+    if (options.servers !== undefined) return await PreparedPair.#prepare(title, options.servers, options);
     const servers = { local: await localServer(), ec2: await ec2Server() };
     templates ??= Promise.all([prepareTemplate('local', servers.local), prepareTemplate('ec2', servers.ec2)]);
     const [localTemplate, ec2Template] = await templates;
@@ -55,6 +58,28 @@ export class PreparedPair {
       createTestDatabase(servers.local, `${title} local`, localTemplate),
       createTestDatabase(servers.ec2, `${title} ec2`, ec2Template),
     ]);
+    return PreparedPair.#of(servers, [here, there], options);
+  }
+
+  static async #prepare(
+    title: string,
+    servers: Readonly<Record<Side, PostgresServer>>,
+    options: PairOptions,
+  ): Promise<PreparedPair> {
+    const [here, there] = await Promise.all([
+      createTestDatabase(servers.local, `${title} local`),
+      createTestDatabase(servers.ec2, `${title} ec2`),
+    ]);
+    const pair = PreparedPair.#of(servers, [here, there], options);
+    await Promise.all([pair.local, pair.ec2].map((side) => prepareSide(side, { addKeys: false })));
+    return pair;
+  }
+
+  static #of(
+    servers: Readonly<Record<Side, PostgresServer>>,
+    [here, there]: readonly [TestDatabase, TestDatabase],
+    { callTimeoutMs = 20_000 }: PairOptions,
+  ): PreparedPair {
     return new PreparedPair(
       openTestSide('local', servers.local, { database: here.name, callTimeoutMs }),
       openTestSide('ec2', servers.ec2, { database: there.name, callTimeoutMs }),

@@ -108,6 +108,13 @@ export function isBefore(version: string, major: number, minor: number, patch = 
   return difference < 0;
 }
 
+/** Names of the hypertables whose rows TimescaleDB can lose: compression may be switched on at any time. */
+export async function findLosingTables(database: Queryable): Promise<string[]> {
+  const { installed } = await readTimescaleDb(database);
+  if (installed === null || !losesRowsOnConflict(installed)) return [];
+  return [...(await readHypertables(database))].filter(([, losesRows]) => losesRows).map(([name]) => name);
+}
+
 /** Name → whether its rows can be lost. */
 async function readHypertables(database: Queryable): Promise<ReadonlyMap<string, boolean>> {
   const { installed } = await readTimescaleDb(database);

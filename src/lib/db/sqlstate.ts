@@ -46,6 +46,11 @@ export function isPassing(error: unknown): boolean {
   return ['unavailable', 'collision'].includes(faultKind(causeOf(error)));
 }
 
+/** True where a lock was not to be had in time: another session holds it. */
+export function isLockTimeout(error: unknown): boolean {
+  return sqlstateOf(error) === '55P03';
+}
+
 /** One line for logs, the ledger and the quarantine: SQLSTATE or socket code, and the message. */
 export function describeFault(error: unknown): string {
   const { code, message } = error as { code?: unknown; message?: unknown };

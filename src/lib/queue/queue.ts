@@ -82,26 +82,27 @@ export class Queue {
   async delete(messages: readonly ReceivedMessage[]): Promise<ReceivedMessage[]> {
     const entries = messages.map(({ receiptHandle }, index) => ({ Id: String(index), ReceiptHandle: receiptHandle }));
     const answer = await this.#client.send(new DeleteMessageBatchCommand({ QueueUrl: this.url, Entries: entries }));
-    const confirmed = new Set((answer.Successful ?? []).map((entry) => Number(entry.Id)));
-    return messages.filter((_, index) => !confirmed.has(index));
+    return unconfirmed(messages, answer.Successful);
   }
 
-  /** Keeps up to ten messages invisible to others for another `seconds`; what SQS refuses is left to be redelivered. */
-  async extendVisibility(messages: readonly ReceivedMessage[], seconds: number): Promise<void> {
+  /** Keeps up to ten messages invisible to others for another `seconds`; returns those that SQS did not confirm. */
+  async extendVisibility(messages: readonly ReceivedMessage[], seconds: number): Promise<ReceivedMessage[]> {
     const entries = messages.map(({ receiptHandle }, index) => ({
       Id: String(index),
       ReceiptHandle: receiptHandle,
       VisibilityTimeout: seconds,
     }));
-    await this.#client.send(new ChangeMessageVisibilityBatchCommand({ QueueUrl: this.url, Entries: entries }));
+    const answer = await this.#client.send(
+      new ChangeMessageVisibilityBatchCommand({ QueueUrl: this.url, Entries: entries }),
+    );
+    return unconfirmed(messages, answer.Successful);
   }
 
   /** Sends up to ten bodies; returns those that SQS did not take. */
   async send(bodies: readonly string[]): Promise<string[]> {
     const entries = bodies.map((body, index) => ({ Id: String(index), MessageBody: body }));
     const answer = await this.#client.send(new SendMessageBatchCommand({ QueueUrl: this.url, Entries: entries }));
-    const taken = new Set((answer.Successful ?? []).map((entry) => Number(entry.Id)));
-    return bodies.filter((_, index) => !taken.has(index));
+    return unconfirmed(bodies, answer.Successful);
   }
 
   async readState(): Promise<QueueState> {
@@ -140,4 +141,10 @@ export class Queue {
   close(): void {
     this.#client.destroy();
   }
+}
+
+/** Of a batch call, whose entries are named by their places: the items that its answer does not confirm. */
+function unconfirmed<Item>(items: readonly Item[], successful: readonly { Id?: string | undefined }[] = []): Item[] {
+  const confirmed = new Set(successful.map(({ Id: id }) => Number(id)));
+  return items.filter((_, index) => !confirmed.has(index));
 }

@@ -12,7 +12,7 @@ import { endConsumer, HEARTBEAT_MS, registerConsumer, renewLease } from './consu
 import { readRecordedState } from './migration/state.js';
 import { compactUnproven, markUnclaimed, readGaps, type Gap } from './ledger.js';
 import { writeToPrimary, type WriteRequest } from './primary-writer.js';
-import { assertServer, findObstacles } from './reading-tables.js';
+import { assertServer, findLoss, findObstacles, type Obstacle } from './reading-tables.js';
 import { healUntilStopped } from './self-healing.js';
 import { SecondarySender, type RetryPolicy, type SendOutcome } from './secondary-sender.js';
 import { SecondaryWriter } from './secondary-writer.js';
@@ -37,10 +37,13 @@ export interface DualWriteOptions {
   readonly consumer: { readonly host: string; readonly pid: number };
   /** Counts what is written, and goes on counting in the next repository of the same consumer. */
   readonly meter?: WriteMeter;
+  /** Told once the primary has become one that it would not have been opened on; no batch is taken any more. */
+  readonly onUnfit?: (error: Error) => void;
   readonly logger?: Logger;
 }
 
 const BEATS_A_COMPACTION = 12;
+const BEATS_A_LOOK = 12;
 const DEFAULT_WAITING_BYTES = 64 * 1024 * 1024;
 
 /**
@@ -63,6 +66,8 @@ export class DualWriteRepository {
   #beats = 0;
   #renewedAt = performance.now();
   #beating: Promise<void> | null = null;
+  #looking: Promise<void> | null = null;
+  #unfit: Error | null = null;
   #background: Promise<void>[] = [];
 
   private constructor(
@@ -99,6 +104,7 @@ export class DualWriteRepository {
    * the primary in this epoch: then acknowledge nothing.
    */
   async writeBatch(request: WriteRequest): Promise<CommittedBatch[]> {
+    if (this.#unfit !== null) throw this.#unfit;
     const startedAt = performance.now();
     const { side } = this.options.primary;
     const batches = await writeToPrimary(request, {
@@ -182,7 +188,7 @@ export class DualWriteRepository {
     this.#stopping.abort();
     this.#settlement.close();
     await this.idle();
-    await Promise.all([this.#beating, ...this.#background]);
+    await Promise.all([this.#beating, this.#looking, ...this.#background]);
     await endConsumer(this.options.primary.pool, this.#consumerId).catch((error: unknown) => {
       this.#logger.warn('the end of this consumer could not be recorded', { error: describeFault(error) });
     });
@@ -240,6 +246,21 @@ export class DualWriteRepository {
     await this.#register();
   }
 
+  /** Compression that is switched on while batches are written gives no error, and an old TimescaleDB loses rows by it. */
+  async #look(): Promise<void> {
+    const { primary, onUnfit } = this.options;
+    try {
+      const loss = await findLoss(primary);
+      if (loss !== null && !this.#stopping.signal.aborted) {
+        this.#unfit = unfit(loss, primary);
+        onUnfit?.(this.#unfit);
+      }
+      await this.#writer?.lookAgain();
+    } catch (error) {
+      this.#logger.debug('whether rows are lost could not be read', { error: describeFault(error) });
+    }
+  }
+
   async #beat(): Promise<void> {
     const { pool } = this.options.primary;
     try {
@@ -252,6 +273,8 @@ export class DualWriteRepository {
       this.#logger.warn('lease could not be renewed', { error: describeFault(error) });
     }
     this.#beats += 1;
+    // Apart from the beat: the secondary may be slow to answer.
+    if (this.#beats % BEATS_A_LOOK === 1) this.#looking ??= this.#look().finally(() => (this.#looking = null));
     if (this.#beats % BEATS_A_COMPACTION !== 0) return;
     await compactUnproven(pool).catch((error: unknown) => {
       this.#logger.warn('what is unproven could not be compacted', { error: describeFault(error) });
@@ -259,17 +282,17 @@ export class DualWriteRepository {
   }
 }
 
+function unfit({ table, problem, next }: Obstacle, { side }: Database): UnreachableError {
+  return new UnreachableError(`${table} on ${sideTitle(side)} ${problem}`, { next });
+}
+
 function countAccepted(batches: readonly CommittedBatch[]): number {
   return batches.reduce((sum, { accepted }) => sum + accepted, 0);
 }
 
 async function assertPrepared(primary: Database): Promise<void> {
-  const { side } = primary;
   await assertServer(primary);
   await assertBookkeeping(primary);
   const [obstacle] = await findObstacles(primary);
-  if (obstacle === undefined) return;
-  throw new UnreachableError(`${obstacle.table} on ${sideTitle(side)} ${obstacle.problem}`, {
-    next: obstacle.next,
-  });
+  if (obstacle !== undefined) throw unfit(obstacle, primary);
 }

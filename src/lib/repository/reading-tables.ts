@@ -1,4 +1,11 @@
-import { hasUniqueKey, readServer, readTableShapes, readTimescaleDb, type TableShape } from '../db/catalog.js';
+import {
+  findLosingTables,
+  hasUniqueKey,
+  readServer,
+  readTableShapes,
+  readTimescaleDb,
+  type TableShape,
+} from '../db/catalog.js';
 import type { Database, Queryable } from '../db/database.js';
 import { quoteIdentifier } from '../db/identifiers.js';
 import { sqlstateOf } from '../db/sqlstate.js';
@@ -101,6 +108,13 @@ export async function findObstacles(database: Database): Promise<Obstacle[]> {
     ...obstaclesOf(REGISTRY, columnsWritten(REGISTRY), REGISTRY_KEY, shapes, database),
     ...READING_TABLES.flatMap((table) => obstaclesOf(table, columnsWritten(table), READING_KEY, shapes, database)),
   ];
+}
+
+/** The one obstacle that gives no error when batches are written, and may come at any time: null where it has not. */
+export async function findLoss({ pool }: Database): Promise<Obstacle | null> {
+  const losing = await findLosingTables(pool);
+  const table = READING_TABLES.find((each) => losing.includes(each));
+  return table === undefined ? null : losesRows(table);
 }
 
 /** The columns that a batch writes in a table; none of a table that is not one of the four. */

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
-import { hasUniqueKey, readTableShapes } from '../db/catalog.js';
+import { findLosingTables, hasUniqueKey, readTableShapes } from '../db/catalog.js';
 import type { Database } from '../db/database.js';
 import { describeFault, faultKind } from '../db/sqlstate.js';
 import { repeatCollisions, runTransaction, type Statement } from '../db/transaction.js';
@@ -40,6 +40,12 @@ export class SecondaryWriter {
     const keyed = await Promise.all(tables.map((table) => this.#isKeyed(table)));
     if (keyed.every(Boolean)) return { refused: await this.#insertOrHalve(batch.rows, insertGuardedByKey) };
     return await this.#writeMarked(batch, (table) => (keyed[tables.indexOf(table)] === true ? 'key' : 'marker'));
+  }
+
+  /** Forgets tables that lose rows by now: the next batch finds that out, and is not written. */
+  async lookAgain(): Promise<void> {
+    if (this.#keyed.size === 0) return;
+    for (const table of await findLosingTables(this.secondary.pool)) this.#keyed.delete(table as ReadingTable);
   }
 
   /** Whether the table has the unique key; without it, markers keep readings from being stored twice. */

@@ -1,7 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { assertDistinct } from '../../db/identity.js';
 import { asUnreachable, findSilent, withSession, type Database } from '../../db/database.js';
-import type { Statement } from '../../db/transaction.js';
 import { READING_TABLES } from '../../domain/reading.js';
 import { otherSide } from '../../domain/side.js';
 import { InterruptedError } from '../../errors.js';
@@ -28,7 +27,6 @@ import { resolveWindow, type LeftOut } from '../../repository/comparison/window.
 import { enterRefused, readGaps, type Gap } from '../../repository/ledger.js';
 import { planTransfer, type Transfer } from '../../repository/repair/transfer.js';
 import { repairRegistry } from '../../repository/repair/registry.js';
-import { readWriteSettings } from '../../repository/timescaledb/compressed-chunks.js';
 import { readOldestRow, refreshAggregates } from '../../repository/timescaledb/continuous-aggregates.js';
 import { restoreAbandonedPolicies, withPausedPolicies } from '../../repository/timescaledb/paused-jobs.js';
 import { planUnits, type Planned } from './plan-units.js';
@@ -127,7 +125,6 @@ class Backfill {
   #leftOut: readonly LeftOut[] = [];
   #measured: Promise<number> | undefined;
   #agreed: Promise<DigestMethod> | undefined;
-  #writeSettings: Promise<readonly Statement[]> | undefined;
 
   constructor(
     private readonly sides: BackfillSides,
@@ -171,9 +168,7 @@ class Backfill {
   /** To a distant side each question takes long: these are under way while the ledger is repaired. */
   #askAhead(): void {
     // Who needs the answer is told of a failure.
-    for (const question of [this.#method(), this.#jobs(), this.#settingsToWrite()]) {
-      question.catch(() => undefined);
-    }
+    for (const question of [this.#method(), this.#jobs()]) question.catch(() => undefined);
   }
 
   /** A method: it may change between two calls. */
@@ -290,7 +285,6 @@ class Backfill {
       ...{ runId, source: this.#source, target: this.#target, ledger: this.#toSecondary },
       transferOf: (table) => this.#transferOf(table),
       method: await this.#method(),
-      writeSettings: await this.#settingsToWrite(),
       overwrite: this.#toSecondary,
       prune: this.request.prune,
       // A reading that the secondary refuses for good is a known gap.
@@ -324,10 +318,6 @@ class Backfill {
       [this.#source.pool, this.#target.pool],
       transfers.map(({ compared }) => compared),
     );
-  }
-
-  async #settingsToWrite(): Promise<readonly Statement[]> {
-    return await (this.#writeSettings ??= readWriteSettings(this.#target));
   }
 
   #transferOf(table: string): Promise<Transfer> {

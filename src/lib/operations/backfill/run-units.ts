@@ -5,7 +5,7 @@ import { backoffMs } from '../../domain/backoff.js';
 import { pause } from '../../domain/pause.js';
 import { runUnit, StraightCopyFailed, type UnitContext } from '../../repository/backfill/run-unit.js';
 import { readRunState, splitUnit, type RunState, type Unit } from '../../repository/backfill/unit-store.js';
-import { endStalledCopies } from '../../repository/backfill/stalled-copies.js';
+import { endingStalledCopies, endStalledCopies } from '../../repository/backfill/stalled-copies.js';
 import type { Throttle } from './throttle.js';
 import { workTogether } from './work-together.js';
 
@@ -71,7 +71,10 @@ class Worker {
     while (!stop.aborted) {
       await throttle.wait();
       this.#claimed = null;
-      const outcome = await runUnit(from, to, { ...context, onClaim: (unit) => (this.#claimed = unit) });
+      const onClaim = (unit: Unit): void => void (this.#claimed = unit);
+      const outcome = await endingStalledCopies([context.source, context.target], () =>
+        runUnit(from, to, { ...context, onClaim }),
+      );
       if (outcome === null) {
         if (await this.#areOthersDone()) return;
         continue;

@@ -1,6 +1,5 @@
 import { asUnreachable } from '../../db/database.js';
 import { assertDistinct, readIdentity } from '../../db/identity.js';
-import { isOutOfTime } from '../../db/sqlstate.js';
 import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import { InterruptedError } from '../../errors.js';
@@ -9,13 +8,13 @@ import { agreeOnMethod, type DigestMethod } from '../../repository/comparison/di
 import {
   digestWholeTable,
   findLeaves,
-  halveLeaf,
   NOTHING,
   type Comparison,
   type DifferingRange,
   type Leaf,
   type SideTotals,
 } from '../../repository/comparison/find-leaves.js';
+import { groupLeaves, inTime } from '../../repository/comparison/leaf-groups.js';
 import { resolveRegistry } from '../../repository/comparison/resolve-registry.js';
 import { resolveLeaves, type Difference } from '../../repository/comparison/resolve.js';
 import { scanRange } from '../../repository/comparison/scan.js';
@@ -35,6 +34,7 @@ import { Tally } from './tally.js';
 import {
   rangeOfTable,
   resolveWindow,
+  withoutDropped,
   type LeftOut,
   type OpenRange,
   type WindowRequest,
@@ -91,10 +91,6 @@ interface Digested {
   readonly secondary: SideTotals;
   readonly leaves: AsyncIterable<Leaf> | Iterable<Leaf>;
 }
-
-/** Rows whose leaves are looked at together. */
-const GROUP_ROWS = 20_000;
-const GROUP_LEAVES = 64;
 
 /**
  * Compares tables on both sides by digests, and by rows where these differ. A mismatch is a result; throws where the
@@ -223,13 +219,9 @@ class Comparer {
     return tally.report(primary, secondary);
   }
 
-  /** Retention goes on dropping while a comparison runs: asked after the look, it names what may be gone for that. */
-  async #withoutDropped(found: readonly Difference[], tally: Tally): Promise<readonly Difference[]> {
-    const { table, range } = tally;
-    if (found.length === 0 || range === null) return found;
-    const { range: held, leftOut } = await rangeOfTable(this.sides, table, range);
-    const kept = found.filter((difference) => tally.timeOf(difference) >= (held?.from ?? Infinity));
-    if (leftOut !== null && kept.length < found.length) this.#leftOut.set(table.name, leftOut);
+  async #withoutDropped(found: readonly Difference[], { table }: Tally): Promise<readonly Difference[]> {
+    const { kept, leftOut } = await withoutDropped(this.sides, table, found);
+    if (leftOut !== null) this.#leftOut.set(table.name, leftOut);
     return kept;
   }
 
@@ -271,31 +263,6 @@ function estimator(
     const leftMs = micros === 0 ? null : ((performance.now() - startedAt) * (to - frontier)) / micros;
     return { done: (frontier - from) / (to - from), leftMs };
   };
-}
-
-/** Works on one half after the other where a server ran out of time with the whole. */
-async function inTime<Found>(leaves: Leaf[], work: (leaves: Leaf[]) => Promise<Found[]>): Promise<Found[]> {
-  try {
-    return await work(leaves);
-  } catch (error) {
-    const parts = leaves.length === 1 ? leaves.flatMap(halveLeaf) : leaves;
-    if (parts.length < 2 || !isOutOfTime(error)) throw error;
-    const middle = Math.ceil(parts.length / 2);
-    return [...(await inTime(parts.slice(0, middle), work)), ...(await inTime(parts.slice(middle), work))];
-  }
-}
-
-async function* groupLeaves(leaves: AsyncIterable<Leaf> | Iterable<Leaf>): AsyncGenerator<Leaf[]> {
-  let group: Leaf[] = [];
-  let rows = 0;
-  for await (const leaf of leaves) {
-    group.push(leaf);
-    rows += leaf.rows;
-    if (rows < GROUP_ROWS && group.length < GROUP_LEAVES) continue;
-    yield group;
-    [group, rows] = [[], 0];
-  }
-  if (group.length > 0) yield group;
 }
 
 function windowOf(ranges: readonly TimeRange[], { from, to }: OpenRange): CompareReport['window'] {

@@ -1,8 +1,8 @@
-import { formatInstant, formatInstantText, parseInstant } from '../../domain/time.js';
+import { formatInstant, formatInstantText } from '../../domain/time.js';
 import { without, type TimeRange } from '../../domain/time-range.js';
-import { TIME_COLUMN, type ComparedTable } from '../../repository/comparison/compared-table.js';
+import type { ComparedTable } from '../../repository/comparison/compared-table.js';
 import type { DifferingRange, Leaf, SideTotals } from '../../repository/comparison/find-leaves.js';
-import type { Difference } from '../../repository/comparison/resolve.js';
+import { timeOf, type Difference } from '../../repository/comparison/resolve.js';
 import type { ComparedSides } from '../../repository/comparison/sides.js';
 import { keyColumns } from '../../repository/comparison/slices.js';
 import type { DifferenceRecord, SideReport, Strip, TableReport } from './report.js';
@@ -36,15 +36,9 @@ export class Tally {
     const { slice } = difference.leaf;
     if (difference.class === 'pending' && 'from' in slice) this.#pending.add(slice);
     const cell = Math.floor(
-      ((this.timeOf(difference) - this.range.from) / (this.range.to - this.range.from)) * STRIP_CELLS,
+      ((timeOf(this.table, difference) - this.range.from) / (this.range.to - this.range.from)) * STRIP_CELLS,
     );
     this.#strip[cell] = (this.#strip[cell] ?? 0) + 1;
-  }
-
-  /** µs since 1970, of a row of a table that is compared by ranges. */
-  timeOf(difference: Difference): number {
-    const { slice } = difference.leaf;
-    return parseInstant(this.#keyOf(difference)[TIME_COLUMN] ?? '') ?? ('from' in slice ? slice.from : 0);
   }
 
   /** What an identical comparison proves: not what is near to rows on their way, among which one that is lost would hide. */

@@ -63,17 +63,31 @@ export class InHand {
   async #extendAgeing(): Promise<void> {
     const now = performance.now();
     const ageing = [...this.#held.values()].filter((held) => held.invisibleUntil - now < this.visibilityMs / 2);
-    for (const group of chunksOf(ageing, SQS_BATCH)) {
-      const messages = group.map((held) => held.message).filter((message) => this.#held.has(message.receiptHandle));
-      if (messages.length === 0) continue;
-      try {
-        await this.queue.extendVisibility(messages, Math.ceil(this.visibilityMs / 1000));
-        for (const held of group) held.invisibleUntil = performance.now() + this.visibilityMs;
-      } catch (error) {
-        this.logger.warn('visibility could not be extended; messages may be delivered again', {
-          error: asQueueError(error, this.queue.url).message,
-        });
-      }
+    for (const group of chunksOf(ageing, SQS_BATCH)) await this.#extend(group.filter((held) => this.#isHeld(held)));
+  }
+
+  async #extend(group: readonly Held[]): Promise<void> {
+    if (group.length === 0) return;
+    const messages = group.map((held) => held.message);
+    const seconds = Math.ceil(this.visibilityMs / 1000);
+    try {
+      const refused = new Set(await this.queue.extendVisibility(messages, seconds));
+      const until = performance.now() + this.visibilityMs;
+      for (const held of group) if (!refused.has(held.message)) held.invisibleUntil = until;
+      // One that was deleted meanwhile cannot be extended, and need not be.
+      const left = group.filter((held) => refused.has(held.message) && this.#isHeld(held));
+      this.#warn(left.length, 'SQS did not confirm it');
+    } catch (error) {
+      this.#warn(messages.length, asQueueError(error, this.queue.url).message);
     }
+  }
+
+  #isHeld({ message }: Held): boolean {
+    return this.#held.has(message.receiptHandle);
+  }
+
+  #warn(messages: number, error: string): void {
+    if (messages > 0)
+      this.logger.warn('visibility could not be extended; messages may be delivered again', { messages, error });
   }
 }

@@ -144,6 +144,7 @@ class Switch {
   async #compare(): Promise<string> {
     const { from: primary, to: secondary, force } = this.options;
     const { ranges, rows, differing, registryDiffers } = await proveUnproven({ primary, secondary }, this.#stop, {
+      settleMs: 0,
       withRegistry: true,
     });
     const tables = [...differing.keys(), ...(registryDiffers ? ['sensor_registry'] : [])];

@@ -2,10 +2,11 @@ import type pg from 'pg';
 import { copyBetween } from '../../db/copy.js';
 import type { Database, Queryable } from '../../db/database.js';
 import { faultKind } from '../../db/sqlstate.js';
-import { inTransaction, keepAwake, repeatCollisions, type Statement } from '../../db/transaction.js';
+import { inTransaction, keepAwake, repeatCollisions } from '../../db/transaction.js';
 import type { ReadingTable } from '../../domain/reading.js';
-import { formatInstant } from '../../domain/time.js';
+import { formatInstant, parseInstant } from '../../domain/time.js';
 import type { DigestMethod } from '../comparison/digest-method.js';
+import { readCutoff } from '../comparison/window.js';
 import { readUnsettled } from '../ledger.js';
 import { markTakenOver } from '../markers.js';
 import { holdAsPrimary, holdAsSecondary } from '../migration/assert-role.js';
@@ -36,8 +37,6 @@ export interface UnitContext {
   readonly ledger: boolean;
   readonly transferOf: (table: string) => Promise<Transfer>;
   readonly method: DigestMethod;
-  /** What a transaction of the target sets before it writes among rows that are there. */
-  readonly writeSettings: readonly Statement[];
   /** Differing rows become what the source holds. */
   readonly overwrite: boolean;
   /** Rows that only the target has are kept in its quarantine and deleted. */
@@ -126,7 +125,6 @@ async function copyUnit(source: pg.Client, target: pg.Client, work: UnitWork): P
   }
   if (transfer.guard !== 'key' && context.ledger) await takeOver(source, work);
   await lockUnguarded(target, transfer);
-  for (const { text } of context.writeSettings) await target.query(text);
   const delivery = await bringRows({
     ...{ source, target, transfer, targetSide: context.target.side, ranges: [unit], registry: 'parents' },
     overwrite: context.overwrite,
@@ -192,7 +190,8 @@ async function settleExtras(
   for (;;) {
     const after = [last.sensor_id, last.time];
     const page = await target.query<ExtraKey>(findExtraSql(transfer), [...bounds, ...after, EXTRA_AT_ONCE]);
-    const lacking = await withoutNewcomers(page.rows, { transfer, context });
+    const work = { transfer, context };
+    const lacking = await withoutDropped(await withoutNewcomers(page.rows, work), work);
     rows += lacking.reduce((sum, key) => sum + key.rows, 0);
     if (context.prune && lacking.length > 0)
       await pruneKeys(target, lacking, { transfer, bounds, side: context.target.side });
@@ -223,6 +222,19 @@ async function withoutNewcomers(
   ]);
   const lacking = new Set(rows.map(({ place }) => place));
   return keys.filter((_, place) => lacking.has(place));
+}
+
+/**
+ * Without the keys that retention drops on either side: a run may outlast the cutoff by which it was planned. Asked after
+ * the look at the source, it covers whatever was gone by then.
+ */
+async function withoutDropped(
+  keys: readonly ExtraKey[],
+  { transfer, context }: Pick<UnitWork, 'transfer' | 'context'>,
+): Promise<readonly ExtraKey[]> {
+  if (keys.length === 0) return keys;
+  const cutoff = await readCutoff({ primary: context.source, secondary: context.target }, transfer.compared);
+  return cutoff === null ? keys : keys.filter(({ time }) => (parseInstant(time) ?? -Infinity) >= cutoff.micros);
 }
 
 /** Without a unique key nothing tells one copy from another: all rows of a key go, and what was staged comes back. */

@@ -1,5 +1,7 @@
 import type { Queryable } from '../../db/database.js';
+import { parseInstant } from '../../domain/time.js';
 import { readNewestEntry, readUnsettled, type UnsettledRange } from '../ledger.js';
+import { TIME_COLUMN, type ComparedTable } from './compared-table.js';
 import type { Comparison, Leaf } from './find-leaves.js';
 import { LedgerCover, type MissingClass } from './ledger-cover.js';
 import { leavesOf, look, type Suspect } from './look.js';
@@ -52,6 +54,13 @@ export async function resolveLeaves(
     if (settled || patience.exhausted) break;
   }
   return differences;
+}
+
+/** When the reading was, in µs since 1970, of a row of a table that is compared by ranges. */
+export function timeOf(table: ComparedTable, { key, leaf: { slice } }: Suspect): number {
+  const named = keyColumns(table).length === 0 ? table.columns : keyColumns(table);
+  const time = key[named.findIndex(({ name }) => name === TIME_COLUMN)];
+  return parseInstant(time ?? '') ?? ('from' in slice ? slice.from : 0);
 }
 
 async function readLedger(

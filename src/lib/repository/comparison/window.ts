@@ -7,6 +7,7 @@ import { intersect, type TimeRange } from '../../domain/time-range.js';
 import { UnreachableError } from '../../errors.js';
 import { SERVER_CLOCK } from '../monitoring/recorded-state.js';
 import { TIME_COLUMN, type ComparedTable } from './compared-table.js';
+import { timeOf, type Difference } from './resolve.js';
 import { ask, queryableOf, type ComparedSides } from './sides.js';
 
 /** A range that is not compared. */
@@ -28,6 +29,12 @@ export interface WindowRequest extends OpenRange {
   readonly windowMicros: number | null;
 }
 
+interface Cutoff {
+  readonly micros: number;
+  /** Whose retention it is, for people. */
+  readonly side: string;
+}
+
 /** The window by the clock of the primary. */
 export async function resolveWindow(
   { primary }: ComparedSides,
@@ -46,15 +53,29 @@ export async function rangeOfTable(
 ): Promise<{ range: TimeRange | null; leftOut: LeftOut | null }> {
   const held = from === null || to === null ? await heldRange(sides, table) : null;
   const range = { from: from ?? held?.from ?? 0, to: to ?? held?.to ?? 0 };
-  const cutoff = await retentionCutoff(sides, table);
+  const cutoff = await readCutoff(sides, table);
   if (cutoff === null || cutoff.micros <= range.from)
     return { range: range.from < range.to ? range : null, leftOut: null };
-  const leftOut = {
-    table: table.name,
-    before: formatInstant(cutoff.micros),
-    reason: `retention on ${cutoff.side} drops it`,
-  };
-  return { range: intersect(range, { from: cutoff.micros, to: Infinity }), leftOut };
+  return { range: intersect(range, { from: cutoff.micros, to: Infinity }), leftOut: leftOutBy(cutoff, table) };
+}
+
+/**
+ * Retention goes on dropping while sides are compared: asked after the look at these rows, it says which are gone for
+ * that. Answers the others, and what is left out with those.
+ */
+export async function withoutDropped(
+  sides: ComparedSides,
+  table: ComparedTable,
+  found: readonly Difference[],
+): Promise<{ kept: readonly Difference[]; leftOut: LeftOut | null }> {
+  const cutoff = found.length === 0 || table.time === null ? null : await readCutoff(sides, table);
+  if (cutoff === null) return { kept: found, leftOut: null };
+  const kept = found.filter((difference) => timeOf(table, difference) >= cutoff.micros);
+  return { kept, leftOut: kept.length < found.length ? leftOutBy(cutoff, table) : null };
+}
+
+function leftOutBy({ micros, side }: Cutoff, { name }: ComparedTable): LeftOut {
+  return { table: name, before: formatInstant(micros), reason: `retention on ${side} drops it` };
 }
 
 /** From the oldest row of either side to after the newest. */
@@ -93,11 +114,11 @@ function outsideRanges(table: string, { side }: Database, what: string): Unreach
   });
 }
 
-/** The later one of both sides: before it, rows may be gone on one of them. */
-async function retentionCutoff(
+/** The later cutoff of both sides, in µs since 1970: before it, rows may be gone on one of them. Null where neither drops any. */
+export async function readCutoff(
   { primary, secondary }: ComparedSides,
   { name }: ComparedTable,
-): Promise<{ micros: number; side: string } | null> {
+): Promise<Cutoff | null> {
   const cutoffs = await Promise.all(
     [primary, secondary].map(async (database) => {
       const micros = (await readRetentionCutoffs(queryableOf(database))).get(name);

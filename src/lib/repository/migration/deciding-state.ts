@@ -1,11 +1,11 @@
 import type { Database } from '../../db/database.js';
-import { sqlstateOf } from '../../db/sqlstate.js';
+import { isLockTimeout } from '../../db/sqlstate.js';
 import { runTransaction } from '../../db/transaction.js';
 import type { MigrationState } from '../../domain/migration.js';
 import { otherSide, sideTitle, type Side } from '../../domain/side.js';
 import { ConflictError, UsageError } from '../../errors.js';
 import { silentLogger, type Logger } from '../../logger.js';
-import { endWriters, LOCK_NOT_AVAILABLE, waitForFence } from './fence.js';
+import { endWriters, waitForFence } from './fence.js';
 import { copyState, readState } from './state.js';
 
 /** Both sides; null where the settings name none. */
@@ -106,7 +106,7 @@ export async function copyRecord(database: Database, state: MigrationState): Pro
   try {
     await runTransaction(database.pool, copy);
   } catch (error) {
-    if (sqlstateOf(error) !== LOCK_NOT_AVAILABLE) throw error;
+    if (!isLockTimeout(error)) throw error;
     await endWriters(database);
     await runTransaction(database.pool, copy);
   }

@@ -1,6 +1,6 @@
 import type { Database } from '../../db/database.js';
 import { runTransaction, type Statement } from '../../db/transaction.js';
-import { sqlstateOf } from '../../db/sqlstate.js';
+import { isLockTimeout } from '../../db/sqlstate.js';
 import type { Side } from '../../domain/side.js';
 
 /**
@@ -28,9 +28,6 @@ export function assertPrimary(side: Side, epoch: number): Statement[] {
   ];
 }
 
-/** The SQLSTATE of a fence that was not free in time. */
-export const LOCK_NOT_AVAILABLE = '55P03';
-
 /** Goes before the statement that locks the fence, in its transaction: how long it may wait. */
 export function waitForFence(waitMs: number): Statement {
   return { text: "select set_config('lock_timeout', $1, true)", values: [`${Math.max(1, Math.floor(waitMs))}ms`] };
@@ -49,7 +46,7 @@ export async function waitForWriters({ pool }: Database, waitMs: number): Promis
     await runTransaction(pool, [waitForFence(waitMs), LOCK_FENCE]);
     return true;
   } catch (error) {
-    if (sqlstateOf(error) === LOCK_NOT_AVAILABLE) return false;
+    if (isLockTimeout(error)) return false;
     throw error;
   }
 }

@@ -94,7 +94,7 @@ export class MigratingRepository {
     await this.#current.idle(stop);
   }
 
-  /** Aborts when the recorded phase leaves this process no role; its reason is the error. */
+  /** Aborts when the recorded phase leaves this process no role, or the primary would lose rows; its reason is the error. */
   get ended(): AbortSignal {
     return this.#ended.signal;
   }
@@ -201,6 +201,7 @@ export class MigratingRepository {
     return await DualWriteRepository.open({
       ...{ primary: first, secondary: second, epoch, retry, healing, consumer, logger: this.#logger },
       meter: this.meter,
+      onUnfit: (error) => this.#ended.abort(error),
       // One connection of the pool is left to the repair.
       concurrency: Math.max(1, (second?.pool.options.max ?? 1) - 1),
     });

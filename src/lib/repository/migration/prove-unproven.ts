@@ -1,6 +1,6 @@
 import { microsOf } from '../../db/micros.js';
 import { chunksOf } from '../../domain/chunks.js';
-import { mergeRanges, type TimeRange } from '../../domain/time-range.js';
+import { intersect, mergeRanges, type TimeRange } from '../../domain/time-range.js';
 import { UnreachableError } from '../../errors.js';
 import type { ComparedTable } from '../comparison/compared-table.js';
 import { agreeOnMethod } from '../comparison/digest-method.js';
@@ -13,10 +13,13 @@ import {
   type DifferingRange,
   type Leaf,
 } from '../comparison/find-leaves.js';
+import { groupLeaves, inTime } from '../comparison/leaf-groups.js';
 import { planNamedTables } from '../comparison/plan-named-tables.js';
-import { resolveLeaves } from '../comparison/resolve.js';
+import { resolveRegistry } from '../comparison/resolve-registry.js';
+import { resolveLeaves, type Difference } from '../comparison/resolve.js';
 import { scanRange } from '../comparison/scan.js';
 import { queryableOf, type ComparedSides } from '../comparison/sides.js';
+import { readCutoff, withoutDropped } from '../comparison/window.js';
 import { REGISTRY } from '../reading-tables.js';
 
 /** What a proof of everything that settled since the last one has found. */
@@ -33,7 +36,10 @@ export interface Proof {
 interface ProofOptions {
   /** False: nothing is taken off the record. */
   readonly recorded?: boolean;
-  /** While batches are written: how long those on their way may take, in ms; null where nothing is on its way. */
+  /**
+   * Where digests differ the values are looked at, and batches on their way may take so long to settle, in ms; 0 where
+   * none is. Null: nobody looks, and what differs by its digest counts as different.
+   */
   readonly settleMs?: number | null;
   /** Compares sensor_registry too, whole: each batch changes it, so only while none is written. */
   readonly withRegistry?: boolean;
@@ -60,7 +66,8 @@ const WIDE_MICROS = 1_800_000_000;
 
 /**
  * Compares on both sides, by digest, whatever ranges settled batches have touched since the last proof. What is equal is
- * proven and, unless the caller wants nothing recorded, taken off the record. A range whose digests differ stays on it.
+ * proven and, unless the caller wants nothing recorded, taken off the record; so is what retention drops on either side,
+ * which nobody can compare. A range in which rows differ, or are on their way, stays on it.
  */
 export async function proveUnproven(
   sides: ComparedSides,
@@ -72,31 +79,26 @@ export async function proveUnproven(
   const names = [...new Set(unproven.map(({ table }) => table))];
   const tables = await planCompared(sides, [REGISTRY, ...names]);
   const method = await agreeOnMethod([queryableOf(primary), queryableOf(sides.secondary)], tables);
-  const differing = new Map<string, TimeRange[]>();
-  const suspect = new Map<string, readonly DifferingRange[]>();
+  const differing = new Map<string, readonly TimeRange[]>();
+  const open = new Map<string, readonly TimeRange[]>();
   let [ranges, rows] = [0, 0];
   for (const table of tables.filter(({ name }) => name !== REGISTRY)) {
-    const touched = unproven.filter((each) => each.table === table.name);
-    const joined = mergeRanges(touched, JOIN_MICROS);
+    const joined = mergeRanges(await withoutDroppedRanges(sides, table, unproven), JOIN_MICROS);
     const digested = await digest({ sides, table, method }, joined, stop);
     ranges += joined.length;
     rows += digested.rows;
-    if (digested.differing.length === 0) continue;
-    suspect.set(table.name, digested.differing);
-    const found =
-      settleMs === null
-        ? digested.differing
-        : await findSettled({ sides, table, method }, digested.differing, { settleMs, stop });
-    if (found.length > 0) differing.set(table.name, found);
+    const found = await lookAtRanges({ sides, table, method }, digested.differing, { settleMs, stop });
+    open.set(table.name, found.open);
+    if (found.differing.length > 0) differing.set(table.name, found.differing);
   }
   const registry = tables.find(({ name }) => name === REGISTRY);
   const registryDiffers =
     withRegistry &&
     registry !== undefined &&
-    (await digestWholeTable({ sides, table: registry, method })).differing.length > 0;
-  const isOpen = (each: Unproven): boolean => isTouched(each, suspect.get(each.table) ?? []);
-  const open = new Set(unproven.filter(isOpen).map(({ id }) => id));
-  const ids = [...new Set(unproven.map(({ id }) => id))].filter((id) => !open.has(id));
+    (await doesWholeTableDiffer({ sides, table: registry, method }, { settleMs, stop }));
+  const isOpen = (each: Unproven): boolean => isTouched(each, open.get(each.table) ?? []);
+  const kept = new Set(unproven.filter(isOpen).map(({ id }) => id));
+  const ids = [...new Set(unproven.map(({ id }) => id))].filter((id) => !kept.has(id));
   if (recorded && ids.length > 0) await primary.pool.query(REMOVE_PROVEN, [ids]);
   return { ranges, rows, differing, registryDiffers };
 }
@@ -110,6 +112,16 @@ async function planCompared(sides: ComparedSides, names: readonly string[]): Pro
       next: 'sensorctl verify-schema',
     });
   });
+}
+
+/** The ranges of the table as far as neither side's retention drops them. */
+async function withoutDroppedRanges(
+  sides: ComparedSides,
+  table: ComparedTable,
+  unproven: readonly Unproven[],
+): Promise<TimeRange[]> {
+  const held = { from: (await readCutoff(sides, table))?.micros ?? -Infinity, to: Infinity };
+  return unproven.filter((each) => each.table === table.name).flatMap((each) => intersect(each, held) ?? []);
 }
 
 async function digest(
@@ -139,18 +151,60 @@ async function digest(
   return { rows, differing };
 }
 
-/** Looks at the rows again, as compare does; answers where they differ for another reason than a batch on its way. */
-async function findSettled(
+interface LookOptions {
+  readonly settleMs: number | null;
+  readonly stop: AbortSignal;
+}
+
+/** Of ranges whose digests differ: those in which rows do, and all that are not proven. */
+async function lookAtRanges(
   comparison: Comparison,
   ranges: readonly DifferingRange[],
-  options: { readonly settleMs: number; readonly stop: AbortSignal },
-): Promise<TimeRange[]> {
-  const leaves: Leaf[] = [];
-  for await (const leaf of findLeaves(comparison, ranges)) leaves.push(leaf);
-  if (leaves.length === 0) return [];
-  const differences = await resolveLeaves(comparison, leaves, { ...options, ledger: true });
-  const real = differences.filter((difference) => difference.class !== 'pending');
-  return [...new Set(real.map(({ leaf }) => leaf.slice))].flatMap((slice) => ('from' in slice ? [slice] : []));
+  { settleMs, stop }: LookOptions,
+): Promise<{ differing: readonly TimeRange[]; open: readonly TimeRange[] }> {
+  if (settleMs === null) return { differing: ranges, open: ranges };
+  const differences = await lookAtRows(comparison, findLeaves(comparison, ranges), { settleMs, stop });
+  const lost = differences.filter(isLost);
+  return lost.length === 0
+    ? { differing: [], open: rangesOf(differences) }
+    : { differing: rangesOf(lost), open: ranges };
+}
+
+async function doesWholeTableDiffer(comparison: Comparison, { settleMs, stop }: LookOptions): Promise<boolean> {
+  const { differing } = await digestWholeTable(comparison);
+  if (settleMs === null) return differing.length > 0;
+  return (await lookAtRows(comparison, differing, { settleMs, stop })).some(isLost);
+}
+
+/** Looks at the rows, as compare does, up to the first group of leaves in which one differs for good. */
+async function lookAtRows(
+  comparison: Comparison,
+  leaves: AsyncIterable<Leaf> | Iterable<Leaf>,
+  { settleMs, stop }: LookOptions & { readonly settleMs: number },
+): Promise<Difference[]> {
+  const { sides, table } = comparison;
+  const resolve = table.name === REGISTRY ? resolveRegistry : resolveLeaves;
+  // Where nothing is on its way the ledger explains nothing.
+  const options = { settleMs, stop, ledger: settleMs > 0 };
+  const differences: Difference[] = [];
+  for await (const group of groupLeaves(leaves)) {
+    const found = await inTime(group, (part) => resolve(comparison, part, options));
+    stop.throwIfAborted();
+    const { kept } = await withoutDropped(sides, table, found);
+    differences.push(...kept);
+    if (kept.some(isLost)) break;
+  }
+  return differences;
+}
+
+/** For another reason than a batch on its way. */
+function isLost(difference: Difference): boolean {
+  return difference.class !== 'pending';
+}
+
+function rangesOf(differences: readonly Difference[]): TimeRange[] {
+  const slices = new Set(differences.map(({ leaf }) => leaf.slice));
+  return [...slices].flatMap((slice) => ('from' in slice ? [slice] : []));
 }
 
 /** Too wide for one statement. */

@@ -59,6 +59,7 @@ export interface BringOptions {
  */
 export async function bringRows(options: BringOptions): Promise<Delivery> {
   const { source, target, targetSide, transfer, ranges, registry } = options;
+  for (const { text } of transfer.writeSettings) await target.query(text);
   await target.query(createStagingSql(transfer));
   const statements = { to: copyToSql(transfer, ranges), from: copyFromSql(transfer, 'staging') };
   const copied = ranges.length === 0 ? 0 : await copyBetween(source, target, statements);

@@ -4,6 +4,7 @@ import { microsOf } from '../../db/micros.js';
 import { inTransaction, keepAwake, repeatCollisions } from '../../db/transaction.js';
 import type { ReadingTable } from '../../domain/reading.js';
 import type { TimeRange } from '../../domain/time-range.js';
+import { endingStalledCopies } from '../backfill/stalled-copies.js';
 import { enterRefused, type LedgerState } from '../ledger.js';
 import { lockTable, markTakenOver } from '../markers.js';
 import { holdAsPrimary } from '../migration/assert-role.js';
@@ -101,14 +102,14 @@ const NOTHING: RepairOutcome = { entries: 0, copied: 0, inserted: 0, skipped: 0,
  *
  * Rows and entries are read in one snapshot of the primary. Where the secondary has no key the batches in flight are
  * taken over by their markers before anybody looks; rows committed later are in no entry of the snapshot and in no row
- * of it. Dying at any point leaves the entries in the ledger. Throws when a side fails or the
- * primary is none any more; the ledger is then as it was.
+ * of it. Dying at any point leaves the entries in the ledger. Throws when a side fails or the primary is none any more;
+ * the ledger is then as it was, and a frozen COPY that held the repair up is ended.
  */
 export async function repairMissed(options: RepairOptions): Promise<RepairOutcome> {
-  return await repeatCollisions(() =>
-    withSession(options.primary, (source) =>
-      inTransaction(source, () => repairClaimed(source, options), 'repeatable read'),
-    ),
+  const repair = (source: pg.Client): Promise<RepairOutcome> =>
+    inTransaction(source, () => repairClaimed(source, options), 'repeatable read');
+  return await endingStalledCopies([options.primary, options.secondary], () =>
+    repeatCollisions(() => withSession(options.primary, repair)),
   );
 }
 

@@ -1,9 +1,11 @@
 import { hasUniqueKey, readTableShapes, type TableShape } from '../../db/catalog.js';
 import type { Database, Queryable } from '../../db/database.js';
+import type { Statement } from '../../db/transaction.js';
 import { sideTitle } from '../../domain/side.js';
 import { UnreachableError } from '../../errors.js';
 import { planTable, type ComparedTable } from '../comparison/compared-table.js';
 import { READING_KEY } from '../reading-tables.js';
+import { readWriteSettings } from '../timescaledb/compressed-chunks.js';
 
 /** What keeps a row from being stored twice on the target. */
 export type Guard =
@@ -27,6 +29,8 @@ export interface Transfer {
   readonly needsParents: boolean;
   /** Both sides have the same column types: rows travel in binary, and may go straight into the table. */
   readonly alike: boolean;
+  /** What a transaction of the target sets before it writes among rows that are there. */
+  readonly writeSettings: readonly Statement[];
 }
 
 /** A table that cannot be copied until a person has mended its schema; other tables can. */
@@ -54,8 +58,9 @@ export async function planTransfer(source: Database, target: Database, table: st
   if (!('columns' in compared)) throw impossible(table, compared.join(', '));
   const columns = new Map(compared.columns.map(({ name }) => [name, from.columns.get(name) ?? 'text']));
   const alike = compared.columns.every(({ name }) => from.columns.get(name) === to.columns.get(name));
-  const needsParents = await hasParent(target.pool, table);
-  return { table, compared, columns, guard: guardOf(from, to), hypertable: to.hypertable, needsParents, alike };
+  const [needsParents, writeSettings] = await Promise.all([hasParent(target.pool, table), readWriteSettings(target)]);
+  const { hypertable } = to;
+  return { table, compared, columns, guard: guardOf(from, to), hypertable, needsParents, alike, writeSettings };
 }
 
 async function hasParent(target: Queryable, table: string): Promise<boolean> {
