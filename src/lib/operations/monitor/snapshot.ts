@@ -3,6 +3,7 @@ import type { Side } from '../../domain/side.js';
 import type { ComparisonFigures } from '../../repository/monitoring/last-comparison.js';
 import type { GapFigures } from '../../repository/monitoring/ledger-figures.js';
 import type { LedgerState } from '../../repository/ledger.js';
+import type { QueueLook } from './queue-watch.js';
 
 /** What can be wrong, by name, as samples record it. */
 export const TROUBLE_KINDS = [
@@ -67,6 +68,12 @@ export function leavesSecondaryOut({ breaker }: Pick<ConsumerSnapshot, 'breaker'
   return breaker === 'open' || breaker === 'probing';
 }
 
+/** The queue as SQS and the consumers see it. */
+interface QueueFigures extends QueueLook {
+  /** How long messages of the last minute had waited when consumers received them; SQS itself does not tell. */
+  readonly longestWaitSeconds: number | null;
+}
+
 /** Everything that one look shows; what is not known is null. One line of `monitor --json`. */
 export interface Snapshot {
   /** UTC text, by the clock of the primary where it answers. */
@@ -89,16 +96,7 @@ export interface Snapshot {
   readonly gaps: GapFigures | null;
   /** Readings a second: accepted by the primary, and confirmed by the secondary, repairs included. */
   readonly rates: { readonly in: number | null; readonly toSecondary: number | null };
-  readonly queue: {
-    readonly answers: boolean;
-    readonly problem: string | null;
-    readonly visible: number | null;
-    readonly inFlight: number | null;
-    readonly delayed: number | null;
-    readonly deadLetters: number | null;
-    /** How long messages of the last minute had waited when consumers received them; SQS itself does not tell. */
-    readonly longestWaitSeconds: number | null;
-  } | null;
+  readonly queue: QueueFigures | null;
   readonly consumers: readonly ConsumerSnapshot[] | null;
   readonly comparison: ComparisonFigures | null;
 }
