@@ -89,6 +89,7 @@ The first Ctrl-C or SIGTERM finishes what is in hand and exits with 0; the secon
 
 function renderReport({ gaps, ...summary }: ConsumeReport): string {
   const items = summary.accepted + summary.refused + summary.quarantined;
+  const unsent = Math.max(0, summary.accepted - summary.confirmed - summary.missed - summary.refusedBySecondary);
   const account = renderTable(
     ['consumed', 'count'],
     [
@@ -101,6 +102,7 @@ function renderReport({ gaps, ...summary }: ConsumeReport): string {
       ['sent to the secondary and confirmed', summary.confirmed],
       ['entered in the ledger as missed', summary.missed],
       ['entered in the ledger as refused by the secondary', summary.refusedBySecondary],
+      ['neither yet (one side alone is written, or on the way)', unsent],
       ['not acknowledged (will come again)', summary.unacknowledged],
     ],
   );

@@ -9,6 +9,8 @@ import { EXIT_CODE, UsageError } from '../lib/errors.js';
 import { cutover, type CutoverRequest } from '../lib/operations/cutover/cutover.js';
 import type { CutoverReport } from '../lib/operations/cutover/report.js';
 
+const DEFAULT_SOAK = '24h';
+
 export default class Cutover extends BaseCommand {
   static override summary = 'Show where the migration stands, or change its phase behind gates.';
   static override description = `Phase 1, testing: dual write is on, EC2 may be behind. Phase 2, production: dual write, both sides proven equal. Phase 3: EC2 is the primary, local is kept as it was (or current, with --keep-local-current).
@@ -37,7 +39,7 @@ Exit code 1 when a gate is not met or the change went back, 4 when somebody else
     force: Flags.boolean({ description: 'override gates that are not met; recorded', dependsOn: ['reason'] }),
     reason: Flags.string({ description: 'why, for the record' }),
     'keep-local-current': Flags.boolean({ default: false, description: 'in phase 3, write to local too, after EC2' }),
-    'min-soak': Flags.string({ default: '24h', description: 'time in phase 2 before phase 3' }),
+    'min-soak': Flags.string({ default: DEFAULT_SOAK, description: 'time in phase 2 before phase 3' }),
     'max-pause': Flags.string({ default: '60s', description: 'time consumers may pause, at most' }),
   };
 
@@ -72,7 +74,9 @@ Exit code 1 when a gate is not met or the change went back, 4 when somebody else
         },
       }),
     ).finally(() => progress.stop());
-    this.log(renderCutover(report, to === null ? null : String(to)));
+    const change = to === 'back' ? '--rollback' : `--phase ${String(to)}`;
+    const soak = flags['min-soak'] === DEFAULT_SOAK ? '' : ` --min-soak ${flags['min-soak']}`;
+    this.log(renderCutover(report, to === null ? null : `sensorctl cutover ${change}${soak}`));
     if (!report.changed && report.gates.some(({ passed }) => !passed)) process.exitCode = EXIT_CODE.no;
     return report;
   }

@@ -72,7 +72,7 @@ describe('sensorctl backfill', function () {
     expect(code, stderr).to.equal(0);
     expect(stderr).to.match(/^To do: \d+ ranges?, up to 2,\d{3} rows, \d.* kB, about \d+ s$/m);
     expect(stdout).to.match(/inserted on EC2\s.*2,000/);
-    expect(stdout).to.match(/Next: sensorctl compare proves it\n$/);
+    expect(stdout).to.match(/Next: sensorctl compare --all {4}# proves it\n$/);
     await expectEqual();
   });
 

@@ -138,7 +138,7 @@ describe('compare', function () {
         values (gen_random_uuid(), gen_random_uuid(), '${WATER}', '{[2025-07-01T00:10Z,2025-07-01T00:11Z)}', 1, 'missed')`);
       const gap = await stage.run(['compare', ...RANGE]);
       expect(gap.code).to.equal(1);
-      expect(gap.stdout).to.match(/Next: sensorctl backfill repairs the gaps that the ledger knows/);
+      expect(gap.stdout).to.match(/Next: sensorctl backfill {4}# repairs the gaps that the ledger knows/);
       const equal = await stage.run(['compare', '--from', '2025-07-02', '--to', '2025-07-03']);
       expect(equal).to.include({ code: 0, stderr: '' });
       expect(equal.stdout)

@@ -116,4 +116,11 @@ describe('acceptance: the manners of the command line', function () {
         .and.not.to.match(/^\s+at /m);
     }
   });
+
+  it('sandbox writes its settings over no file but its own', async () => {
+    const files = { '.env.local': 'EC2_DB_PASSWORD=of-production\n' };
+    const { code, stderr } = await runCli(['sandbox', '--write-env', '.env.local'], { files });
+    expect(code, stderr).to.equal(2);
+    expect(stderr).to.match(/\.env\.local exists, and no sandbox has written it\nNext: move it away/);
+  });
 });

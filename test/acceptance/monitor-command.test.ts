@@ -71,8 +71,8 @@ describe('acceptance: monitor', function () {
 
   it('--once prints the picture; each side may be down, and it says so', async () => {
     for (const [down, says] of [
-      [{ EC2_DB_PORT: closedPort }, /EC2 does not answer \(connect ECONNREFUSED/],
-      [{ TIMESCALE_PORT: closedPort }, /Local does not answer \(connect ECONNREFUSED/],
+      [{ EC2_DB_PORT: closedPort }, /EC2 does not answer: what it misses goes to the ledger \(connect ECONNREFUSED/],
+      [{ TIMESCALE_PORT: closedPort }, /Local does not answer: messages wait in the queue \(connect ECONNREFUSED/],
     ] as const) {
       const { stdout, code } = await stage.run(['monitor', '--once'], down);
       expect(code).to.equal(0);

@@ -58,14 +58,14 @@ export async function measureDrain(stage: Stage, contestant: Contestant, message
 type Watched = Omit<Drain, 'messages' | 'readings'>;
 
 async function watch(stage: Stage, child: ChildProcess, messages: number, toEc2: boolean): Promise<Watched> {
-  await until(child, async () => (await stage.readQueue()).visible < messages);
+  await untilNone(child, async () => Number((await stage.readQueue()).visible >= messages));
   const started = usageNow(stage, child);
-  await until(child, async () => {
+  await untilNone(child, async () => {
     const { visible, inFlight } = await stage.readQueue();
-    return visible + inFlight === 0;
+    return visible + inFlight;
   });
   const ended = usageNow(stage, child);
-  if (toEc2) await until(child, async () => (await stage.countPending()) === 0);
+  if (toEc2) await untilNone(child, () => stage.countPending());
   const seconds = ended.at - started.at;
   const cores = {
     queue: (ended.queue - started.queue) / seconds,
@@ -81,10 +81,13 @@ function usageNow(stage: Stage, { pid }: ChildProcess) {
   return { at, queue: cpuSecondsOf(stage.queuePid), consumer: cpuSecondsOf(pid), machine: busySecondsOfMachine() };
 }
 
-/** Asks every 25 ms; throws when the process has failed, or when nothing comes of it for long. */
-async function until(child: ChildProcess, reached: () => Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + STALL_MS;
-  while (!(await reached())) {
+/** Asks every 25 ms how much is left, until that is nothing; throws when the process has failed, or gets no further for long. */
+async function untilNone(child: ChildProcess, count: () => Promise<number>): Promise<void> {
+  let [least, deadline] = [Infinity, 0];
+  for (;;) {
+    const left = await count();
+    if (left === 0) return;
+    if (left < least) [least, deadline] = [left, performance.now() + STALL_MS];
     if (child.exitCode !== null && child.exitCode !== 0) throw new Error(`ended with code ${child.exitCode}`);
     if (performance.now() > deadline) throw new Error('got stuck');
     await delay(SAMPLE_MS);

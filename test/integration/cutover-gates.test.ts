@@ -340,16 +340,14 @@ describe('the gates of a change of phase', function () {
     expect(others).to.deep.equal([]);
   });
 
-  it('soak: an hour in which no consumer ran is no evidence', async () => {
-    const hourAgo =
-      "lease_until = clock_timestamp() - interval '3 hours', ended_at = clock_timestamp() - interval '3 hours'";
+  it('soak: an hour in which no consumer ran in dual write is no evidence', async () => {
+    const write = (mode: string): Promise<unknown> =>
+      pair.here.query('update sensorctl.consumer set write_mode = $1', [mode]);
+    const hour = { minSoakMs: HOUR_MS, state: await backdated(2 * HOUR_MS) };
     const [gate] = await failing(
-      () => pair.here.query(`update sensorctl.consumer set ${hourAgo}`),
-      () =>
-        pair.here.query(
-          "update sensorctl.consumer set lease_until = clock_timestamp() + interval '30 seconds', ended_at = null",
-        ),
-      { minSoakMs: HOUR_MS, state: await backdated(2 * HOUR_MS) },
+      () => write('local-only'),
+      () => write('dual-write'),
+      hour,
     );
     expectGate(gate, 'soak', /no consumer ran in it/, /sensorctl consume/);
   });

@@ -3,6 +3,7 @@ import { createPaint, fitLine } from '../../src/lib/cli/monitor/paint.js';
 import { renderLine } from '../../src/lib/cli/monitor/line.js';
 import { renderScreen } from '../../src/lib/cli/monitor/screen.js';
 import { sparkline } from '../../src/lib/cli/monitor/sparkline.js';
+import { describeCalm, describePhase } from '../../src/lib/cli/monitor/wording.js';
 import { latencyBucket, latencyQuantile, NO_LATENCIES } from '../../src/lib/domain/latency.js';
 import { UsageError } from '../../src/lib/errors.js';
 import { RecentWaits } from '../../src/lib/operations/consume/recent-waits.js';
@@ -65,6 +66,19 @@ describe('what a look says', () => {
     const snapshot = snapshotOf({ ec2: lookOf('ec2', { state, ledger: GAPS, consumers: [consumerOf()] }) });
     expect(snapshot).to.include({ primary: 'ec2', epoch: 4, phase: 3 });
     expect(snapshot.gaps?.ranges).to.equal(2);
+  });
+
+  it('in phase 3 local is behind on purpose: no trouble, and the picture says so', () => {
+    const state = { ...PHASE_2, phase: 3, primary: 'ec2', writeMode: 'ec2-only', epoch: 4 } as const;
+    const consumers = [consumerOf({ writeMode: 'ec2-only' })];
+    const snapshot = snapshotOf({ ec2: lookOf('ec2', { state, ledger: GAPS, consumers, lagSeconds: 400 }) });
+    expect(snapshot).to.deep.include({ health: 'healthy', troubles: [], writeMode: 'ec2-only' });
+    expect(describeCalm(snapshot)).to.match(/kept as it was at the switch \(80 readings behind, as intended\)/);
+  });
+
+  it('claims no phase and no primary while both sides are silent', () => {
+    const silent = { local: silentLook('local', PHASE_2, 'gone'), ec2: silentLook('ec2', PHASE_2, 'gone') };
+    expect(describePhase(snapshotOf(silent))).to.equal('phase ? · primary ? · no side answers that knows');
   });
 
   it('no consumer, dead letters, an unexplained difference and an overdue change are unexplained', () => {
@@ -157,9 +171,11 @@ describe('the picture in text', () => {
     expect(renderLine(snapshot)).to.match(/^2025-07-01T00:00:00Z trouble .*lag=\? gaps=\?.*Local does not answer/);
   });
 
-  it('a painted line is cut by what is seen of it', () => {
+  it('a painted line is cut by what is seen of it, and shows that it was', () => {
     const paint = createPaint(true);
-    expect(fitLine(`ab${paint('cdef', 'red')}`, 4)).to.equal('ab\u001b[31mcd\u001b[0m');
+    expect(fitLine(`ab${paint('cdef', 'red')}`, 4)).to.equal('ab\u001b[31mc…\u001b[0m');
+    expect(fitLine(`ab${paint('cd', 'red')}`, 4)).to.equal('ab\u001b[31mcd\u001b[0m');
+    expect(fitLine(`abc${paint('def', 'red')}ghi`, 4)).to.equal('abc…\u001b[31m\u001b[0m');
   });
 
   it('a sparkline shows the newest values, its highest full, the unknown blank', () => {

@@ -75,7 +75,7 @@ function renderNext({ remainingGaps, rowsExtra, rowsRefused }: BackfillReport): 
     return 'Next: mend what the reason says (sensorctl verify-schema), then run backfill again';
   if (rowsExtra > 0)
     return 'Next: sensorctl compare names the rows that only one side has; backfill --prune deletes them';
-  return 'Next: sensorctl compare proves it';
+  return 'Next: sensorctl compare --all    # proves it';
 }
 
 /** The side that is written; throws a UsageError where that would delete what the primary alone has. */

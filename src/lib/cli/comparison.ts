@@ -106,10 +106,10 @@ function renderVerdict({ verdict, primary, tables, window, resumedFrom }: Compar
   }
   const some = differing.length === tables.length ? '' : differing.map((table) => ` --table ${table}`).join('');
   const next = known
-    ? `backfill repairs the gaps that the ledger knows, and names what ${there} refuses`
+    ? `backfill    # repairs the gaps that the ledger knows, and names what ${there} refuses`
     : lacking > 0
-      ? `compare ${range}${some} --repair brings to ${there} what it lacks`
-      : `backfill ${range} --prune deletes what only ${there} has`;
+      ? `compare ${range}${some} --repair    # brings to ${there} what it lacks`
+      : `backfill ${range} --prune    # deletes what only ${there} has`;
   return `Different: ${counted(lacking, 'row is', 'rows are')} missing or different on ${there}, ${counted(extra, 'is', 'are')} there alone${resumed}.\nNext: sensorctl ${next}`;
 }
 

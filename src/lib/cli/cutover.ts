@@ -66,16 +66,20 @@ export async function surveyGates(
   });
 }
 
-/** What a person reads: where the migration stands, the gates, the steps of the switch, and the next command. */
-export function renderCutover(report: CutoverReport, target: string | null): string {
+/**
+ * What a person reads: where the migration stands, the gates, the steps of the switch, and the next command. `again` is the
+ * command that was asked for, without --dry-run; null where nothing was to be changed.
+ */
+export function renderCutover(report: CutoverReport, again: string | null): string {
   const { gates, steps, changed, pauseMs } = report;
+  const isRehearsed = again !== null && !changed && gates.length > 0 && gates.every(({ passed }) => passed);
   return [
     ...(gates.length === 0 ? [] : [renderGates(gates)]),
     ...(steps.length === 0 ? [] : [renderSteps(steps)]),
     renderState(report),
     ...(pauseMs === null ? [] : [`Ingestion paused for ${formatCount(pauseMs)} ms.`]),
-    ...(target === null && report.history.length > 0 ? [renderHistory(report)] : []),
-    ...(gates.some(({ passed }) => !passed) && !changed && target !== null
+    ...(again === null && report.history.length > 0 ? [renderHistory(report)] : []),
+    ...(gates.some(({ passed }) => !passed) && !changed && again !== null
       ? [
           `Not met: ${gates
             .filter(({ passed }) => !passed)
@@ -83,7 +87,8 @@ export function renderCutover(report: CutoverReport, target: string | null): str
             .join(', ')}. Nothing was changed.`,
         ]
       : []),
-    `Next: ${nextStep(report)}`,
+    ...(isRehearsed ? ['Every gate is met; nothing was changed.'] : []),
+    `Next: ${isRehearsed ? again : nextStep(report)}`,
   ].join('\n');
 }
 
@@ -137,12 +142,12 @@ function nextStep({ phase, gates, changed, attempt }: CutoverReport): string {
       return 'sensorctl cutover --phase 1';
     case 1:
       return changed
-        ? 'sensorctl consume (dual write is on); then sensorctl compare --all, and sensorctl cutover --phase 2'
+        ? 'sensorctl consume    # dual write is on; then sensorctl compare --all'
         : 'sensorctl cutover --phase 2';
     case 2:
-      return 'sensorctl monitor; after 24 h sensorctl cutover --phase 3; back: sensorctl cutover --rollback';
+      return 'sensorctl monitor    # after the soak sensorctl cutover --phase 3; back: --rollback';
     case 3:
-      return 'sensorctl monitor; back: sensorctl cutover --rollback';
+      return 'sensorctl monitor    # back: sensorctl cutover --rollback';
   }
 }
 
@@ -156,5 +161,5 @@ export function describeChange(
   const what = moves
     ? `${sideTitle(primary)} stops being the primary; consumers pause meanwhile.`
     : 'No consumer pauses.';
-  return `The migration goes from phase ${phase ?? 'none'} to phase ${target}. ${what}`;
+  return `The migration goes from ${phase === null ? 'no phase' : `phase ${phase}`} to phase ${target}. ${what}`;
 }

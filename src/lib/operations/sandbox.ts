@@ -1,4 +1,5 @@
-import { writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
+import { UsageError } from '../errors.js';
 import { startSandbox } from '../sandbox/sandbox.js';
 
 export interface SandboxOptions {
@@ -11,18 +12,31 @@ export interface SandboxOptions {
   readonly stop: AbortSignal;
 }
 
-/** Runs two PostgreSQL servers and a queue until it is told to stop. */
+/** The first line of a file of settings: only such a file is overwritten. */
+const MARK = '# written by sensorctl sandbox';
+
+/** Runs two PostgreSQL servers and a queue until it is told to stop. Throws a UsageError for a file that is somebody else's. */
 export async function runSandbox({ dataDir, envFile, onReady, stop }: SandboxOptions): Promise<void> {
+  if (envFile !== undefined) await assertOwn(envFile);
   const sandbox = await startSandbox(dataDir === undefined ? {} : { dataDir });
   try {
     const settings = sandbox.settings();
     const lines = Object.entries(settings).map(([name, value]) => `${name}=${value}\n`);
-    if (envFile !== undefined) await writeFile(envFile, lines.join(''), { mode: 0o600 });
+    if (envFile !== undefined) await writeFile(envFile, `${MARK}\n${lines.join('')}`, { mode: 0o600 });
     onReady(settings);
     await aborted(stop);
   } finally {
     await sandbox.stop();
   }
+}
+
+/** Real settings, with their passwords, stand nowhere else. */
+async function assertOwn(file: string): Promise<void> {
+  const text = await readFile(file, 'utf8').catch(() => '');
+  if (text.trim() === '' || text.startsWith(MARK)) return;
+  throw new UsageError(`${file} exists, and no sandbox has written it`, {
+    next: 'move it away, or give --write-env another file',
+  });
 }
 
 async function aborted(signal: AbortSignal): Promise<void> {

@@ -16,15 +16,17 @@ export function createOutputPaint(): Paint {
 // eslint-disable-next-line no-control-regex -- the sequences that `createPaint` writes
 const SEQUENCE = /(\u001b\[[\d;]*m)/;
 
-/** Cuts a line to so many columns; the sequences of `createPaint` take none, and a cut one ends. */
+/** Cuts a line to so many columns, and shows that it did; the sequences of `createPaint` take none, and a cut one ends. */
 export function fitLine(line: string, columns: number): string {
-  let left = columns;
+  const isCut = line.replaceAll(new RegExp(SEQUENCE, 'g'), '').trimEnd().length > columns;
+  let left = isCut ? columns - 1 : columns;
   let fitted = '';
   for (const [place, part] of line.split(SEQUENCE).entries()) {
     const isSequence = place % 2 === 1;
     const text = isSequence ? part : part.slice(0, left);
     fitted += text;
     if (!isSequence) left -= text.length;
+    if (isCut && !isSequence && left === 0 && text !== '') fitted += '…';
   }
   return fitted;
 }

@@ -80,8 +80,7 @@ function renderCards({ soak, samples, incidents, gaps, comparisons }: MonitorRep
 }
 
 function renderGates({ gates }: MonitorReport): string {
-  if (gates === null)
-    return '<p>Not measured for this report: sensorctl cutover --phase 3 --dry-run measures them.</p>';
+  if (gates === null) return '<p>Not measured for this report: they are in phase 2.</p>';
   return htmlTable(
     ['gate', 'met', 'detail'],
     gates.map(({ name, passed, detail }) => [name, passed ? 'yes' : 'NO', detail]),

@@ -1,4 +1,4 @@
-import { formatCount, formatDuration } from '../quantities.js';
+import { counted, formatCount, formatDuration } from '../quantities.js';
 import { sideTitle } from '../../domain/side.js';
 import { parseInstant } from '../../domain/time.js';
 import type { Snapshot } from '../../operations/monitor/snapshot.js';
@@ -6,17 +6,24 @@ import type { Snapshot } from '../../operations/monitor/snapshot.js';
 export const UNKNOWN = '?';
 
 /** `phase 2 · dual-write · epoch 4 · primary local`. */
-export function describePhase({ phase, writeMode, epoch, primary, change }: Snapshot): string {
+export function describePhase({ phase, writeMode, epoch, primary, change, sides }: Snapshot): string {
+  if (sides.local.answers !== true && sides.ec2.answers !== true) {
+    return `phase ${UNKNOWN} · primary ${UNKNOWN} · no side answers that knows`;
+  }
   const where = phase === null ? 'no phase recorded' : `phase ${phase}`;
   const target = change === null ? '' : ` to phase ${change.targetPhase}`;
   return `${where} · ${writeMode ?? 'no consumer'}${target} · epoch ${epoch} · primary ${sideTitle(primary)}`;
 }
 
 /** What there is to say where nothing is wrong. */
-export function describeCalm({ primary, writeMode, lagSeconds, sides }: Snapshot): string {
+export function describeCalm({ primary, writeMode, lagSeconds, sides, gaps }: Snapshot): string {
   if (sides.ec2.answers === null) return 'EC2 is not configured: only local is watched';
   if (writeMode === 'local-only') return 'Local takes what comes; nothing is written to EC2';
-  if (writeMode === 'ec2-only') return 'EC2 takes what comes';
+  if (writeMode === 'ec2-only') {
+    const behind =
+      gaps === null || gaps.readings === 0 ? '' : ` (${counted(gaps.readings, 'reading')} behind, as intended)`;
+    return `EC2 takes what comes; local is kept as it was at the switch${behind}`;
+  }
   const [here, there] = primary === 'local' ? ['local', 'EC2'] : ['EC2', 'local'];
   if ((lagSeconds ?? 0) > 0) return `${there} holds what ${here} holds, but for what is on its way`;
   return `${there} holds what ${here} holds`;

@@ -224,7 +224,7 @@ class Gates {
     const age = `${hours(seconds * 1000)} h in phase 2`;
     if (seconds * 1000 < minSoakMs) {
       const detail = `${age}, ${hours(minSoakMs)} h wanted`;
-      return { passed: false, detail, next: 'wait; sensorctl monitor shows how both sides fare' };
+      return { passed: false, detail, next: 'sensorctl monitor    # shows meanwhile how both sides fare' };
     }
     const { identical } = await this.#verdictsSince(since);
     const begin = await readTimeBefore(this.#primary.pool, minSoakMs);

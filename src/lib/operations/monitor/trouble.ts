@@ -40,7 +40,7 @@ export function findTroubles(figures: Figures): Trouble[] {
 function silence({ sides }: Figures, side: Side, kind: TroubleKind, consequence: string): Trouble[] {
   const { answers, problem } = sides[side];
   if (answers !== false) return [];
-  return [{ kind, text: `${sideTitleCapitalized(side)} does not answer (${problem ?? ''}): ${consequence}` }];
+  return [{ kind, text: `${sideTitleCapitalized(side)} does not answer: ${consequence} (${problem ?? ''})` }];
 }
 
 function unreadable({ sides }: Figures): Trouble[] {
@@ -88,7 +88,9 @@ function consumerTroubles({ consumers, primary, queue }: Figures): Trouble[] {
   ];
 }
 
-function ledgerTroubles({ gaps, lagSeconds }: Figures, secondary: Side): Trouble[] {
+/** In phase 3 local may be left behind on purpose. */
+function ledgerTroubles({ gaps, lagSeconds, writeMode }: Figures, secondary: Side): Trouble[] {
+  if (writeMode === 'ec2-only') return [];
   const title = sideTitle(secondary);
   const lacking = gaps !== null && gaps.ranges > 0;
   const late = lagSeconds !== null && lagSeconds > LAG_OF_CONCERN_SECONDS;
