@@ -60,14 +60,8 @@ Exit code 1 when gaps remain or rows were refused.`;
       const primary = (await orientSides(sides)).primary.side;
       const target = targetOf(flags, primary);
       const request: BackfillRequest = {
-        ...{
-          ...(range ?? NO_RANGE),
-          mode,
-          target,
-          primary,
-          tables: [...new Set(flags.table ?? [])],
-          prune: flags.prune,
-        },
+        ...(range ?? NO_RANGE),
+        ...{ mode, target, primary, tables: [...new Set(flags.table ?? [])], prune: flags.prune },
         ...{ jobs: flags.jobs ?? null, maxRate: flags['max-rate'] ?? null },
       };
       if (flags['dry-run']) return await this.#plan(sides, request, logger);

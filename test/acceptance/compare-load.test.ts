@@ -4,8 +4,8 @@ import { expect } from 'chai';
 import type { CompareReport } from '../../src/lib/operations/compare/report.js';
 import { CompareLoad, describeReport, EVERYTHING, losses, REQUESTS } from '../chaos/compare-load.js';
 import { DAMAGES } from '../chaos/damage.js';
-import { startServers, stopServers, type Servers } from '../chaos/stage.js';
 import { eventually } from '../support/cli.js';
+import { shareServers } from '../support/shared-servers.js';
 
 const SEED = 8;
 const RUNS = 12;
@@ -13,22 +13,14 @@ const RUNS = 12;
 describe('compare under load', function () {
   this.timeout(120_000);
   this.slow(15_000);
-  let servers: Servers;
-
-  before(async () => {
-    servers = await startServers({ durable: false });
-  });
-
-  after(async () => {
-    await stopServers(servers);
-  });
+  const servers = shareServers();
 
   for (const keyless of [false, true]) {
     describe(keyless ? 'with an EC2 without unique keys' : 'with keys on both sides', () => {
       let load: CompareLoad;
 
       before(async () => {
-        load = await CompareLoad.start(servers, { seed: SEED, rate: 150, consumers: 2, keyless });
+        load = await CompareLoad.start(servers(), { seed: SEED, rate: 150, consumers: 2, keyless });
       });
 
       after(async () => {

@@ -8,8 +8,9 @@ import type { MonitorReport } from '../../src/lib/operations/monitor/report.js';
 import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
 import { account, accountOn } from '../chaos/invariants.js';
 import { Load } from '../chaos/load.js';
-import { ChaosStage, startServers, stopServers, type Servers } from '../chaos/stage.js';
+import { ChaosStage } from '../chaos/stage.js';
 import { eventually, readContent, runCli, Stage, type CliResult, type RunningCli } from '../support/cli.js';
+import { shareServers } from '../support/shared-servers.js';
 
 const SEED = 20250701;
 const RATE = 1_000;
@@ -27,18 +28,10 @@ type Json = Pick<CutoverReport, 'phase' | 'writeMode' | 'epoch' | 'changed' | 'p
 describe('cutover, under load', function () {
   this.timeout(240_000);
   this.slow(60_000);
-  let servers: Servers;
-
-  before(async () => {
-    servers = await startServers({ durable: false });
-  });
-
-  after(async () => {
-    await stopServers(servers);
-  });
+  const servers = shareServers();
 
   it(`1 → 2 → 3 → rollback → 3 at ${RATE} messages a second: nothing is lost, nothing is twice`, async () => {
-    const stage = await ChaosStage.open(servers, {
+    const stage = await ChaosStage.open(servers(), {
       ...{ seed: SEED, visibilityTimeoutSeconds: 30, settings: { EC2_WRITE_TIMEOUT: '20000' } },
     });
     const story = new Story(stage);

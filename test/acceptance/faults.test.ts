@@ -7,10 +7,11 @@ import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
 import { renderSurvived, runChaos } from '../chaos/chaos.js';
 import { account, countUnsettled, Observer } from '../chaos/invariants.js';
 import { poison, SPACING_MS } from '../chaos/load.js';
-import { ChaosStage, startServers, stopServers, type Servers } from '../chaos/stage.js';
+import { ChaosStage, startServers, stopServers } from '../chaos/stage.js';
 import { Ahead } from '../support/ahead.js';
 import { eventually, readContent, type RunningCli } from '../support/cli.js';
 import { COMMITTED, READY_FOR_QUERY } from '../support/proxy.js';
+import { shareServers } from '../support/shared-servers.js';
 
 const PRIMARY_BATCH = 'sensorctl primary';
 const SECONDARY_BATCH = 'sensorctl secondary';
@@ -23,21 +24,12 @@ describe('the dual write under faults', function () {
   this.timeout(180_000);
   this.slow(30_000);
   const ahead = new Ahead();
-  let shared: Servers;
-
-  before(async () => {
-    shared = await startServers({ durable: false });
-  });
-
-  after(async () => {
-    await ahead.end();
-    await stopServers(shared);
-  });
+  const shared = shareServers(() => ahead.end());
 
   /** A scenario on databases of its own; on servers of its own, where it stops or freezes them. */
   function scenario(title: string, run: (stage: ChaosStage) => Promise<void>, own = false): void {
     ahead.it(title, async () => {
-      const servers = own ? await startServers({ durable: false }) : shared;
+      const servers = own ? await startServers({ durable: false }) : shared();
       const stage = await ChaosStage.open(servers);
       try {
         await run(stage);

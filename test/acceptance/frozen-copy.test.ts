@@ -4,10 +4,11 @@ import { expect } from 'chai';
 import { from as copyFrom } from 'pg-copy-streams';
 import { describeFault } from '../../src/lib/db/sqlstate.js';
 import { account } from '../chaos/invariants.js';
-import { ChaosStage, startServers, stopServers, type Servers } from '../chaos/stage.js';
+import { ChaosStage } from '../chaos/stage.js';
 import { Ahead } from '../support/ahead.js';
 import { PreparedPair, waterRows } from '../support/backfilled.js';
 import { eventually, runCli, startCli, type RunningCli } from '../support/cli.js';
+import { shareServers } from '../support/shared-servers.js';
 
 const COPYING = `
   from pg_stat_activity
@@ -20,21 +21,12 @@ describe('a COPY that is frozen on an EC2 without unique keys', function () {
   this.timeout(120_000);
   this.slow(60_000);
   const ahead = new Ahead();
-  let servers: Servers;
-
-  before(async () => {
-    servers = await startServers({ durable: false });
-  });
-
-  after(async () => {
-    await ahead.end();
-    await stopServers(servers);
-  });
+  const servers = shareServers(() => ahead.end());
 
   /** A consumer frozen in its repair, and a batch that was missed since; whatever `repair` does brings all of it. */
   function scenario(title: string, repair: (stage: ChaosStage) => Promise<void>): void {
     ahead.it(title, async () => {
-      const stage = await ChaosStage.open(servers);
+      const stage = await ChaosStage.open(servers());
       try {
         await stage.dropKeysOfEc2();
         const bodies = [...weather(20, 7), ...weather(20, 8)];

@@ -5,10 +5,11 @@ import { closeDatabase } from '../../src/lib/db/database.js';
 import { UnreachableError } from '../../src/lib/errors.js';
 import { accountOn } from '../chaos/invariants.js';
 import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
-import { ChaosStage, startServers, stopServers, type Servers } from '../chaos/stage.js';
+import { ChaosStage } from '../chaos/stage.js';
 import { Ahead } from '../support/ahead.js';
 import { eventually, readContent } from '../support/cli.js';
 import { COMMITTED } from '../support/proxy.js';
+import { shareServers } from '../support/shared-servers.js';
 import { Arena } from '../switch/arena.js';
 import { describeStrike, strike, type Strike } from '../switch/strike.js';
 
@@ -19,16 +20,7 @@ describe('the switch', function () {
   this.timeout(120_000);
   this.slow(30_000);
   const ahead = new Ahead();
-  let servers: Servers;
-
-  before(async () => {
-    servers = await startServers({ durable: false });
-  });
-
-  after(async () => {
-    await ahead.end();
-    await stopServers(servers);
-  });
+  const servers = shareServers(() => ahead.end());
 
   /** A test in phase 2, with consumers that follow it; there never are two primaries. */
   function scenario(
@@ -38,7 +30,7 @@ describe('the switch', function () {
     declare: (title: string, run: () => Promise<void>) => void = (...test) => ahead.it(...test),
   ): void {
     declare(title, async () => {
-      const arena = await Arena.open({ seed: SEED, consumers, rate: 60, servers });
+      const arena = await Arena.open({ seed: SEED, consumers, rate: 60, servers: servers() });
       try {
         await run(arena);
       } catch (error) {
@@ -144,7 +136,7 @@ describe('the switch', function () {
   ahead.it(
     'a local that was restored from phase 2 while EC2 was away takes no batch any more soon after EC2 is back',
     async () => {
-      const stage = await ChaosStage.open(servers, { seed: SEED });
+      const stage = await ChaosStage.open(servers(), { seed: SEED });
       try {
         const record = (phase: number, epoch: number, primary: string) =>
           `insert into sensorctl.state (phase, write_mode, epoch, primary_side, changed_by)
@@ -210,7 +202,7 @@ describe('the switch', function () {
     let arena: Arena;
 
     before(async () => {
-      arena = await Arena.open({ seed: SEED, consumers: 2, rate: 60, servers });
+      arena = await Arena.open({ seed: SEED, consumers: 2, rate: 60, servers: servers() });
     });
 
     after(async () => {

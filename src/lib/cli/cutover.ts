@@ -72,21 +72,16 @@ export async function surveyGates(
  */
 export function renderCutover(report: CutoverReport, again: string | null): string {
   const { gates, steps, changed, pauseMs } = report;
-  const isRehearsed = again !== null && !changed && gates.length > 0 && gates.every(({ passed }) => passed);
+  const failed = gates.filter(({ passed }) => !passed).map(({ name }) => name);
+  const isMeasuredOnly = again !== null && !changed && gates.length > 0;
+  const isRehearsed = isMeasuredOnly && failed.length === 0;
   return [
     ...(gates.length === 0 ? [] : [renderGates(gates)]),
     ...(steps.length === 0 ? [] : [renderSteps(steps)]),
     renderState(report),
     ...(pauseMs === null ? [] : [`Ingestion paused for ${formatCount(pauseMs)} ms.`]),
     ...(again === null && report.history.length > 0 ? [renderHistory(report)] : []),
-    ...(gates.some(({ passed }) => !passed) && !changed && again !== null
-      ? [
-          `Not met: ${gates
-            .filter(({ passed }) => !passed)
-            .map(({ name }) => name)
-            .join(', ')}. Nothing was changed.`,
-        ]
-      : []),
+    ...(isMeasuredOnly && !isRehearsed ? [`Not met: ${failed.join(', ')}. Nothing was changed.`] : []),
     ...(isRehearsed ? ['Every gate is met; nothing was changed.'] : []),
     `Next: ${isRehearsed ? again : nextStep(report)}`,
   ].join('\n');

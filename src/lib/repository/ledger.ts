@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Queryable } from '../db/database.js';
-import { microsOf } from '../db/micros.js';
+import { boundsOf } from '../db/micros.js';
 import { formatInstantText, formatInstant } from '../domain/time.js';
 import type { TimeRange } from '../domain/time-range.js';
 
@@ -133,8 +133,7 @@ const FIND_LEDGER = `
 
 const READ_UNSETTLED = `
   select entry_id as "entryId", state, sensor_id as "sensorId",
-    ${microsOf('lower(range)')} as "from",
-    ${microsOf('upper(range)')} as "to"
+    ${boundsOf('range')}
   from (
     select entry_id, state, sensor_id, unnest(times) as range from sensorctl.ledger_state
     where table_name = $1 and times && $2::tstzmultirange

@@ -18,11 +18,14 @@ const SEQUENCE = /(\u001b\[[\d;]*m)/;
 
 /** Cuts a line to so many columns, and shows that it did; the sequences of `createPaint` take none, and a cut one ends. */
 export function fitLine(line: string, columns: number): string {
-  const isCut = line.replaceAll(new RegExp(SEQUENCE, 'g'), '').trimEnd().length > columns;
+  const parts = line.split(SEQUENCE);
+  const isSequenceAt = (place: number): boolean => place % 2 === 1;
+  const seen = parts.filter((_, place) => !isSequenceAt(place)).join('');
+  const isCut = seen.trimEnd().length > columns;
   let left = isCut ? columns - 1 : columns;
   let fitted = '';
-  for (const [place, part] of line.split(SEQUENCE).entries()) {
-    const isSequence = place % 2 === 1;
+  for (const [place, part] of parts.entries()) {
+    const isSequence = isSequenceAt(place);
     const text = isSequence ? part : part.slice(0, left);
     fitted += text;
     if (!isSequence) left -= text.length;

@@ -1,5 +1,6 @@
 import { CLOCK_LIMIT_MS, readClock, readServerCatalog } from '../../db/server-catalog.js';
 import { asUnreachable, type Database } from '../../db/database.js';
+import { readIdentity } from '../../db/identity.js';
 import { describeFault, sqlstateOf } from '../../db/sqlstate.js';
 import { counted } from '../../domain/counted.js';
 import type { MigrationState, Phase } from '../../domain/migration.js';
@@ -107,6 +108,8 @@ function conditionsOf(options: GateOptions): Condition[] {
 class Gates {
   readonly #primary: Database;
   readonly #secondary: Database;
+  /** The identities of both; asked for once, by whichever gate comes first. */
+  #between: Promise<string[]> | undefined;
 
   constructor(private readonly options: GateOptions) {
     const { sides, state } = options;
@@ -263,7 +266,8 @@ class Gates {
   }
 
   async #verdictsSince(since: string): Promise<Verdicts> {
-    return await readVerdicts({ primary: this.#primary.pool, secondary: this.#secondary.pool }, since, ALL_TABLES);
+    this.#between ??= Promise.all([this.#primary, this.#secondary].map(({ pool }) => readIdentity(pool)));
+    return await readVerdicts(this.#primary.pool, { since, tables: ALL_TABLES, between: await this.#between });
   }
 
   async consumers(): Promise<Measured> {

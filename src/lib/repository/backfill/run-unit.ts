@@ -180,17 +180,14 @@ async function takeOver(source: Queryable, { unit, context }: UnitWork): Promise
 }
 
 /** Counts the rows of the unit that the target alone holds, even after a look at what the source has by now; prunes them. */
-async function settleExtras(
-  target: Queryable,
-  { unit, transfer, context }: UnitWork,
-): Promise<{ extra: number; pruned: number }> {
+async function settleExtras(target: Queryable, work: UnitWork): Promise<{ extra: number; pruned: number }> {
+  const { unit, transfer, context } = work;
   const bounds = [formatInstant(unit.from), formatInstant(unit.to)];
   let rows = 0;
   let last: Pick<ExtraKey, 'sensor_id' | 'time'> = { sensor_id: '', time: '-infinity' };
   for (;;) {
     const after = [last.sensor_id, last.time];
     const page = await target.query<ExtraKey>(findExtraSql(transfer), [...bounds, ...after, EXTRA_AT_ONCE]);
-    const work = { transfer, context };
     const lacking = await withoutDropped(await withoutNewcomers(page.rows, work), work);
     rows += lacking.reduce((sum, key) => sum + key.rows, 0);
     if (context.prune && lacking.length > 0)

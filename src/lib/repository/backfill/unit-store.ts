@@ -1,6 +1,6 @@
 import type { QueryResult } from 'pg';
 import type { Queryable } from '../../db/database.js';
-import { microsOf } from '../../db/micros.js';
+import { boundsOf, microsOf } from '../../db/micros.js';
 import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
 
@@ -86,8 +86,7 @@ const READ_RUN_STATE = `
   from sensorctl.backfill_unit where backfill_id = $1`;
 
 const READ_TOUCHED = `
-  select table_name as "table", ${microsOf('lower(range)')} as "from",
-    ${microsOf('upper(range)')} as "to"
+  select table_name as "table", ${boundsOf('range')}
   from (
     select table_name, unnest(range_agg(tstzrange(from_time, to_time))) as range
     from sensorctl.backfill_unit where backfill_id = $1 and inserted + corrected > 0 group by table_name

@@ -1,5 +1,4 @@
 import type { Queryable } from '../../db/database.js';
-import { readIdentity } from '../../db/identity.js';
 import { formatInstantText } from '../../domain/time.js';
 import { UNACCOUNTED_ROWS } from '../comparison/comparison-record.js';
 
@@ -65,13 +64,11 @@ export async function readConsumers(primary: Queryable): Promise<UnendedConsumer
   return rows.map(({ silent, ...consumer }) => ({ ...consumer, silentSeconds: Number(silent) }));
 }
 
-/** `tables` are those that a comparison of everything names. */
+/** `tables` are those that a comparison of everything names, `between` the identities of the databases compared. */
 export async function readVerdicts(
-  { primary, secondary }: { readonly primary: Queryable; readonly secondary: Queryable },
-  since: string,
-  tables: readonly string[],
+  primary: Queryable,
+  { since, tables, between }: { since: string; tables: readonly string[]; between: readonly string[] },
 ): Promise<Verdicts> {
-  const between = [await readIdentity(primary), await readIdentity(secondary)];
   const values = [since, JSON.stringify(tables), JSON.stringify(between)];
   const { rows } = await primary.query<Verdicts & Record<string, unknown>>(READ_VERDICTS, values);
   const { identical = 0, different = null, everythingProven = null } = rows[0] ?? {};

@@ -1,4 +1,4 @@
-import { microsOf } from '../../db/micros.js';
+import { boundsOf } from '../../db/micros.js';
 import { chunksOf } from '../../domain/chunks.js';
 import { intersect, mergeRanges, type TimeRange } from '../../domain/time-range.js';
 import { UnreachableError } from '../../errors.js';
@@ -51,8 +51,7 @@ interface Unproven extends TimeRange {
 }
 
 const READ_UNPROVEN = `
-  select unproven_id as id, table_name as "table", ${microsOf('lower(range)')} as "from",
-    ${microsOf('upper(range)')} as "to"
+  select unproven_id as id, table_name as "table", ${boundsOf('range')}
   from (select unproven_id, table_name, unnest(times) as range from sensorctl.unproven) as ranges
   order by table_name, lower(range)`;
 

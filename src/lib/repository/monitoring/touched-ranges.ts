@@ -1,4 +1,4 @@
-import { microsOf } from '../../db/micros.js';
+import { boundsOf } from '../../db/micros.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import type { Question, Row } from './ask.js';
 
@@ -16,8 +16,7 @@ export interface Touched {
 
 /** Both by primary key. What a compaction has entered anew is older than a minute, and no news. */
 const READ_TOUCHED = `
-  select table_name as "table", ${microsOf('lower(range)')} as "from",
-    ${microsOf('upper(range)')} as "to", entry_id as "entryId", unproven_id as "unprovenId"
+  select table_name as "table", ${boundsOf('range')}, entry_id as "entryId", unproven_id as "unprovenId"
   from (
     select table_name, unnest(times) as range, entry_id, 0 as unproven_id from sensorctl.ledger where entry_id > $1
     union all

@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import { withSession, type Database, type Queryable } from '../../db/database.js';
-import { microsOf } from '../../db/micros.js';
+import { boundsOf } from '../../db/micros.js';
 import { inTransaction, keepAwake, repeatCollisions } from '../../db/transaction.js';
 import type { ReadingTable } from '../../domain/reading.js';
 import type { TimeRange } from '../../domain/time-range.js';
@@ -67,7 +67,7 @@ const FIND_OVERLAPPING = `
   )`;
 
 const READ_RANGES = `
-  select ${microsOf('lower(range)')} as "from", ${microsOf('upper(range)')} as "to"
+  select ${boundsOf('range')}
   from (
     select unnest(range_agg(times)) as range
     from (select unnest(times) as times from sensorctl.ledger where entry_id = any ($1::bigint[])) as touched
@@ -115,10 +115,10 @@ export async function repairMissed(options: RepairOptions): Promise<RepairOutcom
 
 async function repairClaimed(source: pg.Client, options: RepairOptions): Promise<RepairOutcome> {
   await source.query(CLAIM_TIMEOUTS);
-  await holdAsPrimary(source, options.primary);
   const claim = await claimEntries(source, options);
   if (claim === null) return NOTHING;
   options.onClaim?.(claim.ids);
+  await holdAsPrimary(source, options.primary);
   // Writing on a slow secondary may take longer than the claim may be idle.
   return await keepAwake(source, async () => {
     const delivery = await deliver(source, claim, options);
