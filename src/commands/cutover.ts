@@ -58,6 +58,7 @@ Exit code 1 when a gate is not met or the change went back, 4 when somebody else
     const logger = this.logger();
     const stop = this.stopSignal();
     const progress = createProgress('Cutover');
+    progress.update('asking both sides where the migration stands');
     const report = await withSides(settings, 'cutover', logger, (sides) =>
       cutover(sides, request, {
         checks: createChecks(sides, stop),

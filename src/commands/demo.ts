@@ -21,9 +21,10 @@ export default class Demo extends BaseCommand {
     file: Flags.file({
       multiple: true,
       description: 'JSON-lines telemetry to send instead of generated',
+      exclusive: ['messages', 'seed'],
     }),
-    messages: numberFlag({ min: 30, default: 12_000, description: 'messages to generate', exclusive: ['file'] }),
-    seed: numberFlag({ min: 0, default: 1, description: 'seed of the generated telemetry', exclusive: ['file'] }),
+    messages: numberFlag({ min: 30, default: 12_000, description: 'messages to generate' }),
+    seed: numberFlag({ min: 0, default: 1, description: 'seed of the generated telemetry' }),
   };
 
   async run(): Promise<DemoReport> {

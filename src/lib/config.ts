@@ -53,6 +53,9 @@ const wholeNumber = (from: number, to: number) =>
     .describe(`a whole number from ${from} to ${to}`);
 
 const text = z.string().describe('a text');
+const host = z.string().describe('a host name or an address');
+const database = z.string().describe('the name of a database');
+const role = z.string().describe('the name of a role');
 const flag = z
   .enum(['true', 'false'])
   .transform((value) => value === 'true')
@@ -78,18 +81,18 @@ const timezone = z.string().refine(isTimezone).describe('an IANA time zone such 
 /** Every setting by its variable; `.describe` says what a right value is. */
 const SCHEMA = z.object({
   ENABLE_DUAL_WRITE: flag.optional(),
-  TIMESCALE_HOST: text.default('localhost'),
+  TIMESCALE_HOST: host.default('localhost'),
   TIMESCALE_PORT: port.default(5433),
-  TIMESCALE_DB: text.default('sensor_data'),
-  TIMESCALE_USER: text.default('postgres'),
+  TIMESCALE_DB: database.default('sensor_data'),
+  TIMESCALE_USER: role.default('postgres'),
   TIMESCALE_PASSWORD: text.optional(),
   TIMESCALE_SSLMODE: sslMode.default('disable'),
   TIMESCALE_SSLROOTCERT: certificate.optional(),
   TIMESCALE_POOL_MAX: wholeNumber(4, 1000).default(20),
-  EC2_DB_HOST: text.optional(),
+  EC2_DB_HOST: host.optional(),
   EC2_DB_PORT: port.default(5432),
-  EC2_DB_NAME: text.default('sensor_data'),
-  EC2_DB_USER: text.default('postgres'),
+  EC2_DB_NAME: database.default('sensor_data'),
+  EC2_DB_USER: role.default('postgres'),
   EC2_DB_PASSWORD: text.optional(),
   EC2_DB_SSLMODE: sslMode.default('require'),
   EC2_DB_SSLROOTCERT: certificate.optional(),
@@ -99,7 +102,7 @@ const SCHEMA = z.object({
   EC2_RETRY_ATTEMPTS: wholeNumber(0, 100).default(3),
   EC2_RETRY_DELAY: milliseconds(1).default(1000),
   SQS_QUEUE_URL: url.optional(),
-  AWS_REGION: text.optional(),
+  AWS_REGION: text.describe('a region such as ap-southeast-1').optional(),
   AWS_ENDPOINT_URL_SQS: url.optional(),
   AWS_ACCESS_KEY_ID: text.optional(),
   AWS_SECRET_ACCESS_KEY: text.optional(),

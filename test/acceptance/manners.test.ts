@@ -76,11 +76,12 @@ describe('acceptance: the manners of the command line', function () {
     ['consume --pollers 65', '--pollers should be a whole number, 1 to 64, not 65', 'sensorctl consume --help'],
     ['quarantine show', 'quarantine show needs RECORD (record, such as', 'sensorctl quarantine show --help'],
     ['quarantine retry', 'no record is named', 'name one, such as local:12, or give --all'],
-    [
-      'cutover --force',
-      'All of the following must be provided when using --force: --reason',
-      'sensorctl cutover --help',
-    ],
+    ['cutover --force', '--force wants --reason as well', 'sensorctl cutover --help'],
+    ['cutover --phase 4', '--phase cannot be 4; it is one of 1, 2, 3', 'sensorctl cutover --help'],
+    ['cutover --phase', '--phase wants a value', 'sensorctl cutover --help'],
+    ['cutover --phase 2 --rollback', '--phase and --rollback exclude each other', 'sensorctl cutover --help'],
+    ['monitor --fail-on lag>60', 'lag in --fail-on is a duration, not "60"', 'write lag>60s, '],
+    ['monitor --fail-on gap>0', '--fail-on knows no figure "gap"; did you mean gaps?', 'name one of lag, gaps, '],
   ] as const) {
     it(`\`${args}\` says what was meant: 2`, async () => {
       const { code, stdout, stderr } = await runCli(args.split(' '));

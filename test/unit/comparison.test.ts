@@ -1,6 +1,8 @@
 import { expect } from 'chai';
 
+import { renderComparison } from '../../src/lib/cli/comparison.js';
 import { printable } from '../../src/lib/cli/table.js';
+import type { CompareReport, DifferenceRecord } from '../../src/lib/operations/compare/report.js';
 import { LedgerCover } from '../../src/lib/repository/comparison/ledger-cover.js';
 
 const TIME = '2025-07-01T00:00:00.000000Z';
@@ -14,6 +16,37 @@ describe('the ledger, as compare asks it', () => {
     const refused = new LedgerCover([{ ...range, entryId: 9, state: 'refused', sensorId: 'S1' }], 5);
     expect(refused.classOf(TIME, 'S1')).to.equal('known gap');
     expect(refused.classOf(TIME, 'S2')).to.equal('unexplained');
+  });
+});
+
+describe('what compare says of a row', () => {
+  const side = { rows: 1, maxTime: TIME };
+  const none = { missingOnEc2: 0, missingOnLocal: 0, different: 0, pending: 0, knownGap: 0, unexplained: 0 };
+
+  function lineOf(difference: Omit<DifferenceRecord, 'kind' | 'class'>): string {
+    const table = { table: difference.table, local: side, ec2: side, ...none, missingOnEc2: 1, knownGap: 1 };
+    const report: CompareReport = {
+      ...{ verdict: 'different', primary: 'local', window: { from: TIME, to: TIME }, tables: [table], digest: 'md5' },
+      ...{ leftOut: [], notCompared: [], resumedFrom: null },
+      differences: [{ ...difference, kind: 'missing on ec2', class: 'known gap' }],
+    };
+    const outcome = { report, strips: new Map(), differing: new Map() };
+    const compared = { from: null, to: null, windowMicros: null };
+    return (
+      renderComparison({ ...outcome, compared })
+        .split('\n')
+        .find((line) => line.startsWith(`  ${difference.table} `)) ?? ''
+    );
+  }
+
+  it('a reading that EC2 lacks is missing; a sensor whose row is there is behind, and says in what', () => {
+    expect(lineOf({ table: 'moisture_readings', key: { sensor_id: 'S1', time: TIME }, columns: {} })).to.equal(
+      `  moisture_readings S1 ${TIME}: missing on EC2 (known gap)`,
+    );
+    const columns = { last_seen: { local: '2025-07-01', ec2: '2025-06-30' } };
+    expect(lineOf({ table: 'sensor_registry', key: { sensor_id: 'S1' }, columns })).to.equal(
+      '  sensor_registry S1: behind on EC2 (known gap); last_seen is 2025-07-01 on local, 2025-06-30 on EC2',
+    );
   });
 });
 

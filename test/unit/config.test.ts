@@ -125,7 +125,7 @@ describe('settings', () => {
       '  - TELEMETRY_TIMEZONE should be an IANA time zone such as Asia/Bangkok',
       '  - SENSOR_ID_FROM_MAC should be true or false',
       '  - SQS_QUEUE_URL is not set; it should be a URL that begins with http:// or https://',
-      '  - EC2_DB_HOST is not set; it should be a text',
+      '  - EC2_DB_HOST is not set; it should be a host name or an address',
     ]);
   });
 

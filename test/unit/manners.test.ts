@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect } from 'chai';
+import { withWait } from '../../src/lib/cli/progress.js';
 import { createErrorReport, renderErrorReport } from '../../src/lib/cli/error-report.js';
-import { didYouMean, nearest } from '../../src/lib/cli/suggest.js';
+import { didYouMean, nearest } from '../../src/lib/domain/suggest.js';
 import { renderTable } from '../../src/lib/cli/table.js';
 import { UnreachableError, UsageError } from '../../src/lib/errors.js';
 import { createLogger } from '../../src/lib/logger.js';
@@ -98,6 +99,17 @@ describe('the manners of the command line: errors', () => {
       const lines = renderErrorReport(report, error);
       expect(lines).to.deep.equal([`Error: ${error.message}`, `Next: ${error.next ?? 'sensorctl init --help'}`]);
     }
+  });
+
+  it('on a terminal breaks the message between words, and nothing that is to be typed', () => {
+    const error = new UsageError('one two three four', { next: 'sensorctl quarantine list' });
+    expect(renderErrorReport(createErrorReport(error, ''), error, 16)).to.deep.equal([
+      ...['Error: one two', 'three four', 'Next: sensorctl quarantine list'],
+    ]);
+  });
+
+  it('a wait says how long it has lasted, once that is worth telling', () => {
+    expect([withWait('drain', 2_999), withWait('drain', 12_345)]).to.deep.equal(['drain', 'drain (12 s)']);
   });
 
   it('a defect has the exit code 70, its stack, and says what to do', () => {

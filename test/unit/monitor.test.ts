@@ -76,6 +76,16 @@ describe('what a look says', () => {
     expect(describeCalm(snapshot)).to.match(/kept as it was at the switch \(80 readings behind, as intended\)/);
   });
 
+  it('shows the newest comparison, whichever side was the primary then', () => {
+    const state = { ...PHASE_2, phase: 3, primary: 'ec2', epoch: 4 } as const;
+    const before = { verdict: 'identical', finishedAt: '2025-06-30 23:00:00+00', knownGap: 0, unexplained: 0 } as const;
+    const after = { ...before, finishedAt: '2025-06-30 23:30:00.5+00' };
+    const local = lookOf('local', { comparison: before });
+    expect(snapshotOf({ local, ec2: lookOf('ec2', { state }) }).comparison?.finishedAt).to.match(/T23:00:00/);
+    const ec2 = lookOf('ec2', { state, comparison: after });
+    expect(snapshotOf({ local, ec2 }).comparison?.finishedAt).to.match(/T23:30:00\.5/);
+  });
+
   it('claims no phase and no primary while both sides are silent', () => {
     const silent = { local: silentLook('local', PHASE_2, 'gone'), ec2: silentLook('ec2', PHASE_2, 'gone') };
     expect(describePhase(snapshotOf(silent))).to.equal('phase ? · primary ? · no side answers that knows');
@@ -125,12 +135,21 @@ describe('--fail-on', () => {
     ]);
   });
 
-  for (const text of ['lag', 'lag>60', 'lag>s', 'gaps>0s', 'speed>1', 'gaps=>1', '', 'gaps>0,']) {
-    it(`"${text}" is a usage error that names what it may be`, () => {
+  for (const [text, says] of [
+    ['lag', '--fail-on cannot be "lag"'],
+    ['lag>60', 'lag in --fail-on is a duration, not "60"'],
+    ['lag>s', 'lag in --fail-on is a duration, not "s"'],
+    ['gaps>0s', 'gaps in --fail-on is a number, not "0s"'],
+    ['gap>1', '--fail-on knows no figure "gap"; did you mean gaps?'],
+    ['gaps=>1', 'gaps in --fail-on is a number, not ">1"'],
+    ['', '--fail-on cannot be ""'],
+    ['gaps>0,', '--fail-on cannot be ""'],
+  ] as const) {
+    it(`"${text}" is a usage error that says what is wrong with it`, () => {
       expect(() => parseConditions(text))
-        .to.throw(UsageError)
+        .to.throw(UsageError, says)
         .with.property('next')
-        .that.matches(/durations .* for lag, .*numbers for gaps, /);
+        .that.matches(/^(write|name) /);
     });
   }
 });

@@ -78,8 +78,11 @@ function renderDifference({ table, kind, class: found, key, columns }: Differenc
   const values = Object.entries(columns).map(([column, { local, ec2 }]) => {
     return `${column} is ${local ?? 'null'} on local, ${ec2 ?? 'null'} on EC2`;
   });
-  const what =
-    kind === 'different' ? values.join('; ') : `${kind.replace('ec2', 'EC2')}${found === null ? '' : ` (${found})`}`;
+  const lacking = kind.replace('ec2', 'EC2');
+  // A row of sensor_registry is there, and lacks what later readings say.
+  const where = values.length === 0 ? lacking : lacking.replace('missing', 'behind');
+  const named = `${where}${found === null ? '' : ` (${found})`}`;
+  const what = kind === 'different' ? values.join('; ') : [named, ...values].join('; ');
   return printable(`  ${table} ${name}: ${what}`).replaceAll('\n', String.raw`\x0a`);
 }
 

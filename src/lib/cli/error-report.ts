@@ -1,5 +1,6 @@
 import { EXIT_CODE, SensorctlError, type ExitCode } from '../errors.js';
 import { ownMessage } from './usage-errors.js';
+import { terminalWidth, wrap } from './wrap.js';
 
 /** What a command says when it fails; with `--json` the document on stdout. */
 export interface ErrorReport {
@@ -19,11 +20,18 @@ export function createErrorReport(error: Error, usage: string): ErrorReport {
   return { error: ownMessage(error), next: error.next ?? usage, exitCode: error.exitCode };
 }
 
-/** The lines for stderr; those of a defect hold the stack, which is of use to its developers. */
-export function renderErrorReport({ error: message, next, exitCode }: ErrorReport, error: Error): string[] {
+/**
+ * The lines for stderr, of at most so many letters but for what is to be typed; those of a defect hold the stack, which is
+ * of use to its developers.
+ */
+export function renderErrorReport(
+  { error: message, next, exitCode }: ErrorReport,
+  error: Error,
+  width = terminalWidth(process.stderr),
+): string[] {
   const frames =
     exitCode === EXIT_CODE.defect ? (error.stack ?? '').split('\n').filter((line) => /^\s+at /.test(line)) : [];
-  return [`Error: ${message}`, ...frames, `Next: ${next}`];
+  return [...wrap(`Error: ${message}`, width), ...frames, `Next: ${next}`];
 }
 
 /** What lies behind an error, the nearest cause first; for --verbose. */

@@ -8,6 +8,7 @@ export interface Progress {
 
 const BAR_CELLS = 20;
 const LINE_EVERY_MS = 10_000;
+const WAIT_WORTH_TELLING_SECONDS = 3;
 
 /** A line on stderr that changes in place, with a bar; where stderr is not a terminal, a plain line every ten seconds. */
 export function createProgress(title: string): Progress {
@@ -19,8 +20,10 @@ export function createProgress(title: string): Progress {
 /** ora takes 50 ms to load, which nobody waits for: the first texts may come before it. */
 class Spinner implements Progress {
   #text: string;
+  #since = performance.now();
   #stopped = false;
   #spinner: Ora | undefined;
+  #waiting: NodeJS.Timeout | undefined;
 
   constructor(private readonly title: string) {
     this.#text = title;
@@ -29,12 +32,18 @@ class Spinner implements Progress {
 
   update(text: string, share: number | null = null): void {
     this.#text = share === null ? `${this.title}: ${text}` : `${this.title} ${renderBar(share)} ${text}`;
-    if (this.#spinner !== undefined) this.#spinner.text = this.#text;
+    this.#since = performance.now();
+    this.#show();
   }
 
   stop(): void {
     this.#stopped = true;
+    clearInterval(this.#waiting);
     this.#spinner?.stop();
+  }
+
+  #show(): void {
+    if (this.#spinner !== undefined) this.#spinner.text = withWait(this.#text, performance.now() - this.#since);
   }
 
   async #start(): Promise<void> {
@@ -42,7 +51,14 @@ class Spinner implements Progress {
     if (this.#stopped) return;
     // Without `discardStdin: false` ora swallows Ctrl-C.
     this.#spinner = ora({ text: this.#text, stream: process.stderr, discardStdin: false }).start();
+    this.#waiting = setInterval(() => this.#show(), 1000).unref();
   }
+}
+
+/** `text (12 s)`: how long nothing has come after it, once that is worth telling. */
+export function withWait(text: string, ms: number): string {
+  const seconds = Math.floor(ms / 1000);
+  return seconds < WAIT_WORTH_TELLING_SECONDS ? text : `${text} (${seconds} s)`;
 }
 
 function createPlainProgress(title: string): Progress {

@@ -1,5 +1,6 @@
 import Table from 'cli-table3';
 import { formatCount } from './quantities.js';
+import { terminalWidth, wrap } from './wrap.js';
 
 // eslint-disable-next-line no-control-regex -- they are what is looked for
 const CONTROL_CHARACTERS = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g;
@@ -10,7 +11,6 @@ export type Cell = string | number;
 const FRAME_WIDTH = 3;
 const NARROWEST_COLUMN = 8;
 const LONGEST_WORD = 28;
-const NARROWEST_TERMINAL = 40;
 
 /**
  * A table for a person: numbers right-aligned with thousands separators, no colour. On a terminal long texts are wrapped so
@@ -19,7 +19,7 @@ const NARROWEST_TERMINAL = 40;
 export function renderTable(
   head: readonly string[],
   rows: readonly (readonly Cell[])[],
-  width: number = terminalWidth(),
+  width: number = terminalWidth(process.stdout),
 ): string {
   const numeric = head.map((_, index) => rows.length > 0 && rows.every((row) => typeof row[index] === 'number'));
   const body = rows.map((row) => row.map((cell) => (typeof cell === 'number' ? formatCount(cell) : printable(cell))));
@@ -48,11 +48,6 @@ export function renderTable(
   return table.toString();
 }
 
-function terminalWidth(): number {
-  const { isTTY, columns } = process.stdout;
-  return isTTY && columns > 0 ? Math.max(NARROWEST_TERMINAL, columns) : Infinity;
-}
-
 /** Takes from the widest column, a letter at a time, until all of them fit or none can give any more. */
 function fitColumns(columns: readonly { width: number; narrowest: number }[], available: number): number[] {
   const widths = columns.map(({ width }) => width);
@@ -72,24 +67,6 @@ function lineWidth(text: string): number {
 
 function longestWord(text: string): number {
   return Math.max(...text.split(/\s/).map((word) => word.length));
-}
-
-/** Lines of at most `width` letters, broken between words; a longer word is broken where it must be. */
-function wrap(text: string, width: number): string[] {
-  return text.split('\n').flatMap((line) => (line.length <= width ? [line] : wrapLine(line, width)));
-}
-
-function wrapLine(line: string, width: number): string[] {
-  const lines: string[] = [];
-  for (const word of line.split(' ')) {
-    const last = lines.at(-1);
-    if (last !== undefined && last.length + 1 + word.length <= width) {
-      lines[lines.length - 1] = `${last} ${word}`;
-      continue;
-    }
-    for (let at = 0; at === 0 || at < word.length; at += width) lines.push(word.slice(at, at + width));
-  }
-  return lines;
 }
 
 /** Text that came from a device or a database, safe for a terminal: control characters as `\x1b`, but for line breaks. */

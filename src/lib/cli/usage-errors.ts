@@ -1,6 +1,6 @@
 import { CLIError } from '@oclif/core/errors';
 import { SensorctlError, UsageError } from '../errors.js';
-import { didYouMean } from './suggest.js';
+import { didYouMean } from '../domain/suggest.js';
 
 /** The command that was called, as far as its errors need it. */
 interface CalledCommand {
@@ -47,6 +47,19 @@ function messageOf(error: Error & ParserFault, { name, flags }: CalledCommand): 
     .replace(/^The following errors? occurred:\n/, '')
     .replaceAll('=true ', ' ')
     .split('\n')
-    .map((line) => line.trim())
+    .map((line) => inOurWords(line.trim()))
     .join('; ');
+}
+
+/** What oclif's parser says, as pattern, and how we say it. */
+const WORDINGS: readonly (readonly [RegExp, string])[] = [
+  [/^All of the following must be provided when using (--\S+): (.+)$/, '$1 wants $2 as well'],
+  [/^(--\S+?)(?:=\S*)? cannot also be provided when using (--\S+)$/, '$1 and $2 exclude each other'],
+  [/^Expected (--[^=]+)=(.*) to be one of: (.+)$/, '$1 cannot be $2; it is one of $3'],
+  [/^Flag (--\S+) expects (?:a value|one of these values: (.+))$/, '$1 wants a value'],
+];
+
+function inOurWords(message: string): string {
+  const wording = WORDINGS.find(([pattern]) => pattern.test(message));
+  return wording === undefined ? message : message.replace(wording[0], wording[1]);
 }

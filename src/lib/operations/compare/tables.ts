@@ -1,3 +1,4 @@
+import { READING_TABLES } from '../../domain/reading.js';
 import { sideTitle } from '../../domain/side.js';
 import { UnreachableError, UsageError } from '../../errors.js';
 import type { ComparedTable } from '../../repository/comparison/compared-table.js';
@@ -7,11 +8,12 @@ import { ALL_TABLES, REGISTRY } from '../../repository/reading-tables.js';
 import type { NotCompared } from './report.js';
 
 /**
- * Says how each table is compared. Without names: sensor_registry and the reading tables, as far as either side has them.
+ * Says how each table is compared. Without names: the reading tables and, as it lags behind where they do, last
+ * sensor_registry, as far as either side has them.
  * Throws where a table cannot be compared, naming every reason.
  */
 export async function planTables(sides: ComparedSides, names: readonly string[] = []): Promise<ComparedTable[]> {
-  const wanted = names.length > 0 ? names : ALL_TABLES;
+  const wanted = names.length > 0 ? names : [...READING_TABLES, REGISTRY];
   const plans = await planNamedTables(sides, wanted);
   const problems = plans.flatMap((plan) => (typeof plan === 'string' ? [plan] : []));
   if (problems.length > 0) {

@@ -54,7 +54,7 @@ export function composeSnapshot({ local, ec2, queue, windowSeconds, now }: Looks
     },
     queue: queue === null ? null : { ...queue, longestWaitSeconds: longestWait(statuses) },
     consumers: lead.consumers?.map(consumerSnapshot) ?? null,
-    comparison: comparisonOf(lead),
+    comparison: newestComparison(local, ec2),
   };
   const troubles = findTroubles(figures);
   const { at, ...rest } = figures;
@@ -122,8 +122,13 @@ function gapsOf({ ledger }: SideLook): Snapshot['gaps'] {
   return { ranges, readings, oldest: oldest === null ? null : formatInstantText(oldest) };
 }
 
-function comparisonOf({ comparison }: SideLook): Snapshot['comparison'] {
-  return comparison === null ? null : { ...comparison, finishedAt: formatInstantText(comparison.finishedAt) };
+/** It is recorded on the side that was the primary then. */
+function newestComparison(...looks: readonly (SideLook | null)[]): Snapshot['comparison'] {
+  const found = looks.flatMap((look) => look?.comparison ?? []);
+  const [newest] = found
+    .map((each) => ({ ...each, finishedAt: formatInstantText(each.finishedAt) }))
+    .toSorted((one, other) => other.finishedAt.localeCompare(one.finishedAt));
+  return newest ?? null;
 }
 
 function consumerSnapshot(consumer: KnownConsumer): ConsumerSnapshot {

@@ -1,4 +1,5 @@
 import { parseDuration } from '../../domain/duration.js';
+import { didYouMean } from '../../domain/suggest.js';
 import { UsageError } from '../../errors.js';
 import { leavesSecondaryOut, type Snapshot } from './snapshot.js';
 
@@ -76,9 +77,10 @@ export function parseConditions(text: string): Condition[] {
 function parseCondition(text: string): Condition {
   const [, name = '', operator = '', limitText = ''] = CONDITION.exec(text) ?? [];
   const [figure, compare] = [FIGURES[name], COMPARISONS[operator]];
-  if (figure === undefined || compare === undefined) throw wrong(text);
+  if (name !== '' && figure === undefined) throw unknownFigure(name);
+  if (figure === undefined || compare === undefined) throw notACondition(text);
   const limit = parseLimit(limitText, figure);
-  if (limit === null) throw wrong(text);
+  if (limit === null) throw wrongLimit(name, operator, limitText);
   const holds = (snapshot: Snapshot): boolean => {
     const value = figure.read(snapshot);
     return value === null || compare(value, limit);
@@ -92,13 +94,23 @@ function parseLimit(text: string, { isDuration }: Figure): number | null {
   return micros === null ? null : micros / 1000;
 }
 
-function wrong(text: string): UsageError {
-  const named = (isDuration: boolean): string =>
-    Object.keys(FIGURES)
-      .filter((name) => FIGURES[name]?.isDuration === isDuration)
-      .join(', ');
+function unknownFigure(name: string): UsageError {
+  const names = Object.keys(FIGURES);
+  return new UsageError(`--fail-on knows no figure "${name}"${didYouMean(name, names)}`, {
+    next: `name one of ${names.join(', ')}`,
+  });
+}
+
+function notACondition(text: string): UsageError {
   return new UsageError(`--fail-on cannot be "${text}"`, {
-    next: `write conditions like lag>60s,gaps>0 with ${Object.keys(COMPARISONS).join(' ')}; durations (500ms, 60s, 5m) for ${named(true)}; numbers for ${named(false)}`,
+    next: `write conditions like lag>60s,gaps>0 with ${Object.keys(COMPARISONS).join(' ')}`,
+  });
+}
+
+function wrongLimit(name: string, operator: string, limit: string): UsageError {
+  const isDuration = FIGURES[name]?.isDuration === true;
+  return new UsageError(`${name} in --fail-on is a ${isDuration ? 'duration' : 'number'}, not "${limit}"`, {
+    next: isDuration ? `write ${name}${operator}60s, 500ms or 5m` : `write ${name}${operator}0`,
   });
 }
 
