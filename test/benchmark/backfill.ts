@@ -21,6 +21,8 @@ const SAMPLE_MS = 50;
 interface Figures {
   readonly full: number[];
   readonly psql: number[];
+  /** Two such pipes side by side, each with a half, unverified: what the machine is able to. */
+  readonly halves: number[];
   readonly near: number[];
   readonly far: number[];
   readonly whole: number[];
@@ -41,7 +43,7 @@ export async function measureBackfill({ stage, rows, repetitions, onStep }: Meas
   const { local, ec2 } = stage.servers;
   const [source, target] = [singleCorePool(local), singleCorePool(ec2)];
   const proxy = await TcpProxy.open(ec2);
-  const figures: Figures = { full: [], psql: [], near: [], far: [], whole: [], hundredth: [], peakMib: [] };
+  const figures: Figures = { full: [], psql: [], halves: [], near: [], far: [], whole: [], hundredth: [], peakMib: [] };
   try {
     onStep(`filling local with ${rows} readings`);
     await fillHistory(source, rows);
@@ -71,7 +73,13 @@ async function measureSlice({ stage, target, figures, rows }: Part): Promise<voi
   const range = ['--from', instantOf(0), '--to', instantOf(rows)];
   const part = { stage, target, figures, rows };
   figures.full.push(await rateInto(part, () => backfill(stage, [...range, '--full'], figures)));
-  figures.psql.push(await rateInto(part, () => pipeWithPsql(stage.servers, rows)));
+  figures.psql.push(await rateInto(part, () => pipeWithPsql(stage.servers, 0, rows)));
+  const middle = Math.floor(rows / 2);
+  figures.halves.push(
+    await rateInto(part, () =>
+      Promise.all([pipeWithPsql(stage.servers, 0, middle), pipeWithPsql(stage.servers, middle, rows)]),
+    ),
+  );
 }
 
 /** Of the whole history: some thirty round trips before and after the copying are no matter of its speed. */
@@ -136,8 +144,8 @@ async function backfill(stage: Stage, args: readonly string[], figures: Figures,
 }
 
 /** What one types without a tool: `psql -c 'copy … to stdout' | psql -c 'copy … from stdin'`. */
-async function pipeWithPsql({ local, ec2 }: Stage['servers'], rows: number): Promise<void> {
-  const slice = `select * from ${TABLE} where time >= '${instantOf(0)}' and time < '${instantOf(rows)}'`;
+async function pipeWithPsql({ local, ec2 }: Stage['servers'], first: number, end: number): Promise<void> {
+  const slice = `select * from ${TABLE} where time >= '${instantOf(first)}' and time < '${instantOf(end)}'`;
   const from = psqlCommand(local, `copy (${slice}) to stdout (format binary)`);
   const to = psqlCommand(ec2, `copy ${TABLE} from stdin (format binary)`);
   const env = { ...process.env, LOCAL_PASSWORD: local.password, EC2_PASSWORD: ec2.password };
@@ -150,7 +158,7 @@ function psqlCommand({ host, port, user }: PostgresServer, statement: string): s
   return `psql -q -h ${host} -p ${port} -U ${user} -d sensor_data -c "${statement}"`;
 }
 
-function conclusions({ full, psql, near, far, whole, hundredth, peakMib }: Figures, rows: number): Comparison[] {
+function conclusions({ full, psql, halves, near, far, whole, hundredth, peakMib }: Figures, rows: number): Comparison[] {
   const million = `${rows / 5_000_000} million rows into an empty slice`;
   const unit = 'rows/s';
   const limits = peakMib.map(() => MEMORY_LIMIT_MIB);
@@ -162,6 +170,14 @@ function conclusions({ full, psql, near, far, whole, hundredth, peakMib }: Figur
       against: 'psql piping one binary COPY',
       peers: psql,
       target: { atLeast: 1.2 },
+    },
+    {
+      what: million,
+      unit,
+      figures: full,
+      against: 'two psql pipes at once, unverified',
+      peers: halves,
+      target: null,
     },
     {
       what: `all history, ${DELAY_MS} ms away`,

@@ -40,7 +40,8 @@ const SERVER_SHARE = 0.8;
 const LOCK_SHARE = 0.5;
 const SESSION = [
   ...['TimeZone=UTC', 'DateStyle=ISO', 'IntervalStyle=postgres', 'bytea_output=hex', 'extra_float_digits=1'],
-  'synchronous_commit=on',
+  // Compiling takes longer than it saves any of our statements.
+  ...['synchronous_commit=on', 'jit=off'],
 ];
 
 const BOOLEAN = 16;

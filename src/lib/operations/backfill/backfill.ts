@@ -65,7 +65,8 @@ export interface BackfillProgress {
   readonly throttled: string | null;
 }
 
-const NEAR_JOBS = 3;
+/** Together with what they read and write, they keep two cores of each server busy, beside live writes. */
+const NEAR_JOBS = 2;
 const FAR_JOBS = 8;
 const LONG_ROUND_TRIP_MS = 20;
 const PLANNING_POLL_MS = 300;

@@ -1,6 +1,6 @@
-import type { QueryResult } from 'pg';
 import type { Queryable } from '../../db/database.js';
 import { boundsOf, microsOf } from '../../db/micros.js';
+import { queryAll } from '../../db/transaction.js';
 import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
 
@@ -143,10 +143,7 @@ export async function readOldestTimes(target: Queryable, id: number): Promise<Ol
   return JSON.parse(rows[0]?.oldest ?? '{}') as OldestTimes;
 }
 
-/**
- * Begins a transaction and claims for it the newest unit that nobody else works on; null where there is none. Several
- * statements in one message take no parameters, and save a distant target a round trip; what stands in them is numbers.
- */
+/** Begins a transaction and claims for it the newest unit that nobody else works on; null where there is none. */
 export async function beginWithUnit(session: Queryable, runId: number): Promise<Unit | null> {
   const results = await queryAll(session, ['begin isolation level read committed', claimUnitSql(runId)]);
   return (results[1]?.rows[0] as Unit | undefined) ?? null;
@@ -155,11 +152,6 @@ export async function beginWithUnit(session: Queryable, runId: number): Promise<
 /** Marks a unit done and commits with it what was written. */
 export async function finishAndCommit(transaction: Queryable, unitId: number, counts: UnitCounts): Promise<void> {
   await queryAll(transaction, [finishUnitSql(unitId, counts), 'commit']);
-}
-
-/** pg answers more than one statement with as many results, which its types do not know. */
-async function queryAll(session: Queryable, statements: readonly string[]): Promise<QueryResult[]> {
-  return (await session.query(statements.join('; '))) as unknown as QueryResult[];
 }
 
 /** Makes two units of one that took too long; none of one that somebody has done meanwhile. */

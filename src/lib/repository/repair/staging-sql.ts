@@ -14,9 +14,14 @@ import type { Transfer } from './transfer.js';
  * empty at the end of each transaction, with the column types of the source.
  */
 
-/** Rows to copy, as a query without parameters (COPY takes none). */
+/** Rows to copy, as a query without parameters (COPY takes none). Texts sort by their bytes: faster, and like anywhere. */
 function selectRangesSql({ table, columns, compared }: Transfer, ranges: readonly TimeRange[]): string {
-  const names = [...columns.keys()].map((name) => `stored.${quoteIdentifier(name)}`).join(', ');
+  const names = [...columns]
+    .map(
+      ([name, type]) =>
+        `stored.${quoteIdentifier(name)}${isText(type) ? ` collate "C" as ${quoteIdentifier(name)}` : ''}`,
+    )
+    .join(', ');
   const type = compared.time?.primary ?? 'timestamptz';
   const bounds = ranges.map(
     ({ from, to }) => `(${[from, to].map((bound) => `${quoteLiteral(formatInstant(bound))}::${type}`).join(', ')})`,
@@ -50,7 +55,7 @@ const SORT_MEMORY = '64MB';
  * leaf by leaf, which costs it a quarter less than in the order of time, and more beside other writers.
  */
 export function copySortedToSql(transfer: Transfer, ranges: readonly TimeRange[]): string {
-  const sorted = `${selectRangesSql(transfer, ranges)} order by stored.sensor_id::text collate "C", stored."time"`;
+  const sorted = `${selectRangesSql(transfer, ranges)} order by sensor_id, "time"`;
   return `set local work_mem = '${SORT_MEMORY}'; copy (${sorted}) to stdout ${format(transfer)}`;
 }
 
@@ -218,6 +223,10 @@ export function isEmptySql(transfer: Transfer): string {
 
 function staging({ table }: Transfer): string {
   return quoteIdentifier(`sensorctl_staged_${table}`);
+}
+
+function isText(type: string): boolean {
+  return /^(?:text|character)/.test(type);
 }
 
 function columnList({ columns }: Transfer): string {
