@@ -77,7 +77,9 @@ Exit code 1 when a gate is not met or the change went back, 4 when somebody else
     ).finally(() => progress.stop());
     const change = to === 'back' ? '--rollback' : `--phase ${String(to)}`;
     const soak = flags['min-soak'] === DEFAULT_SOAK ? '' : ` --min-soak ${flags['min-soak']}`;
-    this.log(renderCutover(report, to === null ? null : `sensorctl cutover ${change}${soak}`));
+    // Who was asked has seen the gates.
+    const told = report.changed && !flags.yes ? { ...report, gates: [] } : report;
+    this.log(renderCutover(told, to === null ? null : `sensorctl cutover ${change}${soak}`));
     if (!report.changed && report.gates.some(({ passed }) => !passed)) process.exitCode = EXIT_CODE.no;
     return report;
   }

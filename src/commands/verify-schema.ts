@@ -60,7 +60,7 @@ function renderFindings(verdict: SchemaVerdict['verdict'], findings: readonly Fi
 }
 
 const BLOCKED = `Blocked: dual write or repair is not safe yet.
-Next: mend what blocks, EC2 by the script of sensorctl verify-schema --sql, and run sensorctl verify-schema again`;
+Next: sensorctl verify-schema --sql > ec2.sql    # mends EC2: read it, psql it into EC2, and verify again`;
 const COMPATIBLE = `Compatible: nothing blocks dual write or repair.
 Next: sensorctl consume --dual-write`;
 

@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { counted } from './domain/counted.js';
 import { readCertificate, type ConnectionSettings, type SslMode } from './db/connection.js';
 import { isTimezone } from './domain/time.js';
-import { UsageError } from './errors.js';
+import { describeFileFault, UsageError } from './errors.js';
 
 /** Everything that settings decide, checked and frozen. */
 export interface Settings {
@@ -156,7 +156,7 @@ function readEnvFile(directory: string, name: string): Readonly<Record<string, s
     return parseEnv(readFileSync(join(directory, name), 'utf8'));
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return {};
-    throw new UsageError(`${name} cannot be read: ${(error as Error).message}`, {
+    throw new UsageError(`${name} cannot be read: ${describeFileFault(error)}`, {
       next: `let this user read ${join(directory, name)}, or remove it`,
       cause: error,
     });

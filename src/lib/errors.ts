@@ -53,3 +53,8 @@ export class ConflictError extends SensorctlError {
 export class InterruptedError extends SensorctlError {
   readonly exitCode = EXIT_CODE.interrupted;
 }
+
+/** `no such file or directory`: what the system says of a file, without the name of the call that failed. */
+export function describeFileFault(error: unknown): string {
+  return (error as Error).message.replace(/^E[A-Z]+: ([^,]+), .*$/s, '$1');
+}

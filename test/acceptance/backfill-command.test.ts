@@ -106,7 +106,7 @@ describe('sensorctl backfill', function () {
       expect(code).to.equal(1);
       expect(stdout)
         .to.match(/23514.*not_3/s)
-        .and.to.match(/Next: mend what the reason says/);
+        .and.to.match(/Next: sensorctl verify-schema {4}# mend what the reasons say/);
       expect((await stage.run(['backfill', '--json'])).code).to.equal(1);
     } finally {
       await stage.ec2.query(`alter table ${WATER} drop constraint not_3`);

@@ -258,7 +258,7 @@ describe('acceptance: each fault gets one clear error, its exit code, and no sec
   ]) {
     it(`a file that does not exist, \`${args.join(' ')}\`: 2`, async () => {
       const { code, stderr } = await stage.run(args);
-      expect(stderr).to.match(/^Error: no-such\.jsonl cannot be read: ENOENT[^\n]*\nNext: [^\n]+\n$/);
+      expect(stderr).to.match(/^Error: no-such\.jsonl cannot be read: no such file or directory\nNext: [^\n]+\n$/);
       expect(code).to.equal(2);
     });
   }

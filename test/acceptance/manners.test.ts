@@ -79,7 +79,7 @@ describe('acceptance: the manners of the command line', function () {
     ['cutover --force', '--force wants --reason as well', 'sensorctl cutover --help'],
     ['cutover --phase 4', '--phase cannot be 4; it is one of 1, 2, 3', 'sensorctl cutover --help'],
     ['cutover --phase', '--phase wants a value', 'sensorctl cutover --help'],
-    ['cutover --phase 2 --rollback', '--phase and --rollback exclude each other', 'sensorctl cutover --help'],
+    ['cutover --phase 2 --rollback', '--rollback and --phase exclude each other', 'sensorctl cutover --help'],
     ['monitor --fail-on lag>60', 'lag in --fail-on is a duration, not "60"', 'write lag>60s, '],
     ['monitor --fail-on gap>0', '--fail-on knows no figure "gap"; did you mean gaps?', 'name one of lag, gaps, '],
   ] as const) {

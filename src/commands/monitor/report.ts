@@ -5,7 +5,7 @@ import { surveyGates } from '../../lib/cli/cutover.js';
 import { withMonitored } from '../../lib/cli/monitor/monitored.js';
 import { describeReport, renderReportPage } from '../../lib/cli/monitor/report-page.js';
 import { durationFlag } from '../../lib/cli/time-flags.js';
-import { UsageError } from '../../lib/errors.js';
+import { describeFileFault, UsageError } from '../../lib/errors.js';
 import { readReport, type MonitorReport } from '../../lib/operations/monitor/report.js';
 
 export default class MonitorReportCommand extends BaseCommand {
@@ -33,7 +33,7 @@ export default class MonitorReportCommand extends BaseCommand {
       readReport({ local, ec2, sinceMs, gates }),
     );
     await writeFile(flags.output, renderReportPage(report)).catch((error: unknown) => {
-      throw new UsageError(`${flags.output} cannot be written: ${(error as Error).message}`, {
+      throw new UsageError(`${flags.output} cannot be written: ${describeFileFault(error)}`, {
         next: 'give another --output',
       });
     });

@@ -72,9 +72,9 @@ function renderGaps({ gaps }: BackfillReport): string[] {
 
 function renderNext({ remainingGaps, rowsExtra, rowsRefused }: BackfillReport): string {
   if (remainingGaps + rowsRefused > 0)
-    return 'Next: mend what the reason says (sensorctl verify-schema), then run backfill again';
+    return 'Next: sensorctl verify-schema    # mend what the reasons say, then sensorctl backfill again';
   if (rowsExtra > 0)
-    return 'Next: sensorctl compare names the rows that only one side has; backfill --prune deletes them';
+    return 'Next: sensorctl compare --all    # names the rows that one side alone has; backfill --prune deletes them';
   return 'Next: sensorctl compare --all    # proves it';
 }
 

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createWriteStream, type WriteStream } from 'node:fs';
 import { rename, stat } from 'node:fs/promises';
 import { finished } from 'node:stream/promises';
-import { UsageError } from '../errors.js';
+import { describeFileFault, UsageError } from '../errors.js';
 
 /**
  * Lends a function that appends a value to a file as a line of JSON; without a file it does nothing. Throws a UsageError
@@ -47,6 +47,8 @@ async function close(stream: WriteStream): Promise<void> {
   await finished(stream).catch(() => undefined);
 }
 
-function unwritable(file: string, { message }: Error): UsageError {
-  return new UsageError(`${file} cannot be written: ${message}`, { next: 'give --output another path' });
+function unwritable(file: string, error: Error): UsageError {
+  return new UsageError(`${file} cannot be written: ${describeFileFault(error)}`, {
+    next: 'give --output another path',
+  });
 }

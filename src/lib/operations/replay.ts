@@ -2,7 +2,7 @@ import { open } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { counted } from '../domain/counted.js';
 import { pause } from '../domain/pause.js';
-import { UnreachableError, UsageError } from '../errors.js';
+import { describeFileFault, UnreachableError, UsageError } from '../errors.js';
 import { asQueueError } from '../queue/queue-error.js';
 import { SQS_BATCH, type Queue } from '../queue/queue.js';
 
@@ -63,7 +63,7 @@ export async function* readBodies(paths: readonly string[]): AsyncGenerator<stri
       }
     } catch (error) {
       const next = 'name JSON-lines files that exist and can be read';
-      throw new UsageError(`${path} cannot be read: ${(error as Error).message}`, { next, cause: error });
+      throw new UsageError(`${path} cannot be read: ${describeFileFault(error)}`, { next, cause: error });
     }
   }
 }

@@ -2,6 +2,7 @@ import { counted } from '../../domain/counted.js';
 import { parseInstant } from '../../domain/time.js';
 import { HOLE_SECONDS } from '../../operations/monitor/incidents.js';
 import type { MonitorReport } from '../../operations/monitor/report.js';
+import type { TroubleKind } from '../../operations/monitor/snapshot.js';
 import type { SampleFigures } from '../../repository/monitoring/samples.js';
 import { formatCount, formatDuration } from '../quantities.js';
 import { escapeHtml, htmlCard, htmlTable } from './html.js';
@@ -11,6 +12,21 @@ import { renderPlots } from './plots.js';
 import { formatMs, formatSeconds } from './wording.js';
 
 const ROWS_AT_MOST = 200;
+
+const INCIDENT_TITLES: Readonly<Record<TroubleKind | 'not-watched', string>> = {
+  'primary-silent': 'the primary did not answer',
+  'secondary-silent': 'the secondary did not answer',
+  'not-readable': 'a side could be read only in part',
+  'queue-silent': 'the queue did not answer',
+  'no-consumer': 'no consumer ran',
+  'breaker-open': 'consumers left the secondary out',
+  gaps: 'the secondary lacked readings',
+  lag: 'the secondary was behind',
+  'dead-letters': 'messages in the dead-letter queue',
+  different: 'a comparison found rows that nothing explains',
+  'change-overdue': 'a change of phase was overdue',
+  'not-watched': 'nobody watched',
+};
 
 /** The report as one file of HTML that needs no other. */
 export function renderReportPage(report: MonitorReport): string {
@@ -106,7 +122,8 @@ function renderSamples(report: MonitorReport): string {
 function renderIncidents({ incidents }: MonitorReport): string {
   const rows = incidents.slice(-ROWS_AT_MOST).map(({ kind, from, to, seconds, explained }) => {
     return [
-      kind,
+      // A newer sensorctl may have recorded a kind that this one does not know.
+      (INCIDENT_TITLES as Readonly<Record<string, string>>)[kind] ?? kind,
       short(from),
       to === null ? 'lasts' : short(to),
       formatDuration(seconds * 1000),

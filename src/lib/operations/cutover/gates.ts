@@ -258,7 +258,10 @@ class Gates {
         next: 'sensorctl monitor, left running (--once from cron will do)',
       };
     }
-    const seen = `a monitor saw it ${counted(samples, 'time')}, ${unexplained} of them with trouble that an outage of EC2 does not explain`;
+    const seen =
+      samples === 0
+        ? 'no monitor watched it'
+        : `a monitor saw it ${counted(samples, 'time')}, ${unexplained} of them with trouble that an outage of EC2 does not explain`;
     return {
       passed: true,
       detail: `${age}; ${counted(identical, 'identical comparison')}, none different; ${counted(consumers, 'consumer')}; ${seen}`,

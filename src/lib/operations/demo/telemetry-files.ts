@@ -2,7 +2,7 @@ import { createReadStream } from 'node:fs';
 import { mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { UsageError } from '../../errors.js';
+import { describeFileFault, UsageError } from '../../errors.js';
 import { generateTelemetry } from '../../telemetry/generate.js';
 
 /** JSON-lines files, or how much to generate from which seed. */
@@ -49,7 +49,7 @@ async function countLines(files: readonly string[]): Promise<number> {
       for await (const chunk of createReadStream(file)) lines += (chunk as Buffer).filter((byte) => byte === 10).length;
     } catch (error) {
       const next = 'name a JSON-lines file that exists and can be read';
-      throw new UsageError(`${file} cannot be read: ${(error as Error).message}`, { next, cause: error });
+      throw new UsageError(`${file} cannot be read: ${describeFileFault(error)}`, { next, cause: error });
     }
   }
   return lines;
