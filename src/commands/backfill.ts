@@ -36,7 +36,7 @@ Exit code 1 when gaps remain or rows were refused.`;
     jobs: numberFlag({
       min: 1,
       max: 16,
-      description: 'units copied side by side [default: 3, 8 to a distant side]',
+      description: 'units copied side by side [default: 2, 8 to a distant side]',
     }),
     'max-rate': numberFlag({ min: 1, description: 'rows a second, at most' }),
     'dry-run': Flags.boolean({ description: 'say what would be done, and change nothing' }),
