@@ -43,6 +43,18 @@ describe('backfill', () => {
     await pair.query(`${WATER_SENSORS}; ${waterRows(0, rows - 1)}`);
   }
 
+  it('joins a run of hundreds of ranges, as a comparison may have found them', async () => {
+    const ranges = Array.from({ length: 500 }, (_, n) => ({
+      from: n * 7_919_000_017,
+      to: n * 7_919_000_017 + 1,
+      rows: n,
+    }));
+    const scope = { ...scopeOf('given'), given: [[WATER, ranges]] };
+    const { id } = await joinRun(pair.ec2.pool, scope);
+    expect((await joinRun(pair.ec2.pool, scope)).id).to.equal(id);
+    expect((await joinRun(pair.ec2.pool, { ...scope, given: [[WATER, ranges.slice(1)]] })).id).to.not.equal(id);
+  });
+
   describe('beside a switch', () => {
     for (const mode of ['differences', 'ledger'] as const) {
       it(`of ${mode}: what overwrites holds the primary in its role until it has committed, and then asks again`, async () => {

@@ -382,7 +382,7 @@ describe('compare and the ledger', function () {
   describe('the record', () => {
     async function readRecords(): Promise<Record<string, unknown>[]> {
       const { rows } = await stage.local.query<Record<string, unknown>>(
-        `select verdict, report -> 'tables' -> 1 ->> 'table' as table_name, finished_at is not null as finished
+        `select verdict, report -> 'tables' -> 0 ->> 'table' as table_name, finished_at is not null as finished
          from sensorctl.comparison order by comparison_id`,
       );
       return rows;

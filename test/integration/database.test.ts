@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { closeDatabase, openDatabase, type Database } from '../../src/lib/db/database.js';
+import { closeDatabase, openDatabase, withSession, type Database } from '../../src/lib/db/database.js';
 import { prepareSide } from '../../src/lib/operations/init.js';
 import { startPostgres } from '../../src/lib/sandbox/postgres.js';
 import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
@@ -25,6 +25,23 @@ describe('a database', () => {
       expect(connections.map(({ connection }) => connection.stream.destroyed)).to.not.include(false);
     } finally {
       await server.dispose();
+    }
+  });
+
+  it('keeps what a session did though the server is frozen when it ends: the farewell is not waited for', async () => {
+    const server = await startPostgres({ durable: false });
+    const database = open(server, 'postgres', 10_000);
+    try {
+      const startedAt = performance.now();
+      const done = await withSession(database, async (session) => {
+        const { rows } = await session.query<{ done: number }>('select 1 as done');
+        await server.freeze();
+        return rows[0]?.done;
+      });
+      expect(done).to.equal(1);
+      expect(performance.now() - startedAt).to.be.lessThan(8_000);
+    } finally {
+      await Promise.all([closeDatabase(database), server.dispose()]);
     }
   });
 

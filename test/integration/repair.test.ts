@@ -6,6 +6,7 @@ import { prepareSide } from '../../src/lib/operations/init.js';
 import type { CommittedBatch } from '../../src/lib/repository/batch.js';
 import { DualWriteRepository } from '../../src/lib/repository/dual-write-repository.js';
 import { compactUnproven, markMissed, summarizeLedger } from '../../src/lib/repository/ledger.js';
+import { shortenLedger } from '../../src/lib/repository/migration/drain-ledger.js';
 import { buryConsumers } from '../../src/lib/repository/markers.js';
 import { CircuitBreaker } from '../../src/lib/repository/circuit-breaker.js';
 import { healUntilStopped } from '../../src/lib/repository/self-healing.js';
@@ -15,6 +16,12 @@ import { SecondaryWriter } from '../../src/lib/repository/secondary-writer.js';
 import { createTestDatabase, ec2Server, localServer, type TestDatabase } from '../support/servers.js';
 
 const KEY = 'water_level_readings_key';
+
+/** Missed entries without readings. Parameters: the table, how many. */
+const ENTER_MANY = `
+  insert into sensorctl.ledger (batch_id, consumer_id, table_name, times, readings, state)
+  select gen_random_uuid(), gen_random_uuid(), $1, tstzmultirange(tstzrange(at, at + interval '1 second')), 1, 'missed'
+  from (select '2025-07-01Z'::timestamptz + n * interval '1 second' as at from generate_series(1, $2::int) as n) as times`;
 
 async function openTestSide(side: Side, created: TestDatabase[]): Promise<Database> {
   const server = await (side === 'local' ? localServer() : ec2Server());
@@ -134,8 +141,8 @@ describe('repair', () => {
 
   it('does not let a table that cannot be repaired hold up the others', async () => {
     await secondary.pool.query('alter table water_level_readings drop column rssi');
-    for (let minute = 1; minute <= 3; minute += 1) await miss(await commit(readingsAt(['a', 'b'], minute)));
-    const [water] = readingsAt(['m'], 4);
+    for (let minute = 1; minute <= 40; minute += 1) await miss(await commit(readingsAt(['a', 'b'], minute)));
+    const [water] = readingsAt(['m'], 41);
     const moisture: Reading = {
       ...water!,
       table: 'moisture_readings',
@@ -155,7 +162,15 @@ describe('repair', () => {
     await until(async () => (await secondary.pool.query('select from moisture_readings')).rowCount === 1);
     stop.abort();
     await healing;
-    expect(await ledger()).to.deep.equal({ missed: 3 });
+    expect(await ledger()).to.deep.equal({ missed: 40 });
+  });
+
+  it('shortens the ledger before a switch to its end, whatever tables take turns in it', async () => {
+    await primary.pool.query(ENTER_MANY, ['water_level_readings', 1_200]);
+    await primary.pool.query(ENTER_MANY, ['moisture_readings', 100]);
+    await primary.pool.query(ENTER_MANY, ['water_level_readings', 1_200]);
+    await shortenLedger({ primary, secondary }, new AbortController().signal, () => undefined);
+    expect(await ledger()).to.deep.equal({});
   });
 
   it('finds out by itself that EC2 is back, though no batch comes along to probe', async () => {

@@ -78,11 +78,21 @@ export async function withSession<Result>(
   const session = await openSession();
   try {
     const result = await work(session);
-    await session.end();
+    await endSession(session);
     return result;
   } catch (error) {
     destroySocket(session);
     throw error;
+  }
+}
+
+/** A server that fell silent never answers the farewell: what was done stands, and the socket is cut. */
+async function endSession(session: pg.Client): Promise<void> {
+  const timer = setTimeout(() => destroySocket(session), CLOSE_TIMEOUT_MS);
+  try {
+    await session.end();
+  } finally {
+    clearTimeout(timer);
   }
 }
 

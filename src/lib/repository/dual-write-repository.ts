@@ -208,7 +208,7 @@ export class DualWriteRepository {
     try {
       for (const { table, problem, next, blocks } of await findObstacles(secondary)) {
         const consequence = blocks
-          ? 'what goes there is entered in the ledger until it is mended'
+          ? 'batches with readings for it are entered in the ledger until it is mended'
           : 'batch markers stand in for it in phase 1; from phase 2 on it is required';
         this.#logger.warn(`${table} on ${sideTitle(secondary.side)} ${problem}; ${consequence}`, { next });
       }
@@ -261,14 +261,23 @@ export class DualWriteRepository {
     }
   }
 
+  async #markUnclaimed(): Promise<void> {
+    try {
+      const found = await markUnclaimed(this.options.primary.pool, this.#consumerId, [...this.#held]);
+      if (found > 0) this.#logger.warn('ledger entries of unanswered commits are now missed', { entries: found });
+    } catch (error) {
+      const problem = 'ledger entries of unanswered commits could not be looked for; the next heartbeat does';
+      this.#logger.warn(problem, { error: describeFault(error) });
+    }
+  }
+
   async #beat(): Promise<void> {
     const { pool } = this.options.primary;
     try {
       const status = this.meter.readStatus(this.breaker);
       if (!(await renewLease(pool, this.#consumerId, status))) await this.#registerAnew();
       this.#renewedAt = performance.now();
-      const found = await markUnclaimed(pool, this.#consumerId, [...this.#held]);
-      if (found > 0) this.#logger.warn('ledger entries of unanswered commits are now missed', { entries: found });
+      await this.#markUnclaimed();
     } catch (error) {
       this.#logger.warn('lease could not be renewed', { error: describeFault(error) });
     }

@@ -90,8 +90,12 @@ const UNCLAIMED_AGE = "interval '2 seconds'";
 
 const MARK_UNCLAIMED = `
   update sensorctl.ledger set state = 'missed', reason = 'the answer to its commit was lost'
-  where consumer_id = $1 and state = 'pending' and batch_id <> all($2::uuid[])
-    and committed_at < clock_timestamp() - ${UNCLAIMED_AGE}`;
+  where entry_id in (
+    select entry_id from sensorctl.ledger
+    where consumer_id = $1 and state = 'pending' and batch_id <> all($2::uuid[])
+      and committed_at < clock_timestamp() - ${UNCLAIMED_AGE}
+    for update skip locked
+  )`;
 
 const SUMMARIZE = `
   select table_name as "table", state, count(*) as entries, sum(readings) as readings

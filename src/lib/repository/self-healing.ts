@@ -1,12 +1,14 @@
-import { describeFault } from '../db/sqlstate.js';
+import { describeFault, faultKind } from '../db/sqlstate.js';
 import { backoffMs } from '../domain/backoff.js';
 import { pause } from '../domain/pause.js';
+import { READING_TABLES, type ReadingTable } from '../domain/reading.js';
 import { sideTitle } from '../domain/side.js';
 import type { Logger } from '../logger.js';
 import type { CircuitBreaker } from './circuit-breaker.js';
 import { buryConsumers } from './markers.js';
 import { restoreAbandonedPolicies } from './timescaledb/paused-jobs.js';
 import { repairMissed, type RepairOptions, type RepairOutcome } from './repair/repair-missed.js';
+import { ImpossibleTransferError } from './repair/transfer.js';
 
 export interface SelfHealingOptions extends Pick<RepairOptions, 'primary' | 'secondary'> {
   readonly breaker: CircuitBreaker;
@@ -50,6 +52,8 @@ class Healing {
   #entries = ENTRIES_A_REPAIR;
   /** Entries that failed alone, and until when others go before them. */
   readonly #setAside = new Map<number, number>();
+  /** The same of tables that a person has to mend first. */
+  readonly #tablesAside = new Map<ReadingTable, number>();
   #buriedAt = performance.now();
   /** Told once: a role without the rights will not get them by asking again. */
   #policiesFailed = false;
@@ -85,32 +89,38 @@ class Healing {
     return true;
   }
 
-  /** After a failure entries are tried alone, so that one which cannot be repaired holds up no other. */
+  /** After a failure entries are tried alone, so that one which cannot be repaired holds up no other; nor does a table. */
   async #repair(): Promise<RepairOutcome> {
     const { rowsPerSecond, signal } = this.options;
-    let claimed: readonly number[] = [];
+    const claim: { ids: readonly number[]; table: ReadingTable | null } = { ids: [], table: null };
     try {
       const outcome = await repairMissed({
         ...this.options,
         entries: this.#entries,
         states: ['missed'],
-        except: this.#exceptions(),
-        onClaim: (ids) => (claimed = ids),
+        except: current(this.#setAside),
+        tables: this.#tables(),
+        onClaim: (ids, table) => Object.assign(claim, { ids, table }),
       });
       this.#entries = Math.min(this.#entries * 2, ENTRIES_A_REPAIR);
       await pause((outcome.copied / rowsPerSecond) * 1000, signal);
       return outcome;
     } catch (error) {
-      this.#entries = 1;
-      const [only] = claimed;
-      if (only !== undefined && claimed.length === 1) this.#setAside.set(only, performance.now() + SET_ASIDE_MS);
+      const until = performance.now() + SET_ASIDE_MS;
+      const isTable = error instanceof ImpossibleTransferError || faultKind(error) === 'misconfigured';
+      if (isTable && claim.table !== null) this.#tablesAside.set(claim.table, until);
+      else {
+        this.#entries = 1;
+        const [only] = claim.ids;
+        if (only !== undefined && claim.ids.length === 1) this.#setAside.set(only, until);
+      }
       throw error;
     }
   }
 
-  #exceptions(): number[] {
-    for (const [id, until] of this.#setAside) if (until < performance.now()) this.#setAside.delete(id);
-    return [...this.#setAside.keys()];
+  #tables(): ReadingTable[] {
+    const aside = new Set(current(this.#tablesAside));
+    return READING_TABLES.filter((table) => !aside.has(table));
   }
 
   async #rest(): Promise<void> {
@@ -134,6 +144,12 @@ class Healing {
       this.#policiesFailed = true;
     }
   }
+}
+
+/** What is still set aside; forgets the rest. */
+function current<Key>(aside: Map<Key, number>): Key[] {
+  for (const [key, until] of aside) if (until < performance.now()) aside.delete(key);
+  return [...aside.keys()];
 }
 
 /** The loop has just found it false, and TypeScript would take it for false until the next round. */

@@ -3,7 +3,8 @@ import { pause } from '../../domain/pause.js';
 
 const READ_LAG = `
   select coalesce(extract(epoch from clock_timestamp() - min(committed_at)), 0)::float8 as seconds
-  from sensorctl.ledger_state where state = 'pending'`;
+  from sensorctl.ledger_state
+  where state = 'pending' and entry_id in (select entry_id from sensorctl.ledger where state = 'pending')`;
 
 const LAG_EVERY_MS = 1_000;
 const LAG_SECONDS_AT_MOST = 5;

@@ -3,6 +3,8 @@ import type { Logger } from '../../logger.js';
 import { asQueueError } from '../../queue/queue-error.js';
 import { SQS_BATCH, type Queue, type ReceivedMessage } from '../../queue/queue.js';
 
+const CALLS_AT_ONCE = 8;
+
 interface Held {
   readonly message: ReceivedMessage;
   /** When SQS would show the message to others again, by our monotonic clock, in ms. */
@@ -63,7 +65,12 @@ export class InHand {
   async #extendAgeing(): Promise<void> {
     const now = performance.now();
     const ageing = [...this.#held.values()].filter((held) => held.invisibleUntil - now < this.visibilityMs / 2);
-    for (const group of chunksOf(ageing, SQS_BATCH)) await this.#extend(group.filter((held) => this.#isHeld(held)));
+    const groups = chunksOf(ageing, SQS_BATCH).values();
+    // The groups are shared out: thousands of messages age together where the primary hangs.
+    const work = async (): Promise<void> => {
+      for (const group of groups) await this.#extend(group.filter((held) => this.#isHeld(held)));
+    };
+    await Promise.all(Array.from({ length: CALLS_AT_ONCE }, work));
   }
 
   async #extend(group: readonly Held[]): Promise<void> {

@@ -44,7 +44,7 @@ export interface RunState extends UnitCounts {
 
 const JOIN_RUN = `
   insert into sensorctl.backfill (scope) values ($1)
-  on conflict (scope) where finished_at is null do update set scope = excluded.scope
+  on conflict (md5(scope::text)) where finished_at is null do update set scope = excluded.scope
   returning backfill_id as id, planned_at is not null as planned`;
 
 const TRY_PLANNING = "select pg_try_advisory_lock(hashtextextended('sensorctl.backfill ' || $1::text, 0)) as mine";

@@ -23,8 +23,8 @@ export interface RepairOptions {
   /** Entries to leave alone: these, and those newer than `upTo`. */
   readonly except?: readonly number[];
   readonly upTo?: number;
-  /** Told which entries are being repaired, before anything can fail. */
-  readonly onClaim?: (ids: readonly number[]) => void;
+  /** Told which entries of which table are being repaired, before anything can fail. */
+  readonly onClaim?: (ids: readonly number[], table: ReadingTable) => void;
 }
 
 export interface RepairOutcome extends Omit<Delivery, 'refused'> {
@@ -36,26 +36,28 @@ export interface RepairOutcome extends Omit<Delivery, 'refused'> {
 /** The claim is a lock: it is gone before a consumer's lease is. */
 const CLAIM_TIMEOUTS = "set local idle_in_transaction_session_timeout = '28s'";
 
-/** Parameters: the states wanted, entries to leave alone, the newest entry to take, the tables wanted (null: all). */
-const FIND_WANTED = `
-  select entry_id, table_name from sensorctl.ledger_state
-  where state = any ($1::text[]) and entry_id <> all ($2::bigint[]) and entry_id <= $3
-    and ($4::text[] is null or table_name = any ($4))`;
+/**
+ * Parameters: the states wanted, entries to leave alone, the newest entry to take, the tables wanted (null: all). There may
+ * be millions of entries: asked for each by itself, what all see of it lets the search follow the key and end early.
+ */
+const IS_WANTED = `
+  (select state from sensorctl.ledger_state as seen where seen.entry_id = entry.entry_id) = any ($1::text[])
+    and entry.entry_id <> all ($2::bigint[]) and entry.entry_id <= $3
+    and ($4::text[] is null or entry.table_name = any ($4))`;
 
 /** Claims entries of one table, that of the oldest one, which nobody else repairs. The last parameter: how many. */
 const CLAIM_ENTRIES = `
-  with wanted as (${FIND_WANTED}), oldest as (
-    select entry.table_name from sensorctl.ledger as entry join wanted using (entry_id)
-    order by entry.entry_id limit 1
-    for update of entry skip locked
+  with oldest as (
+    select table_name from sensorctl.ledger as entry where ${IS_WANTED}
+    order by entry_id limit 1
+    for update skip locked
   )
-  select entry.entry_id, entry.table_name
-  from sensorctl.ledger as entry join wanted using (entry_id)
-  where entry.table_name = (select table_name from oldest)
-  order by entry.entry_id limit $5
-  for update of entry skip locked`;
+  select entry_id, table_name from sensorctl.ledger as entry
+  where table_name = (select table_name from oldest) and ${IS_WANTED}
+  order by entry_id limit $5
+  for update skip locked`;
 
-const HAS_WANTED = `select exists (${FIND_WANTED}) as exists`;
+const HAS_WANTED = `select exists (select from sensorctl.ledger as entry where ${IS_WANTED}) as exists`;
 
 /** The unconfirmed entries of a table whose times overlap those of the given ones, these included. */
 const FIND_OVERLAPPING = `
@@ -106,6 +108,8 @@ const NOTHING: RepairOutcome = { entries: 0, copied: 0, inserted: 0, skipped: 0,
  * the ledger is then as it was, and a frozen COPY that held the repair up is ended.
  */
 export async function repairMissed(options: RepairOptions): Promise<RepairOutcome> {
+  // Asked again and again by every consumer: it costs no connection of its own while nothing is missed.
+  if (!(await hasMissed(options))) return NOTHING;
   const repair = (source: pg.Client): Promise<RepairOutcome> =>
     inTransaction(source, () => repairClaimed(source, options), 'repeatable read');
   return await endingStalledCopies([options.primary, options.secondary], () =>
@@ -117,7 +121,7 @@ async function repairClaimed(source: pg.Client, options: RepairOptions): Promise
   await source.query(CLAIM_TIMEOUTS);
   const claim = await claimEntries(source, options);
   if (claim === null) return NOTHING;
-  options.onClaim?.(claim.ids);
+  options.onClaim?.(claim.ids, claim.table);
   await holdAsPrimary(source, options.primary);
   // Writing on a slow secondary may take longer than the claim may be idle.
   return await keepAwake(source, async () => {
