@@ -285,7 +285,7 @@ describe('continuous aggregates that are refreshed', () => {
   it('are cut smaller where a piece takes longer than the server allows, and end where pace throws', async () => {
     await stage.pool.query(`
       create or replace function slowly(level int) returns int language plpgsql immutable as
-      $$ begin perform pg_sleep(0.002); return level; end $$`);
+      $$ begin perform pg_sleep(0.004); return level; end $$`);
     await build(
       createSql(),
       `create materialized view hourly with (timescaledb.continuous, timescaledb.materialized_only = true) as
@@ -295,9 +295,9 @@ describe('continuous aggregates that are refreshed', () => {
     const all = range('2025-01-01', '2025-01-04');
     let pieces = 0;
     const pace = (): Promise<void> => ((pieces += 1) === 3 ? Promise.reject(new Error('enough')) : Promise.resolve());
-    const ended = await refreshAggregates(stage.target, TABLE, [all], { pace, pieceTimeoutMs: 250 }).catch(String);
+    const ended = await refreshAggregates(stage.target, TABLE, [all], { pace, pieceTimeoutMs: 500 }).catch(String);
     expect(ended).to.equal('Error: enough');
-    await refreshAggregates(stage.target, TABLE, [all], { pace: () => Promise.resolve(), pieceTimeoutMs: 250 });
+    await refreshAggregates(stage.target, TABLE, [all], { pace: () => Promise.resolve(), pieceTimeoutMs: 500 });
     expect(await read(HOURLY)).to.deep.equal(await compute(HOURLY));
   });
 
