@@ -64,10 +64,10 @@ describe('cutover, under load', function () {
       expect(await accountOn(stage.ec2, [stage.local, stage.ec2], story.bodies)).to.deep.equal([]);
       expect(await readContent(stage.local), 'local is kept current').to.deep.equal(await readContent(stage.ec2));
 
-      // Another file of tests runs beside: one pause may be its. `npm run bench` measures each.
-      const middle = story.pauses.toSorted((one, other) => one - other)[1];
-      expect(story.pauses).to.have.length(3);
-      expect(middle, `pauses: ${story.pauses.join()} ms`).to.be.at.most(PAUSE_LIMIT_MS);
+      expect(
+        story.pauses.filter((ms) => ms > PAUSE_LIMIT_MS),
+        `pauses: ${story.pauses.join()} ms`,
+      ).to.deep.equal([]);
       expect(story.hasEnded, 'whether a consumer ended by itself').to.equal(false);
       process.stdout.write(
         `      ${story.bodies.length} messages; ingestion paused for ${story.pauses.join(', ')} ms\n`,
