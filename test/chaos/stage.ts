@@ -51,7 +51,7 @@ export async function stopServers({ local, ec2, queue, directory }: Servers, kee
 }
 
 async function prepareTemplate(side: Side, server: PostgresServer): Promise<void> {
-  await server.createDatabase(TEMPLATE, 'template0');
+  await server.createDatabase(TEMPLATE);
   const { host, port, user, password } = server;
   const place = { host, port, user, password, database: TEMPLATE };
   const database = openDatabase({

@@ -177,6 +177,17 @@ describe('sandbox: PostgreSQL', () => {
     expect(await query(server, 'select answer from kept')).to.deep.equal([{ answer: 42 }]);
   });
 
+  it('creates a database while another session uses template1', async () => {
+    const server = await scratch.start();
+    const other = new pg.Client({ ...connectionOf(server), database: 'template1' });
+    await other.connect();
+    await server.createDatabase('beside_template1');
+    await other.end();
+    const created = new pg.Client({ ...connectionOf(server), database: 'beside_template1' });
+    await created.connect();
+    await created.end();
+  });
+
   it('answers nothing while frozen, and the open connection goes on after the thaw', async () => {
     const server = await scratch.start();
     const client = new pg.Client(connectionOf(server));

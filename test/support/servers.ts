@@ -44,7 +44,7 @@ export function timescaleServer(side: Side): Promise<Timescale> {
 export async function createTestDatabase(
   server: PostgresServer,
   title: string,
-  template = 'template0',
+  template?: string,
 ): Promise<TestDatabase> {
   const words = title.toLowerCase().replaceAll(/[^a-z0-9]+/g, '_');
   const name = `${words.slice(0, 50)}_${randomBytes(4).toString('hex')}`;

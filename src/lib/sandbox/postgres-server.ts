@@ -122,8 +122,11 @@ export class PostgresServer {
     if (this.pid !== undefined) thawFamily(this.pid);
   }
 
-  /** Creates the database, as a copy of the template if one is named. One that exists already stays as it is. */
-  async createDatabase(name: string, template = 'template1'): Promise<void> {
+  /**
+   * Creates the database, as a copy of the template if one is named. One that exists already stays as it is.
+   * Not of `template1`, which cannot be copied while a session uses it, such as TimescaleDB's launcher at its start.
+   */
+  async createDatabase(name: string, template = 'template0'): Promise<void> {
     const identifiers = [name, template].map((identifier) => pg.escapeIdentifier(identifier));
     try {
       await this.execute(`create database ${identifiers.join(' template ')}`);
