@@ -407,6 +407,23 @@ describe('backfill', () => {
       expect(report.ranges).to.be.at.least(4);
       await expectEqual();
     });
+
+    it('splits a unit that is more than the server takes at once', async () => {
+      await fillLocal(2_000);
+      await pair.there.query(`
+        create function limited() returns trigger language plpgsql as $$
+        begin
+          if (select count(*) from added) > 600 then
+            raise exception 'limit exceeded by operation' using errcode = 'configuration_limit_exceeded';
+          end if;
+          return null;
+        end $$;
+        create trigger limited after insert on ${WATER} referencing new table as added
+          for each statement execute function limited()`);
+      const report = await pair.backfill({ mode: 'full', jobs: 2 });
+      expect(report).to.include({ ranges: 4, rowsInserted: 2_000, rowsSkipped: 0 });
+      await expectEqual();
+    });
   });
 
   describe('where EC2 has no unique key', () => {

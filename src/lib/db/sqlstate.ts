@@ -13,6 +13,7 @@ export type FaultKind = 'collision' | 'unavailable' | 'refused' | 'misconfigured
 
 /** Errors of the SQL text itself: sensorctl wrote it. */
 const DEFECTS = new Set(['42601', '42702', '42803', '42P02', '42P18']);
+const TOO_MUCH = new Set(['57014', '53400']);
 const COLLISION = new Set(['40P01', '40001']);
 /** Raised by sensorctl.assert_primary. */
 const FENCED_CLASS = 'SF';
@@ -36,9 +37,9 @@ export function sqlstateOf(error: unknown): string | undefined {
   return error instanceof pg.DatabaseError ? error.code : undefined;
 }
 
-/** True where the server ended the statement for taking too long, also as the cause of the error: ask for less. */
-export function isOutOfTime(error: unknown): boolean {
-  return sqlstateOf(causeOf(error)) === '57014';
+/** True where the server ended the statement for taking too long or decompressing too much, also as the cause of the error: ask for less. */
+export function isTooMuch(error: unknown): boolean {
+  return TOO_MUCH.has(sqlstateOf(causeOf(error)) ?? '');
 }
 
 /** True where the same call may succeed when it is repeated, by the error or by its cause. */

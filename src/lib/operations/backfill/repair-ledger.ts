@@ -1,5 +1,5 @@
 import type { Database } from '../../db/database.js';
-import { describeFault, faultKind, isOutOfTime, isPassing } from '../../db/sqlstate.js';
+import { describeFault, faultKind, isTooMuch, isPassing } from '../../db/sqlstate.js';
 import { backoffMs } from '../../domain/backoff.js';
 import { pause } from '../../domain/pause.js';
 import type { Logger } from '../../logger.js';
@@ -107,7 +107,7 @@ class LedgerRepair {
   async #handle(error: unknown, claimed: readonly number[], tries: number): Promise<number> {
     const { stop, logger } = this.options;
     const kind = error instanceof ImpossibleTransferError ? 'misconfigured' : faultKind(error);
-    const less = isOutOfTime(error) || kind === 'refused';
+    const less = isTooMuch(error) || kind === 'refused';
     if (less && claimed.length > 1) {
       this.#entries = Math.max(1, claimed.length >> 1);
       return tries;

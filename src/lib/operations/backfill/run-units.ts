@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import { withSession } from '../../db/database.js';
-import { isOutOfTime, isPassing } from '../../db/sqlstate.js';
+import { isTooMuch, isPassing } from '../../db/sqlstate.js';
 import { backoffMs } from '../../domain/backoff.js';
 import { pause } from '../../domain/pause.js';
 import { runUnit, StraightCopyFailed, type UnitContext } from '../../repository/backfill/run-unit.js';
@@ -101,7 +101,7 @@ class Worker {
       context.viaStaging.add(error.unitId);
       return;
     }
-    if (unit !== null && isOutOfTime(error) && unit.to - unit.from > 1) {
+    if (unit !== null && isTooMuch(error) && unit.to - unit.from > 1) {
       await splitUnit(context.target.pool, unit);
       return;
     }

@@ -1,4 +1,4 @@
-import { isOutOfTime } from '../../db/sqlstate.js';
+import { isTooMuch } from '../../db/sqlstate.js';
 import type { Role } from '../../domain/side.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import type { ComparedTable } from './compared-table.js';
@@ -100,7 +100,7 @@ async function splitRanges(
   try {
     return [...(await digestOnBothSides(comparison, parts)).differing];
   } catch (error) {
-    if (!isOutOfTime(error)) throw error;
+    if (!isTooMuch(error)) throw error;
     if (parts.length === 1) return parts.flatMap(halve);
     const middle = Math.ceil(parts.length / 2);
     return [

@@ -1,4 +1,4 @@
-import { isOutOfTime } from '../../db/sqlstate.js';
+import { isTooMuch } from '../../db/sqlstate.js';
 import { halveLeaf, type Leaf } from './find-leaves.js';
 
 const GROUP_ROWS = 20_000;
@@ -10,7 +10,7 @@ export async function inTime<Found>(leaves: Leaf[], work: (leaves: Leaf[]) => Pr
     return await work(leaves);
   } catch (error) {
     const parts = leaves.length === 1 ? leaves.flatMap(halveLeaf) : leaves;
-    if (parts.length < 2 || !isOutOfTime(error)) throw error;
+    if (parts.length < 2 || !isTooMuch(error)) throw error;
     const middle = Math.ceil(parts.length / 2);
     return [...(await inTime(parts.slice(0, middle), work)), ...(await inTime(parts.slice(middle), work))];
   }

@@ -1,4 +1,4 @@
-import { isOutOfTime } from '../../db/sqlstate.js';
+import { isTooMuch } from '../../db/sqlstate.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import {
   addTotals,
@@ -129,7 +129,7 @@ class Scan {
     try {
       return await this.digest({ ...range, width: this.#widthFor(range) });
     } catch (error) {
-      if (!isOutOfTime(error) || range.to - range.from < 2 || this.options.stop.aborted) throw error;
+      if (!isTooMuch(error) || range.to - range.from < 2 || this.options.stop.aborted) throw error;
       const middle = Math.floor((range.from + range.to) / 2);
       const halves = [
         await this.#digest({ from: range.from, to: middle }),

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { asUnreachable, type Database, type Queryable } from '../../db/database.js';
-import { isOutOfTime, isPassing } from '../../db/sqlstate.js';
+import { isTooMuch, isPassing } from '../../db/sqlstate.js';
 import { runTransaction, type Statement } from '../../db/transaction.js';
 import { backoffMs } from '../../domain/backoff.js';
 
@@ -68,7 +68,7 @@ export async function repeatReading<Result>(work: () => Promise<Result>): Promis
     try {
       return await work();
     } catch (error) {
-      if (tries === TRIES || isOutOfTime(error) || !isPassing(error)) throw error;
+      if (tries === TRIES || isTooMuch(error) || !isPassing(error)) throw error;
       await delay(backoffMs(tries, RETRY_MS));
     }
   }

@@ -1,6 +1,6 @@
 import type { Database } from '../../db/database.js';
 import { pause } from '../../domain/pause.js';
-import { isOutOfTime } from '../../db/sqlstate.js';
+import { isTooMuch } from '../../db/sqlstate.js';
 import { readNewestEntry, type LedgerState } from '../ledger.js';
 import { repairMissed, type RepairOptions, type RepairOutcome } from '../repair/repair-missed.js';
 
@@ -67,7 +67,7 @@ function repairInParts(sides: Sides): (wanted: Pick<RepairOptions, 'states' | 'u
       try {
         return await repairMissed({ ...sides, ...wanted, entries });
       } catch (error) {
-        if (!isOutOfTime(error) || entries === 1) throw error;
+        if (!isTooMuch(error) || entries === 1) throw error;
         entries = Math.ceil(entries / SMALLER);
       }
     }
