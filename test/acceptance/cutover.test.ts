@@ -333,11 +333,12 @@ class Story {
 
   async compare(...range: string[]): Promise<void> {
     // What was missed on a machine that is short of breath is a known gap until it is repaired.
-    await eventually('both sides are identical', async () => {
+    const isIdentical = async (): Promise<boolean> => {
       const { code, stdout, stderr } = await this.#run(['compare', ...range]);
       expect(code, stdout + stderr).to.be.oneOf([0, 1]);
       return code === 0;
-    });
+    };
+    await eventually('both sides are identical', isIdentical, 60_000);
   }
 
   async cutover(...args: string[]): Promise<Json> {

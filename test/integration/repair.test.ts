@@ -1,4 +1,5 @@
 import { expect } from 'chai';
+import type { ConnectionSettings } from '../../src/lib/db/connection.js';
 import { closeDatabase, openDatabase, type Database } from '../../src/lib/db/database.js';
 import type { Reading } from '../../src/lib/domain/reading.js';
 import type { Side } from '../../src/lib/domain/side.js';
@@ -23,18 +24,23 @@ const ENTER_MANY = `
   select gen_random_uuid(), gen_random_uuid(), $1, tstzmultirange(tstzrange(at, at + interval '1 second')), 1, 'missed'
   from (select '2025-07-01Z'::timestamptz + n * interval '1 second' as at from generate_series(1, $2::int) as n) as times`;
 
+/** How many rows and index entries of the ledger sessions that have ended have read so far. */
+const LEDGER_READS = `
+  select (seq_tup_read + (select sum(idx_tup_read) from pg_stat_user_indexes where relid = 'sensorctl.ledger'::regclass))::int as reads
+  from pg_stat_user_tables where relid = 'sensorctl.ledger'::regclass`;
+
 async function openTestSide(side: Side, created: TestDatabase[]): Promise<Database> {
   const server = await (side === 'local' ? localServer() : ec2Server());
   const testDatabase = await createTestDatabase(server, `repair ${side}`);
   created.push(testDatabase);
   const { host, port, user, password } = server;
-  return openDatabase({
-    side,
-    connection: { host, port, user, password, database: testDatabase.name, sslMode: 'disable', sslRootCert: undefined },
-    poolMax: 5,
-    callTimeoutMs: 10_000,
-    applicationName: 'test',
+  return openAs('test', side, {
+    ...{ host, port, user, password, database: testDatabase.name, sslMode: 'disable', sslRootCert: undefined },
   });
+}
+
+function openAs(applicationName: string, side: Side, connection: ConnectionSettings): Database {
+  return openDatabase({ side, connection, poolMax: 5, callTimeoutMs: 10_000, applicationName });
 }
 
 function readingsAt(sensors: readonly string[], minute: number): Reading[] {
@@ -171,6 +177,34 @@ describe('repair', () => {
     await primary.pool.query(ENTER_MANY, ['water_level_readings', 1_200]);
     await shortenLedger({ primary, secondary }, new AbortController().signal, () => undefined);
     expect(await ledger()).to.deep.equal({});
+  });
+
+  it('reads of the ledger what it repairs, however much stands in it', async () => {
+    const MANY = 20_000;
+    for (const table of ['moisture_readings', 'water_level_readings'])
+      await primary.pool.query(ENTER_MANY, [table, MANY]);
+    await primary.pool.query('analyze sensorctl.ledger');
+    const readsOf = async (work: (measured: Database) => Promise<unknown>): Promise<number> => {
+      const readSoFar = async (): Promise<number> =>
+        (await primary.pool.query<{ reads: number }>(LEDGER_READS)).rows[0]!.reads;
+      const before = await readSoFar();
+      const measured = openAs('measured', 'local', primary.connection);
+      await work(measured);
+      await closeDatabase(measured);
+      // A session tells what it has read when it ends.
+      const others =
+        "select from pg_stat_activity where application_name = 'measured' and datname = current_database()";
+      await until(async () => (await primary.pool.query(others)).rowCount === 0);
+      return (await readSoFar()) - before;
+    };
+    const counted = await readsOf((measured) => measured.pool.query('select count(readings) from sensorctl.ledger'));
+    expect(counted, 'what a look at all of it reads').to.be.at.least(2 * MANY);
+    const wanted = { entries: 20, states: ['missed'], tables: ['water_level_readings'] } as const;
+    const reads = await readsOf(async (measured) => {
+      expect(await repairMissed({ primary: measured, secondary, ...wanted })).to.include({ entries: 20 });
+    });
+    expect(reads).to.be.below(1_000);
+    expect((await primary.pool.query('select from sensorctl.ledger')).rowCount).to.equal(2 * MANY - 20);
   });
 
   it('finds out by itself that EC2 is back, though no batch comes along to probe', async () => {

@@ -266,6 +266,7 @@ const MIGRATIONS: readonly string[] = [
   -- The ledger may come to hold millions of entries: what a heartbeat, a repair and a backfill's unit ask of it costs what
   -- they are about.
   create index ledger_pending on sensorctl.ledger (consumer_id) where state = 'pending';
+  create index ledger_tables on sensorctl.ledger (table_name, entry_id);
   create index ledger_times on sensorctl.ledger using gist (times);
 
   -- A scope may name hundreds of ranges, and a B-tree holds no value beyond a third of a page.

@@ -1,4 +1,4 @@
-import { describeFault, faultKind } from '../db/sqlstate.js';
+import { describeFault } from '../db/sqlstate.js';
 import { backoffMs } from '../domain/backoff.js';
 import { pause } from '../domain/pause.js';
 import { READING_TABLES, type ReadingTable } from '../domain/reading.js';
@@ -7,8 +7,8 @@ import type { Logger } from '../logger.js';
 import type { CircuitBreaker } from './circuit-breaker.js';
 import { buryConsumers } from './markers.js';
 import { restoreAbandonedPolicies } from './timescaledb/paused-jobs.js';
-import { repairMissed, type RepairOptions, type RepairOutcome } from './repair/repair-missed.js';
-import { ImpossibleTransferError } from './repair/transfer.js';
+import { culpritOf, RepairInParts } from './repair/repair-in-parts.js';
+import type { RepairOptions, RepairOutcome } from './repair/repair-missed.js';
 
 export interface SelfHealingOptions extends Pick<RepairOptions, 'primary' | 'secondary'> {
   readonly breaker: CircuitBreaker;
@@ -49,8 +49,8 @@ export async function healUntilStopped(options: SelfHealingOptions): Promise<voi
 }
 
 class Healing {
-  #entries = ENTRIES_A_REPAIR;
-  /** Entries that failed alone, and until when others go before them. */
+  readonly #parts: RepairInParts;
+  /** Entries that cannot be repaired, and until when others go before them. */
   readonly #setAside = new Map<number, number>();
   /** The same of tables that a person has to mend first. */
   readonly #tablesAside = new Map<ReadingTable, number>();
@@ -58,7 +58,9 @@ class Healing {
   /** Told once: a role without the rights will not get them by asking again. */
   #policiesFailed = false;
 
-  constructor(private readonly options: SelfHealingOptions) {}
+  constructor(private readonly options: SelfHealingOptions) {
+    this.#parts = new RepairInParts(options, ENTRIES_A_REPAIR);
+  }
 
   /** One repair, or a pause where there is nothing to do. Throws what the repair throws. */
   async round(): Promise<void> {
@@ -89,33 +91,29 @@ class Healing {
     return true;
   }
 
-  /** After a failure entries are tried alone, so that one which cannot be repaired holds up no other; nor does a table. */
   async #repair(): Promise<RepairOutcome> {
     const { rowsPerSecond, signal } = this.options;
-    const claim: { ids: readonly number[]; table: ReadingTable | null } = { ids: [], table: null };
     try {
-      const outcome = await repairMissed({
-        ...this.options,
-        entries: this.#entries,
+      const outcome = await this.#parts.repair({
         states: ['missed'],
         except: current(this.#setAside),
         tables: this.#tables(),
-        onClaim: (ids, table) => Object.assign(claim, { ids, table }),
       });
-      this.#entries = Math.min(this.#entries * 2, ENTRIES_A_REPAIR);
       await pause((outcome.copied / rowsPerSecond) * 1000, signal);
       return outcome;
     } catch (error) {
-      const until = performance.now() + SET_ASIDE_MS;
-      const isTable = error instanceof ImpossibleTransferError || faultKind(error) === 'misconfigured';
-      if (isTable && claim.table !== null) this.#tablesAside.set(claim.table, until);
-      else {
-        this.#entries = 1;
-        const [only] = claim.ids;
-        if (only !== undefined && claim.ids.length === 1) this.#setAside.set(only, until);
-      }
+      this.#setCulpritAside(error);
       throw error;
     }
+  }
+
+  #setCulpritAside(error: unknown): void {
+    const { claim } = this.#parts;
+    if (claim === null) return;
+    const until = performance.now() + SET_ASIDE_MS;
+    const culprit = culpritOf(error);
+    if (culprit === 'table') this.#tablesAside.set(claim.table, until);
+    else if (culprit === 'entry') for (const id of claim.ids) this.#setAside.set(id, until);
   }
 
   #tables(): ReadingTable[] {

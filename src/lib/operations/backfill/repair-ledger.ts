@@ -1,12 +1,13 @@
 import type { Database } from '../../db/database.js';
-import { describeFault, faultKind, isTooMuch, isPassing } from '../../db/sqlstate.js';
+import { describeFault, isPassing } from '../../db/sqlstate.js';
 import { backoffMs } from '../../domain/backoff.js';
 import { pause } from '../../domain/pause.js';
+import { READING_TABLES, type ReadingTable } from '../../domain/reading.js';
 import type { Logger } from '../../logger.js';
 import { readNewestEntry } from '../../repository/ledger.js';
 import { endStalledCopies } from '../../repository/backfill/stalled-copies.js';
-import { hasMissed, repairMissed } from '../../repository/repair/repair-missed.js';
-import { ImpossibleTransferError } from '../../repository/repair/transfer.js';
+import { culpritOf, RepairInParts } from '../../repository/repair/repair-in-parts.js';
+import { findMissed, type Claim, type RepairOutcome, type Wanted } from '../../repository/repair/repair-missed.js';
 import { addCounts, NO_ROWS, type BackfillCounts } from './report.js';
 import type { Throttle } from './throttle.js';
 import { workTogether } from './work-together.js';
@@ -45,39 +46,36 @@ export async function repairLedger(options: LedgerRepairOptions): Promise<Backfi
 class LedgerRepair {
   counts = NO_ROWS;
   readonly #failed: number[] = [];
-  #entries: number;
+  readonly #failedTables = new Set<ReadingTable>();
 
   constructor(
     private readonly options: LedgerRepairOptions,
     private readonly upTo: number,
-  ) {
-    this.#entries = options.entries;
-  }
+  ) {}
 
   async work(stop: AbortSignal): Promise<void> {
-    const { throttle } = this.options;
+    const { throttle, primary, entries } = this.options;
+    const parts = new RepairInParts(this.options, entries);
     for (let tries = 1; !stop.aborted;) {
       await throttle.wait();
-      let claimed: readonly number[] = [];
       try {
-        const repaired = await this.#repair((ids) => (claimed = ids));
+        const outcome = await parts.repair(this.#wanted);
+        this.#count(outcome);
         tries = 1;
-        if (repaired) continue;
-        if (!(await hasMissed(this.#wanted))) return;
+        if (outcome.entries > 0) continue;
+        if ((await findMissed(primary, this.#wanted)).length === 0) return;
         await this.#waitForOthers(stop);
       } catch (error) {
-        tries = await this.#handle(error, claimed, tries);
+        if (parts.claim !== null && this.#leavesAlone(parts.claim, error)) continue;
+        if (!isPassing(error) || tries === TRIES) throw error;
+        await pause(backoffMs(tries, RETRY_MS), stop);
+        tries += 1;
       }
     }
   }
 
-  /** False where nothing is left to claim. */
-  async #repair(onClaim: (ids: readonly number[]) => void): Promise<boolean> {
-    const { secondary, throttle, onProgress } = this.options;
-    const entries = this.#entries;
-    const outcome = await repairMissed({ ...this.#wanted, secondary, entries, onClaim });
-    if (outcome.entries > 0) this.#entries = Math.min(this.options.entries, Math.max(this.#entries, entries * 2));
-    throttle.copied(outcome.copied);
+  #count(outcome: RepairOutcome): void {
+    this.options.throttle.copied(outcome.copied);
     this.counts = addCounts(this.counts, {
       ranges: outcome.entries,
       rowsCopied: outcome.copied,
@@ -87,14 +85,14 @@ class LedgerRepair {
       rowsRefused: outcome.refused,
       ...{ rowsExtra: 0, rowsPruned: 0 },
     });
-    onProgress(this.counts);
-    return outcome.entries > 0;
+    this.options.onProgress(this.counts);
   }
 
-  get #wanted(): Parameters<typeof hasMissed>[0] {
-    const { primary, tables } = this.options;
-    const except = this.#failed;
-    return { primary, states: STATES, except, upTo: this.upTo, tables: tables.length === 0 ? null : tables };
+  get #wanted(): Wanted {
+    const { tables } = this.options;
+    const isWanted = (table: ReadingTable): boolean =>
+      (tables.length === 0 || tables.includes(table)) && !this.#failedTables.has(table);
+    return { states: STATES, except: this.#failed, upTo: this.upTo, tables: READING_TABLES.filter(isWanted) };
   }
 
   async #waitForOthers(stop: AbortSignal): Promise<void> {
@@ -103,22 +101,14 @@ class LedgerRepair {
     await pause(OTHERS_MS, stop);
   }
 
-  /** Returns the number of the next try; asks for less after a timeout, and leaves entries that fail alone. */
-  async #handle(error: unknown, claimed: readonly number[], tries: number): Promise<number> {
-    const { stop, logger } = this.options;
-    const kind = error instanceof ImpossibleTransferError ? 'misconfigured' : faultKind(error);
-    const less = isTooMuch(error) || kind === 'refused';
-    if (less && claimed.length > 1) {
-      this.#entries = Math.max(1, claimed.length >> 1);
-      return tries;
-    }
-    if (claimed.length > 0 && (less || kind === 'misconfigured')) {
-      logger.warn('these entries cannot be repaired', { entries: claimed.length, error: describeFault(error) });
-      this.#failed.push(...claimed);
-      return tries;
-    }
-    if (kind === 'misconfigured' || !isPassing(error) || tries === TRIES) throw error;
-    await pause(backoffMs(tries, RETRY_MS), stop);
-    return tries + 1;
+  /** True where the failure is of what was claimed: it stays in the ledger, and the rest goes on. */
+  #leavesAlone({ ids, table }: Claim, error: unknown): boolean {
+    const culprit = culpritOf(error);
+    if (culprit === null) return false;
+    if (culprit === 'table') this.#failedTables.add(table);
+    else this.#failed.push(...ids);
+    const entries = culprit === 'table' ? 'all' : ids.length;
+    this.options.logger.warn('entries cannot be repaired', { table, entries, error: describeFault(error) });
+    return true;
   }
 }

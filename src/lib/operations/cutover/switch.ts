@@ -51,6 +51,9 @@ export interface SwitchOutcome {
 /** Transactions of consumers may take so long to end by themselves, in ms; then they are ended on the server. */
 const WRITERS_MS = 2_000;
 const RETRY_MS = 200;
+/** At most so many rounds of proving before the pause, as long as one takes longer than this, in ms. */
+const ROUNDS = 5;
+const LITTLE_MS = 250;
 const LOOK = 'sensorctl cutover shows where the migration stands';
 
 /**
@@ -83,16 +86,22 @@ class Switch {
     return { state: changed, steps: this.#steps, pauseMs: Math.round(performance.now() - pausedAt) };
   }
 
-  /** What can be done while consumers write: the pause that follows is short. */
+  /**
+   * What can be done while consumers write: the pause that follows is short. A round finds what was written during the one
+   * before, so each takes less time than that, until what is left is little.
+   */
   async #shorten(): Promise<string> {
     const { from: primary, to: secondary, onStep, stop } = this.options;
-    await shortenLedger(
-      { primary, secondary },
-      stop,
-      (rows) => void onStep('prove', `${counted(rows, 'missed row')} brought`),
-    );
-    const { ranges, rows } = await proveUnproven({ primary, secondary }, stop);
-    return `${counted(rows, 'row')} in ${counted(ranges, 'range')} written since the last proof`;
+    const onProgress = (rows: number): void => void onStep('prove', `${counted(rows, 'missed row')} brought`);
+    let proven = { ranges: 0, rows: 0 };
+    for (let round = 1; ; round += 1) {
+      const startedAt = performance.now();
+      await shortenLedger({ primary, secondary }, stop, onProgress);
+      const { ranges, rows } = await proveUnproven({ primary, secondary }, stop);
+      proven = { ranges: proven.ranges + ranges, rows: proven.rows + rows };
+      if (round === ROUNDS || performance.now() - startedAt < LITTLE_MS) break;
+    }
+    return `${counted(proven.rows, 'row')} in ${counted(proven.ranges, 'range')} written since the last proof`;
   }
 
   async #commitOrGoBack(): Promise<MigrationState> {

@@ -1,8 +1,9 @@
 import type { Database } from '../../db/database.js';
 import { pause } from '../../domain/pause.js';
-import { isTooMuch } from '../../db/sqlstate.js';
+import { READING_TABLES } from '../../domain/reading.js';
 import { readNewestEntry, type LedgerState } from '../ledger.js';
-import { repairMissed, type RepairOptions, type RepairOutcome } from '../repair/repair-missed.js';
+import { RepairInParts } from '../repair/repair-in-parts.js';
+import type { RepairOptions, Wanted } from '../repair/repair-missed.js';
 
 /** Entries of the ledger by state, as every reader sees it. */
 export type LedgerCounts = Readonly<Record<LedgerState, number>>;
@@ -16,8 +17,6 @@ const COUNT_ENTRIES = `
 const GRACE_MS = 400;
 const POLL_MS = 20;
 const ENTRIES_AT_ONCE = 500;
-/** What takes too long is tried again in parts of this share. */
-const SMALLER = 8;
 
 type Sides = Pick<RepairOptions, 'primary' | 'secondary'>;
 
@@ -32,7 +31,7 @@ export async function countLedger({ pool }: Database): Promise<LedgerCounts> {
  * nothing but refused readings is left, or `stop` aborts.
  */
 export async function drainLedger({ primary, secondary }: Sides, stop: AbortSignal): Promise<LedgerCounts> {
-  const repair = repairInParts({ primary, secondary });
+  const repair = repairTables({ primary, secondary });
   const graceUntil = performance.now() + GRACE_MS;
   for (;;) {
     const rest = await countLedger(primary);
@@ -49,7 +48,7 @@ export async function shortenLedger(
   stop: AbortSignal,
   onProgress: (rows: number) => void,
 ): Promise<void> {
-  const repair = repairInParts({ primary, secondary });
+  const repair = repairTables({ primary, secondary });
   const upTo = await readNewestEntry(primary.pool);
   for (let rows = 0; !stop.aborted;) {
     const { entries, copied } = await repair({ states: ['missed'], upTo });
@@ -59,17 +58,21 @@ export async function shortenLedger(
   }
 }
 
-/** Repairs as many entries at once as a call has the time for. */
-function repairInParts(sides: Sides): (wanted: Pick<RepairOptions, 'states' | 'upTo'>) => Promise<RepairOutcome> {
-  let entries = ENTRIES_AT_ONCE;
+/** Makes a repair of all tables side by side: most of its time goes by on the way to the secondary and back. */
+function repairTables(
+  sides: Sides,
+): (wanted: Pick<Wanted, 'states' | 'upTo'>) => Promise<{ entries: number; copied: number }> {
+  const repairs = READING_TABLES.map((table) => ({ table, parts: new RepairInParts(sides, ENTRIES_AT_ONCE) }));
   return async (wanted) => {
-    for (;;) {
-      try {
-        return await repairMissed({ ...sides, ...wanted, entries });
-      } catch (error) {
-        if (!isTooMuch(error) || entries === 1) throw error;
-        entries = Math.ceil(entries / SMALLER);
-      }
+    const outcomes = await Promise.allSettled(
+      repairs.map(({ table, parts }) => parts.repair({ ...wanted, tables: [table] })),
+    );
+    const total = { entries: 0, copied: 0 };
+    for (const outcome of outcomes) {
+      if (outcome.status === 'rejected') throw outcome.reason;
+      total.entries += outcome.value.entries;
+      total.copied += outcome.value.copied;
     }
+    return total;
   };
 }

@@ -2,7 +2,7 @@ import type pg from 'pg';
 import { withSession, type Database, type Queryable } from '../../db/database.js';
 import { boundsOf } from '../../db/micros.js';
 import { inTransaction, keepAwake, repeatCollisions } from '../../db/transaction.js';
-import type { ReadingTable } from '../../domain/reading.js';
+import { READING_TABLES, type ReadingTable } from '../../domain/reading.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import { endingStalledCopies } from '../backfill/stalled-copies.js';
 import { enterRefused, type LedgerState } from '../ledger.js';
@@ -11,20 +11,30 @@ import { holdAsPrimary } from '../migration/assert-role.js';
 import { bringRows, type Delivery } from './bring-rows.js';
 import { planTransfer, type Transfer } from './transfer.js';
 
-export interface RepairOptions {
+/** Which entries of the ledger a repair takes. */
+export interface Wanted {
+  /** `refused` entries are tried again only where somebody asks for it. */
+  readonly states: readonly LedgerState[];
+  /** Entries of other tables are left alone; absent: of none. */
+  readonly tables?: readonly ReadingTable[];
+  /** Entries to leave alone: these, and those newer than `upTo`. */
+  readonly except?: readonly number[];
+  readonly upTo?: number;
+}
+
+/** The entries of one table that a repair has in its hands. */
+export interface Claim {
+  readonly ids: readonly number[];
+  readonly table: ReadingTable;
+}
+
+export interface RepairOptions extends Wanted {
   readonly primary: Database;
   readonly secondary: Database;
   /** Ledger entries in one repair, at most. */
   readonly entries: number;
-  /** `refused` entries are tried again only where somebody asks for it. */
-  readonly states: readonly LedgerState[];
-  /** Entries of other tables are left alone; null: of none. */
-  readonly tables?: readonly string[] | null;
-  /** Entries to leave alone: these, and those newer than `upTo`. */
-  readonly except?: readonly number[];
-  readonly upTo?: number;
-  /** Told which entries of which table are being repaired, before anything can fail. */
-  readonly onClaim?: (ids: readonly number[], table: ReadingTable) => void;
+  /** Told which entries are being repaired, before anything can fail. */
+  readonly onClaim?: (claim: Claim) => void;
 }
 
 export interface RepairOutcome extends Omit<Delivery, 'refused'> {
@@ -37,27 +47,27 @@ export interface RepairOutcome extends Omit<Delivery, 'refused'> {
 const CLAIM_TIMEOUTS = "set local idle_in_transaction_session_timeout = '28s'";
 
 /**
- * Parameters: the states wanted, entries to leave alone, the newest entry to take, the tables wanted (null: all). There may
- * be millions of entries: asked for each by itself, what all see of it lets the search follow the key and end early.
+ * Parameters: the states wanted, entries to leave alone, the newest entry to take. There may be millions of entries: asked
+ * for each by itself, what all see of it lets the search follow the index by table and end early.
  */
 const IS_WANTED = `
   (select state from sensorctl.ledger_state as seen where seen.entry_id = entry.entry_id) = any ($1::text[])
-    and entry.entry_id <> all ($2::bigint[]) and entry.entry_id <= $3
-    and ($4::text[] is null or entry.table_name = any ($4))`;
+    and entry.entry_id <> all ($2::bigint[]) and entry.entry_id <= $3`;
 
-/** Claims entries of one table, that of the oldest one, which nobody else repairs. The last parameter: how many. */
-const CLAIM_ENTRIES = `
-  with oldest as (
-    select table_name from sensorctl.ledger as entry where ${IS_WANTED}
+/** Those of the tables that have such entries, the one with the oldest first. */
+const FIND_TABLES = `
+  select wanted.table_name as "table"
+  from unnest($4::text[]) as wanted (table_name) cross join lateral (
+    select entry_id from sensorctl.ledger as entry where table_name = wanted.table_name and ${IS_WANTED}
     order by entry_id limit 1
-    for update skip locked
-  )
-  select entry_id, table_name from sensorctl.ledger as entry
-  where table_name = (select table_name from oldest) and ${IS_WANTED}
+  ) as oldest
+  order by oldest.entry_id`;
+
+/** Claims entries of one table which nobody else repairs. The last parameter: how many. */
+const CLAIM_ENTRIES = `
+  select entry_id as id from sensorctl.ledger as entry where table_name = $4 and ${IS_WANTED}
   order by entry_id limit $5
   for update skip locked`;
-
-const HAS_WANTED = `select exists (select from sensorctl.ledger as entry where ${IS_WANTED}) as exists`;
 
 /** The unconfirmed entries of a table whose times overlap those of the given ones, these included. */
 const FIND_OVERLAPPING = `
@@ -91,11 +101,6 @@ interface UnconfirmedEntry {
   readonly consumer_id: string;
 }
 
-interface Claim {
-  readonly ids: readonly number[];
-  readonly table: ReadingTable;
-}
-
 const NOTHING: RepairOutcome = { entries: 0, copied: 0, inserted: 0, skipped: 0, corrected: 0, refused: 0 };
 
 /**
@@ -109,19 +114,24 @@ const NOTHING: RepairOutcome = { entries: 0, copied: 0, inserted: 0, skipped: 0,
  */
 export async function repairMissed(options: RepairOptions): Promise<RepairOutcome> {
   // Asked again and again by every consumer: it costs no connection of its own while nothing is missed.
-  if (!(await hasMissed(options))) return NOTHING;
+  const tables = await findMissed(options.primary, options);
+  if (tables.length === 0) return NOTHING;
   const repair = (source: pg.Client): Promise<RepairOutcome> =>
-    inTransaction(source, () => repairClaimed(source, options), 'repeatable read');
+    inTransaction(source, () => repairClaimed(source, tables, options), 'repeatable read');
   return await endingStalledCopies([options.primary, options.secondary], () =>
     repeatCollisions(() => withSession(options.primary, repair)),
   );
 }
 
-async function repairClaimed(source: pg.Client, options: RepairOptions): Promise<RepairOutcome> {
+async function repairClaimed(
+  source: pg.Client,
+  tables: readonly ReadingTable[],
+  options: RepairOptions,
+): Promise<RepairOutcome> {
   await source.query(CLAIM_TIMEOUTS);
-  const claim = await claimEntries(source, options);
+  const claim = await claimEntries(source, tables, options);
   if (claim === null) return NOTHING;
-  options.onClaim?.(claim.ids, claim.table);
+  options.onClaim?.(claim);
   await holdAsPrimary(source, options.primary);
   // Writing on a slow secondary may take longer than the claim may be idle.
   return await keepAwake(source, async () => {
@@ -133,28 +143,29 @@ async function repairClaimed(source: pg.Client, options: RepairOptions): Promise
   });
 }
 
-/** Whether there are entries that such a repair would take, be it that somebody else has claimed them. */
-export async function hasMissed(options: Omit<RepairOptions, 'entries' | 'secondary'>): Promise<boolean> {
-  const { rows } = await options.primary.pool.query<{ exists: boolean }>(HAS_WANTED, wanted(options));
-  return rows[0]?.exists === true;
+/** The tables with entries that such a repair would take, be it that somebody else has claimed them; the oldest entry's first. */
+export async function findMissed({ pool }: Database, wanted: Wanted): Promise<ReadingTable[]> {
+  const { tables = READING_TABLES } = wanted;
+  const { rows } = await pool.query<{ table: ReadingTable }>(FIND_TABLES, [...parametersOf(wanted), tables]);
+  return rows.map(({ table }) => table);
 }
 
-function wanted({
-  states,
-  except = [],
-  upTo = Number.MAX_SAFE_INTEGER,
-  tables = null,
-}: Omit<RepairOptions, 'entries' | 'secondary' | 'primary'>): unknown[] {
-  return [states, except, upTo, tables];
+function parametersOf({ states, except = [], upTo = Number.MAX_SAFE_INTEGER }: Wanted): unknown[] {
+  return [states, except, upTo];
 }
 
-async function claimEntries(source: Queryable, options: RepairOptions): Promise<Claim | null> {
-  const { rows } = await source.query<{ entry_id: number; table_name: ReadingTable }>(CLAIM_ENTRIES, [
-    ...wanted(options),
-    options.entries,
-  ]);
-  const [first] = rows;
-  return first === undefined ? null : { ids: rows.map((row) => row.entry_id), table: first.table_name };
+/** Of the first table in which nobody else has claimed all of them. */
+async function claimEntries(
+  source: Queryable,
+  tables: readonly ReadingTable[],
+  options: RepairOptions,
+): Promise<Claim | null> {
+  for (const table of tables) {
+    const parameters = [...parametersOf(options), table, options.entries];
+    const { rows } = await source.query<{ id: number }>(CLAIM_ENTRIES, parameters);
+    if (rows.length > 0) return { ids: rows.map(({ id }) => id), table };
+  }
+  return null;
 }
 
 /** One transaction on the secondary: written and verified, or nothing of it. */
