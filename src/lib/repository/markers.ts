@@ -15,9 +15,7 @@ const LOCK_CONSUMER_SHARED =
 const LOCK_CONSUMER = "select pg_advisory_xact_lock(hashtextextended('sensorctl.consumer ' || $1::text, 0))";
 const LOCK_TABLE = "select pg_advisory_xact_lock(hashtextextended('sensorctl.repair ' || $1::text, 0))";
 
-const READ_MARKERS = `
-  select (select count(*) from sensorctl.batch_marker where batch_id = $1 and not by_repair) as written,
-    (select count(*) from sensorctl.batch_marker where batch_id = $1 and by_repair) as taken_over`;
+const COUNT_WRITTEN = 'select count(*) as written from sensorctl.batch_marker where batch_id = $1 and not by_repair';
 
 const TAKE_OVER = `
   insert into sensorctl.batch_marker (batch_id, table_name, consumer_id, by_repair)
@@ -48,9 +46,9 @@ export function lockTable(table: ReadingTable): Statement {
   return { text: LOCK_TABLE, values: [table] };
 }
 
-/** Goes last: how many tables of a batch are `written`, and how many a repair has `taken_over`. */
-export function readMarkers(batchId: string): Statement {
-  return { text: READ_MARKERS, values: [batchId] };
+/** Goes last: how many tables of a batch are `written`; the others a repair has taken over. */
+export function countWritten(batchId: string): Statement {
+  return { text: COUNT_WRITTEN, values: [batchId] };
 }
 
 /** Marks batches, so that their consumers do not write them any more; waits for those being written right now. */
