@@ -92,6 +92,18 @@ describe('repair', () => {
     await markMissed(primary.pool, new Map([[batch.batchId!, 'by the test']]));
   }
 
+  function heal(): { end(): Promise<void> } {
+    const stop = new AbortController();
+    const options = { primary, secondary, breaker: new CircuitBreaker(), rowsPerSecond: 1000, logger: silentLogger };
+    const running = healUntilStopped({ ...options, signal: stop.signal });
+    return {
+      end: async () => {
+        stop.abort();
+        await running;
+      },
+    };
+  }
+
   async function repair(): Promise<RepairOutcome> {
     return await repairMissed({
       primary,
@@ -156,19 +168,27 @@ describe('repair', () => {
       values: { voltage: 3.9 },
     };
     await miss(await commit([moisture]));
-    const stop = new AbortController();
-    const healing = healUntilStopped({
-      primary,
-      secondary,
-      breaker: new CircuitBreaker(),
-      rowsPerSecond: 1000,
-      logger: silentLogger,
-      signal: stop.signal,
-    });
+    const healing = heal();
     await until(async () => (await secondary.pool.query('select from moisture_readings')).rowCount === 1);
-    stop.abort();
-    await healing;
+    await healing.end();
     expect(await ledger()).to.deep.equal({ missed: 40 });
+  });
+
+  it('does not let an entry that cannot be repaired, as its chunk is damaged or frozen, hold up the others', async () => {
+    for (const [minute, sensorId] of ['bad', 'a', 'b', 'c', 'd'].entries()) {
+      await miss(await commit(readingsAt([sensorId], minute)));
+    }
+    await secondary.pool.query(`
+      create function damaged() returns trigger language plpgsql as $$
+      begin
+        if new.sensor_id = 'bad' then raise exception 'cannot INSERT into frozen chunk' using errcode = 'XX000'; end if;
+        return new;
+      end $$;
+      create trigger damaged before insert on water_level_readings for each row execute function damaged()`);
+    const healing = heal();
+    await until(async () => (await rowsOf(secondary)).length === 4);
+    await healing.end();
+    expect(await ledger()).to.deep.equal({ missed: 1 });
   });
 
   it('shortens the ledger before a switch to its end, whatever tables take turns in it', async () => {

@@ -208,6 +208,8 @@ function nextStep(error: unknown, side: Side): string {
     case '57P02':
     case '57P03':
       return 'that server is starting or stopping: wait until it answers, and repeat the command';
+    case '53400':
+      return 'the server has a limit that this exceeds: raise the one that the error names, or ask for less';
     case '53300':
       return `free connections of that server, raise its max_connections, or lower ${prefix}_POOL_MAX`;
     case '53100':

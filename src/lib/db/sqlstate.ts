@@ -37,7 +37,7 @@ export function sqlstateOf(error: unknown): string | undefined {
   return error instanceof pg.DatabaseError ? error.code : undefined;
 }
 
-/** True where the server ended the statement for taking too long or decompressing too much, also as the cause of the error: ask for less. */
+/** True where the server ended the statement for taking too long, or more than a limit of its settings allows; also as the cause of the error. */
 export function isTooMuch(error: unknown): boolean {
   return TOO_MUCH.has(sqlstateOf(causeOf(error)) ?? '');
 }

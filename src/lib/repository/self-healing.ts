@@ -1,6 +1,6 @@
-import { describeFault } from '../db/sqlstate.js';
+import { describeFault, isLockTimeout } from '../db/sqlstate.js';
 import { backoffMs } from '../domain/backoff.js';
-import { pause } from '../domain/pause.js';
+import { isAborted, pause } from '../domain/pause.js';
 import { READING_TABLES, type ReadingTable } from '../domain/reading.js';
 import { sideTitle } from '../domain/side.js';
 import type { Logger } from '../logger.js';
@@ -69,7 +69,7 @@ class Healing {
       return;
     }
     const outcome = await this.#repair();
-    if (outcome.entries > 0) {
+    if (outcome !== null && outcome.entries > 0) {
       this.options.logger.info('ledger repaired', { ...outcome });
       this.options.onHealed?.(outcome.inserted);
     } else await this.#rest();
@@ -91,29 +91,31 @@ class Healing {
     return true;
   }
 
-  async #repair(): Promise<RepairOutcome> {
+  /** Null where what it claimed was set aside: others go before it for a while. */
+  async #repair(): Promise<RepairOutcome | null> {
     const { rowsPerSecond, signal } = this.options;
     try {
-      const outcome = await this.#parts.repair({
-        states: ['missed'],
-        except: current(this.#setAside),
-        tables: this.#tables(),
-      });
+      const wanted = { states: ['missed'], except: current(this.#setAside), tables: this.#tables() } as const;
+      const outcome = await this.#parts.repair(wanted, signal);
       await pause((outcome.copied / rowsPerSecond) * 1000, signal);
       return outcome;
     } catch (error) {
-      this.#setCulpritAside(error);
-      throw error;
+      if (!this.#setsAside(error)) throw error;
+      return null;
     }
   }
 
-  #setCulpritAside(error: unknown): void {
+  /** True where the failure is of what was claimed; what is locked by somebody else is not worth to wait for, either. */
+  #setsAside(error: unknown): boolean {
     const { claim } = this.#parts;
-    if (claim === null) return;
+    const culprit = isLockTimeout(error) ? 'entry' : culpritOf(error);
+    if (claim === null || culprit === null) return false;
     const until = performance.now() + SET_ASIDE_MS;
-    const culprit = culpritOf(error);
     if (culprit === 'table') this.#tablesAside.set(claim.table, until);
-    else if (culprit === 'entry') for (const id of claim.ids) this.#setAside.set(id, until);
+    else for (const id of claim.ids) this.#setAside.set(id, until);
+    const fields = { table: claim.table, entries: claim.ids.length, error: describeFault(error) };
+    this.options.logger.warn(`${culprit === 'table' ? 'this table' : 'these entries'} cannot be repaired now`, fields);
+    return true;
   }
 
   #tables(): ReadingTable[] {
@@ -148,9 +150,4 @@ class Healing {
 function current<Key>(aside: Map<Key, number>): Key[] {
   for (const [key, until] of aside) if (until < performance.now()) aside.delete(key);
   return [...aside.keys()];
-}
-
-/** The loop has just found it false, and TypeScript would take it for false until the next round. */
-function isAborted(signal: AbortSignal): boolean {
-  return signal.aborted;
 }

@@ -1,7 +1,8 @@
 import type { Database } from '../../db/database.js';
 import { describeFault, isPassing } from '../../db/sqlstate.js';
 import { backoffMs } from '../../domain/backoff.js';
-import { pause } from '../../domain/pause.js';
+import { isAborted, pause } from '../../domain/pause.js';
+import { workTogether } from '../../domain/work-together.js';
 import { READING_TABLES, type ReadingTable } from '../../domain/reading.js';
 import type { Logger } from '../../logger.js';
 import { readNewestEntry } from '../../repository/ledger.js';
@@ -10,7 +11,6 @@ import { culpritOf, RepairInParts } from '../../repository/repair/repair-in-part
 import { findMissed, type Claim, type RepairOutcome, type Wanted } from '../../repository/repair/repair-missed.js';
 import { addCounts, NO_ROWS, type BackfillCounts } from './report.js';
 import type { Throttle } from './throttle.js';
-import { workTogether } from './work-together.js';
 
 export interface LedgerRepairOptions {
   readonly primary: Database;
@@ -39,7 +39,7 @@ const STATES = ['missed', 'refused'] as const;
 export async function repairLedger(options: LedgerRepairOptions): Promise<BackfillCounts> {
   const upTo = await readNewestEntry(options.primary.pool);
   const repair = new LedgerRepair(options, upTo);
-  await workTogether(options.jobs, options.stop, (stop) => repair.work(stop));
+  await workTogether(Array.from({ length: options.jobs }), options.stop, (_, stop) => repair.work(stop));
   return repair.counts;
 }
 
@@ -59,13 +59,14 @@ class LedgerRepair {
     for (let tries = 1; !stop.aborted;) {
       await throttle.wait();
       try {
-        const outcome = await parts.repair(this.#wanted);
+        const outcome = await parts.repair(this.#wanted, stop);
         this.#count(outcome);
         tries = 1;
         if (outcome.entries > 0) continue;
         if ((await findMissed(primary, this.#wanted)).length === 0) return;
         await this.#waitForOthers(stop);
       } catch (error) {
+        if (isAborted(stop)) return;
         if (parts.claim !== null && this.#leavesAlone(parts.claim, error)) continue;
         if (!isPassing(error) || tries === TRIES) throw error;
         await pause(backoffMs(tries, RETRY_MS), stop);
@@ -107,8 +108,8 @@ class LedgerRepair {
     if (culprit === null) return false;
     if (culprit === 'table') this.#failedTables.add(table);
     else this.#failed.push(...ids);
-    const entries = culprit === 'table' ? 'all' : ids.length;
-    this.options.logger.warn('entries cannot be repaired', { table, entries, error: describeFault(error) });
+    const fields = { table, entries: ids.length, error: describeFault(error) };
+    this.options.logger.warn(`${culprit === 'table' ? 'this table' : 'these entries'} cannot be repaired`, fields);
     return true;
   }
 }

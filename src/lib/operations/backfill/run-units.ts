@@ -3,11 +3,11 @@ import { withSession } from '../../db/database.js';
 import { isTooMuch, isPassing } from '../../db/sqlstate.js';
 import { backoffMs } from '../../domain/backoff.js';
 import { pause } from '../../domain/pause.js';
+import { workTogether } from '../../domain/work-together.js';
 import { runUnit, StraightCopyFailed, type UnitContext } from '../../repository/backfill/run-unit.js';
 import { readRunState, splitUnit, type RunState, type Unit } from '../../repository/backfill/unit-store.js';
 import { endingStalledCopies, endStalledCopies } from '../../repository/backfill/stalled-copies.js';
 import type { Throttle } from './throttle.js';
-import { workTogether } from './work-together.js';
 
 export interface RunUnitsOptions {
   readonly context: Omit<UnitContext, 'onClaim'>;
@@ -33,7 +33,8 @@ export async function runUnits(options: RunUnitsOptions): Promise<RunState> {
   const timer = setInterval(() => void read().then(onProgress, () => undefined), PROGRESS_MS);
   try {
     const team: Worker[] = [];
-    await workTogether(options.jobs, options.stop, async (stop) => {
+    const places = Array.from({ length: options.jobs });
+    await workTogether(places, options.stop, async (_, stop) => {
       const worker = new Worker({ ...options, stop }, team);
       team.push(worker);
       await worker.work();

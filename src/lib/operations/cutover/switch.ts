@@ -16,7 +16,7 @@ import type { Logger } from '../../logger.js';
 import { copyRecord } from '../../repository/migration/deciding-state.js';
 import { drainLedger, shortenLedger } from '../../repository/migration/drain-ledger.js';
 import { endWriters, waitForWriters } from '../../repository/migration/fence.js';
-import { proveUnproven } from '../../repository/migration/prove-unproven.js';
+import { proveUnproven, type Proof } from '../../repository/migration/prove-unproven.js';
 import { readRecordedState } from '../../repository/migration/state.js';
 import { beginDraining, callOff, commitSwitch, type Change } from '../../repository/migration/transition.js';
 import { moveQuarantine } from '../../repository/quarantine.js';
@@ -51,9 +51,10 @@ export interface SwitchOutcome {
 /** Transactions of consumers may take so long to end by themselves, in ms; then they are ended on the server. */
 const WRITERS_MS = 2_000;
 const RETRY_MS = 200;
-/** At most so many rounds of proving before the pause, as long as one takes longer than this, in ms. */
-const ROUNDS = 5;
+/** A round before the pause that takes no longer, in ms, leaves little. */
 const LITTLE_MS = 250;
+/** A round that takes more than this share of the one before is the last. */
+const SHORTER = 0.7;
 const LOOK = 'sensorctl cutover shows where the migration stands';
 
 /**
@@ -88,20 +89,30 @@ class Switch {
 
   /**
    * What can be done while consumers write: the pause that follows is short. A round finds what was written during the one
-   * before, so each takes less time than that, until what is left is little.
+   * before: there are more while each takes clearly less time than that, and more than little.
    */
   async #shorten(): Promise<string> {
-    const { from: primary, to: secondary, onStep, stop } = this.options;
-    const onProgress = (rows: number): void => void onStep('prove', `${counted(rows, 'missed row')} brought`);
-    let proven = { ranges: 0, rows: 0 };
-    for (let round = 1; ; round += 1) {
-      const startedAt = performance.now();
-      await shortenLedger({ primary, secondary }, stop, onProgress);
-      const { ranges, rows } = await proveUnproven({ primary, secondary }, stop);
-      proven = { ranges: proven.ranges + ranges, rows: proven.rows + rows };
-      if (round === ROUNDS || performance.now() - startedAt < LITTLE_MS) break;
+    const { onStep } = this.options;
+    let brought = 0;
+    const onBrought = (rows: number): void => {
+      brought += rows;
+      void onStep('prove', `${counted(brought, 'missed row')} brought`);
+    };
+    const first = await this.#shortenOnce(onBrought);
+    for (let [last, ms] = [Infinity, first.ms]; ms > LITTLE_MS && ms < last * SHORTER;) {
+      last = ms;
+      ({ ms } = await this.#shortenOnce(onBrought));
     }
-    return `${counted(proven.rows, 'row')} in ${counted(proven.ranges, 'range')} written since the last proof`;
+    const { rows, ranges } = first.proof;
+    return `${counted(rows, 'row')} in ${counted(ranges, 'range')} written since the last proof`;
+  }
+
+  async #shortenOnce(onBrought: (rows: number) => void): Promise<{ proof: Proof; ms: number }> {
+    const { from: primary, to: secondary, stop } = this.options;
+    const startedAt = performance.now();
+    await shortenLedger({ primary, secondary }, stop, onBrought);
+    const proof = await proveUnproven({ primary, secondary }, stop);
+    return { proof, ms: performance.now() - startedAt };
   }
 
   async #commitOrGoBack(): Promise<MigrationState> {

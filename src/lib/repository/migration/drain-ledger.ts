@@ -1,6 +1,7 @@
 import type { Database } from '../../db/database.js';
 import { pause } from '../../domain/pause.js';
 import { READING_TABLES } from '../../domain/reading.js';
+import { workTogether } from '../../domain/work-together.js';
 import { readNewestEntry, type LedgerState } from '../ledger.js';
 import { RepairInParts } from '../repair/repair-in-parts.js';
 import type { RepairOptions, Wanted } from '../repair/repair-missed.js';
@@ -31,7 +32,7 @@ export async function countLedger({ pool }: Database): Promise<LedgerCounts> {
  * nothing but refused readings is left, or `stop` aborts.
  */
 export async function drainLedger({ primary, secondary }: Sides, stop: AbortSignal): Promise<LedgerCounts> {
-  const repair = repairTables({ primary, secondary });
+  const repair = repairTables({ primary, secondary }, stop);
   const graceUntil = performance.now() + GRACE_MS;
   for (;;) {
     const rest = await countLedger(primary);
@@ -42,37 +43,34 @@ export async function drainLedger({ primary, secondary }: Sides, stop: AbortSign
   }
 }
 
-/** Brings what was missed so far, of all tables, while consumers go on writing. */
+/** Brings what was missed so far, of all tables, while consumers go on writing; tells how many rows each repair brought. */
 export async function shortenLedger(
   { primary, secondary }: Sides,
   stop: AbortSignal,
-  onProgress: (rows: number) => void,
+  onBrought: (rows: number) => void,
 ): Promise<void> {
-  const repair = repairTables({ primary, secondary });
+  const repair = repairTables({ primary, secondary }, stop);
   const upTo = await readNewestEntry(primary.pool);
-  for (let rows = 0; !stop.aborted;) {
+  while (!stop.aborted) {
     const { entries, copied } = await repair({ states: ['missed'], upTo });
     if (entries === 0) return;
-    rows += copied;
-    onProgress(rows);
+    onBrought(copied);
   }
 }
 
 /** Makes a repair of all tables side by side: most of its time goes by on the way to the secondary and back. */
 function repairTables(
   sides: Sides,
+  stop: AbortSignal,
 ): (wanted: Pick<Wanted, 'states' | 'upTo'>) => Promise<{ entries: number; copied: number }> {
   const repairs = READING_TABLES.map((table) => ({ table, parts: new RepairInParts(sides, ENTRIES_AT_ONCE) }));
   return async (wanted) => {
-    const outcomes = await Promise.allSettled(
-      repairs.map(({ table, parts }) => parts.repair({ ...wanted, tables: [table] })),
-    );
     const total = { entries: 0, copied: 0 };
-    for (const outcome of outcomes) {
-      if (outcome.status === 'rejected') throw outcome.reason;
-      total.entries += outcome.value.entries;
-      total.copied += outcome.value.copied;
-    }
+    await workTogether(repairs, stop, async ({ table, parts }, either) => {
+      const { entries, copied } = await parts.repair({ ...wanted, tables: [table] }, either);
+      total.entries += entries;
+      total.copied += copied;
+    });
     return total;
   };
 }

@@ -1,24 +1,33 @@
-import { faultKind, isTooMuch } from '../../db/sqlstate.js';
+import { faultKind, isTooMuch, sqlstateOf } from '../../db/sqlstate.js';
 import { repairMissed, type Claim, type RepairOptions, type RepairOutcome, type Wanted } from './repair-missed.js';
 import { ImpossibleTransferError } from './transfer.js';
 
-/** What is too much for one repair is tried again in parts of this share. */
+/** What cannot be repaired at once is tried again in parts of this share. */
 const SHARE = 4;
+/** What was too much once may be tried again little by little: the limit grows so much with each repair. */
+const LIMIT_GROWTH = 1.1;
+
+/** Of a chunk, a page or a file: the rest of the table may be sound. 0A: a chunk that is frozen or tiered; 42P01: one that was dropped meanwhile. */
+const PART_CLASSES = new Set(['0A', '55', '58', 'XX']);
+const PART_DROPPED = '42P01';
+const LOCK_TIMEOUT = '55P03';
 
 /**
  * Repairs missed entries, so many at once as the servers have the time for and take: fewer after a repair that was too much,
- * or in which a reading cannot be stored, so that one entry holds up no other; more again after each that succeeds.
+ * or in which an entry cannot be repaired, so that it holds up no other; more again after each that succeeds.
  */
 export class RepairInParts {
   #entries: number;
+  #limit: number;
   #claim: Claim | null = null;
 
   constructor(
     private readonly sides: Pick<RepairOptions, 'primary' | 'secondary'>,
     /** Ledger entries in one repair, at most. */
-    private readonly most: number,
+    private readonly maxEntries: number,
   ) {
-    this.#entries = most;
+    this.#entries = maxEntries;
+    this.#limit = maxEntries;
   }
 
   /** What the last repair had in its hands: after a failure, what cannot be repaired. */
@@ -26,27 +35,36 @@ export class RepairInParts {
     return this.#claim;
   }
 
-  /** Does one repair, and throws what `repairMissed` throws of as few entries as can be. */
-  async repair(wanted: Wanted): Promise<RepairOutcome> {
+  /** Does one repair, and throws what `repairMissed` throws of as few entries as can be, or had to be when `stop` aborted. */
+  async repair(wanted: Wanted, stop: AbortSignal): Promise<RepairOutcome> {
     for (;;) {
       this.#claim = null;
       try {
         const onClaim = (claim: Claim): void => void (this.#claim = claim);
         const outcome = await repairMissed({ ...this.sides, ...wanted, entries: this.#entries, onClaim });
-        if (outcome.entries > 0) this.#entries = Math.min(this.most, this.#entries * 2);
+        if (outcome.entries > 0) this.#grow();
         return outcome;
       } catch (error) {
         const { length } = this.claim?.ids ?? [];
-        if (culpritOf(error) !== 'entry' || length <= 1) throw error;
+        if (culpritOf(error) !== 'entry' || length <= 1 || stop.aborted) throw error;
         this.#entries = Math.ceil(length / SHARE);
+        if (isTooMuch(error)) this.#limit = this.#entries;
       }
     }
   }
+
+  #grow(): void {
+    this.#limit = Math.min(this.maxEntries, this.#limit * LIMIT_GROWTH);
+    this.#entries = Math.floor(Math.min(this.#limit, this.#entries * 2));
+  }
 }
 
-/** What a failed repair says of what it claimed: the entry cannot be repaired, no entry of its table can, or (null) nothing. */
+/** What a failed repair says of what it claimed: an entry cannot be repaired, no entry of its table can, or (null) nothing. */
 export function culpritOf(error: unknown): 'entry' | 'table' | null {
-  const kind = faultKind(error);
-  if (error instanceof ImpossibleTransferError || kind === 'misconfigured') return 'table';
-  return isTooMuch(error) || kind === 'refused' ? 'entry' : null;
+  if (error instanceof ImpossibleTransferError) return 'table';
+  if (isTooMuch(error) || faultKind(error) === 'refused') return 'entry';
+  const sqlstate = sqlstateOf(error) ?? '';
+  if (sqlstate === LOCK_TIMEOUT) return null;
+  if (sqlstate === PART_DROPPED || PART_CLASSES.has(sqlstate.slice(0, 2))) return 'entry';
+  return sqlstate.startsWith('42') && faultKind(error) === 'misconfigured' ? 'table' : null;
 }

@@ -1,14 +1,14 @@
-/** Runs workers side by side until all have ended; the first that fails lets the others end what is in their hands. */
-export async function workTogether(
-  workers: number,
+/** Works on all items side by side until each has ended; the first that fails lets the others end what is in their hands. */
+export async function workTogether<Item>(
+  items: readonly Item[],
   stop: AbortSignal,
-  work: (stop: AbortSignal) => Promise<void>,
+  work: (item: Item, stop: AbortSignal) => Promise<void>,
 ): Promise<void> {
   const failed = new AbortController();
   const either = AbortSignal.any([stop, failed.signal]);
   const outcomes = await Promise.allSettled(
-    Array.from({ length: workers }, () =>
-      work(either).catch((error: unknown) => {
+    items.map((item) =>
+      work(item, either).catch((error: unknown) => {
         failed.abort(error);
         throw error;
       }),
