@@ -54,6 +54,8 @@ class Healing {
   readonly #setAside = new Map<number, number>();
   /** The same of tables that a person has to mend first. */
   readonly #tablesAside = new Map<ReadingTable, number>();
+  /** The first entry of the last repair, where it waited for a lock in vain. */
+  #locked: number | null = null;
   #buriedAt = performance.now();
   /** Told once: a role without the rights will not get them by asking again. */
   #policiesFailed = false;
@@ -105,10 +107,12 @@ class Healing {
     }
   }
 
-  /** True where the failure is of what was claimed; what is locked by somebody else is not worth to wait for, either. */
+  /** True where the failure is of what was claimed. What somebody else holds locked is tried once more first: a frozen one was ended. */
   #setsAside(error: unknown): boolean {
     const { claim } = this.#parts;
-    const culprit = isLockTimeout(error) ? 'entry' : culpritOf(error);
+    const locked = isLockTimeout(error) ? (claim?.ids[0] ?? null) : null;
+    const culprit = locked !== null && locked === this.#locked ? 'entry' : culpritOf(error);
+    this.#locked = locked;
     if (claim === null || culprit === null) return false;
     const until = performance.now() + SET_ASIDE_MS;
     if (culprit === 'table') this.#tablesAside.set(claim.table, until);

@@ -27,30 +27,21 @@ const LIVE_COLUMNS = new Set(['sensor_type', 'last_seen', 'location_lat', 'locat
 const RETURNING_COLUMNS = new Set(['sensor_type', 'location_lat', 'location_lng']);
 
 /** Of these sensors, the oldest entry of each kind in which they have a reading. */
-const EXPLAIN_SENSORS = READING_TABLES.flatMap((table) => [
-  oldestEntry(table, { missed: true }),
-  oldestEntry(table, { missed: false }),
-]).join(' union all ');
-
-/** Few entries are in flight, however many are missed: these are looked for among the few that are recorded so. */
-function oldestEntry(table: ReadingTable, { missed }: { readonly missed: boolean }): string {
-  const entries = missed
-    ? "sensorctl.ledger_state as entry where entry.state <> 'pending'"
-    : `(select entry_id from sensorctl.ledger where state = 'pending' offset 0) as recorded
-      join sensorctl.ledger_state as entry using (entry_id) where entry.state = 'pending'`;
-  return `
-  select oldest.entry_id as "entryId", ${missed} as missed, sensor.sensor_id as "sensorId"
-  from unnest($1::text[]) as sensor (sensor_id)
+const EXPLAIN_SENSORS = READING_TABLES.map(
+  (table) => `
+  select oldest.entry_id as "entryId", kind.missed, sensor.sensor_id as "sensorId"
+  from unnest($1::text[]) as sensor (sensor_id) cross join (values (true), (false)) as kind (missed)
   cross join lateral (
-    select entry_id from ${entries} and table_name = '${table}'
+    select entry_id from sensorctl.ledger_state as entry cross join unnest(times) as range
+    where table_name = '${table}' and kind.missed = (state <> 'pending')
       and (entry.sensor_id is null or entry.sensor_id = sensor.sensor_id)
       and exists (
-        select from unnest(times) as range join ${quoteIdentifier(table)} as reading
-          on reading.sensor_id = sensor.sensor_id and reading.time >= lower(range) and reading.time < upper(range)
+        select from ${quoteIdentifier(table)} as reading
+        where reading.sensor_id = sensor.sensor_id and reading.time >= lower(range) and reading.time < upper(range)
       )
     order by entry_id limit 1
-  ) as oldest`;
-}
+  ) as oldest`,
+).join(' union all ');
 
 /** By what the primary's registry goes: any value that comes to the secondary later is of a reading that is no older. */
 const READ_SINCE = `
