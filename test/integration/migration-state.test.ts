@@ -6,6 +6,8 @@ import { withTransaction } from '../../src/lib/db/transaction.js';
 import { NO_PHASE, type MigrationState, type Phase } from '../../src/lib/domain/migration.js';
 import type { Side } from '../../src/lib/domain/side.js';
 import { ConflictError } from '../../src/lib/errors.js';
+import { silentLogger } from '../../src/lib/logger.js';
+import { switchPrimary, type SwitchOutcome } from '../../src/lib/operations/cutover/switch.js';
 import { holdAsSecondary } from '../../src/lib/repository/migration/assert-role.js';
 import { copyRecord, findDecidingState } from '../../src/lib/repository/migration/deciding-state.js';
 import { assertPrimary, endWriters, waitForWriters } from '../../src/lib/repository/migration/fence.js';
@@ -310,6 +312,23 @@ describe('the record of the phase', function () {
       const failure = await failureOf(findDecidingState({ local: pair.local, ec2: pair.ec2 }));
       expect(failure).to.be.instanceOf(ConflictError);
       expect((failure as ConflictError).message).to.match(/both sides record themselves as the primary in epoch/);
+    });
+
+    it('is done by one of two operators, also where the other comes to it after the first is through', async () => {
+      const state = await goTo(2);
+      const change = async (beforePause: () => Promise<unknown>): Promise<SwitchOutcome> =>
+        await switchPrimary({
+          ...{ from: pair.local, to: pair.ec2, state, targetPhase: 3, keepLocalCurrent: false, why: WHY, force: false },
+          ...{ maxPauseMs: LONG_MS, stop: new AbortController().signal, logger: silentLogger },
+          onStep: async (name) => {
+            if (name === 'pause') await beforePause();
+          },
+        });
+      let first: Promise<SwitchOutcome> | undefined;
+      const second = await failureOf(change(() => (first = change(() => Promise.resolve()))));
+      expect((await first)?.state).to.include({ phase: 3, primary: 'ec2' });
+      expect(second).to.be.instanceOf(ConflictError);
+      expect((await readHistory(pair.local.pool, 10)).length, 'epochs: 1, 2, draining, 3').to.equal(4);
     });
 
     it('makes no two primaries, at no step from phase 1 to 3 and back', async () => {

@@ -192,7 +192,9 @@ class Switch {
     const { from, why, stop } = this.options;
     const reason = this.#reasonFor(error);
     const record = await this.#callOff({ by: why.by, reason });
-    if (record !== null && record.primary !== from.side) return record;
+    // Another operator may have been faster, and be through with it by now.
+    const isUnanswered = this.#isCommitSent && !(error instanceof ConflictError);
+    if (record !== null && isUnanswered && record.primary !== from.side) return record;
     if (record === null && this.#isCommitSent) throw notKnown(error, from);
     const how =
       record === null
