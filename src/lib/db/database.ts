@@ -1,6 +1,8 @@
 import pg from 'pg';
 import { sideTitle, type Side } from '../domain/side.js';
 import { ConflictError, SensorctlError, UnreachableError } from '../errors.js';
+import { guardedClient } from './authentication.js';
+import { adviseOnConnecting } from './connecting-advice.js';
 import { describeConnection, tlsOptions, type ConnectionSettings } from './connection.js';
 import { describeFault, faultKind, sqlstateOf } from './sqlstate.js';
 
@@ -51,6 +53,7 @@ const NUMBERS = new Set([20, 21, 23]);
 export function openDatabase(options: DatabaseOptions): Database {
   const pool = new pg.Pool({
     ...clientConfig(options, options.callTimeoutMs),
+    Client: clientOf(options),
     max: options.poolMax,
     pipeline: true,
   } satisfies pg.PoolConfig & { pipeline: true });
@@ -59,7 +62,6 @@ export function openDatabase(options: DatabaseOptions): Database {
   const connections = new Set<pg.PoolClient>();
   pool.on('connect', (client) => {
     client.on('error', () => undefined);
-    rememberOrigin(client, options);
     connections.add(client);
   });
   pool.on('remove', (client) => connections.delete(client));
@@ -97,9 +99,8 @@ async function endSession(session: pg.Client): Promise<void> {
 }
 
 async function connectSession(options: DatabaseOptions): Promise<pg.Client> {
-  const session = new pg.Client(clientConfig(options, BULK_CALL_TIMEOUT_MS));
+  const session = new (clientOf(options))(clientConfig(options, BULK_CALL_TIMEOUT_MS));
   session.on('error', () => undefined);
-  rememberOrigin(session, options);
   try {
     await session.connect();
   } catch (error) {
@@ -109,6 +110,11 @@ async function connectSession(options: DatabaseOptions): Promise<pg.Client> {
   return session;
 }
 
+/** The password is the client's own business: it depends on who asks for it. */
+function clientOf(options: DatabaseOptions): ReturnType<typeof guardedClient> {
+  return guardedClient(options.connection, (client) => rememberOrigin(client, options));
+}
+
 function clientConfig({ connection, applicationName }: DatabaseOptions, callTimeoutMs: number): pg.ClientConfig {
   const serverTimeoutMs = Math.max(1, Math.floor(callTimeoutMs * SERVER_SHARE));
   return {
@@ -116,7 +122,6 @@ function clientConfig({ connection, applicationName }: DatabaseOptions, callTime
     port: connection.port,
     database: connection.database,
     user: connection.user,
-    ...(connection.password === undefined ? {} : { password: connection.password }),
     ssl: tlsOptions(connection),
     application_name: applicationName,
     connectionTimeoutMillis: Math.min(CONNECT_TIMEOUT_MS, callTimeoutMs),
@@ -148,12 +153,14 @@ export async function closeDatabase({ pool, connections }: Database): Promise<vo
 
 type Origin = Pick<Database, 'side' | 'connection'>;
 
-/** Which side's server answered with an error: it does not say so itself. */
+/** Which side an error came from, of its server or of the way there: it does not say so itself. */
 const origins = new WeakMap<object, Origin>();
 
 function rememberOrigin(client: pg.ClientBase, { side, connection: settings }: Origin): void {
   const { connection } = client as unknown as { connection: NodeJS.EventEmitter };
-  connection.on('errorMessage', (error: object) => origins.set(error, { side, connection: settings }));
+  for (const event of ['errorMessage', 'error']) {
+    connection.on(event, (error: object) => origins.set(error, { side, connection: settings }));
+  }
 }
 
 /**
@@ -171,7 +178,7 @@ export function asUnreachable(error: unknown, otherwise: Origin): Error {
   const { side, connection } = origins.get(error as object) ?? otherwise;
   const where = `the ${sideTitle(side)} database at ${describeConnection(connection)}`;
   return new UnreachableError(`${where} failed: ${describeFault(error)}`, {
-    next: nextStep(error, side),
+    next: nextStep(error, { side, connection }),
     cause: error,
   });
 }
@@ -185,11 +192,14 @@ export async function findSilent(first: Database, other: Database): Promise<Data
   return answers ? other : first;
 }
 
-function nextStep(error: unknown, side: Side): string {
+function nextStep(error: unknown, { side, connection }: Origin): string {
   const prefix = side === 'local' ? 'TIMESCALE' : 'EC2_DB';
   switch (sqlstateOf(error)) {
-    case '28P01':
     case '28000':
+      return connection.sslMode === 'disable'
+        ? `check ${prefix}_USER; where that server wants encryption, set ${prefix}_SSLMODE=verify-full and ${prefix}_SSLROOTCERT`
+        : `check ${prefix}_USER, and that server's pg_hba.conf`;
+    case '28P01':
       return `check ${prefix}_USER and ${prefix}_PASSWORD`;
     case '3D000':
       return `create the database, or set ${prefix}_${side === 'local' ? 'DB' : 'NAME'} to the one that exists`;
@@ -215,7 +225,10 @@ function nextStep(error: unknown, side: Side): string {
     case '53100':
       return 'the disk of that server is full: make room there; nothing that was acknowledged is lost';
     case undefined:
-      return `check that the server runs and that ${prefix}_HOST, ${prefix}_PORT and ${prefix}_SSLMODE are right`;
+      return (
+        adviseOnConnecting(error, prefix) ??
+        `check that the server runs and that ${prefix}_HOST, ${prefix}_PORT and ${prefix}_SSLMODE are right`
+      );
     default:
       return 'the server answered so; its own log says more';
   }

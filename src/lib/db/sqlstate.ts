@@ -1,4 +1,5 @@
 import pg from 'pg';
+import { AuthenticationError } from './authentication.js';
 
 /**
  * What a failed database call means for the caller:
@@ -23,6 +24,7 @@ const MISCONFIGURED_CLASSES = new Set(['0A', '28', '3D', '3F', '42']);
 /** Decides what an error of a database call means, by SQLSTATE and by socket error; the one place that does. */
 export function faultKind(error: unknown): FaultKind {
   const sqlstate = sqlstateOf(error);
+  if (error instanceof AuthenticationError) return 'misconfigured';
   if (sqlstate === undefined) return isProgrammingError(error) ? 'defect' : 'unavailable';
   if (COLLISION.has(sqlstate)) return 'collision';
   if (DEFECTS.has(sqlstate)) return 'defect';
