@@ -2,6 +2,7 @@ import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../lib/cli/base-command.js';
 import { counted } from '../lib/cli/quantities.js';
 import { openSide, withDatabases } from '../lib/cli/sides.js';
+import { oneLine } from '../lib/cli/output.js';
 import { renderTable } from '../lib/cli/table.js';
 import { EXIT_CODE } from '../lib/errors.js';
 import { prepareSide, type SidePreparation } from '../lib/operations/init.js';
@@ -60,7 +61,10 @@ function renderPreparation(sides: readonly SidePreparation[]): string {
     return [side, 'sensorctl (bookkeeping)', change, `version ${to}`, `TimescaleDB ${timescaleDb ?? 'not in use'}`];
   });
   const obstacles = sides.flatMap(({ side, obstacles: found }) =>
-    found.map(({ table, problem, next }) => `In the way on ${side}: ${table} ${problem}.\n  Next: ${next}`),
+    found.map(
+      ({ table, problem, next }) =>
+        `In the way on ${side}: ${oneLine(`${table} ${problem}`)}.\n  Next: ${oneLine(next)}`,
+    ),
   );
   const table = renderTable(['side', 'table', 'action', 'kind', 'note'], [...bookkeeping, ...tables]);
   const missing = sides[0]?.side === 'local' ? 'ec2' : 'local';

@@ -55,7 +55,7 @@ export default class Monitor extends BaseCommand {
     if (web !== null) this.note(`The live picture is at ${await web.open()}`);
     const presenter = monitorPresenter({
       style: flags.once ? 'once' : this.jsonEnabled() ? 'json' : 'live',
-      print: (line) => this.log(line),
+      print: (line) => this.logStyled(line),
       printJson: (value) => this.logJson(value),
       onQuit: () => quit.abort(),
     });
@@ -82,7 +82,7 @@ export default class Monitor extends BaseCommand {
 
   /** One document a line, also the only one of --once. */
   protected override logJson(value: unknown): void {
-    if (value !== undefined) process.stdout.write(`${JSON.stringify(value)}\n`);
+    if (value !== undefined) super.logJson(value, 0);
   }
 }
 

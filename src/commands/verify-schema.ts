@@ -1,6 +1,7 @@
 import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../lib/cli/base-command.js';
 import { withSides } from '../lib/cli/sides.js';
+import { oneLine } from '../lib/cli/output.js';
 import { renderTable } from '../lib/cli/table.js';
 import { EXIT_CODE } from '../lib/errors.js';
 import type { Finding } from '../lib/operations/verify-schema/finding.js';
@@ -34,7 +35,8 @@ Exit code 1 when something blocks.`;
     const { verdict, findings, script } = await withSides(settings, 'verify-schema', this.logger(), (sides) =>
       verifySchema(sides, flags.table),
     );
-    this.log(flags.sql ? script : renderFindings(verdict, findings));
+    if (flags.sql) this.logScript(script);
+    else this.log(renderFindings(verdict, findings));
     if (verdict === 'blocked') process.exitCode = EXIT_CODE.no;
     return { verdict, findings };
   }
@@ -50,7 +52,7 @@ function renderFindings(verdict: SchemaVerdict['verdict'], findings: readonly Fi
     .filter(({ weight }) => weight !== 'notes')
     .map(({ weight, table, subject, reason, mend }) => {
       const what = `${weight === 'blocks' ? 'Blocks' : 'Warns'}: ${table === null ? '' : `${table}, `}${subject}: ${reason}.`;
-      return mend === null ? what : `${what}\n  ${mend.replaceAll('\n', '\n  ')}`;
+      return mend === null ? oneLine(what) : `${oneLine(what)}\n  ${mend.replaceAll('\n', '\n  ')}`;
     });
   return [
     ...(rows.length === 0 ? [] : [renderTable(['weight', 'table', 'what', 'local', 'ec2'], rows)]),

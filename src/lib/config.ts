@@ -1,9 +1,15 @@
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseEnv } from 'node:util';
 import { z } from 'zod';
 import { counted } from './domain/counted.js';
-import { readCertificate, type ConnectionSettings, type SslMode } from './db/connection.js';
+import {
+  isOnThisMachine,
+  isServerVerified,
+  readCertificate,
+  type ConnectionSettings,
+  type SslMode,
+} from './db/connection.js';
 import { isTimezone } from './domain/time.js';
 import { describeFileFault, UsageError } from './errors.js';
 
@@ -19,8 +25,10 @@ export interface Settings {
   readonly telemetry: { readonly timezone: string; readonly sensorIdFromMac: boolean };
   /** Values that must never be printed. */
   readonly secrets: readonly string[];
-  /** What an operator should know about these settings, though they are valid. */
+  /** What an operator should know of the way to EC2, though the settings are valid; for whenever EC2 is opened. */
   readonly warnings: readonly string[];
+  /** The same of the files that the settings came from. */
+  readonly fileWarnings: readonly string[];
 }
 
 export interface QueueSettings {
@@ -86,7 +94,7 @@ const SCHEMA = z.object({
   TIMESCALE_DB: database.default('sensor_data'),
   TIMESCALE_USER: role.default('postgres'),
   TIMESCALE_PASSWORD: text.optional(),
-  TIMESCALE_SSLMODE: sslMode.default('disable'),
+  TIMESCALE_SSLMODE: sslMode.optional(),
   TIMESCALE_SSLROOTCERT: certificate.optional(),
   TIMESCALE_POOL_MAX: wholeNumber(4, 1000).default(20),
   EC2_DB_HOST: host.optional(),
@@ -94,7 +102,7 @@ const SCHEMA = z.object({
   EC2_DB_NAME: database.default('sensor_data'),
   EC2_DB_USER: role.default('postgres'),
   EC2_DB_PASSWORD: text.optional(),
-  EC2_DB_SSLMODE: sslMode.default('require'),
+  EC2_DB_SSLMODE: sslMode.optional(),
   EC2_DB_SSLROOTCERT: certificate.optional(),
   EC2_POOL_MAX: wholeNumber(2, 1000).default(10),
   // Shorter than a consumer's lease (30 s), so that no statement outlives it.
@@ -134,13 +142,18 @@ export function loadSettings(sources: SettingSources, required: RequiredSettings
       .filter((name) => given[name] === undefined)
       .map((name) => `${name} is not set; it should be ${expectation(name)}`),
     ...halfCredentials(given),
+    ...userInfo(given),
+    ...missingAuthorities(given),
   ];
   if (parsed.data === undefined || faults.length > 0) throw wrongSettings(faults);
-  return toSettings(parsed.data);
+  return toSettings(parsed.data, findOpenFiles(sources.directory));
 }
 
+/** The later one counts. */
+const FILES = ['.env', '.env.local'] as const;
+
 function collect({ directory, environment, flags = {} }: SettingSources): Record<string, string> {
-  const layers = [readEnvFile(directory, '.env'), readEnvFile(directory, '.env.local'), environment, flags];
+  const layers = [...FILES.map((name) => readEnvFile(directory, name)), environment, flags];
   const given: Record<string, string> = {};
   for (const layer of layers) {
     for (const name of SETTING_NAMES) {
@@ -163,24 +176,34 @@ function readEnvFile(directory: string, name: string): Readonly<Record<string, s
   }
 }
 
-function toSettings(values: Values): Settings {
-  const local = {
+/** A warning for each file that holds a secret and that others of this machine may read. */
+function findOpenFiles(directory: string): string[] {
+  return FILES.filter((name) => {
+    const given = readEnvFile(directory, name);
+    const holdsSecret = SECRETS.some((secret) => (given[secret] ?? '') !== '');
+    // Windows has rights of another kind.
+    return holdsSecret && process.platform !== 'win32' && (statSync(join(directory, name)).mode & 0o044) !== 0;
+  }).map((name) => `${name} holds secrets that others on this machine may read: chmod 600 ${name}`);
+}
+
+function toSettings(values: Values, fileWarnings: readonly string[]): Settings {
+  const local: Settings['local'] = {
     host: values.TIMESCALE_HOST,
     port: values.TIMESCALE_PORT,
     database: values.TIMESCALE_DB,
     user: values.TIMESCALE_USER,
     password: values.TIMESCALE_PASSWORD,
-    sslMode: values.TIMESCALE_SSLMODE,
+    sslMode: values.TIMESCALE_SSLMODE ?? (values.TIMESCALE_SSLROOTCERT === undefined ? 'disable' : 'verify-full'),
     sslRootCert: values.TIMESCALE_SSLROOTCERT,
     poolMax: values.TIMESCALE_POOL_MAX,
   };
-  const ec2 = {
+  const ec2: NonNullable<Settings['ec2']> = {
     host: values.EC2_DB_HOST ?? '',
     port: values.EC2_DB_PORT,
     database: values.EC2_DB_NAME,
     user: values.EC2_DB_USER,
     password: values.EC2_DB_PASSWORD,
-    sslMode: values.EC2_DB_SSLMODE,
+    sslMode: values.EC2_DB_SSLMODE ?? (values.EC2_DB_SSLROOTCERT === undefined ? 'require' : 'verify-full'),
     sslRootCert: values.EC2_DB_SSLROOTCERT,
     poolMax: values.EC2_POOL_MAX,
   };
@@ -201,7 +224,8 @@ function toSettings(values: Values): Settings {
     }),
     telemetry: Object.freeze({ timezone: values.TELEMETRY_TIMEZONE, sensorIdFromMac: values.SENSOR_ID_FROM_MAC }),
     secrets: SECRETS.flatMap((name) => values[name] ?? []),
-    warnings: ec2.host === '' ? [] : tlsWarnings(ec2.sslMode),
+    warnings: ec2.host === '' ? [] : tlsWarnings(ec2),
+    fileWarnings,
   });
 }
 
@@ -217,11 +241,28 @@ function credentialsOf(values: Values): QueueSettings['credentials'] {
   return { accessKeyId, secretAccessKey, ...(token === undefined ? {} : { sessionToken: token }) };
 }
 
-function tlsWarnings(mode: SslMode): string[] {
-  if (mode !== 'require') return [];
-  return [
-    'EC2_DB_SSLMODE=require encrypts but does not check who answers; verify-full with EC2_DB_SSLROOTCERT is the safe one',
-  ];
+/** Addresses are printed, and credentials have settings of their own. */
+function userInfo(given: Readonly<Record<string, string>>): string[] {
+  return ['SQS_QUEUE_URL', 'AWS_ENDPOINT_URL_SQS']
+    .filter((name) => /^https?:\/\/[^/?#]*@/i.test(given[name] ?? ''))
+    .map((name) => `${name} should hold no user and no password: credentials are AWS_ACCESS_KEY_ID and its like`);
+}
+
+/** Without a root certificate verify-ca would take any certificate of any public authority for any host; psql refuses too. */
+function missingAuthorities(given: Readonly<Record<string, string>>): string[] {
+  return ['TIMESCALE', 'EC2_DB']
+    .filter((side) => given[`${side}_SSLMODE`] === 'verify-ca' && given[`${side}_SSLROOTCERT`] === undefined)
+    .map((side) => `${side}_SSLROOTCERT should be set, as ${side}_SSLMODE=verify-ca trusts whoever it names`);
+}
+
+function tlsWarnings(ec2: ConnectionSettings): string[] {
+  if (isServerVerified(ec2) || (ec2.sslMode === 'disable' && isOnThisMachine(ec2))) return [];
+  const what: Readonly<Partial<Record<SslMode, string>>> = {
+    disable: 'neither encrypts nor checks who answers',
+    require: 'encrypts but does not check who answers',
+  };
+  const safe = 'verify-full with EC2_DB_SSLROOTCERT is the safe one';
+  return [`EC2_DB_SSLMODE=${ec2.sslMode} ${what[ec2.sslMode] ?? ''}; ${safe}`];
 }
 
 function expectation(name: string): string {

@@ -1,3 +1,5 @@
+import { oneLine, printableJson } from './domain/printable.js';
+
 export type LogFields = Readonly<Record<string, string | number | boolean | null | undefined>>;
 
 /** Where library code reports what an operator may want to read later; it never prints by itself. */
@@ -16,7 +18,7 @@ const LEVELS: readonly Level[] = ['debug', 'info', 'warn', 'error'];
 export function createLogger(write: (line: string) => void, lowest: Level = 'info'): Logger {
   const log = (level: Level) => (message: string, fields?: LogFields) => {
     if (LEVELS.indexOf(level) < LEVELS.indexOf(lowest)) return;
-    write(`${new Date().toISOString()} ${level.padEnd(5)} ${message}${formatFields(fields)}`);
+    write(`${new Date().toISOString()} ${level.padEnd(5)} ${oneLine(message)}${formatFields(fields)}`);
   };
   return { debug: log('debug'), info: log('info'), warn: log('warn'), error: log('error') };
 }
@@ -30,8 +32,9 @@ function formatFields(fields: LogFields = {}): string {
     .join('');
 }
 
-/** Quoted where it would be misread, or would act on a terminal. */
+/** Quoted where it would be misread. */
 function formatValue(value: string | number | boolean | null | undefined): string {
   const text = String(value);
-  return /[\s"=\p{Cc}]/u.test(text) ? JSON.stringify(text) : text;
+  const quoted = printableJson(text);
+  return /[\s"=]/.test(text) || quoted !== `"${text}"` ? quoted : text;
 }

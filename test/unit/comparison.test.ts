@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 
 import { renderComparison } from '../../src/lib/cli/comparison.js';
-import { printable } from '../../src/lib/cli/table.js';
+import { printable } from '../../src/lib/cli/output.js';
 import type { CompareReport, DifferenceRecord } from '../../src/lib/operations/compare/report.js';
 import { LedgerCover } from '../../src/lib/repository/comparison/ledger-cover.js';
 

@@ -18,7 +18,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   domain: [],
   config: ['db', 'domain'],
   errors: [],
-  logger: [],
+  logger: ['domain'],
 };
 
 interface Import {

@@ -4,7 +4,7 @@ import { BaseCommand } from '../../lib/cli/base-command.js';
 import { parseRecordOrAll } from '../../lib/cli/record-names.js';
 import { withRepository } from '../../lib/cli/repository.js';
 import { openSide, withDatabases } from '../../lib/cli/sides.js';
-import { printable } from '../../lib/cli/table.js';
+import { oneLine } from '../../lib/cli/output.js';
 import { EXIT_CODE } from '../../lib/errors.js';
 import { retryQuarantined, type RetryOutcome } from '../../lib/operations/quarantine.js';
 
@@ -35,7 +35,7 @@ export default class QuarantineRetry extends BaseCommand {
       return { keptOn: side, outcome: done };
     });
     this.log(`Stored ${outcome.stored}, failed again ${outcome.failed.length}.`);
-    for (const { id, reason } of outcome.failed) this.log(printable(`  ${keptOn}:${id}  ${reason}`));
+    for (const { id, reason } of outcome.failed) this.log(oneLine(`  ${keptOn}:${id}  ${reason}`));
     if (outcome.failed.length > 0) process.exitCode = EXIT_CODE.no;
     return outcome;
   }

@@ -2,7 +2,7 @@ import * as Args from '@oclif/core/args';
 import { BaseCommand } from '../../lib/cli/base-command.js';
 import { parseRecordName } from '../../lib/cli/record-names.js';
 import { openSide, withDatabases } from '../../lib/cli/sides.js';
-import { printable } from '../../lib/cli/table.js';
+import { oneLine } from '../../lib/cli/output.js';
 import { getQuarantined, type NamedRecord } from '../../lib/operations/quarantine.js';
 
 export default class QuarantineShow extends BaseCommand {
@@ -17,8 +17,9 @@ export default class QuarantineShow extends BaseCommand {
     const database = openSide(keptOn, this.settings(), 'quarantine', this.logger());
     const record = await withDatabases([database], () => getQuarantined(database, id));
     const { body, ...facts } = record;
-    const lines = Object.entries(facts).map(([name, value]) => `${`${name}:`.padEnd(15)} ${value ?? '-'}`);
-    this.log(printable(`${lines.join('\n')}\n\n${body}`));
+    const lines = Object.entries(facts).map(([name, value]) => oneLine(`${`${name}:`.padEnd(15)} ${value ?? '-'}`));
+    // Set in, so that no line of a message looks like one of ours; --json prints it as it came.
+    this.log(`${lines.join('\n')}\n\n${body.replaceAll(/^/gm, '  ')}`);
     return record;
   }
 }

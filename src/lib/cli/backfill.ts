@@ -5,6 +5,7 @@ import { otherSide, sideTitle, type Side } from '../domain/side.js';
 import { UsageError } from '../errors.js';
 import type { Progress } from './progress.js';
 import { formatBytes, formatCount, formatDuration, formatTime } from './quantities.js';
+import { oneLine } from './output.js';
 import { renderTable } from './table.js';
 
 const GAPS_SHOWN = 10;
@@ -40,7 +41,9 @@ export function renderProgress({ step, table, rows, ofRows, throttled }: Backfil
 
 export function renderBackfill(report: BackfillReport, target: Side): string {
   const there = sideTitle(target);
-  const leftOut = report.leftOut.map(({ table, before, reason }) => `Left out: ${table} before ${before} (${reason})`);
+  const leftOut = report.leftOut.map(({ table, before, reason }) =>
+    oneLine(`Left out: ${table} before ${before} (${reason})`),
+  );
   if (report.ranges === 0 && report.remainingGaps === 0) {
     return [`Nothing to do: ${there} lacks nothing that was asked for.`, ...leftOut].join('\n');
   }

@@ -2,9 +2,11 @@ import { Command } from '@oclif/core/command';
 import { ExitError } from '@oclif/core/errors';
 import * as Flags from '@oclif/core/flags';
 import { loadSettings, type RequiredSettings, type Settings } from '../config.js';
+import { mapTexts } from '../domain/printable.js';
 import { EXIT_CODE, UsageError, type ExitCode } from '../errors.js';
 import { createLogger, type Logger } from '../logger.js';
 import { createErrorReport, describeCauses, renderErrorReport } from './error-report.js';
+import { writeJson, writeNote, writeResult, writeScript, writeStyled } from './output.js';
 import { createRedactor } from './redact.js';
 import { trapSignals } from './signals.js';
 import { asUsageError } from './usage-errors.js';
@@ -42,6 +44,7 @@ export abstract class BaseCommand extends Command {
       options.required,
     );
     this.#redact = createRedactor(settings.secrets);
+    for (const warning of settings.fileWarnings) this.note(`Warning: ${warning}`);
     this.#logSettings(settings);
     return settings;
   }
@@ -53,7 +56,7 @@ export abstract class BaseCommand extends Command {
 
   /** Writes a line to stderr: log, progress, advice. */
   protected note(line: string): void {
-    process.stderr.write(`${this.#redact(line)}\n`);
+    writeNote(this.#redact(line));
   }
 
   /** Aborts at the first Ctrl-C or SIGTERM; the second ends the process at once. */
@@ -61,8 +64,24 @@ export abstract class BaseCommand extends Command {
     return trapSignals((message) => this.note(message));
   }
 
+  /** Writes the result to stdout, for a person. */
   override log(message = ''): void {
-    if (!this.jsonEnabled()) process.stdout.write(`${this.#redact(message)}\n`);
+    if (!this.jsonEnabled()) writeResult(this.#redact(message));
+  }
+
+  /** The same for what holds colours of ours, made of values that `mapTexts` has made printable before. */
+  protected logStyled(text: string): void {
+    if (!this.jsonEnabled()) writeStyled(this.#redact(text));
+  }
+
+  /** Writes a result that is a program of its own. */
+  protected logScript(script: string): void {
+    if (!this.jsonEnabled()) writeScript(this.#redact(script));
+  }
+
+  /** Writes what --json prints: the result, or the error. */
+  protected override logJson(value: unknown, spaces = 2): void {
+    writeJson(mapTexts(value, this.#redact), spaces);
   }
 
   /** Turns an error into what the operator reads and the exit code; the only place that does. */
@@ -87,9 +106,7 @@ export abstract class BaseCommand extends Command {
     const known = [...Object.keys({ ...flags, ...baseFlags }), ...(enableJsonFlag ? ['json'] : [])];
     const error = asUsageError(thrown, { name, flags: known }) ?? thrown;
     const report = createErrorReport(error, `${this.config.bin} ${name} --help`);
-    if (json) {
-      this.logJson({ ...report, error: this.#redact(report.error), next: this.#redact(report.next) });
-    }
+    if (json) this.logJson(report);
     for (const line of renderErrorReport(report, error)) this.note(line);
     if (report.exitCode !== EXIT_CODE.usage) describeCauses(error).forEach((cause) => this.logger().debug(cause));
     return report.exitCode;

@@ -1,6 +1,7 @@
 import type { Hook } from '@oclif/core/hooks';
 import { UsageError } from '../errors.js';
 import { createErrorReport, renderErrorReport } from './error-report.js';
+import { writeJson, writeNote } from './output.js';
 import { nearest } from '../domain/suggest.js';
 
 /** oclif's hook for words that name no command: `help COMMAND`, a typing error, or an argument too many. */
@@ -17,8 +18,8 @@ const commandNotFound: Hook<'command_not_found'> = async function ({ id, argv = 
     config.bin,
   );
   const report = createErrorReport(error, '');
-  if (argv.includes('--json')) process.stdout.write(`${JSON.stringify(report, null, 2)}\n`);
-  for (const line of renderErrorReport(report, error)) process.stderr.write(`${line}\n`);
+  if (argv.includes('--json')) writeJson(report, 2);
+  for (const line of renderErrorReport(report, error)) writeNote(line);
   this.exit(report.exitCode);
 };
 

@@ -4,7 +4,8 @@ import { counted } from '../domain/counted.js';
 import { otherSide, sideTitle, type Side } from '../domain/side.js';
 import { ALL_TABLES } from '../repository/reading-tables.js';
 import { formatCount, formatTime } from './quantities.js';
-import { printable, renderTable } from './table.js';
+import { oneLine } from './output.js';
+import { renderTable } from './table.js';
 
 const HEIGHTS = '▁▂▃▄▅▆▇█';
 const NONE = '·';
@@ -16,8 +17,10 @@ export function renderComparison({ report, strips }: CompareOutcome): string {
   const sections = [
     `From ${window.from ?? 'the oldest row'} to ${window.to ?? 'the newest row'} (UTC)\nDigests by ${report.digest}`,
     renderTable(['table', 'side', 'rows', 'newest (UTC)'], tables.flatMap(sideRows)),
-    ...leftOut.map(({ table, before, reason }) => `Left out: ${table} before ${before} (${reason})`),
-    ...notCompared.map(({ table, columns, reason }) => `Not compared: ${columns.join(', ')} of ${table} (${reason})`),
+    ...leftOut.map(({ table, before, reason }) => oneLine(`Left out: ${table} before ${before} (${reason})`)),
+    ...notCompared.map(({ table, columns, reason }) =>
+      oneLine(`Not compared: ${columns.join(', ')} of ${table} (${reason})`),
+    ),
     ...(differing.length === 0 ? [] : [renderCounts(differing, report.primary)]),
     ...renderStrips(differing, strips),
     ...differences.map(renderDifference),
@@ -59,7 +62,7 @@ function extraIn({ missingOnEc2, missingOnLocal }: TableReport, primary: Side): 
 function renderStrips(tables: readonly TableReport[], strips: ReadonlyMap<string, Strip>): string[] {
   const shown = tables.flatMap(({ table }) => {
     const strip = strips.get(table);
-    return strip === undefined ? [] : [`${table.padEnd(22)} |${renderStrip(strip)}|`];
+    return strip === undefined ? [] : [`${oneLine(table).padEnd(22)} |${renderStrip(strip)}|`];
   });
   return shown.length === 0 ? [] : ['Where they lie, from the beginning of the window to its end:', ...shown];
 }
@@ -83,7 +86,7 @@ function renderDifference({ table, kind, class: found, key, columns }: Differenc
   const where = values.length === 0 ? lacking : lacking.replace('missing', 'behind');
   const named = `${where}${found === null ? '' : ` (${found})`}`;
   const what = kind === 'different' ? values.join('; ') : [named, ...values].join('; ');
-  return printable(`  ${table} ${name}: ${what}`).replaceAll('\n', String.raw`\x0a`);
+  return oneLine(`  ${table} ${name}: ${what}`);
 }
 
 function renderMore(tables: readonly TableReport[], listed: readonly DifferenceRecord[]): string[] {
@@ -102,7 +105,7 @@ function renderVerdict({ verdict, primary, tables, window, resumedFrom }: Compar
   const there = sideTitle(otherSide(primary));
   const known = lacking > 0 && lacking === sum((table) => table.knownGap) && extra === 0;
   const range = window.from === null || window.to === null ? '--all' : `--from ${window.from} --to ${window.to}`;
-  const differing = tables.filter(hasDifference).map(({ table }) => table);
+  const differing = tables.filter(hasDifference).map(({ table }) => oneLine(table));
   const foreign = differing.filter((table) => !ALL_TABLES.includes(table));
   if (foreign.length === differing.length) {
     return `Different: ${foreign.join(', ')}${resumed}.\nNext: copy it by hand; sensorctl repairs the tables of readings and sensor_registry alone`;

@@ -1,5 +1,6 @@
 import { createInterface } from 'node:readline/promises';
 import { UsageError } from '../errors.js';
+import { printable } from './output.js';
 
 /** Asks on a terminal; elsewhere the flag --yes has to stand in. Throws a UsageError where nobody agreed. */
 export async function confirm(question: string, yes: boolean): Promise<void> {
@@ -8,7 +9,7 @@ export async function confirm(question: string, yes: boolean): Promise<void> {
     throw new UsageError(`${question} Nobody can be asked here`, { next: 'give --yes' });
   }
   const terminal = createInterface({ input: process.stdin, output: process.stderr });
-  const answer = await terminal.question(`${question} [y/N] `);
+  const answer = await terminal.question(`${printable(question)} [y/N] `);
   terminal.close();
   if (!/^y(es)?$/i.test(answer.trim())) throw new UsageError('nothing was done', { next: 'answer y, or give --yes' });
 }

@@ -10,6 +10,7 @@ import type { ReportedGate } from '../operations/monitor/report.js';
 import { readState } from '../repository/migration/state.js';
 import { withSides } from './sides.js';
 import { formatCount, formatTime } from './quantities.js';
+import { oneLine } from './output.js';
 import { renderTable } from './table.js';
 
 const LAST_HOUR: CompareRequest = {
@@ -89,7 +90,7 @@ export function renderCutover(report: CutoverReport, again: string | null): stri
 
 export function renderGates(gates: readonly Gate[]): string {
   const rows = gates.map(({ name, passed, detail, next }) => {
-    return [name, passed ? 'met' : 'NOT MET', next === null ? detail : `${detail}\n→ ${next}`];
+    return [name, passed ? 'met' : 'NOT MET', next === null ? detail : [detail, `→ ${next}`]];
   });
   return renderTable(['gate', '', 'measured'], rows);
 }
@@ -104,14 +105,14 @@ function renderSteps(steps: readonly Step[]): string {
 function renderState({ phase, writeMode, epoch, primary, keepLocalCurrent, attempt, ...last }: CutoverReport): string {
   if (phase === null) return 'No phase is recorded: local is the primary, and flags decide where consumers write.';
   const kept = phase === 3 ? `, local ${keepLocalCurrent ? 'kept current' : 'kept as it was'}` : '';
-  const why = last.reason === null ? '' : ` (${last.reason})`;
+  const why = last.reason === null ? '' : ` (${oneLine(last.reason)})`;
   const draining =
     attempt === null
       ? []
       : [`A change to phase ${attempt.targetPhase} is under way; called off at ${attempt.deadline}.`];
   return [
     `Phase ${phase}, ${writeMode ?? ''}, epoch ${epoch}: ${sideTitle(primary)} is the primary${kept}.`,
-    `Since ${last.changedAt ?? '?'} by ${last.changedBy ?? '?'}${why}.`,
+    `Since ${last.changedAt ?? '?'} by ${oneLine(last.changedBy ?? '?')}${why}.`,
     ...draining,
   ].join('\n');
 }
@@ -121,7 +122,7 @@ function renderHistory({ history }: CutoverReport): string {
     ['epoch', 'phase', 'write mode', 'at (UTC)', 'by'],
     history.map(({ epoch, phase, writeMode, changedAt, changedBy, reason, overriddenGates }) => {
       const overridden = overriddenGates.length === 0 ? [] : [`overridden: ${overriddenGates.join(', ')}`];
-      const who = [changedBy ?? '', ...(reason === null ? [] : [reason]), ...overridden].join('\n');
+      const who = [changedBy ?? '', ...(reason === null ? [] : [reason]), ...overridden];
       return [epoch, phase ?? '-', writeMode ?? '-', formatTime(changedAt).slice(0, 19), who];
     }),
   );

@@ -31,7 +31,8 @@ export function renderErrorReport(
 ): string[] {
   const frames =
     exitCode === EXIT_CODE.defect ? (error.stack ?? '').split('\n').filter((line) => /^\s+at /.test(line)) : [];
-  return [...wrap(`Error: ${message}`, width), ...frames, `Next: ${next}`];
+  // Further lines of a message are set in: none of them looks like the one that says what to do.
+  return [...wrap(`Error: ${message.replaceAll(/\n(?! )/g, '\n  ')}`, width), ...frames, `Next: ${next}`];
 }
 
 /** What lies behind an error, the nearest cause first; for --verbose. */

@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { createWriteStream, type WriteStream } from 'node:fs';
 import { rename, stat } from 'node:fs/promises';
 import { finished } from 'node:stream/promises';
+import { printableJson } from '../domain/printable.js';
 import { describeFileFault, UsageError } from '../errors.js';
 
 /**
@@ -23,7 +24,7 @@ export async function withJsonLines<Result>(
   await once(stream, 'open').catch(() => undefined);
   assertWritable();
   const result = await work(async (value) => {
-    if (!stream.write(`${JSON.stringify(value)}\n`)) await once(stream, 'drain').catch(() => undefined);
+    if (!stream.write(`${printableJson(value)}\n`)) await once(stream, 'drain').catch(() => undefined);
     assertWritable();
   }).finally(() => close(stream));
   assertWritable();

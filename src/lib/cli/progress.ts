@@ -1,4 +1,5 @@
 import type { Ora } from 'ora';
+import { oneLine, writeNote } from './output.js';
 
 export interface Progress {
   /** `share` is what is done of the whole, 0 to 1; null where the whole is not known. */
@@ -31,7 +32,8 @@ class Spinner implements Progress {
   }
 
   update(text: string, share: number | null = null): void {
-    this.#text = share === null ? `${this.title}: ${text}` : `${this.title} ${renderBar(share)} ${text}`;
+    const line = share === null ? `${this.title}: ${text}` : `${this.title} ${renderBar(share)} ${text}`;
+    this.#text = oneLine(line);
     this.#since = performance.now();
     this.#show();
   }
@@ -67,7 +69,7 @@ function createPlainProgress(title: string): Progress {
     update: (text) => {
       if (performance.now() - writtenAt < LINE_EVERY_MS) return;
       writtenAt = performance.now();
-      process.stderr.write(`${title}: ${text}\n`);
+      writeNote(`${title}: ${text}`);
     },
     stop: () => undefined,
   };

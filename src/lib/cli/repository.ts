@@ -30,7 +30,7 @@ export async function withRepository<Result>(
     healing: healRate === 0 ? null : { rowsPerSecond: healRate },
     consumer: { host: hostname(), pid: process.pid },
     logger,
-    onRoles: (roles) => announce(roles, settings).forEach((line) => tell?.(line)),
+    onRoles: ({ secondary }) => tell?.(announce(secondary)),
   });
   try {
     return await work(repository);
@@ -44,10 +44,7 @@ export async function withRepository<Result>(
   }
 }
 
-/** The lines that operators know from the guide, and what is unwise about the settings that are used. */
-function announce({ primary, secondary }: Roles, { warnings }: Settings): string[] {
-  const used = primary === 'ec2' || secondary === 'ec2' ? warnings : [];
-  const line =
-    secondary === null ? '📝 Initializing single-write repository...' : '🔄 Initializing dual-write repository...';
-  return [line, ...used.map((warning) => `Warning: ${warning}`)];
+/** The line that operators know from the guide. */
+function announce(secondary: Roles['secondary']): string {
+  return secondary === null ? '📝 Initializing single-write repository...' : '🔄 Initializing dual-write repository...';
 }

@@ -36,6 +36,7 @@ function open(side: Side, settings: Settings, { command, logger, callTimeoutMs }
   if (connection === null) {
     throw new UsageError('EC2_DB_HOST is not set', { next: 'set EC2_DB_HOST in .env.local (see .env.dual-write)' });
   }
+  if (side === 'ec2') warnOnce(settings, logger);
   const { host, port, poolMax } = connection;
   const database = openDatabase({
     side,
@@ -48,6 +49,15 @@ function open(side: Side, settings: Settings, { command, logger, callTimeoutMs }
   const { pool } = database;
   pool.on('connect', () => logger.debug(`connected to ${side}`, { host, port, connections: pool.totalCount, poolMax }));
   return database;
+}
+
+const warned = new WeakSet<Settings>();
+
+/** Whoever opens EC2 says what is unwise about the way there; once, however often it is opened. */
+function warnOnce(settings: Settings, logger: Logger): void {
+  if (warned.has(settings)) return;
+  warned.add(settings);
+  for (const warning of settings.warnings) logger.warn(warning);
 }
 
 /** Which of both sides decides, by the newer of their records; changes nothing. */

@@ -1,11 +1,10 @@
 import Table from 'cli-table3';
+import { oneLine } from '../domain/printable.js';
 import { formatCount } from './quantities.js';
 import { terminalWidth, wrap } from './wrap.js';
 
-// eslint-disable-next-line no-control-regex -- they are what is looked for
-const CONTROL_CHARACTERS = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f]/g;
-
-export type Cell = string | number;
+/** A text is one line; several lines are so many texts. */
+export type Cell = string | number | readonly string[];
 
 /** Of each column: a border and two blanks. */
 const FRAME_WIDTH = 3;
@@ -22,7 +21,7 @@ export function renderTable(
   width: number = terminalWidth(process.stdout),
 ): string {
   const numeric = head.map((_, index) => rows.length > 0 && rows.every((row) => typeof row[index] === 'number'));
-  const body = rows.map((row) => row.map((cell) => (typeof cell === 'number' ? formatCount(cell) : printable(cell))));
+  const body = rows.map((row) => row.map(cellText));
   const widthOf = (index: number, lines: readonly (readonly string[])[]): number =>
     Math.max(...lines.map((row) => lineWidth(row[index] ?? '')));
   const columns = head.map((_, index) => ({
@@ -69,7 +68,8 @@ function longestWord(text: string): number {
   return Math.max(...text.split(/\s/).map((word) => word.length));
 }
 
-/** Text that came from a device or a database, safe for a terminal: control characters as `\x1b`, but for line breaks. */
-export function printable(text: string): string {
-  return text.replace(CONTROL_CHARACTERS, (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`);
+/** Whatever came from a device or a database: it makes no line of its own, and acts on no terminal. */
+function cellText(cell: Cell): string {
+  if (typeof cell === 'number') return formatCount(cell);
+  return typeof cell === 'string' ? oneLine(cell) : cell.map(oneLine).join('\n');
 }

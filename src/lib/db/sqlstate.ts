@@ -1,4 +1,5 @@
 import pg from 'pg';
+import { oneLine } from '../domain/printable.js';
 import { AuthenticationError } from './authentication.js';
 
 /**
@@ -57,7 +58,8 @@ export function isLockTimeout(error: unknown): boolean {
 /** One line for logs, the ledger and the quarantine: SQLSTATE or socket code, and the message. */
 export function describeFault(error: unknown): string {
   const { code, message } = error as { code?: unknown; message?: unknown };
-  const text = errorText(error, message);
+  // A server's words are its own: they make no line where it is not looked for.
+  const text = oneLine(errorText(error, message));
   return typeof code === 'string' && !text.includes(code) ? `${code}: ${text}` : text;
 }
 

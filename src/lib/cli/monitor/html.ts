@@ -1,3 +1,5 @@
+import { oneLine } from '../../domain/printable.js';
+
 const ENTITIES: Readonly<Record<string, string>> = {
   '&': '&amp;',
   '<': '&lt;',
@@ -6,9 +8,9 @@ const ENTITIES: Readonly<Record<string, string>> = {
   "'": '&#39;',
 };
 
-/** Text from anywhere, as text in HTML and in attributes. */
+/** Text from anywhere, as text in HTML and in attributes; marks of direction would turn a page around, too. */
 export function escapeHtml(text: string): string {
-  return text.replaceAll(/[&<>"']/g, (character) => ENTITIES[character] ?? '');
+  return oneLine(text).replaceAll(/[&<>"']/g, (character) => ENTITIES[character] ?? '');
 }
 
 /** A figure with its title and a detail, as text. */

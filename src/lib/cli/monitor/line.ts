@@ -1,5 +1,4 @@
 import { leavesSecondaryOut, type Snapshot } from '../../operations/monitor/snapshot.js';
-import { printable } from '../table.js';
 import { formatFigure, formatRate, formatSeconds, UNKNOWN } from './wording.js';
 
 /** One look as a line of a log: figures as `name=value`, then what is wrong. */
@@ -21,6 +20,6 @@ export function renderLine(snapshot: Snapshot): string {
     breakers: open === undefined ? UNKNOWN : open.length,
   };
   const pairs = Object.entries(figures).map(([name, value]) => `${name}=${value}`);
-  const wrong = troubles.map(({ text }) => printable(text)).join('; ');
+  const wrong = troubles.map(({ text }) => text).join('; ');
   return `${at.slice(0, 19)}Z ${health.padEnd(10)} ${pairs.join(' ')}${wrong === '' ? '' : `: ${wrong}`}`;
 }

@@ -1,3 +1,5 @@
+import { printable } from '../../domain/printable.js';
+
 const CODES = { bold: '1', dim: '2', red: '31', green: '32', yellow: '33', cyan: '36', inverse: '7' } as const;
 
 export type Paint = (text: string, ...styles: (keyof typeof CODES)[]) => string;
@@ -15,6 +17,12 @@ export function createOutputPaint(): Paint {
 
 // eslint-disable-next-line no-control-regex -- the sequences that `createPaint` writes
 const SEQUENCE = /(\u001b\[[\d;]*m)/;
+
+/** Makes a text printable, but for the sequences of `createPaint`. */
+export function printableButStyle(text: string): string {
+  const parts = text.split(SEQUENCE);
+  return parts.map((part, place) => (place % 2 === 1 ? part : printable(part))).join('');
+}
 
 /** Cuts a line to so many columns, and shows that it did; the sequences of `createPaint` take none, and a cut one ends. */
 export function fitLine(line: string, columns: number): string {

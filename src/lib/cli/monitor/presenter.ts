@@ -1,3 +1,4 @@
+import { mapTexts, oneLine } from '../../domain/printable.js';
 import type { Snapshot } from '../../operations/monitor/snapshot.js';
 import { renderLine } from './line.js';
 import { createOutputPaint } from './paint.js';
@@ -7,7 +8,8 @@ import { LiveScreen } from './terminal.js';
 export interface PresenterOptions {
   /** `once`: the picture as text; `json`: a document a line; `live`: on a terminal the live picture, elsewhere lines. */
   readonly style: 'once' | 'json' | 'live';
-  readonly print: (line: string) => void;
+  /** Takes text with colours of ours. */
+  readonly print: (text: string) => void;
   readonly printJson: (value: Snapshot) => void;
   /** The person at the terminal, or whoever reads stdout, has seen enough. */
   readonly onQuit: () => void;
@@ -28,11 +30,16 @@ export function monitorPresenter({ style, print, printJson, onQuit }: PresenterO
   // `monitor | head`: nobody reads any more.
   process.stdout.on('error', onQuit);
   if (style === 'json') return { show: printJson, note, notes, close: () => undefined };
-  if (style === 'once') return { show: (snapshot) => print(renderText(snapshot)), note, notes, close: () => undefined };
-  if (!process.stdout.isTTY) return { show: (each) => print(renderLine(each)), note, notes, close: () => undefined };
+  // Whatever a picture is made of: names of tables and hosts, errors of servers.
+  const clean = (snapshot: Snapshot): Snapshot => mapTexts(snapshot, oneLine);
+  const plain = (render: (snapshot: Snapshot) => string): Presenter => {
+    return { show: (snapshot) => print(render(clean(snapshot))), note, notes, close: () => undefined };
+  };
+  if (style === 'once') return plain(renderText);
+  if (!process.stdout.isTTY) return plain(renderLine);
   const screen = new LiveScreen(onQuit);
   screen.open();
-  return { show: (snapshot) => screen.show(snapshot), note, notes, close: () => screen.close() };
+  return { show: (snapshot) => screen.show(clean(snapshot)), note, notes, close: () => screen.close() };
 }
 
 const COLUMNS = 80;

@@ -2,7 +2,6 @@ import { counted } from '../../domain/counted.js';
 import { otherSide, sideTitle } from '../../domain/side.js';
 import { leavesSecondaryOut, type ConsumerSnapshot, type Snapshot } from '../../operations/monitor/snapshot.js';
 import { formatCount, formatDuration } from '../quantities.js';
-import { printable } from '../table.js';
 import { fitLine, type Paint } from './paint.js';
 import { sparkline } from './sparkline.js';
 import {
@@ -57,7 +56,7 @@ function renderHead(snapshot: Snapshot, paint: Paint): string[] {
   const title = paint(` ${health.toUpperCase()} `, 'bold', 'inverse', color[health]);
   const clock = `${at.slice(0, 19).replace('T', ' ')} UTC`;
   const gap = ' '.repeat(Math.max(1, 80 - health.length - 2 - clock.length));
-  const shown = troubles.slice(0, TROUBLES_SHOWN).map(({ text }) => paint(`  ${printable(text)}`, color[health]));
+  const shown = troubles.slice(0, TROUBLES_SHOWN).map(({ text }) => paint(`  ${text}`, color[health]));
   const more = troubles.length > TROUBLES_SHOWN ? [`  and ${troubles.length - TROUBLES_SHOWN} troubles more`] : [];
   const calm = troubles.length === 0 ? [`  ${describeCalm(snapshot)}`] : [];
   return [`${title}${gap}${paint(clock, 'dim')}`, `  ${describePhase(snapshot)}`, ...calm, ...shown, ...more];
@@ -158,8 +157,7 @@ function renderConsumers({ consumers }: Snapshot, room: number, paint: Paint): s
 
 function renderConsumer(consumer: ConsumerSnapshot, paint: Paint): string {
   const { host, pid, state, rate, breaker, messagesInHand, lastError } = consumer;
-  const error =
-    lastError === null ? '-' : `${formatDuration(lastError.agoSeconds * 1000)} ago: ${printable(lastError.text)}`;
+  const error = lastError === null ? '-' : `${formatDuration(lastError.agoSeconds * 1000)} ago: ${lastError.text}`;
   const cells = [
     `${host.slice(0, 20)} ${pid}`,
     state === 'running' ? formatRate(rate) : state,

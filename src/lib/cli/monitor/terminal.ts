@@ -1,6 +1,6 @@
 import type { Snapshot } from '../../operations/monitor/snapshot.js';
 import { HELP } from './help.js';
-import { createOutputPaint } from './paint.js';
+import { createOutputPaint, printableButStyle } from './paint.js';
 import { renderScreen } from './screen.js';
 
 const ENTER = '\u001b[?1049h\u001b[?25l';
@@ -53,7 +53,9 @@ export class LiveScreen {
       ? HELP.slice(0, rows)
       : renderScreen(this.#frozen ?? this.#history, { columns, rows, paint: this.#paint, footer });
     // One write a frame, no clearing before it: nothing flickers.
-    process.stdout.write(`${HOME}${lines.map((line) => `${line}${CLEAR_LINE}`).join('\r\n')}${CLEAR_BELOW}`);
+    process.stdout.write(
+      `${HOME}${lines.map((line) => `${printableButStyle(line)}${CLEAR_LINE}`).join('\r\n')}${CLEAR_BELOW}`,
+    );
   };
 
   readonly #onKey = (key: string): void => {

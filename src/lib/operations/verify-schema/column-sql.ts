@@ -1,5 +1,6 @@
 import { quoteIdentifier } from '../../db/identifiers.js';
 import type { ColumnFacts } from '../../db/table-catalog.js';
+import { oneLine } from '../../domain/printable.js';
 import { STEP, type Step } from './finding.js';
 import { uncompressedSql } from './hypertable-sql.js';
 import type { TablePair } from './snapshot.js';
@@ -55,7 +56,7 @@ export function retypeSql(
   const sql = uncompressedSql(pair.table, pair.hypertables.ec2, change);
   const views = pair.ec2.views.filter((view) => view.column === local.name).map(({ view }) => view);
   if (views.length === 0) return { step: STEP.columns, sql };
-  const first = `-- by hand, for PostgreSQL refuses it while ${views.join(', ')} reads the column: drop, change, create again`;
+  const first = `-- by hand, for PostgreSQL refuses it while ${oneLine(views.join(', '))} reads the column: drop, change, create again`;
   return { step: STEP.columns, optional: `${first}\n${sql}` };
 }
 
