@@ -69,7 +69,7 @@ export abstract class BaseCommand extends Command {
     if (!this.jsonEnabled()) writeResult(this.#redact(message));
   }
 
-  /** The same for what holds colours of ours, made of values that `mapTexts` has made printable before. */
+  /** The same for what holds colours of ours, made of values that are printable already. */
   protected logStyled(text: string): void {
     if (!this.jsonEnabled()) writeStyled(this.#redact(text));
   }

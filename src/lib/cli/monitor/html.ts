@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { oneLine } from '../../domain/printable.js';
 
 const ENTITIES: Readonly<Record<string, string>> = {
@@ -28,4 +29,9 @@ export function htmlTable(head: readonly string[], rows: readonly (readonly (str
   };
   const body = rows.map((row) => line('td', row)).join('');
   return `<div class="scroll"><table><thead>${line('th', head)}</thead><tbody>${body}</tbody></table></div>`;
+}
+
+/** How a content security policy names this very text of a style or a script, and no other. */
+export function hashSource(text: string): string {
+  return `'sha256-${createHash('sha256').update(text).digest('base64')}'`;
 }

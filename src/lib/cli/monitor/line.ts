@@ -1,8 +1,10 @@
+import { mapTexts, oneLine } from '../../domain/printable.js';
 import { leavesSecondaryOut, type Snapshot } from '../../operations/monitor/snapshot.js';
 import { formatFigure, formatRate, formatSeconds, UNKNOWN } from './wording.js';
 
 /** One look as a line of a log: figures as `name=value`, then what is wrong. */
-export function renderLine(snapshot: Snapshot): string {
+export function renderLine(look: Snapshot): string {
+  const snapshot = mapTexts(look, oneLine);
   const { at, health, phase, writeMode, epoch, primary, lagSeconds, gaps, rates, queue, consumers, troubles } =
     snapshot;
   const open = consumers?.filter(leavesSecondaryOut);

@@ -20,7 +20,7 @@ import {
 } from './wording.js';
 
 /** Draws each picture that the server sends; says so when none comes any more. */
-const SCRIPT = `
+export const LIVE_SCRIPT = `
 const main = document.querySelector('main');
 let timer;
 const alive = (is) => document.body.classList.toggle('stale', !is);
@@ -36,7 +36,7 @@ export const LIVE_PAGE = `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>sensorctl monitor</title><style>${PAGE_STYLE}</style></head>
 <body><p id="gone" class="wrong">The monitor does not answer any more: what you see is old.</p>
-<main><p class="dim">Waiting for the first look …</p></main><script>${SCRIPT}</script></body></html>
+<main><p class="dim">Waiting for the first look …</p></main><script>${LIVE_SCRIPT}</script></body></html>
 `;
 
 /** The picture of the last look, and plots of those before. */

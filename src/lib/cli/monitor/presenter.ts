@@ -1,4 +1,3 @@
-import { mapTexts, oneLine } from '../../domain/printable.js';
 import type { Snapshot } from '../../operations/monitor/snapshot.js';
 import { renderLine } from './line.js';
 import { createOutputPaint } from './paint.js';
@@ -30,16 +29,14 @@ export function monitorPresenter({ style, print, printJson, onQuit }: PresenterO
   // `monitor | head`: nobody reads any more.
   process.stdout.on('error', onQuit);
   if (style === 'json') return { show: printJson, note, notes, close: () => undefined };
-  // Whatever a picture is made of: names of tables and hosts, errors of servers.
-  const clean = (snapshot: Snapshot): Snapshot => mapTexts(snapshot, oneLine);
   const plain = (render: (snapshot: Snapshot) => string): Presenter => {
-    return { show: (snapshot) => print(render(clean(snapshot))), note, notes, close: () => undefined };
+    return { show: (snapshot) => print(render(snapshot)), note, notes, close: () => undefined };
   };
   if (style === 'once') return plain(renderText);
   if (!process.stdout.isTTY) return plain(renderLine);
   const screen = new LiveScreen(onQuit);
   screen.open();
-  return { show: (snapshot) => screen.show(clean(snapshot)), note, notes, close: () => screen.close() };
+  return { show: (snapshot) => screen.show(snapshot), note, notes, close: () => screen.close() };
 }
 
 const COLUMNS = 80;

@@ -5,7 +5,7 @@ import type { MonitorReport } from '../../operations/monitor/report.js';
 import type { TroubleKind } from '../../operations/monitor/snapshot.js';
 import type { SampleFigures } from '../../repository/monitoring/samples.js';
 import { formatCount, formatDuration } from '../quantities.js';
-import { escapeHtml, htmlCard, htmlTable } from './html.js';
+import { escapeHtml, hashSource, htmlCard, htmlTable } from './html.js';
 import { PAGE_STYLE } from './page-style.js';
 import type { Point } from './plot.js';
 import { renderPlots } from './plots.js';
@@ -34,6 +34,7 @@ export function renderReportPage(report: MonitorReport): string {
   const title = `sensorctl: ${short(since)} to ${short(until)} UTC`;
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<meta http-equiv="content-security-policy" content="default-src 'none'; style-src ${hashSource(PAGE_STYLE)}; base-uri 'none'; form-action 'none'">
 <title>${title}</title><style>${PAGE_STYLE}</style></head><body><main>
 <header><h1>What sensorctl saw</h1>${badge(report)}<span>${short(since)} to ${short(until)} UTC</span>
 <span class="dim right">${phase === null ? 'no phase recorded' : `phase ${phase}`} · epoch ${epoch}</span></header>

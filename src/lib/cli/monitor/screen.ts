@@ -1,4 +1,5 @@
 import { counted } from '../../domain/counted.js';
+import { mapTexts, oneLine } from '../../domain/printable.js';
 import { otherSide, sideTitle } from '../../domain/side.js';
 import { leavesSecondaryOut, type ConsumerSnapshot, type Snapshot } from '../../operations/monitor/snapshot.js';
 import { formatCount, formatDuration } from '../quantities.js';
@@ -34,8 +35,10 @@ const ERROR_COLUMNS = 26;
 
 /** The live picture as lines of at most so many columns; the last of `history` is what it shows. */
 export function renderScreen(history: readonly Snapshot[], options: ScreenOptions): string[] {
-  const snapshot = history.at(-1);
-  if (snapshot === undefined) return ['Looking …'];
+  const last = history.at(-1);
+  if (last === undefined) return ['Looking …'];
+  // What it is made of comes from outside: names of tables and hosts, errors of servers.
+  const snapshot = mapTexts(last, oneLine);
   const { paint, columns, rows, footer } = options;
   const head = [
     ...renderHead(snapshot, paint),

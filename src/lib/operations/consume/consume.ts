@@ -1,17 +1,14 @@
 import { setMaxListeners } from 'node:events';
-import type { Server } from 'node:http';
 import { describeFault, faultKind } from '../../db/sqlstate.js';
 import { backoffMs } from '../../domain/backoff.js';
 import { pause } from '../../domain/pause.js';
 import type { Reading } from '../../domain/reading.js';
-import { sideTitle } from '../../domain/side.js';
-import type { Address } from '../../http/serve.js';
+import type { Address, Endpoint } from '../../http/serve.js';
 import { serveMetrics } from '../../http/metrics.js';
 import type { Logger } from '../../logger.js';
 import { asQueueError } from '../../queue/queue-error.js';
 import type { Queue, ReceivedMessage } from '../../queue/queue.js';
 import type { CommittedBatch } from '../../repository/batch.js';
-import { LEASE_SECONDS } from '../../repository/consumer-lease.js';
 import type { Gap } from '../../repository/ledger.js';
 import { leavesNoRole, type MigratingRepository } from '../../repository/migration/migrating-repository.js';
 import type { WriteRequest } from '../../repository/primary-writer.js';
@@ -19,7 +16,7 @@ import type { QuarantineRecord } from '../../repository/quarantine.js';
 import { decodeMessage, type DecodeOptions } from '../../telemetry/decode.js';
 import { acknowledge } from './acknowledger.js';
 import { Batcher } from './batcher.js';
-import { serveHealth, type ConsumerHealth } from './health.js';
+import { judgeVitals, serveHealth, type ConsumerHealth } from './health.js';
 import { InHand } from './in-hand.js';
 import { Intake } from './intake.js';
 import { createConsumerMetrics, type Intaken } from './metrics.js';
@@ -43,6 +40,8 @@ export interface ConsumeOptions {
   readonly health: Address | null;
   /** Where to answer /metrics; null for nowhere. */
   readonly metrics: Address | null;
+  /** After so long without an answer of the queue, in ms, /healthz says no; a minute where absent. */
+  readonly pollLimitMs?: number;
 }
 
 export interface ConsumeReport extends ConsumeSummary {
@@ -54,7 +53,6 @@ const LONG_POLL_SECONDS = 5;
 const DRAIN_POLL_SECONDS = 1;
 const BATCHES_IN_HAND = 8;
 const BYTES_IN_HAND = 64 * 1024 * 1024;
-const POLL_SILENCE_MS = 60_000;
 const PRIMARY_RETRY_MS = 500;
 const PRIMARY_RETRY_LIMIT_MS = 10_000;
 
@@ -119,18 +117,24 @@ class Consumption {
       stop: this.#stop,
     });
     const health = options.health === null ? null : await serveHealth(options.health, () => this.#readHealth(intake));
-    const metrics = options.metrics === null ? null : await this.#serveMetrics(options.metrics);
-    await intake.run().finally(() => health?.close());
-    batcher.flush();
-    while (this.#working.size > 0) await Promise.all(this.#working);
-    if (this.#defect !== undefined) throw this.#defect;
-    options.repository.ended.throwIfAborted();
-    await options.repository.idle(this.#stop);
-    metrics?.close();
-    return this.#tally.summarize(options.repository);
+    let metrics: Endpoint | null = null;
+    try {
+      metrics = options.metrics === null ? null : await this.#serveMetrics(options.metrics);
+      await intake.run();
+      // Whoever asks after this one is told that it is gone: it takes nothing any more.
+      health?.close();
+      batcher.flush();
+      while (this.#working.size > 0) await Promise.all(this.#working);
+      if (this.#defect !== undefined) throw this.#defect;
+      options.repository.ended.throwIfAborted();
+      await options.repository.idle(this.#stop);
+      return this.#tally.summarize(options.repository);
+    } finally {
+      for (const endpoint of [health, metrics]) endpoint?.close();
+    }
   }
 
-  async #serveMetrics(address: Address): Promise<Server> {
+  async #serveMetrics(address: Address): Promise<Endpoint> {
     return await serveMetrics(
       address,
       createConsumerMetrics(this.options.repository, () => this.#readIntake()),
@@ -148,14 +152,17 @@ class Consumption {
 
   #readHealth(intake: Intake): ConsumerHealth {
     const { repository } = this.options;
-    const paused = !this.#gate.isOpen;
-    const polls = paused || intake.idleMs < POLL_SILENCE_MS ? [] : ['no poll of the queue has begun for a minute'];
-    const lease = repository.leaseAgeMs < LEASE_SECONDS * 1000 ? [] : ['the lease could not be renewed'];
-    const primary = paused ? [`${sideTitle(repository.primarySide)} does not take batches; receiving pauses`] : [];
     return {
-      healthy: polls.length === 0,
-      ready: polls.length + lease.length + primary.length === 0,
-      reasons: [...polls, ...lease, ...primary],
+      ...judgeVitals(
+        {
+          paused: !this.#gate.isOpen,
+          primary: repository.primarySide,
+          pollAgeMs: intake.pollAgeMs,
+          pollFailure: intake.pollFailure,
+          leaseAgeMs: repository.leaseAgeMs,
+        },
+        this.options.pollLimitMs,
+      ),
       writeMode: repository.writeMode,
       messages: this.#tally.messages,
       messagesInHand: this.inHand.size,

@@ -25,6 +25,8 @@ export interface IntakeOptions {
 }
 
 const FIRST_RETRY_MS = 500;
+/** Receiving was held back on purpose where it waited so long. */
+const HELD_MS = 1_000;
 /** A queue is drained when so many looks in a row found nothing: its counts are approximate. */
 const EMPTY_LOOKS = 2;
 /** The SDK gives a call up before; a poll that outlives this has stopped silently, and another takes its place. */
@@ -36,7 +38,8 @@ export class Intake {
   #emptyLooks = 0;
   #checkingEmpty: Promise<void> | null = null;
   #drained = false;
-  #polledAt = performance.now();
+  #answeredAt = performance.now();
+  #failure: string | null = null;
 
   constructor(private readonly options: IntakeOptions) {
     this.#budget = options.maxMessages;
@@ -47,27 +50,32 @@ export class Intake {
     await Promise.all(Array.from({ length: this.options.pollers }, () => this.#poll()));
   }
 
-  /** How long ago the last poll began, in ms; it grows while nothing may be received. */
-  get idleMs(): number {
-    return performance.now() - this.#polledAt;
+  /** How long ago the queue answered a poll, in ms; it grows while nothing may be received. */
+  get pollAgeMs(): number {
+    return performance.now() - this.#answeredAt;
+  }
+
+  /** Why the last poll failed; null once one was answered. */
+  get pollFailure(): string | null {
+    return this.#failure;
   }
 
   async #poll(): Promise<void> {
     const { inHand, primaryAvailable, logger, queue } = this.options;
     let failures = 0;
     while (this.#wanted()) {
+      const heldAt = performance.now();
       await inHand.untilRoom();
       await primaryAvailable();
-      this.#polledAt = performance.now();
+      // Nobody answers who was not asked: the queue's silence begins anew.
+      if (performance.now() - heldAt > HELD_MS) this.#answeredAt = performance.now();
       try {
         await withDeadline(this.#receiveOnce(), POLL_DEADLINE_MS);
         failures = 0;
       } catch (error) {
         failures += 1;
-        logger.warn('receiving failed, trying again', {
-          attempt: failures,
-          error: asQueueError(error, queue.url).message,
-        });
+        this.#failure = asQueueError(error, queue.url).message;
+        logger.warn('receiving failed, trying again', { attempt: failures, error: this.#failure });
         await pause(backoffMs(failures, FIRST_RETRY_MS), this.options.stop);
       }
     }
@@ -85,6 +93,8 @@ export class Intake {
     let messages: ReceivedMessage[] = [];
     try {
       messages = await queue.receive(wanted, waitSeconds);
+      this.#answeredAt = performance.now();
+      this.#failure = null;
     } finally {
       this.#budget += wanted - messages.length;
     }

@@ -49,18 +49,21 @@ export async function monitor(options: MonitorOptions): Promise<Snapshot | null>
           options.metrics,
           createMonitorMetrics(() => last),
         );
-  while (!stop.aborted) {
-    const startedAt = performance.now();
-    last = await watching.look();
-    options.onSnapshot(last);
-    recorder?.take(last, last.primary === 'ec2' && ec2 !== null ? ec2 : local);
-    if (once) break;
-    const pauseMs = Math.max(0, options.intervalMs - (performance.now() - startedAt));
-    await pause(pauseMs, stop);
+  try {
+    while (!stop.aborted) {
+      const startedAt = performance.now();
+      last = await watching.look();
+      options.onSnapshot(last);
+      recorder?.take(last, last.primary === 'ec2' && ec2 !== null ? ec2 : local);
+      if (once) break;
+      const pauseMs = Math.max(0, options.intervalMs - (performance.now() - startedAt));
+      await pause(pauseMs, stop);
+    }
+    await recorder?.idle();
+    return last;
+  } finally {
+    metrics?.close();
   }
-  await recorder?.idle();
-  metrics?.close();
-  return last;
 }
 
 class Watching {
