@@ -1,10 +1,12 @@
 import { join } from 'node:path';
-import { SETTING_NAMES } from '../config.js';
 import type { CommandRunner } from '../operations/demo/run-command.js';
 
-/** Runs this very sensorctl, with an environment from which the operator's own settings are taken out. */
+/** What a command needs of its surroundings; all that it is to know of databases and queues it is told. */
+const NEEDED = ['PATH', 'HOME', 'TMPDIR', 'LANG', 'LC_ALL', 'NO_COLOR', 'SystemRoot'];
+
+/** Runs this very sensorctl, with nothing of the operator's environment but what every program needs. */
 export function commandRunner(root: string): CommandRunner {
-  const environment = Object.entries(process.env).filter(([name]) => !SETTING_NAMES.includes(name));
+  const environment = Object.entries(process.env).filter(([name]) => NEEDED.includes(name));
   return {
     program: process.execPath,
     arguments: [join(root, 'bin', 'run.js')],

@@ -1,4 +1,4 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { open, readFile } from 'node:fs/promises';
 import { UsageError } from '../errors.js';
 import { startSandbox } from '../sandbox/sandbox.js';
 
@@ -22,7 +22,7 @@ export async function runSandbox({ dataDir, envFile, onReady, stop }: SandboxOpt
   try {
     const settings = sandbox.settings();
     const lines = Object.entries(settings).map(([name, value]) => `${name}=${value}\n`);
-    if (envFile !== undefined) await writeFile(envFile, `${MARK}\n${lines.join('')}`, { mode: 0o600 });
+    if (envFile !== undefined) await writeOwn(envFile, `${MARK}\n${lines.join('')}`);
     onReady(settings);
     await aborted(stop);
   } finally {
@@ -37,6 +37,17 @@ async function assertOwn(file: string): Promise<void> {
   throw new UsageError(`${file} exists, and no sandbox has written it`, {
     next: 'move it away, or give --write-env another file',
   });
+}
+
+/** For nobody else to read, from before the passwords are in it, also where the file was there and open to all. */
+async function writeOwn(file: string, text: string): Promise<void> {
+  const handle = await open(file, 'w', 0o600);
+  try {
+    await handle.chmod(0o600);
+    await handle.writeFile(text);
+  } finally {
+    await handle.close();
+  }
 }
 
 async function aborted(signal: AbortSignal): Promise<void> {

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 
 import { UnreachableError } from '../errors.js';
+import { HELPER_ENVIRONMENT } from './environment.js';
 
 /** An entry of the passwd file: initdb refuses a uid that has none. */
 export interface Account {
@@ -42,7 +43,8 @@ export async function findAccount(options: AccountOptions = {}): Promise<Account
 /** Tells whether the account (undefined: the current user) exists for the kernel and may enter the directory. */
 export async function canEnter(directory: string, account: Account | undefined): Promise<boolean> {
   const identity = account && { uid: account.uid, gid: account.gid };
-  const probe = spawn('/bin/sh', ['-c', 'test -x "$0"', directory], { ...identity, cwd: '/', stdio: 'ignore' });
+  const options = { ...identity, cwd: '/', env: HELPER_ENVIRONMENT, stdio: 'ignore' } as const;
+  const probe = spawn('/bin/sh', ['-c', 'test -x "$0"', directory], options);
   try {
     const [code] = (await once(probe, 'exit')) as [number | null];
     return code === 0;

@@ -8,6 +8,7 @@ import { text } from 'node:stream/consumers';
 import { UnreachableError, UsageError } from '../errors.js';
 import type { Account } from './account.js';
 import { canEnter } from './account.js';
+import { HELPER_ENVIRONMENT } from './environment.js';
 import { keeper } from './keeper.js';
 import { makeTemporaryDirectory, removeTemporaryDirectory } from './temporary.js';
 
@@ -130,5 +131,5 @@ export function identityOf(account: Account | undefined): {
   env: NodeJS.ProcessEnv;
 } {
   const identity = account && { uid: account.uid, gid: account.gid };
-  return { ...identity, detached: true, env: { LC_ALL: 'C', TZ: 'UTC', PATH: '/usr/bin:/bin' } };
+  return { ...identity, detached: true, env: HELPER_ENVIRONMENT };
 }

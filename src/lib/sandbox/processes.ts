@@ -2,6 +2,8 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 
+import { HELPER_ENVIRONMENT } from './environment.js';
+
 interface ProcessEntry {
   readonly pid: number;
   readonly parentPid: number;
@@ -92,7 +94,9 @@ function readStat(pid: string): string {
 }
 
 function readPs(): ProcessEntry[] {
-  const lines = execFileSync('ps', ['-axo', 'pid=,ppid=,stat='], { encoding: 'utf8' }).trim().split('\n');
+  const lines = execFileSync('ps', ['-axo', 'pid=,ppid=,stat='], { encoding: 'utf8', env: HELPER_ENVIRONMENT })
+    .trim()
+    .split('\n');
   return lines.map((line) => {
     const [pid, parentPid, stat = ''] = line.trim().split(/\s+/);
     return { pid: Number(pid), parentPid: Number(parentPid), state: stat.slice(0, 1) };

@@ -121,7 +121,7 @@ class Consumption {
     try {
       metrics = options.metrics === null ? null : await this.#serveMetrics(options.metrics);
       await intake.run();
-      // Whoever asks after this one is told that it is gone: it takes nothing any more.
+      // It receives nothing any more, and is no longer there for who asks.
       health?.close();
       batcher.flush();
       while (this.#working.size > 0) await Promise.all(this.#working);

@@ -1,5 +1,4 @@
 import { spawn } from 'node:child_process';
-import { tmpdir } from 'node:os';
 import { EXIT_CODE, UnreachableError } from '../../errors.js';
 
 /** How to start `sensorctl`: the program and the arguments before its own, and what every command inherits. */
@@ -19,16 +18,15 @@ export interface RunningCommand {
 
 const LOG_TAIL = 2_000;
 
-/** Starts a command of sensorctl as a process of its own. */
+/** Starts a command of sensorctl as a process of its own, in a directory that holds no settings of anybody. */
 export function startCommand(
   runner: CommandRunner,
   commandLine: readonly string[],
-  settings: Readonly<Record<string, string>>,
+  { settings, directory }: { settings: Readonly<Record<string, string>>; directory: string },
 ): RunningCommand {
   const child = spawn(runner.program, [...runner.arguments, ...commandLine], {
     env: { ...runner.environment, ...settings },
-    // Away from the operator's own .env.local: the sandbox's settings are all that counts.
-    cwd: tmpdir(),
+    cwd: directory,
     stdio: ['ignore', 'pipe', 'pipe'],
     detached: true,
   });

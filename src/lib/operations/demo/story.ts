@@ -7,6 +7,7 @@ import { wait } from './wait.js';
 export interface StoryOptions {
   readonly runner: CommandRunner;
   readonly sandbox: Sandbox;
+  readonly telemetry: TelemetryFiles;
   readonly settings: Readonly<Record<string, string>>;
   readonly tell: (line: string) => void;
   readonly stop: AbortSignal;
@@ -105,14 +106,15 @@ export class Story {
   }
 
   #start(commandLine: string, note = ''): RunningCommand {
-    const { runner, settings, tell } = this.options;
+    const { runner, settings, telemetry, tell } = this.options;
     tell(`$ sensorctl ${commandLine}  ${note}`.trimEnd());
-    const command = startCommand(runner, commandLine.split(' '), settings);
+    const command = startCommand(runner, commandLine.split(' '), { settings, directory: telemetry.directory });
     this.#running.push(command);
     return command;
   }
 
   #act(title: string): void {
-    this.options.tell(`\n${title}`);
+    this.options.tell('');
+    this.options.tell(title);
   }
 }

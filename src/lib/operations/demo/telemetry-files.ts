@@ -13,6 +13,8 @@ export interface TelemetryFiles {
   /** Absolute paths. */
   readonly files: readonly string[];
   readonly messages: number;
+  /** A directory of this demo's own, which nobody else can put a .env.local into. */
+  readonly directory: string;
 }
 
 /** Lends the telemetry as files, with the number of messages in them, for the length of `work`. */
@@ -20,16 +22,21 @@ export async function withTelemetryFiles<Result>(
   source: TelemetrySource,
   work: (telemetry: TelemetryFiles) => Promise<Result>,
 ): Promise<Result> {
-  if ('files' in source)
-    return await work({ files: source.files.map((file) => resolve(file)), messages: await countLines(source.files) });
   const directory = await mkdtemp(join(tmpdir(), 'sensorctl-demo-'));
   try {
-    const file = join(directory, 'telemetry.jsonl');
-    await writeGenerated(file, source);
-    return await work({ files: [file], messages: source.messages });
+    return await work({ ...(await prepare(source, directory)), directory });
   } finally {
     await rm(directory, { recursive: true, force: true });
   }
+}
+
+async function prepare(source: TelemetrySource, directory: string): Promise<Omit<TelemetryFiles, 'directory'>> {
+  if ('files' in source) {
+    return { files: source.files.map((file) => resolve(file)), messages: await countLines(source.files) };
+  }
+  const file = join(directory, 'telemetry.jsonl');
+  await writeGenerated(file, source);
+  return { files: [file], messages: source.messages };
 }
 
 async function writeGenerated(file: string, { messages, seed }: { messages: number; seed: number }): Promise<void> {

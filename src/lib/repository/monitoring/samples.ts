@@ -1,24 +1,26 @@
 import type { Database, Queryable } from '../../db/database.js';
 
+const FIGURES = [
+  'lagSeconds',
+  'gapRanges',
+  'gapReadings',
+  'pending',
+  'missed',
+  'refused',
+  'inPerSecond',
+  'toSecondaryPerSecond',
+  'localP50Ms',
+  'localP99Ms',
+  'ec2P50Ms',
+  'ec2P99Ms',
+  'queued',
+  'deadLetters',
+  'consumers',
+  'openBreakers',
+] as const;
+
 /** Figures of one moment; null is what was not known. */
-export interface SampleFigures {
-  readonly lagSeconds: number | null;
-  readonly gapRanges: number | null;
-  readonly gapReadings: number | null;
-  readonly pending: number | null;
-  readonly missed: number | null;
-  readonly refused: number | null;
-  readonly inPerSecond: number | null;
-  readonly toSecondaryPerSecond: number | null;
-  readonly localP50Ms: number | null;
-  readonly localP99Ms: number | null;
-  readonly ec2P50Ms: number | null;
-  readonly ec2P99Ms: number | null;
-  readonly queued: number | null;
-  readonly deadLetters: number | null;
-  readonly consumers: number | null;
-  readonly openBreakers: number | null;
-}
+export type SampleFigures = Readonly<Record<(typeof FIGURES)[number], number | null>>;
 
 /** What a monitor saw at one moment. */
 export interface Sample {
@@ -108,11 +110,28 @@ export async function thinSamples(primary: Queryable): Promise<void> {
 /** The samples since a time (UTC text), in their order. */
 export async function readSamples(primary: Queryable, since: string): Promise<Sample[]> {
   const { rows } = await primary.query<Record<keyof Sample, unknown>>(READ, [since]);
-  const parse = (text: unknown): unknown => JSON.parse(text as string);
   return rows.map(
     ({ troubles, unexplained, figures, ...row }) =>
-      ({ ...row, troubles: parse(troubles), unexplained: parse(unexplained), figures: parse(figures) }) as Sample,
+      ({
+        ...row,
+        troubles: readTexts(troubles),
+        unexplained: readTexts(unexplained),
+        figures: readFigures(figures),
+      }) as Sample,
   );
+}
+
+/** The texts of a list; a sample is written by whoever may, and what is none counts as not there. */
+function readTexts(json: unknown): string[] {
+  return (JSON.parse(json as string) as unknown[]).filter((each) => typeof each === 'string');
+}
+
+/** The figures of a sample; what is no number counts as not known. */
+function readFigures(json: unknown): SampleFigures {
+  const given: unknown = JSON.parse(json as string);
+  const figures = (typeof given === 'object' && given !== null ? given : {}) as Readonly<Record<string, unknown>>;
+  const read = (name: string): number | null => (Number.isFinite(figures[name]) ? (figures[name] as number) : null);
+  return Object.fromEntries(FIGURES.map((name) => [name, read(name)])) as SampleFigures;
 }
 
 /** What was seen since a time (UTC text). */
