@@ -15,6 +15,7 @@ function snapshotOf(side: Side, timescaleDb: string | null = null, compressed = 
   };
   return {
     side,
+    places: { schema: 'public', elsewhere: {}, timescaledb: null },
     server: {
       ...{
         version: 150_020,

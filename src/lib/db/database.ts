@@ -2,6 +2,7 @@ import pg from 'pg';
 import { sideTitle, type Side } from '../domain/side.js';
 import { ConflictError, SensorctlError, UnreachableError } from '../errors.js';
 import { describeConnection, tlsOptions, type ConnectionSettings } from './connection.js';
+import { pinned, PinnedClient } from './search-path.js';
 import { describeFault, faultKind, sqlstateOf } from './sqlstate.js';
 
 export interface DatabaseOptions {
@@ -21,7 +22,7 @@ export interface Database {
   readonly connection: ConnectionSettings;
   readonly pool: pg.Pool;
   /** Every connection that is open, idle or in use. */
-  readonly connections: ReadonlySet<pg.PoolClient>;
+  readonly connections: ReadonlySet<pg.ClientBase>;
   /** Opens a connection beside the pool, as `withSession` needs it. */
   readonly openSession: () => Promise<pg.Client>;
 }
@@ -47,21 +48,30 @@ const SESSION = [
 const BOOLEAN = 16;
 const NUMBERS = new Set([20, 21, 23]);
 
+/** As pg-pool has it: it waits for `onConnect`, and knows pipelines. */
+type PoolConfig = Omit<pg.PoolConfig, 'onConnect'> & {
+  readonly pipeline: true;
+  readonly onConnect: (client: pg.ClientBase) => Promise<void>;
+};
+
 /** Opens a side lazily: no connection is made before the first call. */
 export function openDatabase(options: DatabaseOptions): Database {
-  const pool = new pg.Pool({
+  const connections = new Set<pg.ClientBase>();
+  const config: PoolConfig = {
     ...clientConfig(options, options.callTimeoutMs),
     max: options.poolMax,
     pipeline: true,
-  } satisfies pg.PoolConfig & { pipeline: true });
+    Client: PinnedClient,
+    onConnect: async (client) => {
+      connections.add(client);
+      await prepareConnection(client, options).catch((error: unknown) => {
+        connections.delete(client);
+        throw error;
+      });
+    },
+  };
+  const pool = new pg.Pool(config);
   pool.on('error', (error) => options.onIdleError?.(error));
-  // The pool listens only to idle clients. One in use that breaks fails its calls, and would end the process besides.
-  const connections = new Set<pg.PoolClient>();
-  pool.on('connect', (client) => {
-    client.on('error', () => undefined);
-    rememberOrigin(client, options);
-    connections.add(client);
-  });
   pool.on('remove', (client) => connections.delete(client));
   const openSession = (): Promise<pg.Client> => connectSession(options);
   return { side: options.side, connection: options.connection, pool, connections, openSession };
@@ -97,16 +107,30 @@ async function endSession(session: pg.Client): Promise<void> {
 }
 
 async function connectSession(options: DatabaseOptions): Promise<pg.Client> {
-  const session = new pg.Client(clientConfig(options, BULK_CALL_TIMEOUT_MS));
+  const session = new PinnedClient(clientConfig(options, BULK_CALL_TIMEOUT_MS));
+  // One that breaks fails its calls, and would end the process besides.
   session.on('error', () => undefined);
-  rememberOrigin(session, options);
   try {
     await session.connect();
   } catch (error) {
     destroySocket(session);
     throw error;
   }
+  await prepareConnection(session, options);
   return session;
+}
+
+/** Goes before anything else on a connection; one that cannot be prepared is cut. */
+async function prepareConnection(client: pg.ClientBase, options: DatabaseOptions): Promise<void> {
+  // The pool listens only to idle clients.
+  client.on('error', () => undefined);
+  rememberOrigin(client, options);
+  try {
+    await pinned(client).pin();
+  } catch (error) {
+    destroySocket(client);
+    throw error;
+  }
 }
 
 function clientConfig({ connection, applicationName }: DatabaseOptions, callTimeoutMs: number): pg.ClientConfig {

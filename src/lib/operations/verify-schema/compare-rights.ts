@@ -5,6 +5,7 @@ import { BOOKKEEPING_RIGHTS, rightsOnTable } from '../../repository/consume-righ
 import { grantSql } from './create-table.js';
 import { blocks, mendOn, STEP, type Diagnosis } from './finding.js';
 import type { Snapshot } from './snapshot.js';
+import { tableSql } from '../../db/search-path.js';
 
 /** sensorctl's own schema, and whether the role that is connected may do there and in the tables what `consume` does. */
 export function compareRights(local: Snapshot, ec2: Snapshot, tables: readonly string[]): Diagnosis[] {
@@ -66,7 +67,7 @@ function requireTableRights(table: string, snapshot: Snapshot, { local, ec2 }: S
   const words = (each: Snapshot): string => each.tables.get(table)?.rights.join(', ') ?? '-';
   const about = { table, subject: `rights on ${side}`, local: words(local), ec2: words(ec2) };
   const reason = `the role ${server.role} lacks ${missing.join(', ')}`;
-  const sql = grantSql(quoteIdentifier(table), missing, server.role);
+  const sql = grantSql(tableSql(table), missing, server.role);
   return [blocks({ ...about, reason }, mendOn(side, STEP.rights, sql))];
 }
 
