@@ -126,7 +126,8 @@ async function prepareConnection(client: pg.ClientBase, options: DatabaseOptions
   client.on('error', () => undefined);
   rememberOrigin(client, options);
   try {
-    await pinned(client).pin();
+    const { stranger } = await pinned(client).pin();
+    if (stranger !== null) throw foreignSchema(stranger, options);
   } catch (error) {
     destroySocket(client);
     throw error;
@@ -168,6 +169,14 @@ export async function closeDatabase({ pool, connections }: Database): Promise<vo
   await Promise.race([ended, deadline]);
   clearTimeout(timer);
   for (const connection of connections) destroySocket(connection);
+}
+
+/** Whoever owns the schema has what is called there run with the rights of whoever calls it. */
+function foreignSchema(owner: string, { side, connection }: DatabaseOptions): ConflictError {
+  const where = `the ${sideTitle(side)} database at ${describeConnection(connection)}`;
+  return new ConflictError(`the schema sensorctl in ${where} belongs to ${owner}, and is not sensorctl's own; nothing was called there`, {
+    next: `find out what it is; then drop it, or give it to the owner of the database: alter schema sensorctl owner to …; then sensorctl init --side ${side}`,
+  });
 }
 
 type Origin = Pick<Database, 'side' | 'connection'>;
@@ -221,7 +230,7 @@ function nextStep(error: unknown, side: Side): string {
     case '3F000':
       return `sensorctl init --side ${side}`;
     case '55P03':
-      return 'another session holds a lock: select * from pg_locks where granted; wait for it, or end that session';
+      return 'wait for the session that holds the lock, or end it: select pg_terminate_backend(<its process>)';
     case '57014':
       return 'the server ended the statement for taking too long, or somebody ended it: try again, or ask for less';
     case '42501':

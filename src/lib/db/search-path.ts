@@ -58,7 +58,11 @@ const PIN = [
     (select nspname from own order by place limit 1) as schema,
     (select json_object_agg(relname, nspname) from first where place > (select min(place) from own))::text as elsewhere,
     (select nspname from pg_extension join pg_namespace on pg_namespace.oid = extnamespace
-      where extname = 'timescaledb') as timescaledb`,
+      where extname = 'timescaledb') as timescaledb,
+    (select rolname from pg_namespace join pg_roles on pg_roles.oid = nspowner
+      where nspname = 'sensorctl' and not rolsuper and rolname <> current_user
+        and nspowner <> (select datdba from pg_database where datname = current_database())
+        and nspowner <> all (select relowner from pg_class where oid = ${tableOidSql("'sensor_registry'")})) as stranger`,
 ].join(';\n');
 
 /** What a connection found of the role's own search path. */
@@ -68,11 +72,16 @@ export interface Places {
   readonly elsewhere: Readonly<Record<string, string>>;
   /** Where `init` has created it since the connection was made: in the schema of new tables. */
   readonly timescaledb: string | null;
+  /**
+   * The owner of the schema sensorctl, where that is neither a superuser, the database's owner, this role, nor the owner of
+   * the tables, whose triggers run here anyway.
+   */
+  readonly stranger: string | null;
 }
 
 /** A connection whose search path is pinned, once `pin` has returned. */
 export class PinnedClient extends pg.Client {
-  #places: Places = { schema: 'public', elsewhere: {}, timescaledb: null };
+  #places: Places = { schema: 'public', elsewhere: {}, timescaledb: null, stranger: null };
 
   constructor(config?: string | pg.ClientConfig) {
     super(config);
@@ -81,14 +90,16 @@ export class PinnedClient extends pg.Client {
   }
 
   /** Goes before anything else on the connection. */
-  async pin(): Promise<void> {
+  async pin(): Promise<Places> {
     const results = (await this.query(PIN)) as unknown as pg.QueryResult<Record<keyof Places, string | null>>[];
     const found = results[2]?.rows[0];
     this.#places = {
       schema: found?.schema ?? 'public',
       elsewhere: JSON.parse(found?.elsewhere ?? '{}') as Record<string, string>,
       timescaledb: found?.timescaledb ?? null,
+      stranger: found?.stranger ?? null,
     };
+    return this.#places;
   }
 
   #place(query: unknown): unknown {

@@ -12,6 +12,7 @@ import { sqlstateOf } from '../db/sqlstate.js';
 import { withTransaction } from '../db/transaction.js';
 import { sideTitle } from '../domain/side.js';
 import { UnreachableError } from '../errors.js';
+import { PREPARE_ALONE } from './bookkeeping-schema.js';
 import { READING_COLUMNS, READING_TABLES, type ReadingTable } from '../domain/reading.js';
 import { OWN_SCHEMA, tableOidSql, tableSql, timescaleSql } from '../db/search-path.js';
 
@@ -42,8 +43,6 @@ export interface TablePreparation {
   readonly action: 'created' | 'kept';
   readonly hypertable: boolean;
 }
-
-const TABLES_LOCK = "select pg_advisory_xact_lock(hashtext('sensorctl.tables'))";
 
 /** Of a new sensor_registry. */
 const REGISTRY_TYPES: Readonly<Record<string, string>> = {
@@ -90,7 +89,7 @@ export async function prepareTimescaleDb({ pool }: Database): Promise<string | n
 /** Creates the missing ones of the four tables, as hypertables where TimescaleDB is in use; leaves the others as they are. */
 export async function createReadingTables(database: Database, timescaleDb: boolean): Promise<TablePreparation[]> {
   return await withTransaction(database.pool, async (client) => {
-    await client.query(TABLES_LOCK);
+    await client.query(PREPARE_ALONE);
     const existing = await readTableShapes(client, ALL_TABLES);
     const preparations: TablePreparation[] = [];
     for (const table of ALL_TABLES) {
