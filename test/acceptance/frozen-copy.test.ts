@@ -76,7 +76,7 @@ describe('a COPY that is frozen on an EC2 without unique keys', function () {
       const { client: frozen } = await pair.openSession('ec2');
       await frozen.query(`
         begin; create temp table staging (like water_level_readings) on commit drop;
-        select pg_advisory_xact_lock(hashtextextended('sensorctl.repair water_level_readings', 0))`);
+        insert into sensorctl.repair_turn values ('water_level_readings')`);
       const copy = frozen.query(copyFrom('copy staging from stdin'));
       const errors: string[] = [];
       copy.on('error', (error) => errors.push(describeFault(error)));

@@ -233,7 +233,7 @@ async function holdsFenceAndWaits({ stage }: Arena): Promise<boolean> {
   const { rowCount } = await stage.local.query(`
     select from pg_locks as waiting join pg_locks as fence using (pid)
     where not waiting.granted and waiting.relation = 'water_level_readings'::regclass
-      and fence.locktype = 'advisory' and fence.mode = 'ShareLock' and fence.granted`);
+      and fence.relation = 'sensorctl.fence'::regclass and fence.mode = 'RowExclusiveLock' and fence.granted`);
   return (rowCount ?? 0) > 0;
 }
 

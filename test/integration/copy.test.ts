@@ -23,10 +23,10 @@ describe('a copy between two connections', () => {
       connection: { host, port, user, password, database: at.name, sslMode: 'disable', sslRootCert: undefined },
       ...{ poolMax: 2, callTimeoutMs: 20_000, applicationName: 'test' },
     });
-    await database.pool.query('create table landing (n int primary key, body text)');
+    await database.pool.query('create table public.landing (n int primary key, body text)');
   });
 
-  beforeEach(() => database.pool.query('truncate landing'));
+  beforeEach(() => database.pool.query('truncate public.landing'));
 
   after(async () => {
     await closeDatabase(database);
@@ -38,7 +38,7 @@ describe('a copy between two connections', () => {
   }
 
   async function failureOf(query: string): Promise<string | undefined> {
-    const statements = { to: `copy (${query}) to stdout`, from: 'copy landing from stdin' };
+    const statements = { to: `copy (${query}) to stdout`, from: 'copy public.landing from stdin' };
     return await withBoth((source, target) => copyBetween(source, target, statements)).then(
       () => undefined,
       (error: unknown) => sqlstateOf(error),
@@ -49,28 +49,28 @@ describe('a copy between two connections', () => {
     it(`brings rows of all sizes as ${format}, and leaves both connections ready for the next`, async () => {
       const statements = {
         to: `copy (${MIXED}) to stdout (format ${format})`,
-        from: `copy landing from stdin (format ${format})`,
+        from: `copy public.landing from stdin (format ${format})`,
       };
       await withBoth(async (source, target) => {
         expect(await copyBetween(source, target, statements)).to.equal(5_000);
         const { rows: there } = await source.query(`${CONTENT} from (${MIXED}) as mixed`);
-        const { rows: here } = await target.query(`${CONTENT} from landing`);
+        const { rows: here } = await target.query(`${CONTENT} from public.landing`);
         expect(here).to.deep.equal(there);
-        await target.query('truncate landing');
+        await target.query('truncate public.landing');
         expect(await copyBetween(source, target, statements)).to.equal(5_000);
       });
     });
   }
 
   it('is not disturbed by what the server has to say meanwhile, and hands it to pg', async () => {
-    await database.pool.query(`create function speak(n int) returns int language plpgsql as
+    await database.pool.query(`create function public.speak(n int) returns int language plpgsql as
       $$ begin if n % 100 = 0 then raise notice 'at %', n; end if; return n; end $$`);
     const notices: (string | undefined)[] = [];
     await withBoth(async (source, target) => {
       source.on('notice', ({ message }) => notices.push(message));
       const statements = {
-        to: "copy (select speak(n), 'said' from generate_series(1, 1000) as n) to stdout",
-        from: 'copy landing from stdin',
+        to: "copy (select public.speak(n), 'said' from generate_series(1, 1000) as n) to stdout",
+        from: 'copy public.landing from stdin',
       };
       expect(await copyBetween(source, target, statements)).to.equal(1_000);
     });
@@ -78,7 +78,7 @@ describe('a copy between two connections', () => {
   });
 
   it('copies no row where there is none', async () => {
-    const statements = { to: "copy (select 1, 'x' where false) to stdout", from: 'copy landing from stdin' };
+    const statements = { to: "copy (select 1, 'x' where false) to stdout", from: 'copy public.landing from stdin' };
     expect(await withBoth((source, target) => copyBetween(source, target, statements))).to.equal(0);
   });
 

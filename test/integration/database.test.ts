@@ -1,4 +1,5 @@
 import { expect } from 'chai';
+import { poolOf } from '../support/cli.js';
 import { closeDatabase, openDatabase, withSession, type Database } from '../../src/lib/db/database.js';
 import { prepareSide } from '../../src/lib/operations/init.js';
 import { startPostgres } from '../../src/lib/sandbox/postgres.js';
@@ -60,10 +61,11 @@ describe('a database', () => {
     const server = await localServer();
     const created = await createTestDatabase(server, 'patient keys');
     const database = open(server, created.name, 500);
+    const there = poolOf(server, created.name);
     try {
       await prepareSide(database, { addKeys: false });
-      await database.pool.query('alter table water_level_readings drop constraint water_level_readings_key');
-      await database.pool.query(`
+      await there.query('alter table water_level_readings drop constraint water_level_readings_key');
+      await there.query(`
         create function slow() returns trigger language plpgsql as $$ begin perform pg_sleep(0.8); return old; end $$;
         create trigger slow before delete on water_level_readings for each row execute function slow();
         insert into water_level_readings (time, sensor_id, level_cm)
@@ -72,6 +74,7 @@ describe('a database', () => {
       expect(keysAdded).to.deep.equal([{ table: 'water_level_readings', duplicatesRemoved: 2, quarantined: 0 }]);
       expect(obstacles).to.deep.equal([]);
     } finally {
+      await there.end();
       await closeDatabase(database);
       await created.drop();
     }

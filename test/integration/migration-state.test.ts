@@ -180,7 +180,7 @@ describe('the record of the phase', function () {
       const { token } = await drain('local', await goTo(2), 3, 400);
       const writer = await pair.openSession('local');
       await writer.client.query('begin');
-      await writer.client.query("select pg_advisory_xact_lock_shared(hashtextextended('sensorctl.fence', 0))");
+      await writer.client.query('select sensorctl.hold_fence()');
       const commit = failureOf(commitSwitch(pair.local, { token }, { keepLocalCurrent: false }));
       await deadlineIsPast();
       await writer.client.query('rollback');
@@ -371,7 +371,7 @@ describe('the record of the phase', function () {
       const two = await goTo(2);
       const holder = await pair.openSession('local');
       await holder.client.query('begin');
-      await holder.client.query("select pg_advisory_xact_lock(hashtextextended('sensorctl.fence', 0))");
+      await holder.client.query('select sensorctl.close_fence()');
       const waiting = write('local', two.epoch);
       await eventually('a writer waits for the fence', () => isFenceAwaited());
       await holder.client.query('update sensorctl.state set epoch = epoch + 1');
@@ -449,7 +449,7 @@ describe('the record of the phase', function () {
   }
 
   async function isFenceAwaited(): Promise<boolean> {
-    const { rowCount } = await pair.here.query("select from pg_locks where locktype = 'advisory' and not granted");
+    const { rowCount } = await pair.here.query("select from pg_locks where relation = 'sensorctl.fence'::regclass and not granted");
     return (rowCount ?? 0) > 0;
   }
 });

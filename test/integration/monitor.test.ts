@@ -164,7 +164,14 @@ describe('samples', () => {
       "select (date_trunc('minute', now() - interval '3 days') + make_interval(secs => n * 10))::text as time from generate_series(0, 11) as n",
     );
     const old = rows.map(({ time }, place) => sample(time, place === 4 ? ['no-consumer'] : []));
-    await recordSamples(pair.local.pool, [...old, sample(await timeAgo('91 days')), sample(await timeAgo('1 minute'))]);
+    // What is older than a monitor can have kept is not recorded any more.
+    await recordSamples(pair.local.pool, [...old, sample(await timeAgo('1 minute'))]);
+    expect(await readSoak(pair.local, await timeAgo('100 days'))).to.include({ samples: 1 });
+    for (const { takenAt, unexplained } of [...old, sample(await timeAgo('91 days'))])
+      await pair.here.query(
+        "insert into sensorctl.sample (taken_at, epoch, troubles, unexplained, figures) values ($1, 0, $2, $2, '{}')",
+        [takenAt, unexplained],
+      );
     await thinSamples(pair.local.pool);
     const soak = await readSoak(pair.local, await timeAgo('100 days'));
     expect(soak).to.include({ samples: 3, unexplained: 1 });

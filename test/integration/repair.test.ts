@@ -115,7 +115,7 @@ describe('repair', () => {
 
   async function rowsOf({ pool }: Database): Promise<string[]> {
     const { rows } = await pool.query<{ row: string }>(
-      'select t::text as row from water_level_readings t order by t::text',
+      'select t::text as row from public.water_level_readings t order by t::text',
     );
     return rows.map(({ row }) => row);
   }
@@ -137,7 +137,7 @@ describe('repair', () => {
   it('makes a differing row what the primary holds, and keeps what it replaced in the quarantine', async () => {
     const batch = await commit(readingsAt(['a', 'b'], 1));
     await repository.sendBatch(batch);
-    await secondary.pool.query("update water_level_readings set level_cm = 99, rssi = null where sensor_id = 'b'");
+    await secondary.pool.query("update public.water_level_readings set level_cm = 99, rssi = null where sensor_id = 'b'");
     await miss(batch);
     expect(await repair()).to.include({ corrected: 1 });
     expect(await rowsOf(secondary)).to.deep.equal(await rowsOf(primary));
@@ -147,7 +147,7 @@ describe('repair', () => {
 
   it('names a reading that EC2 cannot hold as it is, and brings the rest', async () => {
     const [plain, fine] = readingsAt(['a', 'b'], 1);
-    await secondary.pool.query('alter table water_level_readings alter level_cm type numeric(5,0)');
+    await secondary.pool.query('alter table public.water_level_readings alter level_cm type numeric(5,0)');
     await miss(await commit([{ ...plain!, values: { ...plain!.values, level_cm: -3 } }, fine!]));
     expect(await repair()).to.include({ refused: 1 });
     expect(await ledger()).to.deep.equal({ refused: 1 });
@@ -158,7 +158,7 @@ describe('repair', () => {
   });
 
   it('does not let a table that cannot be repaired hold up the others', async () => {
-    await secondary.pool.query('alter table water_level_readings drop column rssi');
+    await secondary.pool.query('alter table public.water_level_readings drop column rssi');
     for (let minute = 1; minute <= 40; minute += 1) await miss(await commit(readingsAt(['a', 'b'], minute)));
     const [water] = readingsAt(['m'], 41);
     const moisture: Reading = {
@@ -169,7 +169,7 @@ describe('repair', () => {
     };
     await miss(await commit([moisture]));
     const healing = heal();
-    await until(async () => (await secondary.pool.query('select from moisture_readings')).rowCount === 1);
+    await until(async () => (await secondary.pool.query('select from public.moisture_readings')).rowCount === 1);
     await healing.end();
     expect(await ledger()).to.deep.equal({ missed: 40 });
   });
@@ -179,12 +179,12 @@ describe('repair', () => {
       await miss(await commit(readingsAt([sensorId], minute)));
     }
     await secondary.pool.query(`
-      create function damaged() returns trigger language plpgsql as $$
+      create function public.damaged() returns trigger language plpgsql as $$
       begin
         if new.sensor_id = 'bad' then raise exception 'cannot INSERT into frozen chunk' using errcode = 'XX000'; end if;
         return new;
       end $$;
-      create trigger damaged before insert on water_level_readings for each row execute function damaged()`);
+      create trigger damaged before insert on public.water_level_readings for each row execute function public.damaged()`);
     const healing = heal();
     await until(async () => (await rowsOf(secondary)).length === 4);
     await healing.end();
@@ -242,7 +242,7 @@ describe('repair', () => {
   });
 
   it('names a reading that only EC2 refuses, once, and brings the rest', async () => {
-    await secondary.pool.query("alter table water_level_readings add constraint no_b check (sensor_id <> 'b')");
+    await secondary.pool.query("alter table public.water_level_readings add constraint no_b check (sensor_id <> 'b')");
     await miss(await commit(readingsAt(['a', 'b', 'c'], 1)));
     expect(await repair()).to.include({ refused: 1 });
     expect(await ledger()).to.deep.equal({ refused: 1 });
@@ -277,7 +277,7 @@ describe('repair', () => {
 
   describe('where the EC2 table has no unique key', () => {
     beforeEach(async () => {
-      await secondary.pool.query(`alter table water_level_readings drop constraint ${KEY}`);
+      await secondary.pool.query(`alter table public.water_level_readings drop constraint ${KEY}`);
     });
 
     it('a batch that is sent again after its answer was lost adds nothing', async () => {
@@ -305,7 +305,7 @@ describe('repair', () => {
       const [missed, live] = [await commit(readingsAt(['a'], 1)), await commit(readingsAt(['b'], 1))];
       await miss(missed);
       const blocker = await secondary.pool.connect();
-      await blocker.query("begin; insert into sensor_registry (sensor_id) values ('b')");
+      await blocker.query("begin; insert into public.sensor_registry (sensor_id) values ('b')");
       const sending = repository.sendBatch(live);
       await untilWaiting(secondary, 1);
       const repairing = repair();

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect } from 'chai';
 import { READING_TABLES } from '../../src/lib/domain/reading.js';
-import { BOOKKEEPING_RIGHTS, rightsOnTable } from '../../src/lib/repository/consume-rights.js';
+import { BOOKKEEPING_FUNCTIONS, BOOKKEEPING_RIGHTS, rightsOnTable } from '../../src/lib/repository/consume-rights.js';
 import { REGISTRY } from '../../src/lib/repository/reading-tables.js';
 
 const README = readFileSync(path.resolve(import.meta.dirname, '../../README.md'), 'utf8');
@@ -14,7 +14,8 @@ describe('the rights that verify-schema looks for', () => {
       const bookkeeping = Object.entries(BOOKKEEPING_RIGHTS).map(
         ([relation, rights]) => [`sensorctl.${relation}`, rights] as const,
       );
-      expect(Object.fromEntries([...bookkeeping, ...tables])).to.deep.equal(grantsOf());
+      const functions = BOOKKEEPING_FUNCTIONS.map((name) => [`sensorctl.${name}`, ['execute']] as const);
+      expect(Object.fromEntries([...bookkeeping, ...functions, ...tables])).to.deep.equal(grantsOf());
     });
   }
 });
@@ -22,7 +23,7 @@ describe('the rights that verify-schema looks for', () => {
 /** Each relation of the README's block, and what is granted on it. */
 function grantsOf(): Record<string, string[]> {
   const block = new RegExp(`\`\`\`sql\\n-- either side: consume\\n([^\`]+)\`\`\``).exec(README)?.[1] ?? '';
-  const grants = [...block.matchAll(/^grant ([a-z, ]+) on (?!schema)(.+) to sensorctl_consumer;$/gm)];
+  const grants = [...block.matchAll(/^grant ([a-z, ]+) on (?:function )?(?!schema)(.+) to sensorctl_consumer;$/gm)];
   return Object.fromEntries(
     grants.flatMap(([, rights = '', relations = '']) =>
       relations.split(', ').map((name) => [name, rights.split(', ')]),

@@ -3,7 +3,7 @@ import type { Side } from '../../src/lib/domain/side.js';
 import { compareSchemas } from '../../src/lib/operations/verify-schema/compare-schemas.js';
 import type { Finding } from '../../src/lib/operations/verify-schema/finding.js';
 import type { Snapshot } from '../../src/lib/operations/verify-schema/snapshot.js';
-import { BOOKKEEPING_RIGHTS } from '../../src/lib/repository/consume-rights.js';
+import { BOOKKEEPING_FUNCTIONS, BOOKKEEPING_RIGHTS } from '../../src/lib/repository/consume-rights.js';
 import { BOOKKEEPING_VERSION } from '../../src/lib/repository/bookkeeping-schema.js';
 
 const TABLE = 'notes';
@@ -15,6 +15,7 @@ function snapshotOf(side: Side, timescaleDb: string | null = null, compressed = 
   };
   return {
     side,
+    places: { schema: 'public', elsewhere: {}, timescaledb: null, stranger: null },
     server: {
       ...{
         version: 150_020,
@@ -33,7 +34,7 @@ function snapshotOf(side: Side, timescaleDb: string | null = null, compressed = 
       ...{ installed: timescaleDb, creatable: false, aggregates: [] },
       hypertables: new Map(timescaleDb === null ? [] : [[TABLE, hypertable]]),
     },
-    bookkeeping: { usage: true, relations: new Map(Object.entries(BOOKKEEPING_RIGHTS)) },
+    bookkeeping: { usage: true, functions: BOOKKEEPING_FUNCTIONS, relations: new Map(Object.entries(BOOKKEEPING_RIGHTS)) },
     bookkeepingVersion: BOOKKEEPING_VERSION,
     tables: new Map([
       [

@@ -1,4 +1,5 @@
 import type { Queryable } from './database.js';
+import { OWN_SCHEMAS, tableOidSql } from './search-path.js';
 
 /** What the catalog says of one table, as far as writing readings into it needs. */
 export interface TableShape {
@@ -29,7 +30,7 @@ export interface TimescaleDbState {
 const READ_COLUMNS = `
   select c.relname as table_name, a.attname as column_name, format_type(a.atttypid, a.atttypmod) as type
   from unnest($1::text[]) as wanted (name)
-  join pg_class c on c.oid = to_regclass(quote_ident(wanted.name))
+  join pg_class c on c.oid = ${tableOidSql('wanted.name')}
   join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
   order by c.relname, a.attnum`;
 
@@ -40,7 +41,7 @@ const READ_UNIQUE_KEYS = `
     where a.attrelid = c.oid and a.attnum = any ((i.indkey::int2[])[0:i.indnkeyatts - 1]) order by a.attname
   ))::text as columns
   from unnest($1::text[]) as wanted (name)
-  join pg_class c on c.oid = to_regclass(quote_ident(wanted.name))
+  join pg_class c on c.oid = ${tableOidSql('wanted.name')}
   join pg_index i on i.indrelid = c.oid
   where i.indisunique and i.indisvalid and i.indimmediate and i.indpred is null and i.indexprs is null`;
 
@@ -54,7 +55,7 @@ const READ_SERVER = `
 
 const READ_HYPERTABLES = `
   select hypertable_name as name, compression_enabled as compressed from timescaledb_information.hypertables
-  where hypertable_schema = any (current_schemas(false))`;
+  where hypertable_schema = any (${OWN_SCHEMAS})`;
 
 /** Reads the tables of these names that the search path finds; those that do not exist are absent from the answer. */
 export async function readTableShapes(

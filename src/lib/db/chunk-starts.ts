@@ -1,10 +1,11 @@
 import { readTimescaleDb } from './catalog.js';
 import type { Queryable } from './database.js';
 import { microsOf } from './micros.js';
+import { OWN_SCHEMAS } from './search-path.js';
 
 const READ_STARTS = `
   select ${microsOf('range_start')} as start from timescaledb_information.chunks
-  where hypertable_name = $1 and hypertable_schema = any (current_schemas(false)) and range_start is not null
+  where hypertable_name = $1 and hypertable_schema = any (${OWN_SCHEMAS}) and range_start is not null
   order by range_start`;
 
 /** Where the chunks of a hypertable begin, in µs since 1970, ascending; empty for other tables. */

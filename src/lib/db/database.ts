@@ -4,6 +4,7 @@ import { ConflictError, SensorctlError, UnreachableError } from '../errors.js';
 import { guardedClient } from './authentication.js';
 import { adviseOnConnecting } from './connecting-advice.js';
 import { describeConnection, tlsOptions, type ConnectionSettings } from './connection.js';
+import { pinned } from './search-path.js';
 import { describeFault, faultKind, sqlstateOf } from './sqlstate.js';
 
 export interface DatabaseOptions {
@@ -23,7 +24,7 @@ export interface Database {
   readonly connection: ConnectionSettings;
   readonly pool: pg.Pool;
   /** Every connection that is open, idle or in use. */
-  readonly connections: ReadonlySet<pg.PoolClient>;
+  readonly connections: ReadonlySet<pg.ClientBase>;
   /** Opens a connection beside the pool, as `withSession` needs it. */
   readonly openSession: () => Promise<pg.Client>;
 }
@@ -49,21 +50,30 @@ const SESSION = [
 const BOOLEAN = 16;
 const NUMBERS = new Set([20, 21, 23]);
 
+/** As pg-pool has it: it waits for `onConnect`, and knows pipelines. */
+type PoolConfig = Omit<pg.PoolConfig, 'onConnect'> & {
+  readonly pipeline: true;
+  readonly onConnect: (client: pg.ClientBase) => Promise<void>;
+};
+
 /** Opens a side lazily: no connection is made before the first call. */
 export function openDatabase(options: DatabaseOptions): Database {
-  const pool = new pg.Pool({
+  const connections = new Set<pg.ClientBase>();
+  const config: PoolConfig = {
     ...clientConfig(options, options.callTimeoutMs),
     Client: clientOf(options),
     max: options.poolMax,
     pipeline: true,
-  } satisfies pg.PoolConfig & { pipeline: true });
+    onConnect: async (client) => {
+      connections.add(client);
+      await prepareConnection(client, options).catch((error: unknown) => {
+        connections.delete(client);
+        throw error;
+      });
+    },
+  };
+  const pool = new pg.Pool(config);
   pool.on('error', (error) => options.onIdleError?.(error));
-  // The pool listens only to idle clients. One in use that breaks fails its calls, and would end the process besides.
-  const connections = new Set<pg.PoolClient>();
-  pool.on('connect', (client) => {
-    client.on('error', () => undefined);
-    connections.add(client);
-  });
   pool.on('remove', (client) => connections.delete(client));
   const openSession = (): Promise<pg.Client> => connectSession(options);
   return { side: options.side, connection: options.connection, pool, connections, openSession };
@@ -100,6 +110,7 @@ async function endSession(session: pg.Client): Promise<void> {
 
 async function connectSession(options: DatabaseOptions): Promise<pg.Client> {
   const session = new (clientOf(options))(clientConfig(options, BULK_CALL_TIMEOUT_MS));
+  // One that breaks fails its calls, and would end the process besides.
   session.on('error', () => undefined);
   try {
     await session.connect();
@@ -107,12 +118,26 @@ async function connectSession(options: DatabaseOptions): Promise<pg.Client> {
     destroySocket(session);
     throw error;
   }
+  await prepareConnection(session, options);
   return session;
 }
 
 /** The password is the client's own business: it depends on who asks for it. */
 function clientOf(options: DatabaseOptions): ReturnType<typeof guardedClient> {
   return guardedClient(options.connection, (client) => rememberOrigin(client, options));
+}
+
+/** Goes before anything else on a connection; one that cannot be prepared is cut. */
+async function prepareConnection(client: pg.ClientBase, options: DatabaseOptions): Promise<void> {
+  // The pool listens only to idle clients.
+  client.on('error', () => undefined);
+  try {
+    const { stranger } = await pinned(client).pin();
+    if (stranger !== null) throw foreignSchema(stranger, options);
+  } catch (error) {
+    destroySocket(client);
+    throw error;
+  }
 }
 
 function clientConfig({ connection, applicationName }: DatabaseOptions, callTimeoutMs: number): pg.ClientConfig {
@@ -149,6 +174,14 @@ export async function closeDatabase({ pool, connections }: Database): Promise<vo
   await Promise.race([ended, deadline]);
   clearTimeout(timer);
   for (const connection of connections) destroySocket(connection);
+}
+
+/** Whoever owns the schema has what is called there run with the rights of whoever calls it. */
+function foreignSchema(owner: string, { side, connection }: DatabaseOptions): ConflictError {
+  const where = `the ${sideTitle(side)} database at ${describeConnection(connection)}`;
+  return new ConflictError(`the schema sensorctl in ${where} belongs to ${owner}, and is not sensorctl's own; nothing was called there`, {
+    next: `find out what it is; then drop it, or give it to the owner of the database: alter schema sensorctl owner to …; then sensorctl init --side ${side}`,
+  });
 }
 
 type Origin = Pick<Database, 'side' | 'connection'>;
@@ -207,7 +240,7 @@ function nextStep(error: unknown, { side, connection }: Origin): string {
     case '3F000':
       return `sensorctl init --side ${side}`;
     case '55P03':
-      return 'another session holds a lock: select * from pg_locks where granted; wait for it, or end that session';
+      return 'wait for the session that holds the lock, or end it: select pg_terminate_backend(<its process>)';
     case '57014':
       return 'the server ended the statement for taking too long, or somebody ended it: try again, or ask for less';
     case '42501':

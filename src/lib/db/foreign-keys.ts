@@ -1,5 +1,6 @@
 import type { Queryable } from './database.js';
 import { quoteIdentifier } from './identifiers.js';
+import { tableSql } from './search-path.js';
 
 /** A reading table is read whole: minutes where it is large. */
 const SERVER_TIMEOUT = "set local statement_timeout = '10min'";
@@ -15,7 +16,7 @@ export async function readDistinctKeys(
   const names = columns.map(quoteIdentifier);
   const text = `
     select json_build_array(${names.map((name) => `${name}::text`).join(', ')})::text as key
-    from (select distinct ${names.join(', ')} from ${quoteIdentifier(table)}) as held
+    from (select distinct ${names.join(', ')} from ${tableSql(table)}) as held
     where ${names.map((name) => `${name} is not null`).join(' and ')}`;
   const { rows } = await client.query<{ key: string }>({ text, ...PATIENT });
   return new Set(rows.map(({ key }) => key));
@@ -30,7 +31,7 @@ export async function readRowsByKey(
   const found = key.map((name) => `${quoteIdentifier(name)}::text`).join(', ');
   const text = `
     select array_to_json(array[${columns.map((name) => `${quoteIdentifier(name)}::text`).join(', ')}]::text[])::text as content
-    from ${quoteIdentifier(table)} where json_build_array(${found})::text = any ($1::text[])`;
+    from ${tableSql(table)} where json_build_array(${found})::text = any ($1::text[])`;
   const { rows } = await client.query<{ content: string }>({ text, values: [keys], ...PATIENT });
   return rows.map(({ content }) => JSON.parse(content) as (string | null)[]);
 }

@@ -1,6 +1,7 @@
 import { readTimescaleDb } from './catalog.js';
 import type { Queryable } from './database.js';
 import { microsOf } from './micros.js';
+import { OWN_SCHEMAS } from './search-path.js';
 
 /**
  * Times without zone are dropped by the wall clock of the server's own time zone, which the sessions here do not know: it
@@ -11,7 +12,7 @@ const READ_CUTOFFS = `
     ${microsOf(`now() - (config ->> 'drop_after')::interval
       + case when column_type = 'timestamp'::regtype then interval '14 hours' else '0' end`)} as cutoff
   from timescaledb_information.jobs join timescaledb_information.dimensions using (hypertable_schema, hypertable_name)
-  where dimension_number = 1 and proc_name = 'policy_retention' and hypertable_schema = any (current_schemas(false))
+  where dimension_number = 1 and proc_name = 'policy_retention' and hypertable_schema = any (${OWN_SCHEMAS})
     and config ->> 'drop_after' !~ '^[0-9]+$'`;
 
 /**

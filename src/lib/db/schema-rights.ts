@@ -5,6 +5,8 @@ export interface SchemaRights {
   readonly usage: boolean;
   /** Each table and view of the schema: what of select, insert, update, delete is allowed. */
   readonly relations: ReadonlyMap<string, readonly string[]>;
+  /** The functions of the schema that the role may call. */
+  readonly functions: readonly string[];
 }
 
 const READ_USAGE = `select has_schema_privilege(oid, 'usage') as usage from pg_namespace where nspname = $1`;
@@ -18,11 +20,20 @@ const READ_RELATIONS = `
   select c.relname as name, ${RELATION_RIGHTS} as rights
   from pg_class c join pg_namespace n on n.oid = c.relnamespace where n.nspname = $1 and c.relkind in ('r', 'v')`;
 
+const READ_FUNCTIONS = `
+  select proname as name from pg_proc join pg_namespace on pg_namespace.oid = pronamespace
+  where nspname = $1 and has_function_privilege(pg_proc.oid, 'execute')`;
+
 /** Null where there is no such schema. */
 export async function readSchemaRights(database: Queryable, schema: string): Promise<SchemaRights | null> {
   const found = await database.query<{ usage: boolean }>(READ_USAGE, [schema]);
   const [facts] = found.rows;
   if (facts === undefined) return null;
   const { rows } = await database.query<{ name: string; rights: string }>(READ_RELATIONS, [schema]);
-  return { ...facts, relations: new Map(rows.map(({ name, rights }) => [name, JSON.parse(rights) as string[]])) };
+  const functions = await database.query<{ name: string }>(READ_FUNCTIONS, [schema]);
+  return {
+    ...facts,
+    functions: functions.rows.map(({ name }) => name),
+    relations: new Map(rows.map(({ name, rights }) => [name, JSON.parse(rights) as string[]])),
+  };
 }

@@ -2,6 +2,7 @@ import pg from 'pg';
 import { readServer, type ServerFacts } from './catalog.js';
 import { tlsOptions } from './connection.js';
 import type { Database, Queryable } from './database.js';
+import { OWN_SCHEMAS } from './search-path.js';
 
 /** What of a server, its database and the role that is connected matters to a second server beside it. */
 export interface ServerCatalog extends ServerFacts {
@@ -41,7 +42,7 @@ const READ_CATALOG = `
   )
   select current_setting('server_version') as "versionText", pg_is_in_recovery() as standby, current_database() as database, r.rolname as role,
     r.rolsuper as superuser, d.datcollate || ' / ' || d.datctype as collation,
-    array_to_json(current_schemas(false))::text as schemas,
+    array_to_json(${OWN_SCHEMAS})::text as schemas,
     least(
       current_setting('max_connections')::int - (select count(*) from session)
         - case when r.rolsuper then 0 else current_setting('superuser_reserved_connections')::int

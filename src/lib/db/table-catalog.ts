@@ -1,6 +1,7 @@
 import { readTableShapes, type TableShape } from './catalog.js';
 import type { Queryable } from './database.js';
 import { RELATION_RIGHTS } from './schema-rights.js';
+import { tableOidSql } from './search-path.js';
 
 /** A column, in its place in the table. */
 export interface ColumnFacts {
@@ -73,7 +74,7 @@ export interface TableCatalog {
 }
 
 const WANTED = `
-  from unnest($1::text[]) as wanted (name) join pg_class c on c.oid = to_regclass(quote_ident(wanted.name))`;
+  from unnest($1::text[]) as wanted (name) join pg_class c on c.oid = ${tableOidSql('wanted.name')}`;
 
 const READ_TABLES = `
   select c.relname as "table",

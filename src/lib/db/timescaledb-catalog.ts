@@ -1,5 +1,6 @@
 import { readTimescaleDb, type TimescaleDbState } from './catalog.js';
 import type { Queryable } from './database.js';
+import { OWN_SCHEMAS } from './search-path.js';
 
 export interface DimensionFacts {
   readonly column: string;
@@ -45,7 +46,7 @@ export interface TimescaleDbCatalog extends TimescaleDbState {
   readonly aggregates: readonly AggregateFacts[];
 }
 
-const HERE = 'hypertable_schema = any (current_schemas(false))';
+const HERE = `hypertable_schema = any (${OWN_SCHEMAS})`;
 
 const READ_HYPERTABLES = `
   select hypertable_name as name, compression_enabled as compressed

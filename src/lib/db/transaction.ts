@@ -1,5 +1,6 @@
 import pg from 'pg';
 import type { Queryable } from './database.js';
+import { nameHolders } from './lock-holders.js';
 import { faultKind, sqlstateOf } from './sqlstate.js';
 
 /** A statement and its values, to be sent with others in one round trip. */
@@ -29,7 +30,10 @@ export async function runTransaction(
   ]);
   const failure = firstFailure(outcomes);
   client.release(failure !== undefined && !leavesConnectionUsable(failure));
-  if (failure !== undefined) throw failure;
+  if (failure !== undefined) {
+    await nameHolders(pool, failure);
+    throw failure;
+  }
   return outcomes.slice(1, -1).map((outcome) => (outcome as PromiseFulfilledResult<pg.QueryResult>).value);
 }
 
@@ -60,6 +64,7 @@ export async function withTransaction<Result>(
       () => false,
       () => true,
     );
+    await nameHolders(pool, error);
     throw error;
   } finally {
     client.release(broken);

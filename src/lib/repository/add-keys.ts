@@ -7,6 +7,7 @@ import { sideTitle, type Side } from '../domain/side.js';
 import { UnreachableError } from '../errors.js';
 import { keepRowsSql } from './quarantine.js';
 import { READING_KEY } from './reading-tables.js';
+import { PIN_AGAIN, tableSql, underOwnPath } from '../db/search-path.js';
 
 /** What `addKey` did to one table. */
 export interface KeyAddition {
@@ -93,7 +94,8 @@ async function addKey(database: Database, table: ReadingTable, { hypertable }: T
     await run(rank);
     const quarantined = await run('select from surplus where content is distinct from kept');
     await run(keep);
-    const deleted = await run(remove);
+    const deleted = await run(underOwnPath(remove));
+    await run(PIN_AGAIN);
     const name = quoteIdentifier(`${table}_key`);
     await run(`create unique index ${name} on %table% (${READING_KEY.join(', ')})`);
     return { table, duplicatesRemoved: deleted - quarantined, quarantined };
@@ -108,7 +110,7 @@ function compressed(table: ReadingTable, { side }: Database): Error {
 }
 
 function forTable(table: string, sql: string): string {
-  return sql.replaceAll('%table%', quoteIdentifier(table));
+  return sql.replaceAll('%table%', tableSql(table));
 }
 
 function forKey({ table, key }: KeyColumns, sql: string): string {

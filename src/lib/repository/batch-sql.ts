@@ -1,6 +1,8 @@
 import { quoteIdentifier } from '../db/identifiers.js';
 import { READING_COLUMNS, type ReadingTable } from '../domain/reading.js';
 import type { Role } from '../domain/side.js';
+import { OWN_PATH_TAKEN, tableSql } from '../db/search-path.js';
+import { REGISTRY } from './reading-tables.js';
 
 /**
  * The statements that write a batch: one for the primary, one for the secondary, each a single round trip whatever the
@@ -52,7 +54,7 @@ export function primaryBatchSql(tables: readonly ReadingTable[]): string {
     ${UPDATE_REGISTRY},
     migration as (${BEGIN_MIGRATION}),
     entry as (${ENTER_IN_LEDGER})
-    ${tables.map((table) => selectAccepted(table, width)).join('\nunion all\n')}`;
+    ${[takeOwnPathFirst(width), ...tables.map((table) => selectAccepted(table, width))].join('\nunion all\n')}`;
 }
 
 /**
@@ -73,7 +75,7 @@ export function secondaryBatchSql(
     ${[...marked.map((table) => `${marker(table)} as (${insertMarkerSql(table)})`), ...inserts].join(',\n')},
     touched as (${tables.map((table) => selectTouched(table, unnest(table, parameters))).join('\nunion all\n')}),
     ${UPDATE_REGISTRY}
-    select ${tables.map((table) => `(select count(*) from ${accepted(table)})`).join(' + ')} as inserted`;
+    select ${tables.map((table) => `(select count(*) from ${accepted(table)})`).join(' + ')} as inserted where ${OWN_PATH_TAKEN}`;
 }
 
 /** A consumer that is recorded dead writes nothing any more, however long its statement was under way. */
@@ -120,7 +122,7 @@ export const UPDATE_REGISTRY = `
       returning sensor_id, lat, lng
     ),
     registry as (
-      insert into sensor_registry as known (sensor_id, sensor_type, last_seen, location_lat, location_lng)
+      insert into ${tableSql(REGISTRY)} as known (sensor_id, sensor_type, last_seen, location_lat, location_lng)
       select newest.sensor_id, sensor_type, time, located.lat, located.lng
       from (
         select distinct on (sensor_id) sensor_id, sensor_type, time
@@ -157,7 +159,7 @@ function insertReadings(
   guard: InsertGuard = 'key',
 ): string {
   const columns = batchColumns(table).map(quoteIdentifier).join(', ');
-  return `insert into ${quoteIdentifier(table)} (${columns})
+  return `insert into ${tableSql(table)} (${columns})
     select ${columns} from ${unnest(table, parameters)} ${guardCondition(table, guard)}
     order by sensor_id, time, ordinality
     ${guard === 'key' ? 'on conflict (sensor_id, time) do nothing' : ''} ${returning}`;
@@ -191,6 +193,12 @@ function parameterType(table: ReadingTable, column: string): string {
 export function selectTouched(table: ReadingTable, source: string): string {
   return `select '${table}' as table_name, sensor_id::text as sensor_id, ${SENSOR_TYPE[table]}::text as sensor_type,
     time::timestamptz as time, location_lat as lat, location_lng as lng from ${source}`;
+}
+
+/** No row; goes before what reads from the inserts, so that triggers run under the role's own search path. */
+function takeOwnPathFirst(width: number): string {
+  const columns = Array.from({ length: width }, (_, index) => `null::text as column_${index}`);
+  return `select null::text as table_name, null::bigint as readings, ${columns.join(', ')} where not ${OWN_PATH_TAKEN}`;
 }
 
 /** Each column as one array text, so that the rows pass through Node without being parsed; padded to one width. */

@@ -15,17 +15,27 @@ export const BOOKKEEPING_RIGHTS: Rights = {
   schema_version: READ,
   ledger_state: READ,
   paused_job: READ,
+  state: READ,
+  dead_consumer: READ,
   migration: ADD,
   quarantine: ADD,
-  dead_consumer: ADD,
-  unproven: ADD_AND_REMOVE,
+  unproven: ['insert'],
   batch_marker: ADD_AND_REMOVE,
   consumer: MERGE,
   sensor_location: MERGE,
-  state: MERGE,
-  state_history: ['insert'],
+  repair_turn: MERGE,
   ledger: ALL,
 };
+
+/** The functions of that schema that `consume` calls. */
+export const BOOKKEEPING_FUNCTIONS: readonly string[] = [
+  'assert_primary',
+  'hold_fence',
+  'call_off_overdue',
+  'copy_state',
+  'compact_unproven',
+  'bury_consumer',
+];
 
 /** On a table: what a batch writes and a repair corrects. Tables beside the four are only copied. */
 export function rightsOnTable(table: string, side: Side): readonly string[] {

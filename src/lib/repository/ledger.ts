@@ -4,22 +4,7 @@ import { boundsOf } from '../db/micros.js';
 import { formatInstantText, formatInstant } from '../domain/time.js';
 import type { TimeRange } from '../domain/time-range.js';
 
-/** One row an hour and table is enough to know what to prove; neighbours within a minute become one range. */
-const COMPACT_UNPROVEN = `
-  with old as (
-    delete from sensorctl.unproven where unproven_id in (
-      select unnest(ids) from (
-        select array_agg(unproven_id) as ids from sensorctl.unproven
-        where settled_at < clock_timestamp() - interval '1 minute'
-        group by table_name, date_trunc('hour', settled_at) having count(*) > 1
-      ) as crowded
-    ) returning *
-  )
-  insert into sensorctl.unproven (table_name, times, settled_at)
-  select table_name, range_agg(tstzrange(date_trunc('minute', lower(range)),
-    date_trunc('minute', upper(range) - interval '1 microsecond') + interval '1 minute')), max(settled_at)
-  from (select table_name, unnest(times) as range, settled_at from old) as ranges
-  group by table_name, date_trunc('hour', settled_at)`;
+const COMPACT_UNPROVEN = 'select sensorctl.compact_unproven()';
 
 export type LedgerState = 'pending' | 'missed' | 'refused';
 

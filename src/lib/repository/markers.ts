@@ -1,19 +1,18 @@
 import type { Database } from '../db/database.js';
 import type { Statement } from '../db/transaction.js';
-import { withTransaction } from '../db/transaction.js';
 import type { ReadingTable } from '../domain/reading.js';
 
 /**
  * Batch markers make writes to a table without a unique key repeatable; the secondary holds them.
  *
- * A consumer holds a shared lock on itself while it writes; whoever records it dead takes the lock alone. So when the
- * record stands, no transaction of that consumer is under way, and each later one sees it: its markers can go.
+ * A consumer holds the markers while it writes; whoever records one dead takes them alone. So when the record stands, no
+ * transaction of that consumer is under way, and each later one sees it: its markers can go.
  */
 
-const LOCK_CONSUMER_SHARED =
-  "select pg_advisory_xact_lock_shared(hashtextextended('sensorctl.consumer ' || $1::text, 0))";
-const LOCK_CONSUMER = "select pg_advisory_xact_lock(hashtextextended('sensorctl.consumer ' || $1::text, 0))";
-const LOCK_TABLE = "select pg_advisory_xact_lock(hashtextextended('sensorctl.repair ' || $1::text, 0))";
+const HOLD_MARKERS = 'lock table sensorctl.batch_marker in row exclusive mode';
+const LOCK_TABLE = `
+  insert into sensorctl.repair_turn (table_name) values ($1)
+  on conflict (table_name) do update set table_name = excluded.table_name`;
 
 const COUNT_WRITTEN = 'select count(*) as written from sensorctl.batch_marker where batch_id = $1 and not by_repair';
 
@@ -29,7 +28,7 @@ const FIND_ENDED = `
   returning consumer_id`;
 
 const FIND_MARKED = 'select distinct consumer_id from sensorctl.batch_marker';
-const RECORD_DEAD = 'insert into sensorctl.dead_consumer (consumer_id) values ($1) on conflict do nothing';
+const RECORD_DEAD = 'select sensorctl.bury_consumer($1)';
 const REMOVE_MARKERS = `
   delete from sensorctl.batch_marker where (batch_id, table_name) in (
     select batch_id, table_name from sensorctl.batch_marker where consumer_id = $1 limit $2
@@ -37,8 +36,8 @@ const REMOVE_MARKERS = `
 const MARKERS_AT_ONCE = 10_000;
 
 /** Goes first in a transaction that writes under the markers of a consumer. */
-export function lockConsumer(consumerId: string): Statement {
-  return { text: LOCK_CONSUMER_SHARED, values: [consumerId] };
+export function holdMarkers(): Statement {
+  return { text: HOLD_MARKERS };
 }
 
 /** Goes first in a transaction that repairs a table without a key: one at a time. */
@@ -68,10 +67,7 @@ export async function buryConsumers(primary: Database, secondary: Database): Pro
   const ids = marked.map((row) => row.consumer_id);
   const { rows: ended } = await primary.pool.query<{ consumer_id: string }>(FIND_ENDED, [ids]);
   for (const { consumer_id: consumerId } of ended) {
-    await withTransaction(secondary.pool, async (client) => {
-      await client.query(LOCK_CONSUMER, [consumerId]);
-      await client.query(RECORD_DEAD, [consumerId]);
-    });
+    await secondary.pool.query(RECORD_DEAD, [consumerId]);
     let removed: number | null;
     do {
       ({ rowCount: removed } = await secondary.pool.query(REMOVE_MARKERS, [consumerId, MARKERS_AT_ONCE]));

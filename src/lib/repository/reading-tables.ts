@@ -7,12 +7,14 @@ import {
   type TableShape,
 } from '../db/catalog.js';
 import type { Database, Queryable } from '../db/database.js';
-import { quoteIdentifier } from '../db/identifiers.js';
+import { quoteIdentifier, quoteLiteral } from '../db/identifiers.js';
 import { sqlstateOf } from '../db/sqlstate.js';
 import { withTransaction } from '../db/transaction.js';
 import { sideTitle } from '../domain/side.js';
 import { UnreachableError } from '../errors.js';
+import { PREPARE_ALONE } from './bookkeeping-schema.js';
 import { READING_COLUMNS, READING_TABLES, type ReadingTable } from '../domain/reading.js';
+import { OWN_SCHEMA, tableOidSql, tableSql, timescaleSql } from '../db/search-path.js';
 
 /** The key of a reading. */
 export const READING_KEY = ['sensor_id', 'time'] as const;
@@ -42,8 +44,6 @@ export interface TablePreparation {
   readonly hypertable: boolean;
 }
 
-const TABLES_LOCK = "select pg_advisory_xact_lock(hashtext('sensorctl.tables'))";
-
 /** Of a new sensor_registry. */
 const REGISTRY_TYPES: Readonly<Record<string, string>> = {
   sensor_id: 'varchar(255) primary key',
@@ -60,8 +60,9 @@ const REGISTRY_TYPES: Readonly<Record<string, string>> = {
   updated_at: 'timestamptz default now()',
 };
 
-const CREATE_HYPERTABLE = `
-  select create_hypertable($1::text::regclass, 'time', chunk_time_interval => $2::interval, create_default_indexes => false)`;
+const createHypertableSql = (table: string): string => `
+  select ${timescaleSql('create_hypertable')}(${tableOidSql(quoteLiteral(table))}::regclass, 'time',
+    chunk_time_interval => $1::interval, create_default_indexes => false)`;
 
 /** Multiranges came with PostgreSQL 14. */
 export const OLDEST_SERVER = 140_000;
@@ -77,7 +78,7 @@ export async function prepareTimescaleDb({ pool }: Database): Promise<string | n
   const state = await readTimescaleDb(pool);
   if (state.installed !== null || !state.creatable) return state.installed;
   try {
-    await pool.query('create extension if not exists timescaledb');
+    await pool.query(`create extension if not exists timescaledb schema ${OWN_SCHEMA}`);
   } catch (error) {
     // Two processes at once collide in the catalog (23505); one of them has created it.
     if (sqlstateOf(error) !== '23505') throw error;
@@ -88,7 +89,7 @@ export async function prepareTimescaleDb({ pool }: Database): Promise<string | n
 /** Creates the missing ones of the four tables, as hypertables where TimescaleDB is in use; leaves the others as they are. */
 export async function createReadingTables(database: Database, timescaleDb: boolean): Promise<TablePreparation[]> {
   return await withTransaction(database.pool, async (client) => {
-    await client.query(TABLES_LOCK);
+    await client.query(PREPARE_ALONE);
     const existing = await readTableShapes(client, ALL_TABLES);
     const preparations: TablePreparation[] = [];
     for (const table of ALL_TABLES) {
@@ -174,19 +175,19 @@ export function addColumnSql(table: string, column: string): string {
 async function createTable(client: Queryable, table: string, timescaleDb: boolean): Promise<void> {
   if (table === REGISTRY) {
     const types = Object.entries(REGISTRY_TYPES).map(([column, type]) => `${column} ${type}`);
-    await client.query(`create table sensor_registry (${types.join(', ')})`);
+    await client.query(`create table ${tableSql(REGISTRY)} (${types.join(', ')})`);
     return;
   }
   const columns = Object.entries(READING_COLUMNS[table as ReadingTable]).map(
     ([column, type]) => `${quoteIdentifier(column)} ${type}`,
   );
-  const name = quoteIdentifier(table);
+  const name = tableSql(table);
   await client.query(`create table ${name} (
     "time" ${KEY_TYPES.time} not null,
     sensor_id ${KEY_TYPES.sensor_id} not null,
     ${columns.join(',\n    ')},
     constraint ${quoteIdentifier(`${table}_key`)} unique (${READING_KEY.join(', ')})
   )`);
-  if (timescaleDb) await client.query(CREATE_HYPERTABLE, [table, CHUNK_INTERVAL]);
+  if (timescaleDb) await client.query(createHypertableSql(table), [CHUNK_INTERVAL]);
   await client.query(`create index ${quoteIdentifier(`${table}_time_idx`)} on ${name} ("time" desc)`);
 }

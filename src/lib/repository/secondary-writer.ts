@@ -10,7 +10,7 @@ import { UnreachableError } from '../errors.js';
 import { columnItems, countReadings, halveRows, type AcceptedRows } from './batch.js';
 import { secondaryBatchSql, statementName, type InsertGuard } from './batch-sql.js';
 import type { RefusedReading } from './ledger.js';
-import { lockConsumer, countWritten } from './markers.js';
+import { countWritten, holdMarkers } from './markers.js';
 import { READING_KEY } from './reading-tables.js';
 
 /** A reading that the secondary refused for good, with its words. */
@@ -69,7 +69,7 @@ export class SecondaryWriter {
       text: secondaryBatchSql(tables, guardOf),
       values: [batchId, consumerId, ...rows.flatMap((each) => each.columns)],
     };
-    const statements = [lockConsumer(consumerId), insert, countWritten(batchId)];
+    const statements = [holdMarkers(), insert, countWritten(batchId)];
     try {
       const results = await this.#run(statements);
       const marked = tables.filter((table) => guardOf(table) === 'marker').length;

@@ -1,6 +1,5 @@
 import { readChunkStarts } from '../../db/chunk-starts.js';
 import type { Database } from '../../db/database.js';
-import { quoteIdentifier } from '../../db/identifiers.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import { buildUnits } from '../../repository/backfill/unit-builder.js';
 import type { PlannedUnit } from '../../repository/backfill/unit-store.js';
@@ -19,6 +18,7 @@ import { rangeOfTable, type LeftOut, type OpenRange } from '../../repository/com
 import { assertWritable } from '../../repository/timescaledb/compressed-chunks.js';
 import type { Transfer } from '../../repository/repair/transfer.js';
 import type { BackfillRequest } from './report.js';
+import { tableSql } from '../../db/search-path.js';
 
 export interface PlanningOptions {
   readonly source: Database;
@@ -49,7 +49,7 @@ const BETWEEN_ROWS = 1_000;
 const UNIT_SECONDS = 2;
 
 const ROW_BYTES = (table: string): string =>
-  `select coalesce(avg(pg_column_size(sample.*)), 0)::float8::text as bytes from (select * from ${quoteIdentifier(table)} limit 1000) as sample`;
+  `select coalesce(avg(pg_column_size(sample.*)), 0)::float8::text as bytes from (select * from ${tableSql(table)} limit 1000) as sample`;
 
 /** Finds the ranges of a table to copy, and cuts them into units. */
 export async function planUnits(transfer: Transfer, options: PlanningOptions): Promise<Planned> {

@@ -4,6 +4,7 @@ import type { Database } from '../../db/database.js';
 import { describeFault, faultKind } from '../../db/sqlstate.js';
 import { counted } from '../../domain/counted.js';
 import type { MigrationState, Phase } from '../../domain/migration.js';
+import { describeHolders, endHoldersSql, readHolders } from '../../db/lock-holders.js';
 import { sideTitle } from '../../domain/side.js';
 import {
   ConflictError,
@@ -265,8 +266,9 @@ async function endHanging(side: Database): Promise<number> {
   if (await waitForWriters(side, WRITERS_MS)) return 0;
   const ended = await endWriters(side);
   if (await waitForWriters(side, WRITERS_MS)) return ended;
-  throw new CutoverRefusedError(`transactions on ${sideTitle(side.side)} neither end nor can be ended`, {
-    next: "grant pg_signal_backend to the role, or end them: select * from pg_locks where locktype = 'advisory'",
+  const holders = await readHolders(side.pool);
+  throw new CutoverRefusedError(`transactions on ${sideTitle(side.side)} neither end nor can be ended: ${describeHolders(holders)}`, {
+    next: `grant pg_signal_backend to the role, or end them: ${endHoldersSql(holders)}`,
   });
 }
 

@@ -1,7 +1,7 @@
 import type { Database } from '../../db/database.js';
-import { quoteIdentifier } from '../../db/identifiers.js';
 import { READING_TABLES } from '../../domain/reading.js';
 import { summarizeLedger } from '../../repository/ledger.js';
+import { tableSql } from '../../db/search-path.js';
 
 export interface TableCounts {
   readonly table: string;
@@ -26,7 +26,7 @@ const COUNT_QUARANTINE = 'select count(*) as rows from sensorctl.quarantine';
 export async function readSideCounts({ pool }: Database): Promise<SideCounts> {
   const tables = await Promise.all(
     READING_TABLES.map(async (table) => {
-      const sql = `select count(*) as rows, max(time)::text as newest from ${quoteIdentifier(table)}`;
+      const sql = `select count(*) as rows, max(time)::text as newest from ${tableSql(table)}`;
       const { rows } = await pool.query<{ rows: number; newest: string | null }>(sql);
       return { table, rows: rows[0]?.rows ?? 0, newest: rows[0]?.newest ?? null };
     }),

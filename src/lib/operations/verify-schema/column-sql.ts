@@ -4,6 +4,7 @@ import { oneLine } from '../../domain/printable.js';
 import { STEP, type Step } from './finding.js';
 import { uncompressedSql } from './hypertable-sql.js';
 import type { TablePair } from './snapshot.js';
+import { tableSql } from '../../db/search-path.js';
 
 const SEQUENCE = /^nextval\('(.+)'::regclass\)$/;
 
@@ -16,13 +17,13 @@ export function describeColumn(column: ColumnFacts): string {
 export function addColumnSql(table: string, column: ColumnFacts): string {
   const isFilled = column.default !== null || column.generated !== null || column.identity !== null;
   const definition = isFilled ? describeColumn(column) : describeLooseColumn(column);
-  const add = `alter table ${quoteIdentifier(table)} add column if not exists ${quoteIdentifier(column.name)}`;
+  const add = `alter table ${tableSql(table)} add column if not exists ${quoteIdentifier(column.name)}`;
   return `${createSequenceSql(column.default)}${add} ${definition};`;
 }
 
 /** Any change of a column that PostgreSQL has a word for, such as `drop not null`. */
 export function alterColumnSql(table: string, column: string, change: string): string {
-  return `alter table ${quoteIdentifier(table)} alter column ${quoteIdentifier(column)} ${change};`;
+  return `alter table ${tableSql(table)} alter column ${quoteIdentifier(column)} ${change};`;
 }
 
 /** The sequence that a default takes its values from, which EC2 may lack; nothing for any other default. */
@@ -52,7 +53,7 @@ export function retypeSql(
     `alter column ${column} type ${local.type} using ${column}${using.startsWith('::') ? using : ` ${using}`}`,
     ...(ec2.default === null || local.default === null ? [] : [`alter column ${column} set default ${local.default}`]),
   ];
-  const change = `alter table ${quoteIdentifier(pair.table)}\n  ${changes.join(',\n  ')};`;
+  const change = `alter table ${tableSql(pair.table)}\n  ${changes.join(',\n  ')};`;
   const sql = uncompressedSql(pair.table, pair.hypertables.ec2, change);
   const views = pair.ec2.views.filter((view) => view.column === local.name).map(({ view }) => view);
   if (views.length === 0) return { step: STEP.columns, sql };

@@ -3,6 +3,7 @@ import type { ConstraintFacts } from '../../db/table-catalog.js';
 import { REGISTRY } from '../../repository/reading-tables.js';
 import { blocks, notes, STEP, warns, type Diagnosis } from './finding.js';
 import type { TablePair } from './snapshot.js';
+import { tableSql } from '../../db/search-path.js';
 
 /** Checks, exclusions and foreign keys, by what they say, not by their names. */
 export function compareConstraints(pair: TablePair): Diagnosis[] {
@@ -22,7 +23,7 @@ export function compareConstraints(pair: TablePair): Diagnosis[] {
 
 function lacking({ table }: TablePair, constraint: ConstraintFacts): Diagnosis {
   const { name, definition } = constraint;
-  const optional = `alter table ${quoteIdentifier(table)} add constraint ${quoteIdentifier(name)} ${definition};`;
+  const optional = `alter table ${tableSql(table)} add constraint ${quoteIdentifier(name)} ${definition};`;
   const about = { table, subject: subjectOf(constraint), local: definition, ec2: 'does not exist' };
   const reason = 'EC2 takes every row of local; once EC2 is the primary it takes rows that local would refuse';
   return notes({ ...about, reason }, { step: STEP.indexes, optional });
@@ -50,7 +51,7 @@ function sharedForeignKey({ table }: TablePair, constraint: ConstraintFacts): Di
 }
 
 function dropConstraint(table: string, { name }: ConstraintFacts): { step: typeof STEP.release; sql: string } {
-  const sql = `alter table ${quoteIdentifier(table)} drop constraint if exists ${quoteIdentifier(name)};`;
+  const sql = `alter table ${tableSql(table)} drop constraint if exists ${quoteIdentifier(name)};`;
   return { step: STEP.release, sql };
 }
 

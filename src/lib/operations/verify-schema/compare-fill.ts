@@ -5,6 +5,7 @@ import { addColumnSql, alterColumnSql, createSequenceSql, describeFill } from '.
 import { blocks, notes, STEP, warns, type Diagnosis, type Mend, type Observation } from './finding.js';
 import { uncompressedSql } from './hypertable-sql.js';
 import type { TablePair } from './snapshot.js';
+import { tableSql } from '../../db/search-path.js';
 
 /** Defaults that give another value each time, or on each server. */
 const VOLATILE =
@@ -63,7 +64,7 @@ function regenerate(pair: TablePair, local: ColumnFacts, ec2: ColumnFacts): Mend
   if (local.generated === null && !ec2.virtual) {
     return recompute(pair, alterColumnSql(pair.table, local.name, 'drop expression if exists'));
   }
-  const drop = `alter table ${quoteIdentifier(pair.table)} drop column if exists ${quoteIdentifier(local.name)};`;
+  const drop = `alter table ${tableSql(pair.table)} drop column if exists ${quoteIdentifier(local.name)};`;
   return recompute(pair, `${drop}\n${addColumnSql(pair.table, local)}`);
 }
 

@@ -6,6 +6,7 @@ import { READING_KEY, REGISTRY, REGISTRY_KEY } from '../../repository/reading-ta
 import { addKeySql, indexSql } from './key-sql.js';
 import { blocks, mendOn, notes, STEP, type Diagnosis, type Mend } from './finding.js';
 import type { TablePair } from './snapshot.js';
+import { tableSql } from '../../db/search-path.js';
 
 /** Primary and unique keys, and the other indexes. */
 export function compareKeys(pair: TablePair): Diagnosis[] {
@@ -49,7 +50,7 @@ function requireKey(pair: TablePair, key: readonly string[]): Diagnosis[] {
 function keyMendOnLocal(table: string, key: readonly string[]): Mend {
   if (isReadingTable(table)) return { elsewhere: 'sensorctl init --side local --add-keys' };
   const columns = key.map(quoteIdentifier).join(', ');
-  return mendOn('local', STEP.keys, `alter table ${quoteIdentifier(table)} add unique (${columns});`);
+  return mendOn('local', STEP.keys, `alter table ${tableSql(table)} add unique (${columns});`);
 }
 
 /** The script does the same as the command. */
@@ -61,7 +62,7 @@ function keyMendOnEc2(pair: TablePair, key: readonly string[]): Mend {
 function noKeyAtAll({ table, local, ec2 }: TablePair): Diagnosis {
   const about = { table, subject: 'key', local: describeKeys(local), ec2: describeKeys(ec2) };
   const reason = 'no unique key on local says which columns tell its rows apart; repair needs one';
-  return blocks({ ...about, reason }, { elsewhere: `add a primary key to ${quoteIdentifier(table)} on local` });
+  return blocks({ ...about, reason }, { elsewhere: `add a primary key to ${tableSql(table)} on local` });
 }
 
 function compareIndexes(pair: TablePair, key: readonly string[]): Diagnosis[] {
@@ -100,8 +101,8 @@ function extra({ table }: TablePair, index: IndexFacts, key: readonly string[]):
   }
   const sql =
     index.constraint === null
-      ? `drop index if exists ${quoteIdentifier(index.name)};`
-      : `alter table ${quoteIdentifier(table)} drop constraint if exists ${quoteIdentifier(index.constraint)};`;
+      ? `drop index if exists ${tableSql(index.name)};`
+      : `alter table ${tableSql(table)} drop constraint if exists ${quoteIdentifier(index.constraint)};`;
   return blocks({ ...about, reason: 'EC2 refuses rows that local accepts' }, { step: STEP.release, sql });
 }
 

@@ -1,10 +1,11 @@
 import { quoteIdentifier } from '../../db/identifiers.js';
 import { sideTitle } from '../../domain/side.js';
 import { bookkeepingScript, BOOKKEEPING_VERSION } from '../../repository/bookkeeping-schema.js';
-import { BOOKKEEPING_RIGHTS, rightsOnTable } from '../../repository/consume-rights.js';
+import { BOOKKEEPING_FUNCTIONS, BOOKKEEPING_RIGHTS, rightsOnTable } from '../../repository/consume-rights.js';
 import { grantSql } from './create-table.js';
 import { blocks, mendOn, STEP, type Diagnosis } from './finding.js';
 import type { Snapshot } from './snapshot.js';
+import { tableSql } from '../../db/search-path.js';
 
 /** sensorctl's own schema, and whether the role that is connected may do there and in the tables what `consume` does. */
 export function compareRights(local: Snapshot, ec2: Snapshot, tables: readonly string[]): Diagnosis[] {
@@ -28,13 +29,15 @@ function requireBookkeeping(snapshot: Snapshot, sides: Sides): Diagnosis[] {
     const missing = wanted.filter((right) => !held.includes(right));
     return missing.length === 0 ? [] : [{ relation: `sensorctl.${relation}`, missing }];
   });
-  if (bookkeeping?.usage === true && lacking.length === 0) return [];
-  const words = (each: Snapshot): string => (each.side === side ? describeLacking(lacking) : '-');
+  const uncallable = BOOKKEEPING_FUNCTIONS.filter((name) => bookkeeping?.functions.includes(name) !== true);
+  if (bookkeeping?.usage === true && lacking.length + uncallable.length === 0) return [];
+  const words = (each: Snapshot): string => (each.side === side ? describeLacking(lacking, uncallable) : '-');
   const about = { table: null, subject: 'rights on the bookkeeping', local: words(sides.local), ec2: words(sides.ec2) };
   const reason = `the role ${snapshot.server.role} cannot run consume on ${sideTitle(side)}`;
   const grants = [
     `grant usage on schema sensorctl to ${quoteIdentifier(snapshot.server.role)};`,
     ...lacking.map(({ relation, missing }) => grantSql(relation, missing, snapshot.server.role)),
+    ...(uncallable.length === 0 ? [] : [grantFunctionsSql(uncallable, snapshot.server.role)]),
   ];
   return [blocks({ ...about, reason }, mendOn(side, STEP.rights, grants.join('\n')))];
 }
@@ -55,7 +58,13 @@ function allBookkeepingGrants(role: string): string {
   return [
     `grant usage on schema sensorctl to ${quoteIdentifier(role)};`,
     ...tables.map(([relation, rights]) => grantSql(`sensorctl.${relation}`, rights, role)),
+    grantFunctionsSql(BOOKKEEPING_FUNCTIONS, role),
   ].join('\n');
+}
+
+function grantFunctionsSql(names: readonly string[], role: string): string {
+  const functions = names.map((name) => `sensorctl.${name}`).join(', ');
+  return `grant execute on function ${functions} to ${quoteIdentifier(role)};`;
 }
 
 function requireTableRights(table: string, snapshot: Snapshot, { local, ec2 }: Sides): Diagnosis[] {
@@ -66,11 +75,15 @@ function requireTableRights(table: string, snapshot: Snapshot, { local, ec2 }: S
   const words = (each: Snapshot): string => each.tables.get(table)?.rights.join(', ') ?? '-';
   const about = { table, subject: `rights on ${side}`, local: words(local), ec2: words(ec2) };
   const reason = `the role ${server.role} lacks ${missing.join(', ')}`;
-  const sql = grantSql(quoteIdentifier(table), missing, server.role);
+  const sql = grantSql(tableSql(table), missing, server.role);
   return [blocks({ ...about, reason }, mendOn(side, STEP.rights, sql))];
 }
 
-function describeLacking(lacking: readonly { relation: string; missing: readonly string[] }[]): string {
+function describeLacking(
+  lacking: readonly { relation: string; missing: readonly string[] }[],
+  uncallable: readonly string[],
+): string {
   const relations = lacking.map(({ relation, missing }) => `${missing.join(', ')} on ${relation}`);
-  return `lacks ${relations.length === 0 ? 'usage on schema sensorctl' : relations.join('; ')}`;
+  const functions = uncallable.length === 0 ? [] : [`execute on ${uncallable.join(', ')}`];
+  return `lacks ${[...relations, ...functions].join('; ') || 'usage on schema sensorctl'}`;
 }

@@ -6,6 +6,7 @@ import { OLDEST_SERVER } from '../../repository/reading-tables.js';
 import { upgradeAdvice } from './compare-hypertables.js';
 import { blocks, mendOn, notes, STEP, warns, type Diagnosis, type Mend, type Observation } from './finding.js';
 import type { Snapshot } from './snapshot.js';
+import { OWN_SCHEMA } from '../../db/search-path.js';
 
 const READ_ONLY = 'default_transaction_read_only';
 const FLOAT_DIGITS = 'sensorctl sets it for each of its sessions; other programs may print floats with fewer digits';
@@ -113,7 +114,7 @@ function compareExtensions(sides: Sides): Diagnosis[] {
     });
   if (found.length > 0 || words(local) === words(ec2)) return found;
   if (ec2.timescaleDb.installed === null && ec2.timescaleDb.creatable) {
-    const sql = 'create extension if not exists timescaledb;';
+    const sql = `create extension if not exists timescaledb schema ${OWN_SCHEMA};`;
     return [
       warns(about(sides, 'TimescaleDB', words, 'EC2 has it loaded, but not in use'), { step: STEP.extension, sql }),
     ];

@@ -1,4 +1,3 @@
-import { quoteIdentifier } from '../../db/identifiers.js';
 import { sideTitle } from '../../domain/side.js';
 import { addColumnSql, columnsWritten } from '../../repository/reading-tables.js';
 import { compareColumns } from './compare-columns.js';
@@ -9,6 +8,7 @@ import { compareTriggers } from './compare-triggers.js';
 import { createTableSql } from './create-table.js';
 import { blocks, mendOn, notes, STEP, warns, type Diagnosis } from './finding.js';
 import type { Snapshot, TablePair } from './snapshot.js';
+import { tableSql } from '../../db/search-path.js';
 
 /** Everything about one table, in the order in which it is mended. */
 export function compareTable(table: string, local: Snapshot, ec2: Snapshot): Diagnosis[] {
@@ -48,7 +48,7 @@ function isTable({ kind }: TablePair['local']): boolean {
 
 function compareKinds({ table, local, ec2 }: TablePair): Diagnosis[] {
   const found: Diagnosis[] = [];
-  const name = quoteIdentifier(table);
+  const name = tableSql(table);
   if (ec2.kind !== local.kind) {
     const about = { table, subject: 'kind', local: local.kind, ec2: ec2.kind };
     found.push(
@@ -78,7 +78,7 @@ function compareRowSecurity({ table, local, ec2 }: TablePair): Diagnosis[] {
     return side.rowSecurityActive ? 'on, and holds for this role' : 'on, but not for this role';
   };
   const about = { table, subject: 'row security', local: words(local), ec2: words(ec2) };
-  const sql = `alter table ${quoteIdentifier(table)} disable row level security;`;
+  const sql = `alter table ${tableSql(table)} disable row level security;`;
   const reason =
     'rows are hidden from this role or refused to it: what is there looks missing; or let the role bypass it';
   if (!local.rowSecurityActive && !ec2.rowSecurityActive) {

@@ -2,6 +2,7 @@ import { quoteIdentifier } from '../../db/identifiers.js';
 import type { TriggerFacts } from '../../db/table-catalog.js';
 import { blocks, mendOn, notes, STEP, warns, type Diagnosis } from './finding.js';
 import type { TablePair } from './snapshot.js';
+import { tableSql } from '../../db/search-path.js';
 
 /** Triggers and rules: what runs beside an insert or an update, and what can turn it into something else. */
 export function compareTriggers(pair: TablePair): Diagnosis[] {
@@ -20,7 +21,7 @@ function onEc2({ table }: TablePair, trigger: TriggerFacts, local: TriggerFacts 
   const here = local === undefined ? 'does not exist' : local.definition;
   const there = local !== undefined && !isSame ? `${trigger.definition}, another function body` : trigger.definition;
   const about = { table, subject: `trigger ${trigger.name}`, local: here, ec2: there };
-  const sql = `drop trigger if exists ${quoteIdentifier(trigger.name)} on ${quoteIdentifier(table)};`;
+  const sql = `drop trigger if exists ${quoteIdentifier(trigger.name)} on ${tableSql(table)};`;
   if (!trigger.beforeRow) {
     if (isSame) return [];
     const reason = 'it runs on EC2 for every row from local, and refuses the row where it fails';
@@ -39,7 +40,7 @@ function lacking({ table }: TablePair, { name, definition }: TriggerFacts): Diag
 /** PostgreSQL refuses `insert … on conflict` on a table that has such a rule. */
 function compareRules({ table, local, ec2 }: TablePair): Diagnosis[] {
   const reason = 'a rule on insert or update: PostgreSQL refuses `on conflict` beside it';
-  const drop = (name: string): string => `drop rule if exists ${quoteIdentifier(name)} on ${quoteIdentifier(table)};`;
+  const drop = (name: string): string => `drop rule if exists ${quoteIdentifier(name)} on ${tableSql(table)};`;
   const about = (name: string) => ({
     ...{ table, subject: `rule ${name}`, reason },
     local: local.rules.includes(name) ? 'exists' : 'does not exist',

@@ -5,10 +5,11 @@ import { createSequenceSql, describeColumn } from './column-sql.js';
 import { hypertableSql } from './hypertable-sql.js';
 import { indexSql } from './key-sql.js';
 import type { Snapshot } from './snapshot.js';
+import { tableSql } from '../../db/search-path.js';
 
 /** A table of local for EC2: columns, keys, constraints, indexes; a hypertable where both sides have TimescaleDB. */
 export function createTableSql(table: TableCatalog, local: Snapshot, ec2: Snapshot): string {
-  const name = quoteIdentifier(table.name);
+  const name = tableSql(table.name);
   const columns = table.columns.map((column) => `${quoteIdentifier(column.name)} ${describeColumn(column)}`);
   const constraints = table.constraints.map(
     (each) => `constraint ${quoteIdentifier(each.name)} ${each.definition.replace(/ NOT VALID$/, '')}`,

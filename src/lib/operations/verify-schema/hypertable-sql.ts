@@ -1,5 +1,6 @@
-import { quoteIdentifier, quoteLiteral } from '../../db/identifiers.js';
+import { quoteLiteral } from '../../db/identifiers.js';
 import type { AggregateFacts, HypertableFacts, PolicyFacts } from '../../db/timescaledb-catalog.js';
+import { tableSql, timescaleSql } from '../../db/search-path.js';
 
 /** Makes a table of EC2 a hypertable like local's; the rows that it holds move into chunks. */
 export function hypertableSql(table: string, { dimensions }: HypertableFacts): string {
@@ -11,16 +12,16 @@ export function hypertableSql(table: string, { dimensions }: HypertableFacts): s
     'create_default_indexes => false, migrate_data => true, if_not_exists => true',
   ];
   return [
-    `select create_hypertable(${name}, ${quoteLiteral(time.column)}, ${options.join(', ')});`,
+    `select ${timescaleSql('create_hypertable')}(${name}, ${quoteLiteral(time.column)}, ${options.join(', ')});`,
     ...space.map(
       ({ column, partitions }) =>
-        `select add_dimension(${name}, ${quoteLiteral(column)}, number_partitions => ${partitions ?? 1}, if_not_exists => true);`,
+        `select ${timescaleSql('add_dimension')}(${name}, ${quoteLiteral(column)}, number_partitions => ${partitions ?? 1}, if_not_exists => true);`,
     ),
   ].join('\n');
 }
 
 export function chunkIntervalSql(table: string, interval: string): string {
-  return `select set_chunk_time_interval(${regclassLiteral(table)}, ${intervalLiteral(interval)});`;
+  return `select ${timescaleSql('set_chunk_time_interval')}(${regclassLiteral(table)}, ${intervalLiteral(interval)});`;
 }
 
 export function compressionSql(table: string, { segmentBy, orderBy }: HypertableFacts): string {
@@ -29,7 +30,7 @@ export function compressionSql(table: string, { segmentBy, orderBy }: Hypertable
     ...(segmentBy === '' ? [] : [`timescaledb.compress_segmentby = ${quoteLiteral(segmentBy)}`]),
     ...(orderBy === '' ? [] : [`timescaledb.compress_orderby = ${quoteLiteral(orderBy)}`]),
   ];
-  return `alter table ${quoteIdentifier(table)} set (${settings.join(', ')});`;
+  return `alter table ${tableSql(table)} set (${settings.join(', ')});`;
 }
 
 /**
@@ -40,8 +41,8 @@ export function uncompressedSql(table: string, hypertable: HypertableFacts | und
   if (hypertable?.compressed !== true) return sql;
   return [
     '-- Chunks stay plain until the compression policy, or a person, compresses them again.',
-    `select decompress_chunk(chunk, true) from show_chunks(${regclassLiteral(table)}) as chunk;`,
-    `alter table ${quoteIdentifier(table)} set (timescaledb.compress = false);`,
+    `select ${timescaleSql('decompress_chunk')}(chunk, true) from ${timescaleSql('show_chunks')}(${regclassLiteral(table)}) as chunk;`,
+    `alter table ${tableSql(table)} set (timescaledb.compress = false);`,
     sql,
     compressionSql(table, hypertable),
   ].join('\n');
@@ -50,13 +51,13 @@ export function uncompressedSql(table: string, hypertable: HypertableFacts | und
 /** Replaces a retention or compression policy by local's; only removes it where local has none. */
 export function policySql(table: string, kind: 'retention' | 'compression', policy: PolicyFacts | undefined): string {
   const name = regclassLiteral(table);
-  const remove = `select remove_${kind}_policy(${name}, if_exists => true);`;
+  const remove = `select ${timescaleSql(`remove_${kind}_policy`)}(${name}, if_exists => true);`;
   if (policy?.after == null) return remove;
-  return `${remove}\nselect add_${kind}_policy(${name}, ${intervalLiteral(policy.after)});`;
+  return `${remove}\nselect ${timescaleSql(`add_${kind}_policy`)}(${name}, ${intervalLiteral(policy.after)});`;
 }
 
 export function aggregateSql({ name, definition, materializedOnly, policies }: AggregateFacts): string {
-  const view = quoteIdentifier(name);
+  const view = tableSql(name);
   const settings = `timescaledb.continuous, timescaledb.materialized_only = ${materializedOnly}`;
   return [
     `create materialized view if not exists ${view} with (${settings}) as\n${definition}\nwith no data;`,
@@ -67,12 +68,12 @@ export function aggregateSql({ name, definition, materializedOnly, policies }: A
 export function refreshPolicySql(name: string, { startOffset, endOffset, every }: PolicyFacts): string {
   const offset = (value: string | null): string => (value === null ? 'null' : intervalLiteral(value));
   const options = `start_offset => ${offset(startOffset)}, end_offset => ${offset(endOffset)}, schedule_interval => ${intervalLiteral(every)}`;
-  return `select add_continuous_aggregate_policy(${regclassLiteral(name)}, ${options}, if_not_exists => true);`;
+  return `select ${timescaleSql('add_continuous_aggregate_policy')}(${regclassLiteral(name)}, ${options}, if_not_exists => true);`;
 }
 
 /** A table's name as a value that TimescaleDB's functions take. */
 function regclassLiteral(table: string): string {
-  return `${quoteLiteral(quoteIdentifier(table))}::regclass`;
+  return `${quoteLiteral(tableSql(table))}::regclass`;
 }
 
 /** Tables whose time is an integer have their intervals as integers. */

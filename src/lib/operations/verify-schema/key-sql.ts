@@ -3,6 +3,7 @@ import type { IndexFacts } from '../../db/table-catalog.js';
 import { removeSurplus } from '../../repository/add-keys.js';
 import { uncompressedSql } from './hypertable-sql.js';
 import type { TablePair } from './snapshot.js';
+import { tableSql } from '../../db/search-path.js';
 
 /** What `sensorctl init --add-keys` does to a table, as SQL for EC2. */
 export function addKeySql(pair: TablePair, key: readonly string[]): string {
@@ -11,12 +12,12 @@ export function addKeySql(pair: TablePair, key: readonly string[]): string {
   const columns = key.map(quoteIdentifier).join(', ');
   const index = freeName(`${table}_key`, ec2.indexes);
   const statements = [
-    `lock table ${quoteIdentifier(table)} in share row exclusive mode;`,
+    `lock table ${tableSql(table)} in share row exclusive mode;`,
     '-- Exact duplicates are removed; of rows that share a key but differ the one stored first stays, and the others are',
     '-- kept in sensorctl.quarantine.',
     ...[rank, keep, remove].map((statement) => `${statement.trim()};`),
     'drop table surplus;',
-    `create unique index if not exists ${quoteIdentifier(index)} on ${quoteIdentifier(table)} (${columns});`,
+    `create unique index if not exists ${quoteIdentifier(index)} on ${tableSql(table)} (${columns});`,
   ];
   return uncompressedSql(table, pair.hypertables.ec2, statements.join('\n'));
 }
@@ -24,7 +25,7 @@ export function addKeySql(pair: TablePair, key: readonly string[]): string {
 /** An index of local, for EC2. */
 export function indexSql(table: string, { name, unique, definition }: IndexFacts): string {
   const kind = unique ? 'unique index' : 'index';
-  return `create ${kind} if not exists ${quoteIdentifier(name)} on ${quoteIdentifier(table)}${definition};`;
+  return `create ${kind} if not exists ${quoteIdentifier(name)} on ${tableSql(table)}${definition};`;
 }
 
 function freeName(wanted: string, indexes: readonly IndexFacts[]): string {

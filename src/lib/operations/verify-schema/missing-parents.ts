@@ -7,6 +7,7 @@ import { counted } from '../../domain/counted.js';
 import { chunksOf } from '../../domain/chunks.js';
 import { blocks, STEP, warns, type Diagnosis } from './finding.js';
 import type { Snapshot } from './snapshot.js';
+import { tableSql } from '../../db/search-path.js';
 
 /** A foreign key that EC2 has or will have, and the rows that EC2 lacks for local's rows to refer to. */
 export interface MissingParents {
@@ -139,6 +140,6 @@ function insertSql(table: string, columns: readonly string[], rows: readonly (re
   const literal = (value: string | null): string => (value === null ? 'null' : quoteLiteral(value));
   return chunksOf(rows, ROWS_A_STATEMENT)
     .map((chunk) => chunk.map((row) => `  (${row.map(literal).join(', ')})`).join(',\n'))
-    .map((values) => `insert into ${quoteIdentifier(table)} (${names}) values\n${values}\non conflict do nothing;`)
+    .map((values) => `insert into ${tableSql(table)} (${names}) values\n${values}\non conflict do nothing;`)
     .join('\n');
 }

@@ -1,11 +1,8 @@
-import { quoteIdentifier } from '../../db/identifiers.js';
 import { STEP, type Diagnosis, type Finding, type ScriptPart } from './finding.js';
 
 interface ScriptOptions {
   /** Tables in the order in which they are mended. */
   readonly tables: readonly string[];
-  /** The search path by which EC2's tables were found. */
-  readonly schemas: readonly string[];
 }
 
 const HEAD = `-- Brings EC2 in line with local, as sensorctl verify-schema --sql found them. For EC2 only, for the owner of its tables:
@@ -17,14 +14,16 @@ const SETTINGS = `begin;
 set local TimeZone = 'UTC';
 set local DateStyle = 'ISO';
 set local statement_timeout = 0;
-set local lock_timeout = 0;`;
+set local lock_timeout = 0;
+-- Nothing that others have created is called.
+set local search_path = pg_catalog, pg_temp;`;
 
 const STEPS = Object.keys(STEP).length;
 
 type Part = ScriptPart & { readonly finding: Finding };
 
 /** One script for psql, or for one call of a client: every finding with its statements, in an order that works. */
-export function renderScript(diagnoses: readonly Diagnosis[], { tables, schemas }: ScriptOptions): string {
+export function renderScript(diagnoses: readonly Diagnosis[], { tables }: ScriptOptions): string {
   const place = ({ changes, step }: Part): number => turnOf(changes, tables) * STEPS + step;
   const parts = diagnoses
     .flatMap(({ finding, part }) => (part === null ? [] : [{ ...part, finding }]))
@@ -33,7 +32,6 @@ export function renderScript(diagnoses: readonly Diagnosis[], { tables, schemas 
   return [
     HEAD,
     SETTINGS,
-    ...(schemas.length === 0 ? [] : [`set local search_path = ${schemas.map(quoteIdentifier).join(', ')};`]),
     ...parts.map(renderPart),
     ...(parts.some(({ runs }) => runs) ? [] : ['\n-- Nothing to do on EC2.']),
     '\ncommit;',

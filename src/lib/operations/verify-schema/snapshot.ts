@@ -13,10 +13,13 @@ import { readTimescaleDbCatalog, type HypertableFacts, type TimescaleDbCatalog }
 import { readOnly } from '../../db/read-only.js';
 import type { Side } from '../../domain/side.js';
 import { readBookkeepingVersion } from '../../repository/bookkeeping-schema.js';
+import { pinned, type Places } from '../../db/search-path.js';
 
 /** Everything that the catalogs of one side say, read in one read-only transaction. */
 export interface Snapshot {
   readonly side: Side;
+  /** The schemas in which its statements find tables. */
+  readonly places: Places;
   readonly server: ServerCatalog;
   readonly defaults: SessionDefaults;
   readonly clock: ClockLook;
@@ -48,7 +51,7 @@ export async function readSnapshot(database: Database, tables: readonly string[]
     const bookkeeping = await readSchemaRights(client, 'sensorctl');
     const mayReadVersion = bookkeeping === null || canRead(bookkeeping, 'schema_version');
     return {
-      ...{ side, poolMax, defaults, bookkeeping },
+      ...{ side, poolMax, defaults, bookkeeping, places: pinned(client).places },
       server: await readServerCatalog(client),
       clock: await readClock(client),
       timescaleDb: await readTimescaleDbCatalog(client),

@@ -2,10 +2,11 @@ import { asUnreachable, type Database } from '../../db/database.js';
 import { UsageError } from '../../errors.js';
 import { ALL_TABLES } from '../../repository/reading-tables.js';
 import { compareSchemas } from './compare-schemas.js';
-import type { Finding, Weight } from './finding.js';
+import type { Diagnosis, Finding, Weight } from './finding.js';
 import { readMissingParents } from './missing-parents.js';
 import { renderScript } from './script.js';
 import { readSnapshot, type Snapshot } from './snapshot.js';
+import { placeNames } from '../../db/search-path.js';
 
 /** Whether dual write and repair are safe, and what was found. */
 export interface SchemaVerdict {
@@ -38,14 +39,23 @@ export async function verifySchema(
   for (const table of tables) if (!ALL_TABLES.includes(table)) assertExists(table, local);
   const snapshots = { local, ec2 };
   const missingParents = await readMissingParents(databases, snapshots, tables);
-  const diagnoses = compareSchemas({ ...snapshots, tables, missingParents });
+  const diagnoses = compareSchemas({ ...snapshots, tables, missingParents }).map((each) => withNames(each, snapshots));
   const findings = WEIGHTS.flatMap((weight) =>
     diagnoses.map(({ finding }) => finding).filter((each) => each.weight === weight),
   );
   return {
     verdict: findings.some(({ weight }) => weight === 'blocks') ? 'blocked' : 'compatible',
     findings,
-    script: renderScript(diagnoses, { tables, schemas: ec2.server.schemas }),
+    script: renderScript(diagnoses, { tables }),
+  };
+}
+
+/** Statements name tables as their side finds them: those of the script are for EC2, the others for local. */
+function withNames({ finding, part }: Diagnosis, { local, ec2 }: { local: Snapshot; ec2: Snapshot }): Diagnosis {
+  const { places } = part === null ? local : ec2;
+  return {
+    finding: { ...finding, mend: finding.mend === null ? null : placeNames(finding.mend, places) },
+    part: part === null ? null : { ...part, sql: placeNames(part.sql, places) },
   };
 }
 

@@ -27,6 +27,7 @@ import type { Refusal } from '../secondary-writer.js';
 import { isCopyStraightSafe } from '../timescaledb/compressed-chunks.js';
 import { digestUnit } from './unit-digest.js';
 import { beginWithUnit, finishAndCommit, type Unit, type UnitCounts } from './unit-store.js';
+import { PIN_AGAIN, SET_OWN_PATH, underOwnPath, writeUnderOwnPath } from '../../db/search-path.js';
 
 /** What a run of units works with. */
 export interface UnitContext {
@@ -156,7 +157,9 @@ async function copyStraight(
   const reading = { table: transfer.compared, method: context.method };
   try {
     const statements = { to: copySortedToSql(transfer, [unit]), from: copyFromSql(transfer, 'table') };
+    await target.query(SET_OWN_PATH);
     const copied = await copyBetween(source, target, statements);
+    await target.query(PIN_AGAIN);
     const [there, here] = await Promise.all([
       digestUnit(source, { ...reading, role: 'primary' }, unit),
       digestUnit(target, { ...reading, role: 'secondary' }, unit),
@@ -241,8 +244,9 @@ async function pruneKeys(
   { transfer, bounds, side }: { transfer: Transfer; bounds: readonly string[]; side: string },
 ): Promise<void> {
   await target.query(keepExtraSql(transfer), [...namesOf(keys), ...bounds, side]);
-  await target.query(deleteExtraSql(transfer), [...namesOf(keys), ...bounds]);
-  if (transfer.guard !== 'key') await target.query(restoreStagedSql(transfer), namesOf(keys));
+  await writeUnderOwnPath(target, underOwnPath(deleteExtraSql(transfer)), [...namesOf(keys), ...bounds]);
+  if (transfer.guard === 'key') return;
+  await writeUnderOwnPath(target, underOwnPath(restoreStagedSql(transfer)), namesOf(keys));
 }
 
 function namesOf(keys: readonly ExtraKey[]): [string[], string[]] {

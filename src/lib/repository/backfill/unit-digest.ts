@@ -5,6 +5,7 @@ import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import { TIME_COLUMN } from '../comparison/compared-table.js';
 import { timeType, type TableView } from '../comparison/slices.js';
+import { tableSql } from '../../db/search-path.js';
 
 /** Rows lie sensor by sensor where they were copied: a bitmap reads each page once, an index scan once a row. */
 const BY_PAGES = 'set local enable_indexscan = off';
@@ -15,7 +16,7 @@ function digestSql(view: TableView, { from, to }: TimeRange): string {
   const time = quoteIdentifier(TIME_COLUMN);
   const at = (micros: number): string => `${quoteLiteral(formatInstant(micros))}::${timeType(view)}`;
   return `select count(*)::text || ' ' || coalesce(sum(${method.rowDigest(table.columns)}), 0)::text as digest
-    from ${quoteIdentifier(table.name)} where ${time} >= ${at(from)} and ${time} < ${at(to)}`;
+    from ${tableSql(table.name)} where ${time} >= ${at(from)} and ${time} < ${at(to)}`;
 }
 
 /**

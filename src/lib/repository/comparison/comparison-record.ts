@@ -1,47 +1,33 @@
 import type { Database, Queryable } from '../../db/database.js';
-import { repeatCollisions, withTransaction } from '../../db/transaction.js';
+import { repeatCollisions } from '../../db/transaction.js';
 import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
 
+/** A function that is not there is null, and so is what may be done with it. */
 const CAN_RECORD = `
-  select current_setting('transaction_read_only') = 'off' and not pg_is_in_recovery() and not exists (
-    select from (values
-      ('comparison', 'select'), ('comparison', 'insert'), ('comparison', 'update'),
-      ('unproven', 'select'), ('unproven', 'update'), ('unproven', 'delete')
-    ) as needed (name, privilege)
-    left join (
-      select pg_class.oid, relname from pg_class join pg_namespace on pg_namespace.oid = relnamespace
-      where nspname = 'sensorctl' and has_schema_privilege(relnamespace, 'usage')
-    ) as found on relname = needed.name
-    where not coalesce(has_table_privilege(found.oid, privilege), false)
-  ) as possible`;
+  select current_setting('transaction_read_only') = 'off' and not pg_is_in_recovery() and coalesce((
+    select has_schema_privilege(pronamespace, 'usage') and bool_and(has_function_privilege(pg_proc.oid, 'execute'))
+      and count(*) = 3
+    from pg_proc join pg_namespace on pg_namespace.oid = pronamespace
+    where nspname = 'sensorctl' and proname in ('begin_comparison', 'save_comparison', 'finish_comparison')
+    group by pronamespace
+  ), false) as possible`;
 
 const BEGIN = `
-  insert into sensorctl.comparison (scope, progress) values ($1, '{}')
-  returning comparison_id as id, '{}' as progress, started_at::text as begun`;
+  select comparison_id as id, '{}' as progress, started_at::text as begun from sensorctl.begin_comparison($1)`;
 
 const FIND_UNFINISHED = `
   select id, progress, begun from (
     select comparison_id as id, progress::text as progress, started_at::text as begun, started_at, finished_at
     from sensorctl.comparison
-    where scope = $1::jsonb order by comparison_id desc limit 1
+    where scope = $1::jsonb and recorded_by = session_user order by comparison_id desc limit 1
   ) as newest
   where finished_at is null and started_at > clock_timestamp() - interval '1 day'`;
 
 const TRY_HOLDING = "select pg_try_advisory_lock(hashtextextended('sensorctl.comparison ' || $1::text, 0)) as mine";
 
-const SAVE = 'update sensorctl.comparison set progress = $2 where comparison_id = $1';
-
-const FINISH = `
-  update sensorctl.comparison set finished_at = clock_timestamp(), verdict = $2, report = $3, progress = '{}'
-  where comparison_id = $1`;
-
-const TRIM_PROVEN = `
-  update sensorctl.unproven set times = times - tstzmultirange(tstzrange($2, $3))
-  where table_name = $1 and times && tstzrange($2, $3)
-    and settled_at <= (select started_at from sensorctl.comparison where comparison_id = $4)`;
-
-const REMOVE_PROVEN = 'delete from sensorctl.unproven where table_name = $1 and isempty(times)';
+const SAVE = 'select sensorctl.save_comparison($1, $2)';
+const FINISH = 'select sensorctl.finish_comparison($1, $2, $3, $4)';
 
 /**
  * Rows of a report that neither the ledger nor a batch on its way accounts for, whichever side was the primary: each row
@@ -100,16 +86,10 @@ export async function finishComparison(
   id: number,
   { verdict, report, ranges }: { verdict: 'identical' | 'different'; report: object; ranges: readonly ComparedRange[] },
 ): Promise<void> {
+  const proven = ranges.map(({ table, from, to }) => ({ table, from: formatInstant(from), to: formatInstant(to) }));
   // Consumers rewrite what is unproven at the same time.
   await repeatCollisions(() =>
-    withTransaction(pool, async (client) => {
-      await client.query(FINISH, [id, verdict, JSON.stringify(report)]);
-      if (verdict === 'different') return;
-      for (const { table, from, to } of ranges) {
-        await client.query(TRIM_PROVEN, [table, formatInstant(from), formatInstant(to), id]);
-        await client.query(REMOVE_PROVEN, [table]);
-      }
-    }),
+    pool.query(FINISH, [id, verdict, JSON.stringify(report), JSON.stringify(proven)]),
   );
 }
 

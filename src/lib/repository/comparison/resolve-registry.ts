@@ -1,5 +1,4 @@
 import type { Queryable } from '../../db/database.js';
-import { quoteIdentifier } from '../../db/identifiers.js';
 import { READING_TABLES, type ReadingTable } from '../../domain/reading.js';
 import { SENSOR_TYPE } from '../batch-sql.js';
 import { readNewestEntry } from '../ledger.js';
@@ -9,6 +8,8 @@ import { leavesOf, look, type Suspect } from './look.js';
 import { Patience } from './patience.js';
 import type { Difference, ResolveOptions } from './resolve.js';
 import { ask } from './sides.js';
+import { tableSql } from '../../db/search-path.js';
+import { REGISTRY } from '../reading-tables.js';
 
 /*
  * A row of sensor_registry changes with every batch, so one that differs may do so because its update is on the way. It is
@@ -36,7 +37,7 @@ const EXPLAIN_SENSORS = READING_TABLES.map(
     where table_name = '${table}' and kind.missed = (state <> 'pending')
       and (entry.sensor_id is null or entry.sensor_id = sensor.sensor_id)
       and exists (
-        select from ${quoteIdentifier(table)} as reading
+        select from ${tableSql(table)} as reading
         where reading.sensor_id = sensor.sensor_id and reading.time >= lower(range) and reading.time < upper(range)
       )
     order by entry_id limit 1
@@ -46,7 +47,7 @@ const EXPLAIN_SENSORS = READING_TABLES.map(
 /** By what the primary's registry goes: any value that comes to the secondary later is of a reading that is no older. */
 const READ_SINCE = `
   select sensor_id as "sensorId", last_seen::timestamptz::text as "lastSeen", located_at::text as "locatedAt"
-  from sensor_registry left join sensorctl.sensor_location using (sensor_id) where sensor_id = any ($1)`;
+  from ${tableSql(REGISTRY)} left join sensorctl.sensor_location using (sensor_id) where sensor_id = any ($1)`;
 
 /** The places of those values that a reading has which is no older. Parameters: sensors, columns, values, and since when. */
 const FIND_VALUES = `
@@ -57,7 +58,7 @@ const FIND_VALUES = `
 
 function hasValue(table: ReadingTable): string {
   return `exists (
-    select from ${quoteIdentifier(table)} as reading where reading.sensor_id = value.sensor and reading.time >= value.since
+    select from ${tableSql(table)} as reading where reading.sensor_id = value.sensor and reading.time >= value.since
       and case value.name
         when 'location_lat' then reading.location_lat = value.text::float8
         when 'location_lng' then reading.location_lng = value.text::float8

@@ -6,6 +6,7 @@ import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import { isLoose, TIME_COLUMN, type ComparedColumn, type ComparedTable } from './compared-table.js';
 import { canonicalText, comparedValue, type DigestMethod } from './digest-method.js';
+import { tableSql } from '../../db/search-path.js';
 
 /** A part of a table: a time range of it or, of a table that is compared whole, the rows whose key has one of these classes. */
 export type Slice = TimeRange | { readonly classes: readonly number[] };
@@ -45,7 +46,7 @@ export function digestRanges(view: TableView, slices: readonly (TimeRange & { wi
     return `select ${place} as place, ${microsOf('bin')} as bucket, rows, digest, ${microsOf('newest')} as newest from (
       select date_bin(${width}, ${TIME}, ${origin}) as bin, count(*) as rows, max(${TIME}) as newest,
         sum(${method.rowDigest(table.columns)})::text as digest
-      from ${quoteIdentifier(table.name)} where ${condition(view, slice, values)} group by 1
+      from ${tableSql(table.name)} where ${condition(view, slice, values)} group by 1
     ) as buckets`;
   });
   return { text: selects.join('\nunion all\n'), values: values.list };
@@ -58,7 +59,7 @@ export function countBuckets(view: TableView, slice: TimeRange & { width: number
   const width = `${values.add(slice.width)}::float8 * interval '1 microsecond'`;
   const text = `select ${microsOf('bin')} as bucket, rows from (
     select date_bin(${width}, ${TIME}, ${origin}) as bin, count(*) as rows
-    from ${quoteIdentifier(view.table.name)} where ${condition(view, slice, values)} group by 1
+    from ${tableSql(view.table.name)} where ${condition(view, slice, values)} group by 1
   ) as buckets`;
   return { text, values: values.list };
 }
@@ -68,7 +69,7 @@ export function digestClasses(view: TableView): Statement {
   const { table, method } = view;
   const text = `select 0 as place, ${classOf(view)} as bucket, count(*) as rows,
       sum(${method.rowDigest(table.columns)})::text as digest, null::bigint as newest
-    from ${quoteIdentifier(table.name)} group by 2`;
+    from ${tableSql(table.name)} group by 2`;
   return { text };
 }
 
@@ -135,7 +136,7 @@ function selectSlices(
   const values = new ValueList();
   const selects = slices.map(({ slice, keys }, place) => {
     const wanted = keys === undefined ? '' : `and ${keyCondition(view, keys, values)}`;
-    return `select ${[place, ...columns].join(', ')} from ${quoteIdentifier(view.table.name)}
+    return `select ${[place, ...columns].join(', ')} from ${tableSql(view.table.name)}
       where ${condition(view, slice, values)} ${wanted}`;
   });
   return { text: selects.join('\nunion all\n'), values: values.list };

@@ -1,5 +1,4 @@
 import type { Database } from '../../db/database.js';
-import { quoteIdentifier } from '../../db/identifiers.js';
 import { readRetentionCutoffs } from '../../db/retention.js';
 import { sideTitle } from '../../domain/side.js';
 import { formatInstant, parseInstant } from '../../domain/time.js';
@@ -9,6 +8,7 @@ import { SERVER_CLOCK } from '../monitoring/recorded-state.js';
 import { TIME_COLUMN, type ComparedTable } from './compared-table.js';
 import { timeOf, type Difference } from './resolve.js';
 import { ask, queryableOf, type ComparedSides } from './sides.js';
+import { tableOidSql, tableSql } from '../../db/search-path.js';
 
 /** A range that is not compared. */
 export interface LeftOut {
@@ -80,14 +80,14 @@ function leftOutBy({ micros, side }: Cutoff, { name }: ComparedTable): LeftOut {
 
 /** From the oldest row of either side to after the newest. */
 async function heldRange(sides: ComparedSides, { name }: ComparedTable): Promise<TimeRange | null> {
-  const table = quoteIdentifier(name);
+  const table = tableSql(name);
   const text = `select min("time")::text as oldest, max("time")::text as newest,
-      case when (select attnotnull from pg_attribute where attrelid = $1::regclass and attname = $2) then false
+      case when (select attnotnull from pg_attribute where attrelid = ${tableOidSql('$1')} and attname = $2) then false
         else exists (select from ${table} where "time" is null) end as timeless
     from ${table}`;
   const bounds = await Promise.all(
     [sides.primary, sides.secondary].map(async (database) => {
-      const [row] = await ask<HeldRow>(database, { text, values: [table, TIME_COLUMN] });
+      const [row] = await ask<HeldRow>(database, { text, values: [name, TIME_COLUMN] });
       if (row?.timeless === true) throw outsideRanges(name, database, 'rows without a time');
       return [row?.oldest ?? null, row?.newest ?? null].map((time) => readTime(time, name, database));
     }),

@@ -1,7 +1,7 @@
 import type { Database, Queryable } from '../../db/database.js';
 import { sideTitle, type Side } from '../../domain/side.js';
 import { ConflictError } from '../../errors.js';
-import { LOCK_FENCE_SHARED } from './fence.js';
+import { HOLD_FENCE } from './fence.js';
 import { readRecordedState } from './state.js';
 
 /**
@@ -10,7 +10,7 @@ import { readRecordedState } from './state.js';
  * not decide. The record is read by another session, as this one's snapshot may be older than the lock.
  */
 export async function holdAsPrimary(client: Queryable, database: Pick<Database, 'side' | 'pool'>): Promise<void> {
-  await client.query(LOCK_FENCE_SHARED.text);
+  await client.query(HOLD_FENCE);
   await assertDecides(database);
 }
 
@@ -29,7 +29,7 @@ export async function assertDecides({ side, pool }: Pick<Database, 'side' | 'poo
  * ConflictError where it is the primary.
  */
 export async function holdAsSecondary(client: Queryable, side: Side): Promise<void> {
-  await client.query(LOCK_FENCE_SHARED.text);
+  await client.query(HOLD_FENCE);
   if ((await readRecordedState(client)).primary !== side) return;
   throw lostRole(`${sideTitle(side)} is the primary: what only it has is never deleted`);
 }

@@ -6,26 +6,19 @@ import type { Side } from '../../domain/side.js';
 /**
  * The fence keeps one primary an epoch. Each transaction that writes as primary holds it shared and then, in a later
  * statement, reads the record: under READ COMMITTED that statement's snapshot is newer than the lock, so it sees whatever
- * the last holder of the exclusive lock has committed. In one statement the record could be older than the lock.
+ * the last holder of the exclusive lock has committed. In one statement the record could be older than the lock. Both are
+ * statements of the function `assert_primary`, and the lock is one on a table that nobody has rights on: functions take
+ * it, for the roles that may call them.
  */
 
-const KEY = "hashtextextended('sensorctl.fence', 0)";
-
-/** Goes first in a transaction that changes who is the primary: it waits for those that write. */
-export const LOCK_FENCE: Statement = { text: `select pg_advisory_xact_lock(${KEY})` };
-
 /** Goes first in a transaction that relies on who is the primary: a change of that waits for it. */
-export const LOCK_FENCE_SHARED: Statement = {
-  text: `select pg_advisory_xact_lock_shared(${KEY})`,
-  name: 'sensorctl fence',
-};
+export const HOLD_FENCE = 'select sensorctl.hold_fence()';
 
-/** Go first in a transaction that writes as primary; the second fails where the record says otherwise. */
+const CLOSE_FENCE: Statement = { text: 'select sensorctl.close_fence()' };
+
+/** Goes first in a transaction that writes as primary; it fails where the record says otherwise. */
 export function assertPrimary(side: Side, epoch: number): Statement[] {
-  return [
-    LOCK_FENCE_SHARED,
-    { text: 'select sensorctl.assert_primary($1, $2)', values: [side, epoch], name: 'sensorctl primary' },
-  ];
+  return [{ text: 'select sensorctl.assert_primary($1, $2)', values: [side, epoch], name: 'sensorctl primary' }];
 }
 
 /** Goes before the statement that locks the fence, in its transaction: how long it may wait. */
@@ -34,16 +27,15 @@ export function waitForFence(waitMs: number): Statement {
 }
 
 const END_HOLDERS = `
-  select pid, pg_terminate_backend(pid) as ended
-  from pg_locks
-  where locktype = 'advisory' and granted and pid <> pg_backend_pid() and objsubid = 1
+  select pid, pg_terminate_backend(pid) as ended from pg_locks
+  where locktype = 'relation' and relation = to_regclass('sensorctl.fence') and granted and pid <> pg_backend_pid()
     and database = (select oid from pg_database where datname = current_database())
-    and (classid::bigint << 32 | objid::bigint) = ${KEY}`;
+    and mode <> 'AccessShareLock'`;
 
 /** Waits until no transaction that began to write under an older record is left; false where some still hold on. */
 export async function waitForWriters({ pool }: Database, waitMs: number): Promise<boolean> {
   try {
-    await runTransaction(pool, [waitForFence(waitMs), LOCK_FENCE]);
+    await runTransaction(pool, [waitForFence(waitMs), CLOSE_FENCE]);
     return true;
   } catch (error) {
     if (isLockTimeout(error)) return false;

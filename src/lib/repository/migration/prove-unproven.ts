@@ -55,8 +55,7 @@ const READ_UNPROVEN = `
   from (select unproven_id, table_name, unnest(times) as range from sensorctl.unproven) as ranges
   order by table_name, lower(range)`;
 
-/** By what was read: a row that consumers rewrite meanwhile has another number, and stays. */
-const REMOVE_PROVEN = 'delete from sensorctl.unproven where unproven_id = any ($1::bigint[])';
+const REMOVE_PROVEN = 'select sensorctl.remove_proven($1)';
 
 const RANGES_AT_ONCE = 40;
 /** Neighbours within this, in µs, are digested as one range. */

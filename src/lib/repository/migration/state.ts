@@ -3,7 +3,6 @@ import { NO_PHASE, type MigrationState, type Phase } from '../../domain/migratio
 import type { Side, WriteMode } from '../../domain/side.js';
 import type { Statement } from '../../db/transaction.js';
 import { formatInstantText } from '../../domain/time.js';
-import { LOCK_FENCE } from './fence.js';
 
 const FIND_STATE = `
   select exists (
@@ -18,16 +17,8 @@ export const STATE_COLUMNS = `phase, write_mode, epoch, primary_side, keep_local
 const READ_STATE = `select ${STATE_COLUMNS} from sensorctl.state`;
 const READ_HISTORY = `select ${STATE_COLUMNS} from sensorctl.state_history order by epoch desc limit $1`;
 
-/** Only a higher epoch changes a copy. */
-const COPY_STATE = `
-  insert into sensorctl.state as known (phase, write_mode, epoch, primary_side, keep_local_current, phase_since, changed_at,
-    changed_by, reason, overridden_gates)
-  values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
-  on conflict (singleton) do update set phase = excluded.phase, write_mode = excluded.write_mode, epoch = excluded.epoch,
-    primary_side = excluded.primary_side, keep_local_current = excluded.keep_local_current, phase_since = excluded.phase_since,
-    changed_at = excluded.changed_at, changed_by = excluded.changed_by, reason = excluded.reason,
-    overridden_gates = excluded.overridden_gates, attempt = null, target_phase = null, deadline = null
-  where known.epoch < excluded.epoch`;
+/** Only a higher epoch changes a copy. It takes the fence first. */
+const COPY_STATE = 'select sensorctl.copy_state($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)';
 
 export interface StateRow {
   readonly phase: Phase;
@@ -71,7 +62,6 @@ export async function readHistory(database: Queryable, limit: number): Promise<M
 export function copyState(state: MigrationState): Statement[] {
   const { phase, writeMode, epoch, primary, keepLocalCurrent, phaseSince, changedAt, changedBy, reason } = state;
   return [
-    LOCK_FENCE,
     {
       text: COPY_STATE,
       values: [

@@ -1,10 +1,9 @@
 import type { Database } from '../../db/database.js';
-import { runTransaction, type Statement } from '../../db/transaction.js';
+import { runTransaction } from '../../db/transaction.js';
 import { sqlstateOf } from '../../db/sqlstate.js';
 import type { Attempt, MigrationState, Phase } from '../../domain/migration.js';
 import { otherSide, sideTitle } from '../../domain/side.js';
 import { ConflictError } from '../../errors.js';
-import { LOCK_FENCE } from './fence.js';
 import { parseState, readRecordedState, STATE_COLUMNS, type StateRow } from './state.js';
 
 /** Who changes the record, and why. */
@@ -14,35 +13,14 @@ export interface Change {
   readonly overriddenGates: readonly string[];
 }
 
-const RECORD_FIRST = `
-  insert into sensorctl.state (phase, write_mode, epoch, primary_side, changed_by, reason, overridden_gates)
-  values (1, 'dual-write', 1, 'local', $1, $2, $3) on conflict do nothing`;
+/** Each is a function of the schema, which holds the rule and who may call it; they answer the record, or nothing. */
+const RECORD_FIRST = 'sensorctl.record_first_phase($1, $2, $3)';
+const CHANGE_PHASE = 'sensorctl.change_phase($1, $2, $3, $4, $5)';
+const BEGIN_DRAINING = 'sensorctl.begin_draining($1, $2, $3, $4, $5, $6, $7)';
+const COMMIT_SWITCH = 'sensorctl.commit_switch($1, $2, $3)';
 
-const CHANGED =
-  'epoch = epoch + 1, changed_at = clock_timestamp(), changed_by = $2, reason = $3, overridden_gates = $4';
-
-const CHANGE_PHASE = `
-  update sensorctl.state set phase = $5, phase_since = clock_timestamp(), ${CHANGED}
-  where epoch = $1 and attempt is null and $5 in (1, 2)`;
-
-const BEGIN_DRAINING = `
-  update sensorctl.state set write_mode = 'draining', attempt = $5, target_phase = $6,
-    deadline = clock_timestamp() + make_interval(secs => $7::float8 / 1000), ${CHANGED}
-  where epoch = $1 and attempt is null`;
-
-const COMMIT_SWITCH = `
-  update sensorctl.state set phase = target_phase, primary_side = $2, keep_local_current = $3,
-    write_mode = case when target_phase = 3 and not $3 then 'ec2-only' else 'dual-write' end,
-    attempt = null, target_phase = null, deadline = null,
-    epoch = epoch + 1, phase_since = clock_timestamp(), changed_at = clock_timestamp()
-  where write_mode = 'draining' and attempt = $1 and deadline > clock_timestamp()`;
-
-/** Of an attempt by its own process, or (without a token) of any whose deadline is past. */
-const CALL_OFF = `
-  update sensorctl.state set write_mode = case when phase = 3 and not keep_local_current then 'ec2-only' else 'dual-write' end,
-    attempt = null, target_phase = null, deadline = null,
-    epoch = epoch + 1, changed_at = clock_timestamp(), changed_by = $2, reason = $3, overridden_gates = '{}'
-  where write_mode = 'draining' and (attempt = $1::uuid or $1 is null and deadline <= clock_timestamp())`;
+const CALL_OFF = 'select sensorctl.call_off($1, $2, $3) as called_off';
+const CALL_OFF_OVERDUE = 'select sensorctl.call_off_overdue($1, $2) as called_off';
 
 /** Records phase 1 where none was recorded. Throws a ConflictError where somebody did so first. */
 export async function recordFirstPhase(
@@ -83,42 +61,35 @@ export async function commitSwitch(
   { keepLocalCurrent }: { readonly keepLocalCurrent: boolean },
 ): Promise<MigrationState> {
   const values = [token, otherSide(primary.side), keepLocalCurrent];
-  return await change(primary, COMMIT_SWITCH, values, [LOCK_FENCE]);
+  return await change(primary, COMMIT_SWITCH, values);
 }
 
-/**
- * Goes back to the phase that the attempt began in; without a token, whatever attempt has outlived its deadline. False where
- * there is none, for it was committed or called off already.
- */
+/** Goes back to the phase that the attempt began in. False where it was committed or called off already. */
 export async function callOff(
   { pool }: Database,
-  { token }: { readonly token: string | null },
+  { token }: Pick<Attempt, 'token'>,
   { by, reason }: Pick<Change, 'by' | 'reason'>,
 ): Promise<boolean> {
-  return (await pool.query(CALL_OFF, [token, by, reason])).rowCount === 1;
+  return (await pool.query<{ called_off: number }>(CALL_OFF, [token, by, reason])).rows[0]?.called_off === 1;
 }
 
-/** The same for an attempt that has outlived its deadline, by the clock of the primary; anyone may. */
-export async function callOffOverdue(primary: Database, by: string): Promise<boolean> {
-  return await callOff(primary, { token: null }, { by, reason: 'it was not done by its deadline' });
+/** The same for whatever attempt has outlived its deadline, by the clock of the primary; anyone who writes may. */
+export async function callOffOverdue({ pool }: Database, by: string): Promise<boolean> {
+  const values = [by, 'it was not done by its deadline'];
+  return (await pool.query<{ called_off: number }>(CALL_OFF_OVERDUE, values)).rows[0]?.called_off === 1;
 }
 
 function known(epoch: number, { by, reason, overriddenGates }: Change): unknown[] {
   return [epoch, by, reason, [...overriddenGates]];
 }
 
-async function change(
-  database: Database,
-  text: string,
-  values: unknown[],
-  before: readonly Statement[] = [],
-): Promise<MigrationState> {
+async function change(database: Database, call: string, values: unknown[]): Promise<MigrationState> {
   try {
-    const returning = { text: `${text} returning ${STATE_COLUMNS}`, values };
-    const row = (await runTransaction(database.pool, [...before, returning])).at(-1)?.rows[0];
+    const text = `select ${STATE_COLUMNS} from ${call}`;
+    const row = (await runTransaction(database.pool, [{ text, values }]))[0]?.rows[0];
     if (row !== undefined) return parseState(row as unknown as StateRow);
   } catch (error) {
-    // The constraints say the same as the conditions above.
+    // The constraints say the same as the functions.
     if (sqlstateOf(error) !== '23514') throw error;
   }
   throw await conflictOn(database);

@@ -2,13 +2,15 @@ import type pg from 'pg';
 import type { Database } from '../../db/database.js';
 import { READING_TABLES } from '../../domain/reading.js';
 import { withTransaction } from '../../db/transaction.js';
+import { quoteLiteral } from '../../db/identifiers.js';
+import { tableOidSql } from '../../db/search-path.js';
 
 /** Kept by nobody: the transaction is rolled back. */
 class ProbeDone extends Error {}
 
-const PROBE_TABLES = READING_TABLES.map((table) => `select has_table_privilege('${table}', 'insert') as may`).join(
-  ' union all ',
-);
+const PROBE_TABLES = READING_TABLES.map(
+  (table) => `select has_table_privilege(${tableOidSql(quoteLiteral(table))}, 'insert') as may`,
+).join(' union all ');
 const PROBE_WRITE = `
   insert into sensorctl.quarantine (digest, side, reason, body)
   values (sha256(gen_random_uuid()::text::bytea), $1, 'a probe whether writes are possible', repeat('x', 1000))`;

@@ -51,34 +51,11 @@ export interface Soak {
   readonly unexplained: number;
 }
 
-/** One in so many seconds, of however many monitors there are. */
+/** One in so many seconds, of however many monitors there are; `sensorctl.record_samples` keeps none that is two closer. */
 export const SAMPLE_EVERY_SECONDS = 10;
 
-const RECORD = `
-  insert into sensorctl.sample (taken_at, phase, epoch, troubles, unexplained, figures)
-  select "takenAt", phase, epoch, troubles, unexplained, figures
-  from jsonb_to_recordset($1::jsonb) as given
-    ("takenAt" timestamptz, phase integer, epoch bigint, troubles text[], unexplained text[], figures jsonb)
-  where not exists (
-    select from sensorctl.sample
-    where taken_at > given."takenAt" - interval '${SAMPLE_EVERY_SECONDS - 2} seconds'
-      and taken_at < given."takenAt" + interval '${SAMPLE_EVERY_SECONDS - 2} seconds'
-  )
-  on conflict (taken_at) do nothing`;
-
-/** Dense for two days, one a minute for two weeks, one in ten minutes for a quarter; what shows trouble stays longest. */
-const THIN = `
-  delete from sensorctl.sample where taken_at < clock_timestamp() - interval '90 days' or taken_at in (
-    select taken_at from (
-      select taken_at, row_number() over (
-        partition by date_bin(case when taken_at < clock_timestamp() - interval '14 days' then interval '10 minutes'
-          else interval '1 minute' end, taken_at, timestamptz '2000-01-01')
-        order by cardinality(unexplained) = 0, cardinality(troubles) = 0, taken_at
-      ) as place
-      from sensorctl.sample where taken_at < clock_timestamp() - interval '2 days'
-    ) as crowded
-    where place > 1
-  )`;
+const RECORD = 'select sensorctl.record_samples($1)';
+const THIN = 'select sensorctl.thin_samples()';
 
 const READ = `
   select taken_at::text as "takenAt", phase, epoch, to_json(troubles)::text as troubles,
@@ -97,7 +74,7 @@ const READ_SOAK = `
     ) as holes) as "largestHoleSeconds"
   from sample`;
 
-/** Keeps samples, but for those next to one that is there. */
+/** Keeps samples of the last hours, but for those next to one that is there. */
 export async function recordSamples(primary: Queryable, samples: readonly Sample[]): Promise<void> {
   await primary.query(RECORD, [JSON.stringify(samples)]);
 }

@@ -1,9 +1,9 @@
-import { quoteIdentifier } from '../../db/identifiers.js';
 import { microsOf } from '../../db/micros.js';
 import type { ReadingTable } from '../../domain/reading.js';
 import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import type { Question } from './ask.js';
+import { tableSql } from '../../db/search-path.js';
 
 /** Rows of a moving window, and the newest time among them in µs since 1970. */
 export interface WindowFigures {
@@ -127,7 +127,7 @@ export class WindowCounts {
       const conditions = bound.map((_, index) => `time ${index === 0 ? '>=' : '<'} ${parameter((place += 1))}`);
       return `select floor(extract(epoch from time) * 1000000 / ${this.#width})::bigint as bucket, count(*) as rows,
         ${microsOf('max(time)')} as newest
-        from ${quoteIdentifier(this.table)} where ${conditions.join(' and ')} group by 1`;
+        from ${tableSql(this.table)} where ${conditions.join(' and ')} group by 1`;
     });
     return {
       text: selects.join(' union all '),

@@ -22,6 +22,7 @@ import {
   takeStagedSql,
 } from './staging-sql.js';
 import type { Transfer } from './transfer.js';
+import { underOwnPath, writeUnderOwnPath } from '../../db/search-path.js';
 
 /** What became of the rows of some ranges. `copied` is the sum of the others. */
 export interface Delivery {
@@ -66,8 +67,8 @@ export async function bringRows(options: BringOptions): Promise<Delivery> {
   if (copied === 0) return { copied, inserted: 0, skipped: 0, corrected: 0, refused: [] };
   const span = spanOf(ranges);
   const staged = new StagedRows(target, transfer, span);
-  if (registry === 'merge') await target.query(mergeRegistrySql(transfer));
-  else if (transfer.needsParents) await target.query(addParentsSql(transfer));
+  if (registry === 'merge') await writeUnderOwnPath(target, mergeRegistrySql(transfer));
+  else if (transfer.needsParents) await writeUnderOwnPath(target, underOwnPath(addParentsSql(transfer)));
   const { inserted, refused } = await staged.insert(copied);
   const bounds = [formatInstant(span.from), formatInstant(span.to)] as const;
   const allNew = inserted === copied;
@@ -109,7 +110,7 @@ async function correctDiffering(
   const differing = rows[0]?.rows ?? 0;
   if (differing === 0) return 0;
   await target.query(keepDifferingSql(transfer), [...bounds, targetSide]);
-  await target.query(correctDifferingSql(transfer), [...bounds]);
+  await writeUnderOwnPath(target, underOwnPath(correctDifferingSql(transfer)), bounds);
   return differing;
 }
 
@@ -161,9 +162,9 @@ class StagedRows {
   async #attempt(text: string, values: readonly unknown[]): Promise<number | Error> {
     await this.target.query('savepoint attempt');
     try {
-      const { rowCount } = await this.target.query(text, [...values]);
+      const written = await writeUnderOwnPath(this.target, underOwnPath(text), values);
       await this.target.query('release savepoint attempt');
-      return rowCount ?? 0;
+      return written;
     } catch (error) {
       if (faultKind(error) !== 'refused') throw error;
       await this.target.query('rollback to savepoint attempt');

@@ -5,11 +5,12 @@ import { repeatCollisions, withTransaction } from '../../db/transaction.js';
 import { chunksOf } from '../../domain/chunks.js';
 import { assertDecides } from '../migration/assert-role.js';
 import { REGISTRY, REGISTRY_OWN_COLUMNS } from '../reading-tables.js';
+import { tableSql, underOwnPath, writeUnderOwnPath } from '../../db/search-path.js';
 
 const SENSORS_AT_ONCE = 500;
 
-const LIST_SENSORS = 'select sensor_id from sensor_registry order by sensor_id collate "C"';
-const LOCK_SENSORS = 'select from sensor_registry where sensor_id = any ($1) order by sensor_id for update';
+const LIST_SENSORS = `select sensor_id from ${tableSql(REGISTRY)} order by sensor_id collate "C"`;
+const LOCK_SENSORS = `select from ${tableSql(REGISTRY)} where sensor_id = any ($1) order by sensor_id for update`;
 const READ_LOCATIONS = `
   select sensor_id, located_at::text, lat::text, lng::text from sensorctl.sensor_location where sensor_id = any ($1)`;
 
@@ -71,16 +72,14 @@ async function repairSensors(
 ): Promise<RegistryRepair> {
   return await withTransaction(target.pool, async (client) => {
     const first = await readColumns(source.pool, columns, sensors);
-    const { rowCount: inserted } = await client.query(insertSql(columns), first);
-    if (!overwrite) return { inserted: inserted ?? 0, corrected: 0 };
+    const inserted = await writeUnderOwnPath(client, underOwnPath(insertSql(columns)), first);
+    if (!overwrite) return { inserted, corrected: 0 };
     await client.query(LOCK_SENSORS, [sensors]);
     await assertDecides(source);
-    const { rowCount: corrected } = await client.query(
-      updateSql(columns),
-      await readColumns(source.pool, columns, sensors),
-    );
+    const values = await readColumns(source.pool, columns, sensors);
+    const corrected = await writeUnderOwnPath(client, underOwnPath(updateSql(columns)), values);
     await client.query(MERGE_LOCATIONS, await readLocations(source.pool, sensors));
-    return { inserted: inserted ?? 0, corrected: corrected ?? 0 };
+    return { inserted, corrected };
   });
 }
 
@@ -91,7 +90,7 @@ async function readColumns(
   sensors: readonly string[],
 ): Promise<unknown[]> {
   const arrays = [...columns.keys()].map((name) => `array_agg(${quoteIdentifier(name)}::text)::text`);
-  const text = `select json_build_array(${arrays.join(', ')})::text as arrays from sensor_registry where sensor_id = any ($1)`;
+  const text = `select json_build_array(${arrays.join(', ')})::text as arrays from ${tableSql(REGISTRY)} where sensor_id = any ($1)`;
   const { rows } = await source.query<{ arrays: string }>(text, [sensors]);
   return JSON.parse(rows[0]?.arrays ?? '[]') as unknown[];
 }
@@ -105,14 +104,14 @@ async function readLocations(source: Queryable, sensors: readonly string[]): Pro
 
 function insertSql(columns: ReadonlyMap<string, string>): string {
   const names = [...columns.keys()].map(quoteIdentifier).join(', ');
-  return `insert into sensor_registry (${names}) select ${names} from ${givenRows(columns)} as given order by sensor_id
+  return `insert into ${tableSql(REGISTRY)} (${names}) select ${names} from ${givenRows(columns)} as given order by sensor_id
     on conflict (sensor_id) do nothing`;
 }
 
 function updateSql(columns: ReadonlyMap<string, string>): string {
   const names = [...columns.keys()].filter((name) => name !== 'sensor_id').map(quoteIdentifier);
   const list = (qualifier: string): string => names.map((name) => `${qualifier}.${name}`).join(', ');
-  return `update sensor_registry as known set ${names.map((name) => `${name} = given.${name}`).join(', ')}
+  return `update ${tableSql(REGISTRY)} as known set ${names.map((name) => `${name} = given.${name}`).join(', ')}
     from ${givenRows(columns)} as given
     where known.sensor_id = given.sensor_id and (${list('known')}) is distinct from (${list('given')})`;
 }

@@ -8,6 +8,8 @@ import type { ComparedColumn } from '../comparison/compared-table.js';
 import { comparedValue } from '../comparison/digest-method.js';
 import { keepRowsSql } from '../quarantine.js';
 import type { Transfer } from './transfer.js';
+import { OWN_PATH_TAKEN, tableSql } from '../../db/search-path.js';
+import { REGISTRY } from '../reading-tables.js';
 
 /**
  * The statements by which rows come to the target through a staging table: a temporary table of the session that is
@@ -28,7 +30,7 @@ function selectRangesSql({ table, columns, compared }: Transfer, ranges: readonl
   );
   return `select ${names} from (values ${bounds.join(', ')}) as slice (start, stop)
     join lateral (
-      select * from ${quoteIdentifier(table)} where "time" >= slice.start and "time" < slice.stop
+      select * from ${tableSql(table)} where "time" >= slice.start and "time" < slice.stop
     ) as stored on true`;
 }
 
@@ -39,7 +41,7 @@ export function createStagingSql(transfer: Transfer): string {
 
 /** `into` is the staging table, or the table itself. */
 export function copyFromSql(transfer: Transfer, into: 'staging' | 'table'): string {
-  const target = into === 'staging' ? staging(transfer) : quoteIdentifier(transfer.table);
+  const target = into === 'staging' ? staging(transfer) : tableSql(transfer.table);
   return `copy ${target} (${columnList(transfer)}) from stdin ${format(transfer)}`;
 }
 
@@ -61,15 +63,15 @@ export function copySortedToSql(transfer: Transfer, ranges: readonly TimeRange[]
 
 /** What the staged rows mean for sensor_registry, merged into it. */
 export function mergeRegistrySql(transfer: Transfer): string {
-  return `with touched as (${selectTouched(transfer.table as ReadingTable, staging(transfer))}), ${UPDATE_REGISTRY} select`;
+  return `with touched as (${selectTouched(transfer.table as ReadingTable, staging(transfer))}), ${UPDATE_REGISTRY} select where ${OWN_PATH_TAKEN}`;
 }
 
 /** The sensors of the staged rows that sensor_registry lacks; no row that is there is touched or locked. */
 export function addParentsSql(transfer: Transfer): string {
-  return `insert into sensor_registry (sensor_id, sensor_type, last_seen)
+  return `insert into ${tableSql(REGISTRY)} (sensor_id, sensor_type, last_seen)
     select distinct on (sensor_id) sensor_id, sensor_type, time
     from (${selectTouched(transfer.table as ReadingTable, staging(transfer))}) as touched
-    where not exists (select from sensor_registry as known where known.sensor_id = touched.sensor_id)
+    where not exists (select from ${tableSql(REGISTRY)} as known where known.sensor_id = touched.sensor_id)
     order by sensor_id, time desc
     on conflict do nothing`;
 }
@@ -82,14 +84,14 @@ export function insertStagedSql(transfer: Transfer, { span, part }: { span: Time
   const columns = columnList(transfer);
   const numbered = part ? 'number > $1 and number <= $2' : 'true';
   const source = transfer.guard === 'count' ? countCopies(transfer, 'staged') : `${staging(transfer)} as staged`;
-  const insert = `insert into ${quoteIdentifier(transfer.table)} (${columns}) select ${columns} from ${source} where ${numbered}`;
+  const insert = `insert into ${tableSql(transfer.table)} (${columns}) select ${columns} from ${source} where ${numbered}`;
   const order = 'order by sensor_id, "time"';
   if (transfer.guard === 'key') return `${insert} ${order} on conflict (sensor_id, "time") do nothing`;
   const bounds = [span.from, span.to].map((bound) => quoteLiteral(formatInstant(bound))) as [string, string];
   const inSpan = between(transfer, bounds);
   const held =
     transfer.guard === 'absence'
-      ? `${quoteIdentifier(transfer.table)} as stored where ${inSpan} and ${sameKey(transfer)}`
+      ? `${tableSql(transfer.table)} as stored where ${inSpan} and ${sameKey(transfer)}`
       : `${countCopies(transfer, 'stored', inSpan)} where ${sameCopy(transfer)}`;
   return `${insert} and not exists (select from ${held}) ${order}`;
 }
@@ -126,7 +128,7 @@ export function keepDifferingSql(transfer: Transfer): string {
  * the keys, where an update with a join would decompress the whole chunk (measured with TimescaleDB 2.26.4).
  */
 export function correctDifferingSql(transfer: Transfer): string {
-  const table = quoteIdentifier(transfer.table);
+  const table = tableSql(transfer.table);
   const names = valueColumns(transfer).map(({ name }) => quoteIdentifier(name));
   if (transfer.guard !== 'key') {
     return `update ${table} as stored set ${names.map((name) => `${name} = staged.${name}`).join(', ')}
@@ -144,7 +146,7 @@ export function correctDifferingSql(transfer: Transfer): string {
 export function findUnequalSql(transfer: Transfer): string {
   const name = `sensor_id, ${instantText('"time"')} as time`;
   if (transfer.guard !== 'count') {
-    const held = `from ${quoteIdentifier(transfer.table)} as stored where ${sameRow(transfer)} and ${between(transfer)}`;
+    const held = `from ${tableSql(transfer.table)} as stored where ${sameRow(transfer)} and ${between(transfer)}`;
     return `select ${name} from ${staging(transfer)} as staged where not exists (select ${held})`;
   }
   const stored = countCopies(transfer, 'stored', between(transfer));
@@ -159,7 +161,7 @@ export function findExtraSql(transfer: Transfer): string {
   const type = transfer.compared.time?.secondary ?? 'timestamptz';
   const [stored, staged, same] =
     transfer.guard === 'key'
-      ? [`${quoteIdentifier(transfer.table)} as stored`, `${staging(transfer)} as staged`, sameKey(transfer)]
+      ? [`${tableSql(transfer.table)} as stored`, `${staging(transfer)} as staged`, sameKey(transfer)]
       : [countCopies(transfer, 'stored', between(transfer)), countCopies(transfer, 'staged'), sameCopy(transfer)];
   return `with extra as (
       select sensor_id, "time", count(*)::int as rows from ${stored}
@@ -180,7 +182,7 @@ export function findLackingSql({ table, compared }: Transfer): string {
   return `select place::int - 1 as place
     from unnest($1::text[], $2::text[], $3::int[]) with ordinality as given (sensor_id, "time", staged, place)
     where (
-      select count(*) from ${quoteIdentifier(table)} as stored
+      select count(*) from ${tableSql(table)} as stored
       where stored.sensor_id = given.sensor_id and stored."time" = given."time"::${type}
     ) <= staged`;
 }
@@ -188,13 +190,13 @@ export function findLackingSql({ table, compared }: Transfer): string {
 /** Keeps rows of the target in its quarantine before they are deleted. Parameters: sensor ids, times, from, to, side. */
 export function keepExtraSql(transfer: Transfer): string {
   const rows = `select to_jsonb(stored) as content, stored.sensor_id, stored."time"
-    from ${quoteIdentifier(transfer.table)} as stored where ${isGiven(transfer)}`;
+    from ${tableSql(transfer.table)} as stored where ${isGiven(transfer)}`;
   return keepRowsSql({ rows, table: transfer.table, side: '$5', reason: 'the primary does not hold it; pruned' });
 }
 
 /** Parameters: sensor ids, times, from, to. */
 export function deleteExtraSql(transfer: Transfer): string {
-  return `delete from ${quoteIdentifier(transfer.table)} as stored where ${isGiven(transfer)}`;
+  return `delete from ${tableSql(transfer.table)} as stored where ${isGiven(transfer)}`;
 }
 
 /** The target's rows of the keys in $1 and $2, between $3 and $4. */
@@ -209,7 +211,7 @@ function isGiven({ compared }: Transfer): string {
 export function restoreStagedSql(transfer: Transfer): string {
   const type = transfer.columns.get('time') ?? 'timestamptz';
   const columns = columnList(transfer);
-  return `insert into ${quoteIdentifier(transfer.table)} (${columns}) select ${columns} from ${staging(transfer)}
+  return `insert into ${tableSql(transfer.table)} (${columns}) select ${columns} from ${staging(transfer)}
     where (sensor_id, "time") in (
       select sensor_id, "time"::${type} from unnest($1::text[], $2::text[]) as given (sensor_id, "time")
     ) order by sensor_id, "time"`;
@@ -217,7 +219,7 @@ export function restoreStagedSql(transfer: Transfer): string {
 
 /** Whether the target holds nothing in a range, and what its clock says, in µs since 1970. Parameters: from, to. */
 export function isEmptySql(transfer: Transfer): string {
-  return `select not exists (select from ${quoteIdentifier(transfer.table)} as stored where ${between(transfer)}) as empty,
+  return `select not exists (select from ${tableSql(transfer.table)} as stored where ${between(transfer)}) as empty,
     ${microsOf('clock_timestamp()')} as now`;
 }
 
@@ -269,14 +271,14 @@ function between({ compared }: Transfer, [from, to]: readonly [string, string] =
 
 /** Pairs of a target's row and a staged one under one key that are not equal. */
 function joinDiffering(transfer: Transfer): string {
-  return `${quoteIdentifier(transfer.table)} as stored join ${staging(transfer)} as staged on ${sameKey(transfer)}
+  return `${tableSql(transfer.table)} as stored join ${staging(transfer)} as staged on ${sameKey(transfer)}
     where ${between(transfer)} and (${valueList(transfer, 'stored.')}) is distinct from (${valueList(transfer, 'staged.')})`;
 }
 
 /** Rows with the number of each among those that are equal to it. */
 function countCopies(transfer: Transfer, rows: 'staged' | 'stored', condition = 'true'): string {
   const columns = transfer.compared.columns.map((column) => comparedValue(column, `${rows}.`)).join(', ');
-  const table = rows === 'staged' ? staging(transfer) : quoteIdentifier(transfer.table);
+  const table = rows === 'staged' ? staging(transfer) : tableSql(transfer.table);
   return `(select ${rows}.*, row_number() over (partition by ${columns}) as copy from ${table} as ${rows} where ${condition}) as ${rows}`;
 }
 

@@ -4,8 +4,10 @@ import type { Statement } from '../../db/transaction.js';
 import { sideTitle } from '../../domain/side.js';
 import { UnreachableError } from '../../errors.js';
 import { planTable, type ComparedTable } from '../comparison/compared-table.js';
-import { READING_KEY } from '../reading-tables.js';
+import { READING_KEY, REGISTRY } from '../reading-tables.js';
 import { readWriteSettings } from '../timescaledb/compressed-chunks.js';
+import { quoteLiteral } from '../../db/identifiers.js';
+import { tableOidSql } from '../../db/search-path.js';
 
 /** What keeps a row from being stored twice on the target. */
 export type Guard =
@@ -39,7 +41,7 @@ export class ImpossibleTransferError extends UnreachableError {}
 const HAS_PARENT = `
   select exists (
     select from pg_constraint
-    where contype = 'f' and conrelid = to_regclass(quote_ident($1)) and confrelid = to_regclass('sensor_registry')
+    where contype = 'f' and conrelid = ${tableOidSql('$1')} and confrelid = ${tableOidSql(quoteLiteral(REGISTRY))}
   ) as exists`;
 
 /** Plans how a reading table is copied; throws where the two sides do not allow it. */

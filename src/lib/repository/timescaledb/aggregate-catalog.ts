@@ -1,5 +1,6 @@
 import type { Queryable } from '../../db/database.js';
 import { parseBucketCall, type BucketCall } from './bucket-call.js';
+import { OWN_SCHEMAS } from '../../db/search-path.js';
 
 /** A relation with the time column by which it is partitioned. */
 export interface Timed {
@@ -63,7 +64,7 @@ const READ_AGGREGATES = `
 
 const READ_DIMENSIONS = `
   select hypertable_schema::text as schema, hypertable_name::text as name, column_name::text as column, column_type::text as type,
-    hypertable_schema = any (current_schemas(false)) as visible
+    hypertable_schema = any (${OWN_SCHEMAS}) as visible
   from timescaledb_information.dimensions where dimension_number = 1`;
 
 /** The watermark of a real-time aggregate stands in its view, whatever its function is called in this version. */

@@ -5,6 +5,7 @@ import { sideTitle } from '../../domain/side.js';
 import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import { UnreachableError } from '../../errors.js';
+import { OWN_SCHEMAS } from '../../db/search-path.js';
 
 const NO_DECOMPRESSION_LIMIT = 'set local timescaledb.max_tuples_decompressed_per_dml_transaction = 0';
 
@@ -12,7 +13,7 @@ const NO_DECOMPRESSION_LIMIT = 'set local timescaledb.max_tuples_decompressed_pe
 const FIND_CHUNKS = `
   select format('%I.%I', chunk_schema, chunk_name) as name, is_compressed as compressed
   from timescaledb_information.chunks
-  where hypertable_schema = any (current_schemas(false)) and hypertable_name = $1 and exists (
+  where hypertable_schema = any (${OWN_SCHEMAS}) and hypertable_name = $1 and exists (
     select from unnest($2::timestamptz[], $3::timestamptz[]) as wanted (since, until)
     where range_start < until and range_end > since
   )

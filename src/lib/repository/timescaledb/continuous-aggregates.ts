@@ -15,6 +15,7 @@ import { readAggregateTree, type Aggregate, type AggregateNode, type Timed } fro
 import type { BucketCall } from './bucket-call.js';
 import { BucketGrid } from './bucket-grid.js';
 import { holdsRows, readDroppedBefore, readExtent, type Relation } from './held-rows.js';
+import { timescaleSql } from '../../db/search-path.js';
 
 export interface RefreshedAggregate {
   /** With its schema. */
@@ -267,7 +268,7 @@ class Refresh {
     force: boolean,
   ): Promise<number | null> {
     const options = force ? ', force => true' : '';
-    const sql = `call refresh_continuous_aggregate($1::regclass, $2::text::${type}, $3::text::${type}${options})`;
+    const sql = `call ${timescaleSql('refresh_continuous_aggregate')}($1::regclass, $2::text::${type}, $3::text::${type}${options})`;
     return await repeatBusy(async () => {
       const startedAt = performance.now();
       try {

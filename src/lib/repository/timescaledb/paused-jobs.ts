@@ -5,6 +5,7 @@ import { describeFault } from '../../db/sqlstate.js';
 import { repeatCollisions, withTransaction } from '../../db/transaction.js';
 import { sideTitle } from '../../domain/side.js';
 import { UnreachableError } from '../../errors.js';
+import { OWN_SCHEMAS, timescaleSql } from '../../db/search-path.js';
 
 interface Job {
   readonly id: number;
@@ -33,7 +34,7 @@ const CALL_TIMEOUT_MS = 15_000;
 const FIND_JOBS = `
   with recursive place (schema, name) as (
     select hypertable_schema::text, hypertable_name::text from timescaledb_information.hypertables
-    where hypertable_schema = any (current_schemas(false)) and hypertable_name = any ($1)
+    where hypertable_schema = any (${OWN_SCHEMAS}) and hypertable_name = any ($1)
     union
     select each.schema, each.name
     from place
@@ -59,9 +60,8 @@ const REMEMBER = `
   select job_id, proc_name, table_name, $4 from unnest($1::int[], $2::text[], $3::text[]) as job (job_id, proc_name, table_name)
   on conflict (job_id) do update set proc_name = excluded.proc_name, table_name = excluded.table_name`;
 
-const SWITCH_OFF = 'select alter_job(job_id, scheduled => false) from unnest($1::int[]) as job (job_id)';
-const SWITCH_ON =
-  'select alter_job(job_id, scheduled => true, if_exists => true) from unnest($1::int[]) as job (job_id)';
+const SWITCH_OFF = `select ${timescaleSql('alter_job')}(job_id, scheduled => false) from unnest($1::int[]) as job (job_id)`;
+const SWITCH_ON = `select ${timescaleSql('alter_job')}(job_id, scheduled => true, if_exists => true) from unnest($1::int[]) as job (job_id)`;
 
 const FIND_BOOKKEEPING = "select to_regclass('sensorctl.paused_job') is not null as exists";
 
