@@ -1,6 +1,7 @@
 import type pg from 'pg';
 import { copyBetween } from '../../db/copy.js';
 import type { Database, Queryable } from '../../db/database.js';
+import { assertNotRewritten } from '../../db/rewritten-tables.js';
 import { faultKind } from '../../db/sqlstate.js';
 import { inTransaction, keepAwake, repeatCollisions } from '../../db/transaction.js';
 import type { ReadingTable } from '../../domain/reading.js';
@@ -157,7 +158,8 @@ async function copyStraight(
   try {
     const statements = { to: copySortedToSql(transfer, [unit]), from: copyFromSql(transfer, 'table') };
     const copied = await copyBetween(source, target, statements);
-    const [there, here] = await Promise.all([
+    const [, there, here] = await Promise.all([
+      assertNotRewritten(source, context.source, transfer.rewriteCheck),
       digestUnit(source, { ...reading, role: 'primary' }, unit),
       digestUnit(target, { ...reading, role: 'secondary' }, unit),
     ]);
