@@ -44,6 +44,9 @@ export class UnreachableError extends SensorctlError {
   readonly exitCode = EXIT_CODE.unreachable;
 }
 
+/** What a snapshot showed of a table does not count: its files were replaced meanwhile. The same work may succeed when repeated. */
+export class RewrittenError extends UnreachableError {}
+
 /** Someone else holds or changed the state. */
 export class ConflictError extends SensorctlError {
   readonly exitCode = EXIT_CODE.conflict;

@@ -1,6 +1,7 @@
 import type pg from 'pg';
 import { copyBetween } from '../../db/copy.js';
 import type { Database, Queryable } from '../../db/database.js';
+import { assertNotRewritten } from '../../db/rewritten-tables.js';
 import { faultKind } from '../../db/sqlstate.js';
 import { inTransaction, keepAwake, repeatCollisions } from '../../db/transaction.js';
 import type { ReadingTable } from '../../domain/reading.js';
@@ -160,7 +161,8 @@ async function copyStraight(
     await target.query(SET_OWN_PATH);
     const copied = await copyBetween(source, target, statements);
     await target.query(PIN_AGAIN);
-    const [there, here] = await Promise.all([
+    const [, there, here] = await Promise.all([
+      assertNotRewritten(source, context.source, transfer.rewriteCheck),
       digestUnit(source, { ...reading, role: 'primary' }, unit),
       digestUnit(target, { ...reading, role: 'secondary' }, unit),
     ]);

@@ -1,4 +1,5 @@
 import type { Queryable } from '../../db/database.js';
+import { assertNotRewritten, planRewriteCheck } from '../../db/rewritten-tables.js';
 import { keepAwake, withTransaction } from '../../db/transaction.js';
 import type { Comparison, Leaf } from './find-leaves.js';
 import { groupBy, subtract, type KeyedRows } from './multiset.js';
@@ -44,23 +45,32 @@ const FIX_SNAPSHOT = { text: 'select 1' };
 /**
  * Compares the rows of leaves so that a write in flight is never taken for one that is lost: the primary's rows are read
  * in one snapshot, the secondary's after it, and what then seems extra or different on the secondary is read again on
- * the primary. `explain` is given what differs, and the open snapshot, in which it may read the ledger.
+ * the primary. `explain` is given what differs, and the open snapshot, in which it may read the ledger and the tables
+ * `explainedBy`. Begins again where the snapshot may have shown one of them without its rows.
  */
 export async function look<Explained>(
   comparison: Comparison,
   leaves: readonly Leaf[],
   explain: (snapshot: Queryable, suspects: readonly Suspect[]) => Promise<Explained>,
+  explainedBy: readonly string[] = [],
 ): Promise<Explained> {
   const { primary } = comparison.sides;
+  const tables = [comparison.table.name, ...explainedBy];
   return await repeatReading(() =>
     withTransaction(
       primary.pool,
       async (snapshot) => {
-        await ask(primary, FIX_SNAPSHOT, { through: snapshot });
+        const [check] = await Promise.all([
+          planRewriteCheck(primary, tables),
+          ask(primary, FIX_SNAPSHOT, { through: snapshot }),
+        ]);
         // It is idle while the secondary takes its time.
-        return await keepAwake(snapshot, async () =>
-          explain(snapshot, await findSuspects(comparison, leaves, snapshot)),
-        );
+        return await keepAwake(snapshot, async () => {
+          const suspects = await findSuspects(comparison, leaves, snapshot);
+          const explained = await explain(snapshot, suspects);
+          await assertNotRewritten(snapshot, primary, check);
+          return explained;
+        });
       },
       'repeatable read',
     ),

@@ -102,7 +102,12 @@ export async function resolveRegistry(
 ): Promise<Difference[]> {
   const patience = new Patience(settleMs, stop);
   const lookAt = (at: readonly Leaf[]): Promise<Looked> =>
-    look(comparison, at, (snapshot, suspects) => explainSensors(comparison, snapshot, { suspects, ledger }));
+    look(
+      comparison,
+      at,
+      (snapshot, suspects) => explainSensors(comparison, snapshot, { suspects, ledger }),
+      READING_TABLES,
+    );
   const first = await lookAt(leaves);
   let { suspects } = first;
   let resting: WrongValues = new Map(suspects.flatMap(valuesOf));

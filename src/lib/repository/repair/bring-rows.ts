@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
 import { copyBetween } from '../../db/copy.js';
+import { assertNotRewritten } from '../../db/rewritten-tables.js';
 import { describeFault, faultKind } from '../../db/sqlstate.js';
-import { sideTitle, type Side } from '../../domain/side.js';
+import { otherSide, sideTitle, type Side } from '../../domain/side.js';
 import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import type { Refusal } from '../secondary-writer.js';
@@ -57,6 +58,8 @@ export interface BringOptions {
  * Safe beside live writes, since both insert the source's own row under its key and never change one: it does not
  * matter which comes first, and a row committed later is in neither the snapshot nor the staging table. Where the target
  * has no key the caller has taken over the batches in flight, and has the table for itself.
+ *
+ * Throws a RewrittenError, before anything is written, where the snapshot may have shown the table without its rows.
  */
 export async function bringRows(options: BringOptions): Promise<Delivery> {
   const { source, target, targetSide, transfer, ranges, registry } = options;
@@ -64,6 +67,7 @@ export async function bringRows(options: BringOptions): Promise<Delivery> {
   await target.query(createStagingSql(transfer));
   const statements = { to: copyToSql(transfer, ranges), from: copyFromSql(transfer, 'staging') };
   const copied = ranges.length === 0 ? 0 : await copyBetween(source, target, statements);
+  await assertNotRewritten(source, { side: otherSide(targetSide) }, transfer.rewriteCheck);
   if (copied === 0) return { copied, inserted: 0, skipped: 0, corrected: 0, refused: [] };
   const span = spanOf(ranges);
   const staged = new StagedRows(target, transfer, span);

@@ -1,6 +1,7 @@
 import type pg from 'pg';
 import { withSession, type Database, type Queryable } from '../../db/database.js';
 import { boundsOf } from '../../db/micros.js';
+import { repeatRewritten } from '../../db/rewritten-tables.js';
 import { inTransaction, keepAwake, repeatCollisions } from '../../db/transaction.js';
 import { READING_TABLES, type ReadingTable } from '../../domain/reading.js';
 import type { TimeRange } from '../../domain/time-range.js';
@@ -117,7 +118,9 @@ export async function repairMissed(options: RepairOptions): Promise<RepairOutcom
   const tables = await findMissed(options.primary, options);
   if (tables.length === 0) return NOTHING;
   const repair = (source: pg.Client): Promise<RepairOutcome> =>
-    inTransaction(source, () => repairClaimed(source, tables, options), 'repeatable read');
+    repeatRewritten(source, () =>
+      inTransaction(source, () => repairClaimed(source, tables, options), 'repeatable read'),
+    );
   return await endingStalledCopies([options.primary, options.secondary], () =>
     repeatCollisions(() => withSession(options.primary, repair)),
   );

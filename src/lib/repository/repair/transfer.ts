@@ -1,5 +1,6 @@
 import { hasUniqueKey, readTableShapes, type TableShape } from '../../db/catalog.js';
 import type { Database, Queryable } from '../../db/database.js';
+import { planRewriteCheck } from '../../db/rewritten-tables.js';
 import type { Statement } from '../../db/transaction.js';
 import { sideTitle } from '../../domain/side.js';
 import { UnreachableError } from '../../errors.js';
@@ -33,6 +34,8 @@ export interface Transfer {
   readonly alike: boolean;
   /** What a transaction of the target sets before it writes among rows that are there. */
   readonly writeSettings: readonly Statement[];
+  /** What a transaction of the source asks once it has read: for `assertNotRewritten`. */
+  readonly rewriteCheck: Statement;
 }
 
 /** A table that cannot be copied until a person has mended its schema; other tables can. */
@@ -60,9 +63,14 @@ export async function planTransfer(source: Database, target: Database, table: st
   if (!('columns' in compared)) throw impossible(table, compared.join(', '));
   const columns = new Map(compared.columns.map(({ name }) => [name, from.columns.get(name) ?? 'text']));
   const alike = compared.columns.every(({ name }) => from.columns.get(name) === to.columns.get(name));
-  const [needsParents, writeSettings] = await Promise.all([hasParent(target.pool, table), readWriteSettings(target)]);
+  const [needsParents, writeSettings, rewriteCheck] = await Promise.all([
+    hasParent(target.pool, table),
+    readWriteSettings(target),
+    planRewriteCheck(source, [table]),
+  ]);
   const { hypertable } = to;
-  return { table, compared, columns, guard: guardOf(from, to), hypertable, needsParents, alike, writeSettings };
+  const guard = guardOf(from, to);
+  return { table, compared, columns, guard, hypertable, needsParents, alike, writeSettings, rewriteCheck };
 }
 
 async function hasParent(target: Queryable, table: string): Promise<boolean> {
