@@ -1,10 +1,10 @@
 import { createServer } from 'node:net';
 import { expect } from 'chai';
 import { findFreePort } from '../../src/lib/sandbox/ports.js';
-import { startPostgres } from '../../src/lib/sandbox/postgres.js';
 import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
 import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
 import { eventually, Stage } from '../support/cli.js';
+import { startOwnServer } from '../support/servers.js';
 
 interface Health {
   readonly ready: boolean;
@@ -18,7 +18,7 @@ describe('health', () => {
   let ec2: PostgresServer;
 
   before(async () => {
-    [local, ec2] = await Promise.all([startPostgres({ durable: false }), startPostgres({ durable: false })]);
+    [local, ec2] = await Promise.all([startOwnServer(), startOwnServer()]);
     stage = await Stage.open('health', { local, ec2 });
     await stage.run(['init']);
   });
