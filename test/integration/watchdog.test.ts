@@ -69,7 +69,7 @@ describe('what a suite leaves', function () {
     expectGone(left);
   });
 
-  it('ends with mocha where that is killed: servers, queue, consumer, and their directories', async () => {
+  it('ends with mocha where that is killed: server, queue, command, and their directories', async () => {
     const { mocha, left } = await leave({});
     for (const pid of left.pids) expect(isAlive(pid), String(pid)).to.equal(true);
     mocha.kill('SIGKILL');

@@ -11,6 +11,7 @@ describe('ports of the sandbox', () => {
     const other = await startOther();
     try {
       expect(await isPortFree(port), 'nobody listens').to.equal(true);
+      expect(await reservePort(port), 'twice for the same process').to.equal(false);
       expect(await other.reserve(port)).to.equal(false);
       releasePort(port);
       expect(await other.reserve(port)).to.equal(true);

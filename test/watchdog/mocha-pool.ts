@@ -8,7 +8,7 @@ import path from 'node:path';
 interface WorkerHandler {
   worker: ChildProcess | null;
   processing: object;
-  terminate(this: WorkerHandler, ...args: unknown[]): void;
+  terminate: (this: WorkerHandler, ...args: unknown[]) => void;
 }
 
 const requireFromMocha = createRequire(createRequire(import.meta.url).resolve('mocha'));

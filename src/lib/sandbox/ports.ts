@@ -18,16 +18,14 @@ export async function findFreePort(): Promise<number> {
 }
 
 /**
- * Tells whether a server could listen on the port of 127.0.0.1 now; it is this process's then, listened on or not.
- * Whoever asks here holds the UDP port of the same number, which nothing else uses: the kernel gives it to one process
- * alone, and has it back however that ends.
+ * Tells whether the port of 127.0.0.1 is the caller's from now on, listened on or not: nobody listens on it, and nobody
+ * has reserved it. Whoever asks here holds the UDP port of the same number, which nothing else uses: the kernel gives it
+ * to one process alone, and has it back however that ends.
  */
 export async function reservePort(port: number): Promise<boolean> {
-  if (!tokens.has(port)) {
-    const token = await holdToken(port);
-    if (token === undefined) return false;
-    tokens.set(port, token);
-  }
+  const token = await holdToken(port);
+  if (token === undefined) return false;
+  tokens.set(port, token);
   if (await isPortFree(port)) return true;
   releasePort(port);
   return false;
