@@ -1,18 +1,10 @@
 import { createServer } from 'node:net';
 import { expect } from 'chai';
-import { startPostgres } from '../../src/lib/sandbox/postgres.js';
+import { findFreePort } from '../../src/lib/sandbox/ports.js';
 import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
 import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
 import { eventually, Stage } from '../support/cli.js';
-
-async function freePort(): Promise<number> {
-  return await new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => resolve(port));
-    });
-  });
-}
+import { startOwnServer } from '../support/servers.js';
 
 interface Health {
   readonly ready: boolean;
@@ -26,7 +18,7 @@ describe('health', () => {
   let ec2: PostgresServer;
 
   before(async () => {
-    [local, ec2] = await Promise.all([startPostgres({ durable: false }), startPostgres({ durable: false })]);
+    [local, ec2] = await Promise.all([startOwnServer(), startOwnServer()]);
     stage = await Stage.open('health', { local, ec2 });
     await stage.run(['init']);
   });
@@ -37,7 +29,7 @@ describe('health', () => {
   });
 
   it('answers /healthz and /readyz, says when EC2 is left out, and is not ready while local is down', async () => {
-    const port = await freePort();
+    const port = await findFreePort();
     const ask = async (path: string): Promise<{ status: number; health: Health }> => {
       const response = await fetch(`http://127.0.0.1:${port}${path}`);
       const text = await response.text();

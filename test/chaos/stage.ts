@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { chmod, mkdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 
@@ -11,11 +11,14 @@ import type { Side } from '../../src/lib/domain/side.js';
 import { prepareSide } from '../../src/lib/operations/init.js';
 import { replay } from '../../src/lib/operations/replay.js';
 import { Queue } from '../../src/lib/queue/queue.js';
-import { startPostgres } from '../../src/lib/sandbox/postgres.js';
+import { keeper } from '../../src/lib/sandbox/keeper.js';
 import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
 import { startQueue, type QueueServer } from '../../src/lib/sandbox/queue.js';
+import { makeTemporaryDirectory, removeTemporaryDirectory } from '../../src/lib/sandbox/temporary.js';
 import { poolOf, sideSettings, startCli, type CliSettings, type RunningCli } from '../support/cli.js';
+import { disposeAtEnd } from '../support/disposal.js';
 import { TcpProxy } from '../support/proxy.js';
+import { startOwnServer } from '../support/servers.js';
 
 /** Longer than any run: a test ends what it starts. */
 const CONSUMER_TIMEOUT_MS = 3_600_000;
@@ -29,25 +32,41 @@ export interface Servers {
   readonly queue: QueueServer;
   /** Holds the data of both sides. */
   readonly directory: string;
+  /** Leaves the data where it is, also when this process ends. */
+  readonly keepData: () => Promise<void>;
 }
 
 /** Starts two servers, each with a prepared database that others are copied from, and a queue. */
 export async function startServers({ durable }: { durable: boolean }): Promise<Servers> {
-  const directory = await mkdtemp(path.join(tmpdir(), 'sensorctl-chaos-'));
+  const directory = await makeTemporaryDirectory(path.join(tmpdir(), 'sensorctl-chaos-'));
   await chmod(directory, 0o755); // PostgreSQL may run under another account
+  const forget = disposeAtEnd(() => removeTemporaryDirectory(directory));
   const [local, ec2, queue] = await Promise.all([
-    startPostgres({ durable, dataDir: path.join(directory, 'local') }),
-    startPostgres({ durable, dataDir: path.join(directory, 'ec2') }),
+    startSide(directory, 'local', durable),
+    startSide(directory, 'ec2', durable),
     startQueue(),
   ]);
+  disposeAtEnd(() => queue.stop());
+  const keepData = async (): Promise<void> => {
+    forget();
+    await keeper.releaseDirectory(directory);
+  };
   await Promise.all([prepareTemplate('local', local), prepareTemplate('ec2', ec2)]);
-  return { local, ec2, queue, directory };
+  return { local, ec2, queue, directory, keepData };
+}
+
+async function startSide(directory: string, side: Side, durable: boolean): Promise<PostgresServer> {
+  const dataDir = path.join(directory, side);
+  await mkdir(dataDir, { mode: 0o755 });
+  return await startOwnServer({ durable, dataDir });
 }
 
 /** Stops the servers; their data stays where somebody may want to look at it. */
-export async function stopServers({ local, ec2, queue, directory }: Servers, keepData = false): Promise<void> {
+export async function stopServers(servers: Servers, keepData = false): Promise<void> {
+  const { local, ec2, queue, directory } = servers;
   await Promise.all([local.stop('immediate'), ec2.stop('immediate'), queue.stop()]);
-  if (!keepData) await rm(directory, { recursive: true, force: true });
+  await Promise.all([local.dispose(), ec2.dispose()]);
+  await (keepData ? servers.keepData() : removeTemporaryDirectory(directory));
 }
 
 async function prepareTemplate(side: Side, server: PostgresServer): Promise<void> {

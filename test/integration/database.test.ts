@@ -2,9 +2,8 @@ import { expect } from 'chai';
 import { poolOf } from '../support/cli.js';
 import { closeDatabase, openDatabase, withSession, type Database } from '../../src/lib/db/database.js';
 import { prepareSide } from '../../src/lib/operations/init.js';
-import { startPostgres } from '../../src/lib/sandbox/postgres.js';
 import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
-import { createTestDatabase, localServer } from '../support/servers.js';
+import { createTestDatabase, localServer, startOwnServer } from '../support/servers.js';
 
 function open({ host, port, user, password }: PostgresServer, database: string, callTimeoutMs: number): Database {
   const connection = { host, port, user, password, database, sslMode: 'disable' as const, sslRootCert: undefined };
@@ -13,7 +12,7 @@ function open({ host, port, user, password }: PostgresServer, database: string, 
 
 describe('a database', () => {
   it('is closed within seconds though the server is frozen, and leaves no connection open', async () => {
-    const server = await startPostgres({ durable: false });
+    const server = await startOwnServer();
     try {
       const database = open(server, 'postgres', 10_000);
       await Promise.all([database.pool.query('select'), database.pool.query('select')]);
@@ -30,7 +29,7 @@ describe('a database', () => {
   });
 
   it('keeps what a session did though the server is frozen when it ends: the farewell is not waited for', async () => {
-    const server = await startPostgres({ durable: false });
+    const server = await startOwnServer();
     const database = open(server, 'postgres', 10_000);
     try {
       const startedAt = performance.now();

@@ -1,7 +1,7 @@
 // The real program, and what it works on: `bin/run.js` as a child process, two databases and a queue.
 import { spawn, type ChildProcessByStdio } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { Readable } from 'node:stream';
@@ -14,7 +14,10 @@ import { replay } from '../../src/lib/operations/replay.js';
 import { Queue } from '../../src/lib/queue/queue.js';
 import type * as Library from '../../src/lib/repository/index.js';
 import type { DualWriteOptions, DualWriteRepository } from '../../src/lib/repository/index.js';
+import { keeper } from '../../src/lib/sandbox/keeper.js';
 import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
+import { makeTemporaryDirectory, removeTemporaryDirectory } from '../../src/lib/sandbox/temporary.js';
+import { disposeAtEnd } from './disposal.js';
 import {
   createTestDatabase,
   ec2Server,
@@ -50,9 +53,6 @@ export interface CliResult {
   readonly code: number | null;
 }
 
-const running = new Set<ChildProcessByStdio<null, Readable, Readable>>();
-process.once('exit', () => running.forEach((child) => child.kill('SIGKILL')));
-
 /** Runs `sensorctl` with these arguments in an empty temporary directory, to its end. */
 export async function runCli(args: readonly string[], options: CliOptions = {}): Promise<CliResult> {
   return await (await startCli(args, options)).wait();
@@ -60,7 +60,7 @@ export async function runCli(args: readonly string[], options: CliOptions = {}):
 
 /** Starts `sensorctl` likewise; the caller ends it, or waits for its end. */
 export async function startCli(args: readonly string[], options: CliOptions = {}): Promise<RunningCli> {
-  const directory = await mkdtemp(path.join(tmpdir(), 'sensorctl-cli-'));
+  const directory = await makeTemporaryDirectory(path.join(tmpdir(), 'sensorctl-cli-'));
   for (const [name, text] of Object.entries(options.files ?? {})) await writeFile(path.join(directory, name), text);
   const [program, ...first] = options.program ?? [process.execPath, PROGRAM];
   const child = spawn(program, [...first, ...args], {
@@ -68,7 +68,9 @@ export async function startCli(args: readonly string[], options: CliOptions = {}
     env: { PATH: process.env.PATH, HOME: directory, AWS_EC2_METADATA_DISABLED: 'true', ...options.settings },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
-  return new RunningCli(child, directory, options.timeoutMs ?? TIMEOUT_MS);
+  const running = new RunningCli(child, directory, options.timeoutMs ?? TIMEOUT_MS);
+  if (child.pid !== undefined) await keeper.watchProcess(child.pid);
+  return running;
 }
 
 /** A command that runs, and what it has printed so far. */
@@ -83,7 +85,10 @@ export class RunningCli {
     directory: string,
     timeoutMs: number,
   ) {
-    running.add(child);
+    const forget = disposeAtEnd(async () => {
+      child.kill('SIGKILL');
+      await this.#ended;
+    });
     child.stdout.setEncoding('utf8').on('data', (text: string) => (this.stdout += text));
     child.stderr.setEncoding('utf8').on('data', (text: string) => (this.stderr += text));
     const timer = setTimeout(() => {
@@ -92,8 +97,9 @@ export class RunningCli {
     }, timeoutMs);
     this.#ended = once(child, 'close').finally(async () => {
       clearTimeout(timer);
-      running.delete(child);
-      await rm(directory, { recursive: true, force: true });
+      if (child.pid !== undefined) await keeper.releaseProcess(child.pid);
+      await removeTemporaryDirectory(directory);
+      forget();
     });
   }
 

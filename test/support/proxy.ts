@@ -3,7 +3,7 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { createRandom } from '../../src/lib/domain/random.js';
-import { findFreePort } from '../../src/lib/sandbox/ports.js';
+import { findFreePort, releasePort } from '../../src/lib/sandbox/ports.js';
 
 export interface Address {
   readonly host: string;
@@ -102,6 +102,7 @@ export class TcpProxy {
 
   close(): void {
     this.refuse();
+    releasePort(this.port);
     this.#open?.();
   }
 

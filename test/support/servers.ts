@@ -1,16 +1,19 @@
-// Mocha's root fixtures (.mocharc.json requires this file): servers start when a test file first asks for one, serve the
-// whole run, and stop at its end.
+// Mocha's root fixtures and hooks (.mocharc.json requires this file): servers start when a test file first asks for one,
+// serve the whole run, and stop at its end.
 import { execFile } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { access, readdir } from 'node:fs/promises';
+import { access, chmod, readdir } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 
 import type { Side } from '../../src/lib/domain/side.js';
-import { startPostgres } from '../../src/lib/sandbox/postgres.js';
+import { startPostgres, type PostgresOptions } from '../../src/lib/sandbox/postgres.js';
 import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
 import type { QueueServer } from '../../src/lib/sandbox/queue.js';
 import { startQueue } from '../../src/lib/sandbox/queue.js';
+import { makeTemporaryDirectory, removeTemporaryDirectory } from '../../src/lib/sandbox/temporary.js';
+import { disposeAtEnd, disposeOfAll } from './disposal.js';
 
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true';
 
@@ -52,6 +55,26 @@ export async function createTestDatabase(
   return { name, drop: () => server.dropDatabase(name) };
 }
 
+/**
+ * A server of a test's own, to be stopped, frozen and killed at will. Its cluster is a copy of one that this process makes
+ * once: initdb takes longer than all else. It ends after the test file at the latest.
+ */
+export async function startOwnServer(options: OwnServerOptions = {}): Promise<PostgresServer> {
+  const { dataDir = await makeDataDir('sensorctl-own-'), ...rest } = options;
+  const server = await startOnCopy(dataDir, rest);
+  disposeAtEnd(async () => {
+    await server.dispose();
+    if (options.dataDir === undefined) await removeTemporaryDirectory(dataDir);
+  });
+  return server;
+}
+
+/** The directory, where one is named, is empty. */
+export type OwnServerOptions = Pick<PostgresOptions, 'dataDir' | 'durable' | 'binDir' | 'settings'>;
+
+/** Mocha runs it after each file: what the file left open, whatever failed in it, is ended. */
+export const mochaHooks = { afterAll: disposeOfAll };
+
 export async function mochaGlobalTeardown(): Promise<void> {
   await Promise.all(stops.map((stop) => stop()));
 }
@@ -61,10 +84,43 @@ function once<Value>(start: () => Promise<Value>): () => Promise<Value> {
   return () => (started ??= start());
 }
 
-async function startTestServer(options: { binDir?: string; settings?: Record<string, string> } = {}) {
-  const server = await startPostgres({ durable: false, ...options });
-  stops.push(() => server.dispose());
+async function startTestServer(options: OwnServerOptions = {}): Promise<PostgresServer> {
+  const dataDir = await makeDataDir('sensorctl-shared-');
+  const server = await startOnCopy(dataDir, options);
+  stops.push(async () => {
+    await server.dispose();
+    await removeTemporaryDirectory(dataDir);
+  });
   return server;
+}
+
+async function startOnCopy(dataDir: string, options: OwnServerOptions): Promise<PostgresServer> {
+  const model = await modelCluster(options.binDir);
+  await promisify(execFile)('cp', ['-a', `${model}/.`, dataDir]);
+  return await startPostgres({ durable: false, ...options, dataDir });
+}
+
+/** Data directories, by the programs that made them, of servers that were started once and stopped. */
+const models = new Map<string | undefined, Promise<string>>();
+
+function modelCluster(binDir: string | undefined): Promise<string> {
+  const model = models.get(binDir) ?? makeModelCluster(binDir);
+  models.set(binDir, model);
+  return model;
+}
+
+async function makeModelCluster(binDir: string | undefined): Promise<string> {
+  const dataDir = await makeDataDir('sensorctl-model-');
+  const server = await startPostgres({ durable: false, dataDir, ...(binDir === undefined ? {} : { binDir }) });
+  await server.dispose();
+  return dataDir;
+}
+
+/** PostgreSQL may run under another account, which must be able to enter. */
+async function makeDataDir(prefix: string): Promise<string> {
+  const directory = await makeTemporaryDirectory(path.join(tmpdir(), prefix));
+  await chmod(directory, 0o755);
+  return directory;
 }
 
 async function startTestQueue(): Promise<QueueServer> {

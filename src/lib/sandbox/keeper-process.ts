@@ -7,7 +7,7 @@ import { listFamily, signalAll, thawFamily, waitUntilGone } from './processes.js
 const FAST_SHUTDOWN_MS = 10_000;
 const KILL_MS = 5_000;
 
-let charges: Charges = { pids: [], directories: [] };
+let charges: Charges = { servers: [], processes: [], directories: [] };
 
 process.on('message', (message: Charges) => {
   charges = message;
@@ -17,7 +17,9 @@ process.send?.('listening');
 
 /** Nobody is left to tell of a failure: each charge is seen to on its own. */
 async function cleanUp(): Promise<void> {
-  await Promise.allSettled(charges.pids.map(stopServer));
+  signalAll(charges.processes, 'SIGKILL'); // first, as they would only make the servers' end longer
+  await waitUntilGone(charges.processes, KILL_MS);
+  await Promise.allSettled(charges.servers.map(stopServer));
   await Promise.allSettled(
     charges.directories.map((directory) => rm(directory, { recursive: true, force: true, maxRetries: 5 })),
   );

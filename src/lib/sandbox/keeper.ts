@@ -3,15 +3,19 @@ import { once } from 'node:events';
 
 import { forkEntry } from './fork.js';
 
-/** What must not outlive this process: running servers, and data that nobody asked to keep. */
+/** What must not outlive this process: servers, other children, and data that nobody asked to keep. */
 export interface Charges {
-  readonly pids: readonly number[];
+  /** PostgreSQL servers, which are shut down. */
+  readonly servers: readonly number[];
+  /** Other processes, which are killed at once. */
+  readonly processes: readonly number[];
   readonly directories: readonly string[];
 }
 
-/** Holds a child process that stops servers and removes directories when this process ends before it did so itself. */
+/** Holds a child process that ends processes and removes directories when this process ends before it did so itself. */
 class Keeper {
-  private readonly pids = new Set<number>();
+  private readonly servers = new Set<number>();
+  private readonly processes = new Set<number>();
   private readonly directories = new Set<string>();
   private child: Promise<ChildProcess> | undefined;
 
@@ -19,16 +23,27 @@ class Keeper {
   async start(): Promise<void> {
     this.child ??= startKeeper(() => (this.child = undefined));
     const child = await this.child;
-    child.send({ pids: [...this.pids], directories: [...this.directories] } satisfies Charges);
+    const { servers, processes, directories } = this;
+    child.send({ servers: [...servers], processes: [...processes], directories: [...directories] } satisfies Charges);
   }
 
   async watchServer(pid: number): Promise<void> {
-    this.pids.add(pid);
+    this.servers.add(pid);
     await this.start();
   }
 
   async releaseServer(pid: number): Promise<void> {
-    this.pids.delete(pid);
+    this.servers.delete(pid);
+    await this.start();
+  }
+
+  async watchProcess(pid: number): Promise<void> {
+    this.processes.add(pid);
+    await this.start();
+  }
+
+  async releaseProcess(pid: number): Promise<void> {
+    this.processes.delete(pid);
     await this.start();
   }
 

@@ -12,7 +12,7 @@ import type { Account } from './account.js';
 import type { Cluster } from './cluster.js';
 import { identityOf, pgDataOf } from './cluster.js';
 import { keeper } from './keeper.js';
-import { isPortFree } from './ports.js';
+import { isPortFree, releasePort } from './ports.js';
 import { freezeFamily, listFamily, signalAll, thawFamily, waitUntilGone } from './processes.js';
 import { removeTemporaryDirectory } from './temporary.js';
 
@@ -140,9 +140,10 @@ export class PostgresServer {
     await this.execute(`drop database if exists ${pg.escapeIdentifier(name)} with (force)`);
   }
 
-  /** Stops the server and removes its data, unless a data directory was named. */
+  /** Stops the server, lets go of its port, and removes its data, unless a data directory was named. */
   async dispose(): Promise<void> {
     await this.stop('fast');
+    releasePort(this.port);
     if (this.place.isDiscarded) await removeTemporaryDirectory(this.dataDir);
   }
 

@@ -6,7 +6,7 @@ import { findAccount } from './account.js';
 import { findPackagedBinaries } from './binaries.js';
 import { findClusterOwner, handOver, openCluster, writeCluster } from './cluster.js';
 import { keeper } from './keeper.js';
-import { findFreePort, isPortFree } from './ports.js';
+import { findFreePort, isPortFree, reservePort } from './ports.js';
 import type { ServerPlace } from './postgres-server.js';
 import { PostgresServer } from './postgres-server.js';
 import { findRuntimeRoot, stageBinaries } from './staging.js';
@@ -59,7 +59,7 @@ async function createDataDir(runtimeRoot: string, account: Account | undefined):
 
 type Place = Omit<ServerPlace, 'port' | 'cluster' | 'settings'> & { runtimeRoot: string };
 
-/** A free port may be taken before PostgreSQL listens on it: then another is tried, unless the caller chose it. */
+/** A program that asks nobody may take a port before PostgreSQL listens on it: then another is tried, unless chosen. */
 async function startInPlace(place: Place, options: PostgresOptions): Promise<PostgresServer> {
   await mkdir(place.dataDir, { recursive: true });
   const cluster = await openCluster(place);
@@ -79,7 +79,7 @@ async function startInPlace(place: Place, options: PostgresOptions): Promise<Pos
 }
 
 async function choosePort(kept: number | undefined): Promise<number> {
-  return kept !== undefined && (await isPortFree(kept)) ? kept : findFreePort();
+  return kept !== undefined && (await reservePort(kept)) ? kept : findFreePort();
 }
 
 function durabilitySettings(durable: boolean): Record<string, string> {
