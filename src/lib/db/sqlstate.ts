@@ -67,9 +67,11 @@ export function isTooMuch(error: unknown): boolean {
 
 /**
  * True where the data may be at fault though the server did not say so: it ran out of time or of memory for them, met a
- * limit of its settings, or gave a code that nobody foresaw (an operator's trigger may raise any).
+ * limit of its settings, or gave a code that nobody foresaw (an operator's trigger may raise any). So it may be where
+ * our own code met what it did not expect.
  */
 export function isDoubtful(error: unknown): boolean {
+  if (isProgrammingError(error)) return true;
   const sqlstate = sqlstateOf(error);
   if (sqlstate === undefined || faultKind(error) !== 'unavailable') return false;
   return !NOT_OF_THE_DATA.has(sqlstate) && !NOT_OF_THE_DATA.has(sqlstate.slice(0, 2));
