@@ -174,11 +174,8 @@ describe('the ledger', function () {
       try {
         const reject = {
           side: 'local',
-          reason: 'none',
-          sqlstate: null,
-          table: null,
-          sensorId: null,
-          time: null,
+          faults: [{ reason: 'none', sqlstate: null, table: null, sensorId: null, time: null }],
+          furtherFaults: 0,
         } as const;
         const failure = await repository
           .writeBatch({ readings: [reading()], rejects: [{ ...reject, messageId: null, body: 'body' }] })

@@ -41,9 +41,18 @@ function describeNone(resolvedToo: boolean, isOneSilent: boolean): string {
 const REASON_WIDTH = 60;
 
 function renderRecords(records: readonly NamedRecord[]): string {
-  const rows = records.map(({ keptOn, id, quarantinedAt, sensorId, reason, resolution }) => {
+  const rows = records.map(({ keptOn, id, quarantinedAt, faults, furtherFaults, resolution }) => {
+    const [first] = faults;
+    const more = faults.length + furtherFaults - 1;
+    const reason = `${more > 0 ? `(1 of ${more + 1}) ` : ''}${first?.reason ?? ''}`;
     const short = reason.length > REASON_WIDTH ? `${reason.slice(0, REASON_WIDTH - 1)}…` : reason;
-    return [`${keptOn}:${id}`, formatTime(quarantinedAt).slice(0, 19), sensorId ?? '-', short, resolution ?? 'open'];
+    return [
+      `${keptOn}:${id}`,
+      formatTime(quarantinedAt).slice(0, 19),
+      first?.sensorId ?? '-',
+      short,
+      resolution ?? 'open',
+    ];
   });
   const table = renderTable(['record', 'since (UTC)', 'sensor', 'reason', 'state'], rows);
   return `${table}\nNext: sensorctl quarantine show ${rows[0]?.[0] ?? ''}`;

@@ -13,9 +13,31 @@ import { AuthenticationError } from './authentication.js';
  */
 export type FaultKind = 'collision' | 'unavailable' | 'refused' | 'misconfigured' | 'fenced' | 'defect';
 
+/** A statement that never left this process: a value of it has no form in which it could be sent. */
+export class UnsendableError extends Error {
+  constructor(cause: unknown) {
+    super(`cannot be sent to a database: ${describeFault(cause)}`, { cause });
+    this.name = 'UnsendableError';
+  }
+}
+
 /** Errors of the SQL text itself: sensorctl wrote it. */
 const DEFECTS = new Set(['42601', '42702', '42803', '42P02', '42P18']);
 const TOO_MUCH = new Set(['57014', '53400']);
+/** Connection, disk, number of connections, a lock of somebody else, a read-only or ending server: whatever is written. */
+const NOT_OF_THE_DATA = new Set([
+  '08',
+  '53100',
+  '53300',
+  '55P03',
+  '25006',
+  '57P01',
+  '57P02',
+  '57P03',
+  '57P04',
+  '57P05',
+  '58030',
+]);
 const COLLISION = new Set(['40P01', '40001']);
 /** Raised by sensorctl.assert_primary. */
 const FENCED_CLASS = 'SF';
@@ -24,6 +46,7 @@ const MISCONFIGURED_CLASSES = new Set(['0A', '28', '3D', '3F', '42']);
 
 /** Decides what an error of a database call means, by SQLSTATE and by socket error; the one place that does. */
 export function faultKind(error: unknown): FaultKind {
+  if (error instanceof UnsendableError) return 'refused';
   const sqlstate = sqlstateOf(error);
   if (error instanceof AuthenticationError) return 'misconfigured';
   if (sqlstate === undefined) return isProgrammingError(error) ? 'defect' : 'unavailable';
@@ -43,6 +66,18 @@ export function sqlstateOf(error: unknown): string | undefined {
 /** True where the server ended the statement for taking too long, or more than a limit of its settings allows; also as the cause of the error. */
 export function isTooMuch(error: unknown): boolean {
   return TOO_MUCH.has(sqlstateOf(causeOf(error)) ?? '');
+}
+
+/**
+ * True where the data may be at fault though the server did not say so: it ran out of time or of memory for them, met a
+ * limit of its settings, or gave a code that nobody foresaw (an operator's trigger may raise any). So it may be where
+ * our own code met what it did not expect.
+ */
+export function isDoubtful(error: unknown): boolean {
+  if (isProgrammingError(error)) return true;
+  const sqlstate = sqlstateOf(error);
+  if (sqlstate === undefined || faultKind(error) !== 'unavailable') return false;
+  return !NOT_OF_THE_DATA.has(sqlstate) && !NOT_OF_THE_DATA.has(sqlstate.slice(0, 2));
 }
 
 /** True where the same call may succeed when it is repeated, by the error or by its cause. */
@@ -76,6 +111,7 @@ function errorText(error: unknown, message: unknown): string {
   return typeof message === 'string' ? message : String(error);
 }
 
-function isProgrammingError(error: unknown): boolean {
+/** True for what our own code throws where it meets what it did not expect. */
+export function isProgrammingError(error: unknown): boolean {
   return error instanceof TypeError || error instanceof RangeError || error instanceof ReferenceError;
 }

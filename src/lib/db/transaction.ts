@@ -1,7 +1,7 @@
 import pg from 'pg';
 import type { Queryable } from './database.js';
 import { nameHolders } from './lock-holders.js';
-import { faultKind, sqlstateOf } from './sqlstate.js';
+import { faultKind, sqlstateOf, UnsendableError } from './sqlstate.js';
 
 /** A statement and its values, to be sent with others in one round trip. */
 export interface Statement {
@@ -16,18 +16,18 @@ const IN_FAILED_TRANSACTION = '25P02';
 
 /**
  * Runs the statements as one transaction in one round trip and returns their results in order.
- * Throws the error of the first statement that failed; the connection is destroyed unless the server itself refused.
+ * Throws UnsendableError before anything is sent where a value cannot be, else the error of the first statement that
+ * failed; the connection is destroyed unless the server itself refused.
  */
 export async function runTransaction(
   pool: pg.Pool,
   statements: readonly Statement[],
 ): Promise<pg.QueryResult<Record<string, unknown>>[]> {
+  const sendable = statements.map(prepareStatement);
   const client = await pool.connect();
-  const outcomes = await Promise.allSettled([
-    client.query('begin isolation level read committed'),
-    ...statements.map((statement) => client.query({ ...statement, values: [...(statement.values ?? [])] })),
-    client.query('commit'),
-  ]);
+  const sent = [client.query('begin isolation level read committed'), ...sendable.map((each) => client.query(each))];
+  const ending = (await failsAtOnce(sent)) ? 'rollback' : 'commit';
+  const outcomes = await Promise.allSettled([...sent, client.query(ending)]);
   const failure = firstFailure(outcomes);
   client.release(failure !== undefined && !leavesConnectionUsable(failure));
   if (failure !== undefined) {
@@ -35,6 +35,35 @@ export async function runTransaction(
     throw failure;
   }
   return outcomes.slice(1, -1).map((outcome) => (outcome as PromiseFulfilledResult<pg.QueryResult>).value);
+}
+
+/** A statement whose values are the texts and bytes that travel. Throws UnsendableError where one has no such form. */
+export function prepareStatement(statement: Statement): { text: string; values: unknown[]; name?: string } {
+  try {
+    const values = (statement.values ?? []).map(toWire);
+    const size = values.reduce<number>((sum, value) => sum + ((value as { length?: number } | null)?.length ?? 0), 0);
+    if (size > LARGEST_STATEMENT) throw new RangeError(`its values are ${size} characters long`);
+    return { ...statement, values };
+  } catch (error) {
+    throw new UnsendableError(error);
+  }
+}
+
+/** PostgreSQL ends a connection on which a message is 1 GB long; a character takes up to three bytes. */
+const LARGEST_STATEMENT = 256 * 1024 * 1024;
+
+/** What pg itself makes of a value, which its types do not know. */
+const { prepareValue: toWire } = (pg as unknown as { utils: { prepareValue: (value: unknown) => unknown } }).utils;
+
+/**
+ * Whether a statement was refused here and never sent: the `commit` behind it would commit the others alone. pg tells
+ * so before the next turn of the event loop.
+ */
+async function failsAtOnce(sent: readonly Promise<unknown>[]): Promise<boolean> {
+  let fails = false;
+  for (const statement of sent) statement.catch(() => (fails = true));
+  await new Promise((resolve) => setImmediate(resolve));
+  return fails;
 }
 
 /**

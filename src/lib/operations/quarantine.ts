@@ -1,6 +1,7 @@
 import { asUnreachable, type Database } from '../db/database.js';
 import type { Reading } from '../domain/reading.js';
 import type { Side } from '../domain/side.js';
+import { parseInstant } from '../domain/time.js';
 import { UsageError } from '../errors.js';
 import type { MigratingRepository } from '../repository/migration/migrating-repository.js';
 import { findRecords, listRecords, resolveRecords, type StoredRecord } from '../repository/quarantine.js';
@@ -21,7 +22,8 @@ export interface RetryOutcome {
   readonly failed: readonly { readonly id: number; readonly reason: string }[];
 }
 
-const PAGE = 500;
+/** A body may have a MiB. */
+const PAGE = 50;
 
 /** What the quarantine of each side holds, and what could not be asked. */
 export interface QuarantineListing {
@@ -100,12 +102,13 @@ export async function retryQuarantined(
 async function retryPage(repository: MigratingRepository, records: readonly StoredRecord[], telemetry: DecodeOptions) {
   const failures = new Map<number, string>();
   const readings: Reading[] = [];
-  for (const { id, body, messageId } of records) {
+  for (const { id, body, messageId, quarantinedAt } of records) {
     if (messageId === null) {
       failures.set(id, 'a row, not a message: there is nothing to decode');
       continue;
     }
-    const decoded = decodeMessage(body, telemetry);
+    // It came no later than this: what was judged by the time of receipt is judged alike.
+    const decoded = decodeMessage(body, telemetry, { sentAt: parseInstant(quarantinedAt) });
     const [fault] = decoded.faults;
     if (fault !== undefined) failures.set(id, fault.reason);
     readings.push(...decoded.readings.map((reading) => ({ ...reading, source: { messageId, body } })));
@@ -113,7 +116,8 @@ async function retryPage(repository: MigratingRepository, records: readonly Stor
   for (const batch of await repository.writeBatch({ readings, rejects: [] })) {
     repository.dispatch(batch);
     for (const refused of batch.quarantined) {
-      for (const { id } of records.filter((record) => record.body === refused.body)) failures.set(id, refused.reason);
+      const reason = refused.faults[0]?.reason ?? '';
+      for (const { id } of records.filter((record) => record.body === refused.body)) failures.set(id, reason);
     }
   }
   const failed = [...failures].map(([id, reason]) => ({ id, reason }));

@@ -20,7 +20,7 @@ export interface CommittedBatch {
   readonly accepted: number;
   /** Readings whose key was there already: retransmissions and redeliveries. */
   readonly refused: number;
-  /** Records that are in the quarantine now; `quarantinedAnew` of them were not there before. */
+  /** Records that are in the quarantine now; `quarantinedAnew` messages were not there before. */
   readonly quarantined: readonly QuarantineRecord[];
   readonly quarantinedAnew: number;
   /** Exactly what the secondary is to receive. */

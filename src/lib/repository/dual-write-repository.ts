@@ -8,10 +8,12 @@ import { silentLogger, type Logger } from '../logger.js';
 import type { CommittedBatch } from './batch.js';
 import { assertBookkeeping } from './bookkeeping-schema.js';
 import { CircuitBreaker, type BreakerState } from './circuit-breaker.js';
+import type { WriteRequest } from './division.js';
 import { endConsumer, HEARTBEAT_MS, registerConsumer, renewLease } from './consumer-lease.js';
 import { readRecordedState } from './migration/state.js';
 import { compactUnproven, markUnclaimed, readGaps, type Gap } from './ledger.js';
-import { writeToPrimary, type WriteRequest } from './primary-writer.js';
+import { writeToPrimary } from './primary-writer.js';
+import { countFaults } from './quarantine.js';
 import { assertServer, findLoss, findObstacles, type Obstacle } from './reading-tables.js';
 import { healUntilStopped } from './self-healing.js';
 import { SecondarySender, type RetryPolicy, type SendOutcome } from './secondary-sender.js';
@@ -120,7 +122,13 @@ export class DualWriteRepository {
     const ms = Math.round(performance.now() - startedAt);
     this.meter.written(side, performance.now() - startedAt, countAccepted(batches), true);
     for (const { batchId, accepted, refused, quarantined } of batches) {
-      const fields = { batch: batchId ?? undefined, readings: accepted, refused, quarantined: quarantined.length, ms };
+      const fields = {
+        batch: batchId ?? undefined,
+        readings: accepted,
+        refused,
+        quarantined: countFaults(quarantined),
+        ms,
+      };
       this.#logger.info(`${sideTitleCapitalized(side)} write successful`, fields);
     }
     return batches;

@@ -5,7 +5,7 @@ export type { Reading, ReadingTable, MessageSource } from '../domain/reading.js'
 export type { Side, WriteMode } from '../domain/side.js';
 export { createLogger, type Logger } from '../logger.js';
 export type { CommittedBatch } from './batch.js';
+export type { Doubt, WriteRequest } from './division.js';
 export { DualWriteRepository, type DualWriteOptions } from './dual-write-repository.js';
-export type { WriteRequest } from './primary-writer.js';
-export type { QuarantineRecord } from './quarantine.js';
+export type { QuarantineFault, QuarantineRecord } from './quarantine.js';
 export type { RetryPolicy, SendOutcome } from './secondary-sender.js';

@@ -1,20 +1,13 @@
 import { randomUUID } from 'node:crypto';
 import type { Database } from '../db/database.js';
-import { describeFault, faultKind, sqlstateOf } from '../db/sqlstate.js';
-import { repeatCollisions, runTransaction, type Statement } from '../db/transaction.js';
+import { repeatCollisions, prepareStatement, runTransaction, type Statement } from '../db/transaction.js';
 import type { Reading, ReadingTable } from '../domain/reading.js';
 import type { WriteMode } from '../domain/side.js';
 import { columnArrays, tablesOf, type AcceptedRows, type CommittedBatch } from './batch.js';
 import { batchColumns, primaryBatchSql, statementName } from './batch-sql.js';
-import { fitsColumns } from './column-limits.js';
+import { Division, mayBeTheData, type WriteRequest } from './division.js';
 import { assertPrimary } from './migration/fence.js';
-import { insertQuarantineRecords, refusedReading, type QuarantineRecord } from './quarantine.js';
-
-/** Readings to be stored, and what is known not to be storable. */
-export interface WriteRequest {
-  readonly readings: readonly Reading[];
-  readonly rejects: readonly QuarantineRecord[];
-}
+import { keepQuarantineRecords } from './quarantine.js';
 
 export interface PrimaryWriterOptions {
   readonly primary: Database;
@@ -35,42 +28,36 @@ const MISSED_ON_PURPOSE: Readonly<Record<WriteMode, string | null>> = {
 };
 
 /**
- * Commits readings, registry, ledger entry and quarantine records on the primary, in one transaction.
- * Where the database refuses a reading the batch is split until the culprit stands alone and is quarantined; so one
- * request may become several batches. Throws when the primary is not available, or not the primary in this epoch; then
- * nothing may be acknowledged.
+ * Commits readings, registry, ledger entry and quarantine records on the primary, in one transaction. Where this fails
+ * for what the request holds it is divided (`Division`), so that it may become several batches. Throws when the primary
+ * is not available, or not the primary in this epoch; then nothing may be acknowledged.
  */
 export async function writeToPrimary(request: WriteRequest, options: PrimaryWriterOptions): Promise<CommittedBatch[]> {
+  const commitPart = (part: WriteRequest): Promise<CommittedBatch> => repeatCollisions(() => commit(part, options));
   try {
-    return [await repeatCollisions(() => commit(request, options))];
+    return [await commitPart(request)];
   } catch (error) {
-    const { readings, rejects } = request;
-    if (faultKind(error) !== 'refused' || readings.length === 0) throw error;
-    const [only] = readings;
-    if (only !== undefined && readings.length === 1) {
-      const refusal = { side: options.primary.side, reason: describeFault(error), sqlstate: sqlstateOf(error) ?? null };
-      return await writeToPrimary({ readings: [], rejects: [...rejects, refusedReading(only, refusal)] }, options);
-    }
-    const [likely, unlikely] = splitRefused(readings);
-    const first = await writeToPrimary({ readings: likely, rejects }, options);
+    if (!mayBeTheData(error)) throw error;
+    const { side } = options.primary;
+    const division = new Division(request, {
+      side,
+      commitPart,
+      assertSendable: (table) => assertSendable(table, options),
+    });
     try {
-      return [...first, ...(await writeToPrimary({ readings: unlikely, rejects: [] }, options))];
-    } catch (secondError) {
-      // The caller will never hear of the first part: nobody holds it, and `markUnclaimed` enters it as missed.
-      for (const { batchId } of first) options.held.delete(batchId ?? '');
-      throw secondError;
+      return await division.run(error);
+    } catch (laterError) {
+      // The caller will never hear of what was committed: nobody holds it, and `markUnclaimed` enters it as missed.
+      for (const { batchId } of division.batches) options.held.delete(batchId ?? '');
+      throw laterError;
     }
   }
 }
 
-/** Sets those apart that look too large for their columns; where none or all of them do, halves. */
-function splitRefused(readings: readonly Reading[]): [readonly Reading[], readonly Reading[]] {
-  const fitting = readings.filter((reading) => fitsColumns(reading));
-  if (fitting.length > 0 && fitting.length < readings.length) {
-    return [fitting, readings.filter((reading) => !fitsColumns(reading))];
-  }
-  const middle = readings.length >> 1;
-  return [readings.slice(0, middle), readings.slice(middle)];
+/** Throws where not even a reading without a fault could be sent: then the fault is ours, not that of any reading. */
+function assertSendable(table: ReadingTable, options: PrimaryWriterOptions): void {
+  const reading = { table, time: '2000-01-01T00:00:00.000000Z', sensorId: 'any', sensorType: 'any', values: {} };
+  prepareStatement(insertReadings(randomUUID(), [reading], options));
 }
 
 async function commit(request: WriteRequest, options: PrimaryWriterOptions): Promise<CommittedBatch> {
@@ -82,10 +69,11 @@ async function commit(request: WriteRequest, options: PrimaryWriterOptions): Pro
     const results = await runTransaction(options.primary.pool, [
       ...fence,
       ...(readings.length === 0 ? [] : [insertReadings(batchId, readings, options)]),
-      ...(rejects.length === 0 ? [] : [insertQuarantineRecords(rejects)]),
+      ...(rejects.length === 0 ? [] : [keepQuarantineRecords(rejects)]),
     ]);
     const rows = readings.length === 0 ? [] : (results[fence.length]?.rows ?? []).map((row) => acceptedRows(row));
-    const quarantinedAnew = rejects.length === 0 ? 0 : (results.at(-1)?.rowCount ?? 0);
+    const kept = rejects.length === 0 ? [] : (results.at(-1)?.rows ?? []);
+    const quarantinedAnew = kept.filter(({ anew }) => anew === true).length;
     return committedBatch(batchId, request, { rows, quarantinedAnew }, options);
   } catch (error) {
     // Did it commit? If its answer was lost, the ledger holds an entry that nobody holds: `markUnclaimed` finds it.

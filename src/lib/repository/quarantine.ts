@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import type { Queryable } from '../db/database.js';
 import { quoteLiteral } from '../db/identifiers.js';
 import type { Statement } from '../db/transaction.js';
@@ -6,43 +5,101 @@ import type { Side } from '../domain/side.js';
 import type { MessageSource, Reading } from '../domain/reading.js';
 import { formatInstantText } from '../domain/time.js';
 
-/** A message, or one reading of it, that cannot be stored. */
-export interface QuarantineRecord {
-  readonly side: Side;
+/** Why a message, or one reading of it, cannot be stored. */
+export interface QuarantineFault {
   readonly reason: string;
   readonly sqlstate: string | null;
   readonly table: string | null;
   readonly sensorId: string | null;
   readonly time: string | null;
+}
+
+/** A message that cannot be stored, or not whole: its body once, and each fault found in it. */
+export interface QuarantineRecord {
+  /** Which side refused it. */
+  readonly side: Side;
+  /** Null: a row of a table, not a message. */
   readonly messageId: string | null;
   /** The message as it came from the queue. */
   readonly body: string;
+  readonly faults: readonly QuarantineFault[];
+  /** How many more there are than are listed, at least. */
+  readonly furtherFaults: number;
 }
 
-const INSERT_RECORDS = `
-  insert into sensorctl.quarantine
-    (digest, side, reason, sqlstate, table_name, sensor_id, reading_time, message_id, body)
-  select * from unnest($1::bytea[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[])
-  order by 1
-  on conflict (digest) do nothing`;
+/** Faults that a record lists. */
+const FAULTS_LISTED = 100;
+const LONGEST_TEXT = 1_000;
 
-/** Keeps the records, each once however often its message is delivered. */
-export function insertQuarantineRecords(records: readonly QuarantineRecord[]): Statement {
-  const column = (value: (record: QuarantineRecord) => unknown): unknown[] => records.map(value);
+/** What names a record: a message by its body alone, however often and wherever it comes; a row also by its side. */
+const KEEP_RECORDS = `
+  insert into sensorctl.quarantine as kept (digest, side, message_id, body, faults, further_faults)
+  select sha256(convert_to(case when message_id is null then side else 'message' end || ' ' || body, 'UTF8')), *
+  from unnest($1::text[], $2::text[], $3::text[], $4::jsonb[], $5::integer[])
+    as record (side, message_id, body, faults, further_faults)
+  order by 1
+  on conflict (digest) do update
+  set resolution = null, resolved_at = null, (faults, further_faults) = (
+    select jsonb_agg(fault order by place) filter (where place <= ${FAULTS_LISTED}),
+      greatest(kept.further_faults, excluded.further_faults, count(*) - ${FAULTS_LISTED})
+    from (
+      select fault, row_number() over (order by min(place)) as place
+      from jsonb_array_elements(kept.faults || excluded.faults) with ordinality as listed (fault, place) group by fault
+    ) as known
+  )
+  where not kept.faults @> excluded.faults or kept.further_faults < excluded.further_faults
+  -- A row that was updated has been locked by this transaction.
+  returning xmax = 0 as anew`;
+
+/**
+ * Keeps the records, each message once however often it is delivered. Faults that a record does not know yet are added
+ * to it, and open it again. Answers a row a record that changed: `anew` where it was not there before.
+ */
+export function keepQuarantineRecords(records: readonly QuarantineRecord[]): Statement {
+  const merged = mergeRecords(records);
   return {
-    text: INSERT_RECORDS,
+    text: KEEP_RECORDS,
     values: [
-      column(digestOf),
-      column((record) => record.side),
-      column((record) => storable(record.reason)),
-      column((record) => record.sqlstate),
-      column((record) => record.table),
-      column((record) => storableOrNull(record.sensorId)),
-      column((record) => storableOrNull(record.time)),
-      column((record) => record.messageId),
-      column((record) => storable(record.body)),
+      merged.map((record) => record.side),
+      merged.map((record) => record.messageId),
+      merged.map((record) => record.body),
+      merged.map((record) => JSON.stringify(record.faults)),
+      merged.map((record) => record.furtherFaults),
     ],
   };
+}
+
+/** How many faults the records name or count. */
+export function countFaults(records: readonly QuarantineRecord[]): number {
+  return records.reduce((sum, { faults, furtherFaults }) => sum + faults.length + furtherFaults, 0);
+}
+
+/** One record a message, whose text can be stored and is bounded but for its body. */
+function mergeRecords(records: readonly QuarantineRecord[]): QuarantineRecord[] {
+  const merged = new Map<string, QuarantineRecord>();
+  for (const record of records) {
+    const body = storable(record.body);
+    const name = `${record.messageId === null ? record.side : 'message'} ${body}`;
+    const known = merged.get(name);
+    const faults = new Map(
+      [...(known?.faults ?? []), ...record.faults.map(storableFault)].map((fault) => [JSON.stringify(fault), fault]),
+    );
+    merged.set(name, {
+      ...(known ?? record),
+      body,
+      faults: [...faults.values()].slice(0, FAULTS_LISTED),
+      furtherFaults: Math.max(
+        known?.furtherFaults ?? 0,
+        record.furtherFaults + Math.max(0, faults.size - FAULTS_LISTED),
+      ),
+    });
+  }
+  return [...merged.values()];
+}
+
+function storableFault({ reason, sqlstate, table, sensorId, time }: QuarantineFault): QuarantineFault {
+  const text = (value: string | null): string | null => value && storable(value.slice(0, LONGEST_TEXT));
+  return { reason: text(reason) ?? '', sqlstate, table, sensorId: text(sensorId), time: text(time) };
 }
 
 /** Rows of a table that are about to be replaced or removed. */
@@ -58,9 +115,10 @@ interface KeptRows {
 /** SQL that keeps rows in the quarantine of the side that holds them, each once. */
 export function keepRowsSql({ rows, table, side, reason }: KeptRows): string {
   const name = quoteLiteral(table);
-  return `insert into sensorctl.quarantine (digest, side, reason, table_name, sensor_id, reading_time, body)
-    select sha256(convert_to(${side} || ${name} || content::text, 'UTF8')), ${side}, ${quoteLiteral(reason)}, ${name},
-      sensor_id::text, "time"::text, content::text
+  return `insert into sensorctl.quarantine (digest, side, body, faults)
+    select sha256(convert_to(${side} || ${name} || content::text, 'UTF8')), ${side}, content::text,
+      jsonb_build_array(jsonb_build_object('reason', ${quoteLiteral(reason)}::text, 'sqlstate', null,
+        'table', ${name}::text, 'sensorId', sensor_id::text, 'time', "time"::text))
     from (${rows}) as kept order by 1 on conflict (digest) do nothing`;
 }
 
@@ -76,8 +134,8 @@ export interface StoredRecord extends QuarantineRecord {
 }
 
 const SELECT_RECORDS = `
-  select quarantine_id as id, side, reason, sqlstate, table_name as "table", sensor_id as "sensorId",
-    reading_time as "time", message_id as "messageId", body, quarantined_at::text as "quarantinedAt", resolution
+  select quarantine_id as id, side, message_id as "messageId", body, faults, further_faults as "furtherFaults",
+    quarantined_at::text as "quarantinedAt", resolution
   from sensorctl.quarantine`;
 
 const LIST_RECORDS = `${SELECT_RECORDS}
@@ -111,7 +169,8 @@ export async function resolveRecords(
   return (await database.query(RESOLVE_RECORDS, [ids, resolution])).rowCount ?? 0;
 }
 
-const MOVED_AT_ONCE = 500;
+/** A body may have a MiB. */
+const MOVED_AT_ONCE = 50;
 
 /** Brings open records of messages from one side to the other, and closes them where they were; returns how many. */
 export async function moveQuarantine(from: Queryable, to: Queryable): Promise<number> {
@@ -122,7 +181,7 @@ export async function moveQuarantine(from: Queryable, to: Queryable): Promise<nu
     after = page.at(-1)?.id ?? after;
     // Rows that a repair replaced stay with the side whose rows they were.
     const messages = page.filter(({ messageId }) => messageId !== null);
-    const { text, values = [] } = insertQuarantineRecords(messages);
+    const { text, values = [] } = keepQuarantineRecords(messages);
     await to.query(text, [...values]);
     const ids = messages.map(({ id }) => id);
     moved += await resolveRecords(from, ids, 'moved');
@@ -130,8 +189,12 @@ export async function moveQuarantine(from: Queryable, to: Queryable): Promise<nu
 }
 
 async function selectRecords(database: Queryable, sql: string, values: unknown[]): Promise<StoredRecord[]> {
-  const { rows } = await database.query<StoredRecord & Record<string, unknown>>(sql, values);
-  return rows.map((record) => ({ ...record, quarantinedAt: formatInstantText(record.quarantinedAt) }));
+  const { rows } = await database.query<Omit<StoredRecord, 'faults'> & { faults: string }>(sql, values);
+  return rows.map((record) => ({
+    ...record,
+    faults: JSON.parse(record.faults) as QuarantineFault[],
+    quarantinedAt: formatInstantText(record.quarantinedAt),
+  }));
 }
 
 /** A reading that a side refused, with the server's words. */
@@ -139,33 +202,13 @@ export function refusedReading(
   reading: Reading,
   refusal: { side: Side; reason: string; sqlstate: string | null },
 ): QuarantineRecord {
+  const { side, ...words } = refusal;
+  const { table, sensorId, time } = reading;
   const source: MessageSource = reading.source ?? { messageId: null, body: JSON.stringify(reading) };
-  return {
-    ...refusal,
-    table: reading.table,
-    sensorId: reading.sensorId,
-    time: reading.time,
-    messageId: source.messageId,
-    body: source.body,
-  };
-}
-
-/**
- * Equal for a message sent twice, be it before and after a switch of the primary; different for two readings of one
- * gateway message, and for rows of one side and the other that a repair replaced.
- */
-function digestOf({ table, sensorId, time, side, messageId, body }: QuarantineRecord): Buffer {
-  return createHash('sha256')
-    .update(JSON.stringify([messageId === null ? side : null, table, sensorId, time]))
-    .update(body)
-    .digest();
+  return { side, ...source, faults: [{ ...words, table, sensorId, time }], furtherFaults: 0 };
 }
 
 /** PostgreSQL's text holds no U+0000: it is kept as the six characters that JSON writes for it. */
 function storable(text: string): string {
   return text.toWellFormed().replaceAll('\0', String.raw`\u0000`);
-}
-
-function storableOrNull(text: string | null): string | null {
-  return text === null ? null : storable(text);
 }

@@ -1,24 +1,29 @@
 import { isJsonObject, readName } from './field.js';
 import type { JsonObject } from './field.js';
 import { createFault, receiptTime } from './message.js';
-import type { Decoded, DecodeOptions } from './message.js';
+import { withoutFuture, type Decoded, type DecodeOptions, type Delivery } from './message.js';
 import { decodeMoisture } from './moisture.js';
 import { decodeOther } from './other.js';
 import { decodeWaterLevel } from './water-level.js';
 
-export type { Decoded, DecodeOptions } from './message.js';
+export type { Decoded, DecodeOptions, Delivery } from './message.js';
+
+/** Objects and arrays in one another; servers differ in what they can follow. */
+const DEEPEST = 100;
 
 /**
  * The readings in the body of a queue message, and what in it cannot be stored, by the mapping of DESIGN.md
- * ("Telemetry"). Limits of columns are left to the database. Never throws for a body; RangeError for no timezone.
+ * ("Telemetry"), within its limits. Limits of columns are left to the database. Never throws for a body; RangeError for
+ * no timezone.
  */
-export function decodeMessage(body: string, options: DecodeOptions): Decoded {
+export function decodeMessage(body: string, options: DecodeOptions, delivery: Delivery = { sentAt: null }): Decoded {
   const outer = parseObject(body);
   if (typeof outer === 'string') return refuse(outer, {});
   const { Type: type, Message: inner } = outer;
-  if (type !== 'Notification' || typeof inner !== 'string') return decodeObject(outer, options);
-  const message = parseObject(inner);
-  return typeof message === 'string' ? refuse(`SNS notification: ${message}`, {}) : decodeObject(message, options);
+  const isNotification = type === 'Notification' && typeof inner === 'string';
+  const message = isNotification ? parseObject(inner) : outer;
+  if (typeof message === 'string') return refuse(`SNS notification: ${message}`, {});
+  return withoutFuture(decodeObject(message, options), message, delivery);
 }
 
 function decodeObject(message: JsonObject, options: DecodeOptions): Decoded {
@@ -32,12 +37,28 @@ function decodeObject(message: JsonObject, options: DecodeOptions): Decoded {
 
 /** The JSON object in a text, or the reason why there is none. */
 function parseObject(text: string): JsonObject | string {
+  if (isTooDeep(text)) return `nested deeper than ${DEEPEST} levels`;
   try {
     const value: unknown = JSON.parse(text);
     return isJsonObject(value) ? value : 'not a JSON object';
   } catch {
     return 'not JSON';
   }
+}
+
+/** Whether brackets outside of strings open more often than that before they close. */
+function isTooDeep(text: string): boolean {
+  let depth = 0;
+  let inString = false;
+  for (let place = 0; place < text.length; place += 1) {
+    const character = text[place];
+    if (character === '"') inString = !inString;
+    else if (inString) place += character === '\\' ? 1 : 0;
+    else if (character === '{' || character === '[') depth += 1;
+    else if (character === '}' || character === ']') depth -= 1;
+    if (depth > DEEPEST) return true;
+  }
+  return false;
 }
 
 function refuse(reason: string, message: JsonObject): Decoded {

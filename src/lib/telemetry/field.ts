@@ -13,6 +13,10 @@ export interface Location {
 }
 
 const QUOTED_CHARACTERS = 40;
+/** Columns hold less; but a name stands in every reading of a gateway, and in each fault. */
+const LONGEST_NAME = 1_000;
+/** Digits that a double holds of any decimal number. */
+const EXACT_DIGITS = 15;
 // The groups cannot match the same digits twice: a long text of digits costs linear time.
 const DECIMAL = /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?$/;
 // JSON.stringify escapes lone surrogates and U+0000; an even number of backslashes before it is text, not an escape.
@@ -46,7 +50,7 @@ export function readNumber(fields: Fields, name: string): number | null {
   return null;
 }
 
-/** A field that names something: a text that is not empty and can be stored, or a number as its text. */
+/** A field that names something: a text that is not empty, not too long and can be stored, or an exact number as its text. */
 export function readName(fields: Fields, name: string): string | null {
   const value = fields.source[name];
   if (isAbsent(value)) {
@@ -58,9 +62,22 @@ export function readName(fields: Fields, name: string): string | null {
     return null;
   }
   const text = String(value);
-  if (isStorableText(text)) return text;
-  fields.reasons.push(`${fields.path}${name} holds a character that PostgreSQL cannot store: ${quoteValue(text)}`);
+  const problem = nameProblem(value, text);
+  if (problem === null) return text;
+  fields.reasons.push(`${fields.path}${name} ${problem}: ${quoteValue(value)}`);
   return null;
+}
+
+function nameProblem(value: string | number, text: string): string | null {
+  if (typeof value === 'number') return isExact(value) ? null : 'is a number with more digits than are held exactly';
+  if (text.length > LONGEST_NAME) return `has ${text.length} characters, more than ${LONGEST_NAME}`;
+  return isStorableText(text) ? null : 'holds a character that PostgreSQL cannot store';
+}
+
+/** Whether a number of JSON cannot have been another one before it was rounded to a double. */
+function isExact(value: number): boolean {
+  if (Number.isInteger(value)) return Number.isSafeInteger(value);
+  return value.toExponential().replace(/e.*|\D/g, '').length <= EXACT_DIGITS;
 }
 
 /** `location`, else `data.latitude` and `data.longitude`; one coordinate alone is no location. */
@@ -100,13 +117,18 @@ function isStorableText(text: string): boolean {
 export function quoteValue(value: unknown): string {
   const text = typeof value === 'number' ? String(value) : (jsonText(value) ?? 'a value nested too deep');
   if (text.length <= QUOTED_CHARACTERS) return text;
-  return `${text.slice(0, QUOTED_CHARACTERS).replace(/[\uD800-\uDBFF]$/, '')}…`;
+  const quoted = text.slice(0, QUOTED_CHARACTERS).replace(/[\uD800-\uDBFF]$/, '');
+  // A slice would keep the whole text in memory for as long as the reason lives.
+  return `${Buffer.from(quoted).toString()}…`;
 }
 
 function readCoordinates(fields: Fields, latName: string, lngName: string): Location | null {
   const lat = readNumber(fields, latName);
   const lng = readNumber(fields, lngName);
-  return lat === null || lng === null ? null : { lat, lng };
+  if (lat === null || lng === null) return null;
+  if (Math.abs(lat) <= 90 && Math.abs(lng) <= 180) return { lat, lng };
+  fields.reasons.push(`${fields.path}${latName}, ${fields.path}${lngName} are no place on earth: ${lat}, ${lng}`);
+  return null;
 }
 
 /** Null where the value is nested deeper than JSON.stringify can follow, or the replacer throws RangeError. */

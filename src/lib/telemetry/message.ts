@@ -20,6 +20,16 @@ export interface DecodeOptions {
   readonly sensorIdFromMac: boolean;
 }
 
+/** What the queue knows of a message beside its body. */
+export interface Delivery {
+  /** When the queue took it, in microseconds since 1970, by a clock that no sender sets; null where it is not known. */
+  readonly sentAt: number | null;
+}
+
+/** A time may be so far ahead of the receipt: clocks of devices are wrong, and set to other zones. */
+const AHEAD_AT_MOST = 86_400 * 1_000_000;
+const REASONS_KEPT = 10;
+
 /** A reading while it is read from a message: `time` in microseconds, and every reason found against storing it. */
 export interface Draft {
   readonly table: ReadingTable;
@@ -44,11 +54,32 @@ export function concludeDraft(draft: Draft): Decoded {
   return { readings: [{ table, time: formatInstant(time), sensorId, sensorType, values }], faults: [] };
 }
 
+/**
+ * What was decoded, with a fault for each reading whose time is more than a day ahead of the receipt. Believed it would
+ * stay the newest of its sensor for good. The receipt is the earlier one of the message's `timestamp`, which history
+ * that is sent again keeps, and of the time at which the queue took it, which no sender can set.
+ */
+export function withoutFuture({ readings, faults }: Decoded, message: JsonObject, { sentAt }: Delivery): Decoded {
+  const latest = Math.min(receiptTime(message) ?? Infinity, sentAt ?? Infinity) + AHEAD_AT_MOST;
+  if (latest === Infinity) return { readings, faults };
+  // Times of one form are in the order of their texts.
+  const latestText = formatInstant(latest);
+  const ahead = readings.filter(({ time }) => time > latestText);
+  if (ahead.length === 0) return { readings, faults };
+  const reason = 'its time is more than a day ahead of its receipt';
+  return {
+    readings: readings.filter(({ time }) => time <= latestText),
+    faults: [...faults, ...ahead.map(({ sensorId, time }) => ({ reason: `${reason}: ${time}`, sensorId, time }))],
+  };
+}
+
 /** A fault with its reasons joined; its sensor id was read as a name, so it can be stored. */
 export function createFault(
   reasons: readonly string[],
   about: { readonly sensorId: string | null; readonly time: number | null },
 ): Fault {
   const { sensorId } = about;
-  return { reason: reasons.join('; '), sensorId, time: about.time === null ? null : formatInstant(about.time) };
+  const more = reasons.length - REASONS_KEPT;
+  const kept = more > 0 ? [...reasons.slice(0, REASONS_KEPT), `and ${more} more reasons`] : reasons;
+  return { reason: kept.join('; '), sensorId, time: about.time === null ? null : formatInstant(about.time) };
 }

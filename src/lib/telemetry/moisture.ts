@@ -4,6 +4,8 @@ import type { Fields, JsonObject, Location } from './field.js';
 import { concludeDraft, createFault, receiptTime } from './message.js';
 import type { Decoded, DecodeOptions } from './message.js';
 
+/** Sensors of one gateway message. */
+const MOST_ENTRIES = 1_000;
 const DEVICE_DATE = /^\d{4}([/-])\d{2}\1\d{2}$/;
 const DEVICE_TIME = /^\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?$/;
 
@@ -53,6 +55,11 @@ function decodeGateway(message: JsonObject, data: Fields, timezone: string): Dec
     time: deviceTime(data.source, timezone) ?? receiptTime(message),
     location: readLocation(message, data),
   };
+  const { sensor } = data.source;
+  if (Array.isArray(sensor) && sensor.length > MOST_ENTRIES) {
+    const reason = `data.sensor has ${sensor.length} entries, more than ${MOST_ENTRIES}`;
+    return { readings: [], faults: [createFault([...data.reasons, reason], { ...gateway, sensorId: gateway.id })] };
+  }
   const parts = gatewayEntries(data).map((entry) => decodeEntry(entry, gateway, timezone));
   if (parts.length > 0) {
     return { readings: parts.flatMap((part) => part.readings), faults: parts.flatMap((part) => part.faults) };

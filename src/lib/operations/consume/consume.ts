@@ -1,8 +1,6 @@
 import { setMaxListeners } from 'node:events';
-import { describeFault, faultKind } from '../../db/sqlstate.js';
-import { backoffMs } from '../../domain/backoff.js';
-import { pause } from '../../domain/pause.js';
-import type { Reading } from '../../domain/reading.js';
+import { describeFault } from '../../db/sqlstate.js';
+import type { Side } from '../../domain/side.js';
 import type { Address, Endpoint } from '../../http/serve.js';
 import { serveMetrics } from '../../http/metrics.js';
 import type { Logger } from '../../logger.js';
@@ -10,16 +8,18 @@ import { asQueueError } from '../../queue/queue-error.js';
 import type { Queue, ReceivedMessage } from '../../queue/queue.js';
 import type { CommittedBatch } from '../../repository/batch.js';
 import type { Gap } from '../../repository/ledger.js';
-import { leavesNoRole, type MigratingRepository } from '../../repository/migration/migrating-repository.js';
-import type { WriteRequest } from '../../repository/primary-writer.js';
-import type { QuarantineRecord } from '../../repository/quarantine.js';
-import { decodeMessage, type DecodeOptions } from '../../telemetry/decode.js';
+import type { MigratingRepository } from '../../repository/migration/migrating-repository.js';
+import type { WriteRequest } from '../../repository/division.js';
+import { countFaults } from '../../repository/quarantine.js';
+import type { DecodeOptions } from '../../telemetry/decode.js';
 import { acknowledge } from './acknowledger.js';
 import { Batcher } from './batcher.js';
+import { decodeReceived, faultsOf, type DecodedMessage } from './decoded-message.js';
 import { judgeVitals, serveHealth, type ConsumerHealth } from './health.js';
 import { InHand } from './in-hand.js';
 import { Intake } from './intake.js';
 import { createConsumerMetrics, type Intaken } from './metrics.js';
+import { PatientWriter } from './patient-writer.js';
 import { PrimaryGate } from './primary-gate.js';
 import { Tally, type ConsumeSummary } from './tally.js';
 import { RecentWaits } from './recent-waits.js';
@@ -52,9 +52,12 @@ export interface ConsumeReport extends ConsumeSummary {
 const LONG_POLL_SECONDS = 5;
 const DRAIN_POLL_SECONDS = 1;
 const BATCHES_IN_HAND = 8;
-const BYTES_IN_HAND = 64 * 1024 * 1024;
-const PRIMARY_RETRY_MS = 500;
-const PRIMARY_RETRY_LIMIT_MS = 10_000;
+const MIB = 1024 * 1024;
+/** Of bodies, and again of what they become. */
+const BYTES_IN_HAND = 64 * MIB;
+/** One statement holds no more, so that neither a text of Node nor a message to PostgreSQL comes near its limit. */
+const BATCH_READINGS = 5_000;
+const BATCH_BYTES = 8 * MIB;
 
 /**
  * Consumes the queue until it is stopped, drained, or has `maxMessages`: gathers messages into batches, commits each on
@@ -66,7 +69,8 @@ export async function consume(options: ConsumeOptions): Promise<ConsumeReport> {
   const state = await queue.readState().catch((error: unknown) => {
     throw asQueueError(error, queue.url);
   });
-  const limits = { messages: options.batchMessages * BATCHES_IN_HAND, bytes: BYTES_IN_HAND };
+  const messages = options.batchMessages * BATCHES_IN_HAND;
+  const limits = { messages, bytes: BYTES_IN_HAND, decodedBytes: BYTES_IN_HAND };
   const inHand = new InHand(queue, Math.max(1, state.visibilityTimeoutSeconds) * 1000, limits, logger);
   inHand.start();
   try {
@@ -83,6 +87,9 @@ export async function consume(options: ConsumeOptions): Promise<ConsumeReport> {
 
 class Consumption {
   readonly #gate = new PrimaryGate();
+  readonly #writer: PatientWriter;
+  readonly #received: ReceivedMessage[] = [];
+  #decoding: Promise<void> | null = null;
   readonly #tally = new Tally();
   readonly #waits = new RecentWaits();
   readonly #working = new Set<Promise<void>>();
@@ -95,6 +102,7 @@ class Consumption {
     private readonly inHand: InHand,
   ) {
     this.#stop = AbortSignal.any([options.stop, options.repository.ended, this.#failed.signal]);
+    this.#writer = new PatientWriter({ ...options, gate: this.#gate, stop: this.#stop });
     // Every poller and every batch that waits for the primary listens to it.
     setMaxListeners(0, this.#stop);
     options.repository.meter.follow(() => this.#readIntake());
@@ -102,9 +110,8 @@ class Consumption {
 
   async run(): Promise<ConsumeSummary> {
     const { options } = this;
-    const batcher = new Batcher<ReceivedMessage>(options.batchMessages, options.lingerMs, (batch) =>
-      this.#start(batch),
-    );
+    const atMost = { items: options.batchMessages, readings: BATCH_READINGS, bytes: BATCH_BYTES };
+    const batcher = new Batcher<DecodedMessage>(atMost, options.lingerMs, (batch) => this.#start(batch));
     const intake = new Intake({
       ...options,
       inHand: this.inHand,
@@ -112,7 +119,8 @@ class Consumption {
       primaryAvailable: () => this.#gate.untilOpen(),
       deliver: (message) => {
         this.#waits.add(message);
-        batcher.add(message);
+        this.#received.push(message);
+        this.#decoding ??= this.#decodeReceived(batcher).finally(() => (this.#decoding = null));
       },
       stop: this.#stop,
     });
@@ -123,6 +131,7 @@ class Consumption {
       await intake.run();
       // It receives nothing any more, and is no longer there for who asks.
       health?.close();
+      await this.#decoding;
       batcher.flush();
       while (this.#working.size > 0) await Promise.all(this.#working);
       if (this.#defect !== undefined) throw this.#defect;
@@ -170,8 +179,18 @@ class Consumption {
     };
   }
 
-  #start(messages: ReceivedMessage[]): void {
-    const work = this.#process(messages)
+  /** Decodes what was received, one after the other, as long as there is room for what it becomes. */
+  async #decodeReceived(batcher: Batcher<DecodedMessage>): Promise<void> {
+    for (let message = this.#received.shift(); message !== undefined; message = this.#received.shift()) {
+      await this.inHand.untilDecodable();
+      const decoded = decodeReceived(message, this.options.telemetry);
+      this.inHand.addDecoded(message, decoded.bytes);
+      batcher.add(decoded);
+    }
+  }
+
+  #start(batch: DecodedMessage[]): void {
+    const work = this.#process(batch)
       .catch((error: unknown) => {
         this.#defect ??= error as Error;
         this.#failed.abort();
@@ -180,63 +199,37 @@ class Consumption {
     this.#working.add(work);
   }
 
-  async #process(messages: ReceivedMessage[]): Promise<void> {
-    const request = decodeAll(messages, this.options);
-    const batches = await this.#commit(request);
-    if (batches === null) {
-      this.inHand.remove(messages);
-      return;
+  async #process(batch: readonly DecodedMessage[]): Promise<void> {
+    const request = requestOf(batch, this.options.repository.primarySide);
+    const { batches, suspects } = await this.#writer.write(request);
+    const isDone = ({ source }: DecodedMessage): boolean => ![...suspects].some(([each]) => each.source === source);
+    const done = batch.filter((each) => isDone(each));
+    const items = request.readings.length + countFaults(request.rejects) - suspects.size;
+    await this.#finish(done, batches, items);
+    const rest = batch.filter((each) => !isDone(each));
+    if (rest.length > 0) await this.#finish(rest, await this.#writer.writeSuspects(suspects), suspects.size);
+  }
+
+  /** Acknowledges messages whose readings are committed; where `batches` is null they are left to come again. */
+  async #finish(
+    decoded: readonly DecodedMessage[],
+    batches: readonly CommittedBatch[] | null,
+    items: number,
+  ): Promise<void> {
+    const { repository, queue, logger } = this.options;
+    const messages = decoded.map(({ message }) => message);
+    if (batches !== null) {
+      for (const batch of batches) repository.dispatch(batch);
+      this.#tally.addCommitted(messages.length, items, batches);
+      this.#tally.addUnacknowledged(await acknowledge(queue, messages, logger));
     }
-    for (const batch of batches) this.options.repository.dispatch(batch);
-    this.#tally.addCommitted(messages.length, request.readings.length + request.rejects.length, batches);
-    this.#tally.addUnacknowledged(await acknowledge(this.options.queue, messages, this.options.logger));
     this.inHand.remove(messages);
-  }
-
-  /** Waits trouble of the primary out; null when the consumer was told to stop meanwhile: the messages come again. */
-  async #commit(request: WriteRequest): Promise<CommittedBatch[] | null> {
-    try {
-      return await this.options.repository.writeBatch(request);
-    } catch (error) {
-      return await this.#gate.whileFailing(() => this.#commitLater(request, error));
-    }
-  }
-
-  async #commitLater(request: WriteRequest, firstError: unknown): Promise<CommittedBatch[] | null> {
-    const { repository } = this.options;
-    let error = firstError;
-    for (let attempt = 1; !this.#stop.aborted; attempt += 1) {
-      if (faultKind(error) === 'defect' || leavesNoRole(error)) throw error;
-      if (faultKind(error) !== 'fenced') await this.#pause(attempt, error);
-      try {
-        await repository.follow(this.#stop);
-        return await repository.writeBatch(request);
-      } catch (nextError) {
-        error = nextError;
-      }
-    }
-    return null;
-  }
-
-  async #pause(attempt: number, error: unknown): Promise<void> {
-    const { repository, logger } = this.options;
-    const pauseMs = backoffMs(attempt, PRIMARY_RETRY_MS, PRIMARY_RETRY_LIMIT_MS);
-    const fields = { attempt, pauseMs: Math.round(pauseMs), error: describeFault(error) };
-    logger.error(`${repository.primarySide} write failed; nothing is acknowledged, receiving pauses`, fields);
-    await pause(pauseMs, this.#stop);
   }
 }
 
-function decodeAll(messages: readonly ReceivedMessage[], options: ConsumeOptions): WriteRequest {
-  const readings: Reading[] = [];
-  const rejects: QuarantineRecord[] = [];
-  for (const { messageId, body } of messages) {
-    const source = { messageId, body };
-    const decoded = decodeMessage(body, options.telemetry);
-    for (const reading of decoded.readings) readings.push({ ...reading, source });
-    for (const fault of decoded.faults) {
-      rejects.push({ ...fault, ...source, side: options.repository.primarySide, sqlstate: null, table: null });
-    }
-  }
-  return { readings, rejects };
+function requestOf(batch: readonly DecodedMessage[], side: Side): WriteRequest {
+  return {
+    readings: batch.flatMap(({ decoded }) => decoded.readings),
+    rejects: batch.flatMap((each) => faultsOf(each, side) ?? []),
+  };
 }

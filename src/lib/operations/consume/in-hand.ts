@@ -9,12 +9,24 @@ interface Held {
   readonly message: ReceivedMessage;
   /** When SQS would show the message to others again, by our monotonic clock, in ms. */
   invisibleUntil: number;
+  /** Memory that its body takes, and what it was decoded to. */
+  bytes: number;
+  decodedBytes: number;
+}
+
+export interface InHandLimits {
+  readonly messages: number;
+  /** Of bodies; a receive that is under way when they are reached may add what it brings. */
+  readonly bytes: number;
+  /** Of what they were decoded to; the last one that is decoded may go beyond. */
+  readonly decodedBytes: number;
 }
 
 /** The messages received and not yet acknowledged: bounds their number and memory, and keeps them invisible to others. */
 export class InHand {
   readonly #held = new Map<string, Held>();
   #bytes = 0;
+  #decodedBytes = 0;
   #waiting: (() => void)[] = [];
   #keeper: NodeJS.Timeout | undefined;
   #extending: Promise<void> | null = null;
@@ -22,7 +34,7 @@ export class InHand {
   constructor(
     private readonly queue: Queue,
     private readonly visibilityMs: number,
-    private readonly limits: { readonly messages: number; readonly bytes: number },
+    private readonly limits: InHandLimits,
     private readonly logger: Logger,
   ) {}
 
@@ -43,14 +55,27 @@ export class InHand {
   }
 
   add(message: ReceivedMessage): void {
-    this.#held.set(message.receiptHandle, { message, invisibleUntil: performance.now() + this.visibilityMs });
-    this.#bytes += message.body.length;
+    const bytes = Buffer.byteLength(message.body);
+    const invisibleUntil = performance.now() + this.visibilityMs;
+    this.#held.set(message.receiptHandle, { message, invisibleUntil, bytes, decodedBytes: 0 });
+    this.#bytes += bytes;
+  }
+
+  /** Counts what a message was decoded to. */
+  addDecoded({ receiptHandle }: ReceivedMessage, decodedBytes: number): void {
+    const held = this.#held.get(receiptHandle);
+    if (held === undefined) return;
+    held.decodedBytes = decodedBytes;
+    this.#decodedBytes += decodedBytes;
   }
 
   /** Lets messages go: they were deleted, or are left to be delivered again. */
   remove(messages: readonly ReceivedMessage[]): void {
-    for (const { receiptHandle, body } of messages) {
-      if (this.#held.delete(receiptHandle)) this.#bytes -= body.length;
+    for (const { receiptHandle } of messages) {
+      const held = this.#held.get(receiptHandle);
+      this.#held.delete(receiptHandle);
+      this.#bytes -= held?.bytes ?? 0;
+      this.#decodedBytes -= held?.decodedBytes ?? 0;
     }
     for (const resume of this.#waiting.splice(0)) resume();
   }
@@ -58,6 +83,13 @@ export class InHand {
   /** Resolves as soon as there is room for another receive. */
   async untilRoom(): Promise<void> {
     while (this.#held.size >= this.limits.messages || this.#bytes >= this.limits.bytes) {
+      await new Promise<void>((resolve) => this.#waiting.push(resolve));
+    }
+  }
+
+  /** Resolves as soon as there is room to decode another message. */
+  async untilDecodable(): Promise<void> {
+    while (this.#decodedBytes >= this.limits.decodedBytes) {
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     }
   }

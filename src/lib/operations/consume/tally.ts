@@ -1,5 +1,6 @@
 import type { CommittedBatch } from '../../repository/batch.js';
 import type { MigratingRepository } from '../../repository/migration/migrating-repository.js';
+import { countFaults } from '../../repository/quarantine.js';
 
 /** What one run of the consumer did. messages + furtherReadings = accepted + refused + quarantined. */
 export interface ConsumeSummary {
@@ -12,7 +13,7 @@ export interface ConsumeSummary {
   readonly accepted: number;
   /** Readings whose key was there already: retransmissions and redeliveries. */
   readonly refused: number;
-  /** Messages and readings that could not be stored; `quarantinedAnew` of them were not in the quarantine before. */
+  /** Faults of messages; `quarantinedAnew` messages were not in the quarantine before. */
   readonly quarantined: number;
   readonly quarantinedAnew: number;
   /** Accepted readings that the secondary confirmed, and those that the ledger says it lacks or refused. */
@@ -41,7 +42,7 @@ export class Tally {
     for (const batch of batches) {
       this.#accepted += batch.accepted;
       this.#refused += batch.refused;
-      this.#quarantined += batch.quarantined.length;
+      this.#quarantined += countFaults(batch.quarantined);
       this.#quarantinedAnew += batch.quarantinedAnew;
     }
   }

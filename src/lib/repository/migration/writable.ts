@@ -12,8 +12,9 @@ const PROBE_TABLES = READING_TABLES.map(
   (table) => `select has_table_privilege(${tableOidSql(quoteLiteral(table))}, 'insert') as may`,
 ).join(' union all ');
 const PROBE_WRITE = `
-  insert into sensorctl.quarantine (digest, side, reason, body)
-  values (sha256(gen_random_uuid()::text::bytea), $1, 'a probe whether writes are possible', repeat('x', 1000))`;
+  insert into sensorctl.quarantine (digest, side, body, faults)
+  values (sha256(gen_random_uuid()::text::bytea), $1, repeat('x', 1000),
+    '[{"reason": "a probe whether writes are possible"}]')`;
 
 /** Some MB that the server has to find room for, gone with the transaction. */
 const PROBE_ROOM = `
