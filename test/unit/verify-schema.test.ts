@@ -34,7 +34,11 @@ function snapshotOf(side: Side, timescaleDb: string | null = null, compressed = 
       ...{ installed: timescaleDb, creatable: false, aggregates: [] },
       hypertables: new Map(timescaleDb === null ? [] : [[TABLE, hypertable]]),
     },
-    bookkeeping: { usage: true, functions: BOOKKEEPING_FUNCTIONS, relations: new Map(Object.entries(BOOKKEEPING_RIGHTS)) },
+    bookkeeping: {
+      usage: true,
+      functions: BOOKKEEPING_FUNCTIONS,
+      relations: new Map(Object.entries(BOOKKEEPING_RIGHTS)),
+    },
     bookkeepingVersion: BOOKKEEPING_VERSION,
     tables: new Map([
       [
