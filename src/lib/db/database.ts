@@ -174,9 +174,12 @@ export async function closeDatabase({ pool, connections }: Database): Promise<vo
 /** Whoever owns the schema has what is called there run with the rights of whoever calls it. */
 function foreignSchema(owner: string, { side, connection }: DatabaseOptions): ConflictError {
   const where = `the ${sideTitle(side)} database at ${describeConnection(connection)}`;
-  return new ConflictError(`the schema sensorctl in ${where} belongs to ${owner}, and is not sensorctl's own; nothing was called there`, {
-    next: `find out what it is; then drop it, or give it to the owner of the database: alter schema sensorctl owner to …; then sensorctl init --side ${side}`,
-  });
+  return new ConflictError(
+    `the schema sensorctl in ${where} belongs to ${owner}, and is not sensorctl's own; nothing was called there`,
+    {
+      next: `find out what it is; then drop it, or give it to the owner of the database: alter schema sensorctl owner to …; then sensorctl init --side ${side}`,
+    },
+  );
 }
 
 type Origin = Pick<Database, 'side' | 'connection'>;

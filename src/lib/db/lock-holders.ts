@@ -39,7 +39,9 @@ export async function readHolders(pool: Pick<pg.Pool, 'query'>): Promise<Holder[
 export function describeHolders(holders: readonly Holder[]): string {
   return holders
     .map(({ pid, role, application, state, query, lock, table }) => {
-      const doing = [state, query?.replaceAll(/\s+/g, ' ').trim() ?? null].filter((word) => word !== null && word !== '').join(': ');
+      const doing = [state, query?.replaceAll(/\s+/g, ' ').trim() ?? null]
+        .filter((word) => word !== null && word !== '')
+        .join(': ');
       return `process ${pid} of role ${role}${application === '' ? '' : ` (${application})`} holds ${lock} on ${table}${doing === '' ? '' : `, ${doing}`}`;
     })
     .join('; ');

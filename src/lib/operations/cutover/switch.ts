@@ -267,9 +267,12 @@ async function endHanging(side: Database): Promise<number> {
   const ended = await endWriters(side);
   if (await waitForWriters(side, WRITERS_MS)) return ended;
   const holders = await readHolders(side.pool);
-  throw new CutoverRefusedError(`transactions on ${sideTitle(side.side)} neither end nor can be ended: ${describeHolders(holders)}`, {
-    next: `grant pg_signal_backend to the role, or end them: ${endHoldersSql(holders)}`,
-  });
+  throw new CutoverRefusedError(
+    `transactions on ${sideTitle(side.side)} neither end nor can be ended: ${describeHolders(holders)}`,
+    {
+      next: `grant pg_signal_backend to the role, or end them: ${endHoldersSql(holders)}`,
+    },
+  );
 }
 
 function interrupted(cause: unknown, how = 'nothing was changed'): InterruptedError {

@@ -88,9 +88,7 @@ export async function finishComparison(
 ): Promise<void> {
   const proven = ranges.map(({ table, from, to }) => ({ table, from: formatInstant(from), to: formatInstant(to) }));
   // Consumers rewrite what is unproven at the same time.
-  await repeatCollisions(() =>
-    pool.query(FINISH, [id, verdict, JSON.stringify(report), JSON.stringify(proven)]),
-  );
+  await repeatCollisions(() => pool.query(FINISH, [id, verdict, JSON.stringify(report), JSON.stringify(proven)]));
 }
 
 interface RecordRow {
