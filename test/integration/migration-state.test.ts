@@ -449,7 +449,9 @@ describe('the record of the phase', function () {
   }
 
   async function isFenceAwaited(): Promise<boolean> {
-    const { rowCount } = await pair.here.query("select from pg_locks where relation = 'sensorctl.fence'::regclass and not granted");
+    const { rowCount } = await pair.here.query(
+      "select from pg_locks where relation = 'sensorctl.fence'::regclass and not granted",
+    );
     return (rowCount ?? 0) > 0;
   }
 });

@@ -137,7 +137,9 @@ describe('repair', () => {
   it('makes a differing row what the primary holds, and keeps what it replaced in the quarantine', async () => {
     const batch = await commit(readingsAt(['a', 'b'], 1));
     await repository.sendBatch(batch);
-    await secondary.pool.query("update public.water_level_readings set level_cm = 99, rssi = null where sensor_id = 'b'");
+    await secondary.pool.query(
+      "update public.water_level_readings set level_cm = 99, rssi = null where sensor_id = 'b'",
+    );
     await miss(batch);
     expect(await repair()).to.include({ corrected: 1 });
     expect(await rowsOf(secondary)).to.deep.equal(await rowsOf(primary));
