@@ -365,7 +365,11 @@ describe('a hostile role', () => {
         as(
           roles.consumer,
           async (session) =>
-            (await session.query("select sensorctl.call_off_overdue('me', 'late') as called_off")).rows,
+            (
+              await session.query<{ called_off: number }>(
+                "select sensorctl.call_off_overdue('me', 'late') as called_off",
+              )
+            ).rows,
         );
       expect(await callOff()).to.deep.equal([{ called_off: 0 }]);
       await here.query('alter table sensorctl.state disable trigger user');
@@ -380,7 +384,11 @@ describe('a hostile role', () => {
       const begin = (role: string): Promise<number> =>
         as(role, async (session) =>
           Number(
-            (await session.query("select comparison_id from sensorctl.begin_comparison('{}')")).rows[0].comparison_id,
+            (
+              await session.query<{ comparison_id: number }>(
+                "select comparison_id from sensorctl.begin_comparison('{}')",
+              )
+            ).rows[0]!.comparison_id,
           ),
         );
       const report = (missing: number): string =>
@@ -466,7 +474,7 @@ describe('a hostile role', () => {
       const holder = await pair.here.connect();
       try {
         await holder.query('begin; lock table sensorctl.fence in exclusive mode');
-        const pid = String((await holder.query('select pg_backend_pid() as pid')).rows[0].pid);
+        const pid = String((await holder.query<{ pid: number }>('select pg_backend_pid() as pid')).rows[0]!.pid);
         const error = await failureOf(runTransaction(hasty.pool, assertPrimary('local', 0)));
         expect(sqlstateOf(error)).to.equal('55P03');
         expect(describeFault(error)).to.match(

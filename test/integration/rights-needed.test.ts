@@ -145,7 +145,7 @@ async function compareOnce({ local, ec2 }: Sides): Promise<void> {
   await readState(local.pool);
   await readNewestEntry(local.pool);
   await findUnfinishedComparison(local.pool, {});
-  const { report } = await compare(
+  await compare(
     { primary: local, secondary: ec2 },
     {
       ...{ tables: [], from: null, to: null, windowMicros: null, bucketMicros: null, settleMs: 0 },
@@ -153,7 +153,6 @@ async function compareOnce({ local, ec2 }: Sides): Promise<void> {
     },
     { stop: new AbortController().signal, onDifference: () => Promise.resolve(), onProgress: () => undefined },
   );
-  if (report.verdict !== 'identical' && report.verdict !== 'different') throw new Error('no verdict');
 }
 
 async function recordOnce({ local }: Sides): Promise<void> {
