@@ -619,7 +619,8 @@ const CREATED_MEANWHILE = new Set(['23505', '42P06', '42P07']);
 async function createSchema(pool: Database['pool']): Promise<void> {
   for (let attempt = 1; ; attempt += 1) {
     try {
-      return void (await pool.query(CREATE_SCHEMA));
+      await pool.query(CREATE_SCHEMA);
+      return;
     } catch (error) {
       if (attempt === 20 || !CREATED_MEANWHILE.has(sqlstateOf(error) ?? '')) throw error;
     }
