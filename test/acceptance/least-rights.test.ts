@@ -1,23 +1,14 @@
-import { readFile } from 'node:fs/promises';
-import path from 'node:path';
 import { expect } from 'chai';
 import type pg from 'pg';
 import type { MonitorReport } from '../../src/lib/operations/monitor/report.js';
 import type { Snapshot } from '../../src/lib/operations/monitor/snapshot.js';
 import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
 import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
+import { grantsOf } from '../support/readme-grants.js';
 import { eventually, readContent, REPOSITORY, Stage, timescaleServers } from '../support/cli.js';
 
 const SEED = 11;
 const PASSWORD = 'only-for-this-test';
-
-/** The statements of the README's block for a side and a command, for a role of this name. */
-async function readmeGrants(block: string, role: string): Promise<string> {
-  const readme = await readFile(path.join(REPOSITORY, 'README.md'), 'utf8');
-  const found = new RegExp(`\`\`\`sql\\n-- ${block}\\n([^\`]+)\`\`\``).exec(readme)?.[1];
-  if (found === undefined) throw new Error(`the README has no block "-- ${block}"`);
-  return found.replaceAll(/sensorctl_(consumer|reader|backfill|operator|monitor)/g, role);
-}
 
 async function createRole(pool: pg.Pool, role: string, grants: string): Promise<void> {
   await pool.query(`create role ${role} login password '${PASSWORD}'`);
@@ -41,22 +32,44 @@ function describeRights(title: string, role: string, findServers: (hook: Mocha.C
       stage = await Stage.open(role, await findServers(this));
       const { code, stderr } = await stage.run(['init']);
       expect(code, stderr).to.equal(0);
-      await createRole(stage.local, role, await readmeGrants('either side: consume', role));
-      await createRole(stage.ec2, role, await readmeGrants('either side: consume', role));
-      await createRole(stage.local, `${role}_reader`, await readmeGrants('local: compare', `${role}_reader`));
-      await createRole(stage.ec2, `${role}_reader`, await readmeGrants('ec2: compare', `${role}_reader`));
+      await createRole(stage.local, role, await grantsOf(REPOSITORY, 'either side: consume', role));
+      await createRole(stage.ec2, role, await grantsOf(REPOSITORY, 'either side: consume', role));
+      await createRole(stage.local, `${role}_reader`, await grantsOf(REPOSITORY, 'local: compare', `${role}_reader`));
+      await createRole(stage.ec2, `${role}_reader`, await grantsOf(REPOSITORY, 'ec2: compare', `${role}_reader`));
+      await createRole(stage.local, `${role}_prover`, await grantsOf(REPOSITORY, 'local: compare', `${role}_prover`));
+      await stage.local.query(await grantsOf(REPOSITORY, 'local: prove', `${role}_prover`));
+      await createRole(stage.ec2, `${role}_prover`, await grantsOf(REPOSITORY, 'ec2: compare', `${role}_prover`));
       for (const pool of [stage.local, stage.ec2]) {
-        await createRole(pool, `${role}_operator`, await readmeGrants('either side: consume', `${role}_operator`));
-        await pool.query(await readmeGrants('either side: cutover', `${role}_operator`));
-        await createRole(pool, `${role}_monitor`, await readmeGrants('either side: monitor', `${role}_monitor`));
+        await createRole(
+          pool,
+          `${role}_operator`,
+          await grantsOf(REPOSITORY, 'either side: consume', `${role}_operator`),
+        );
+        await pool.query(await grantsOf(REPOSITORY, 'either side: cutover', `${role}_operator`));
+        await createRole(
+          pool,
+          `${role}_monitor`,
+          await grantsOf(REPOSITORY, 'either side: monitor', `${role}_monitor`),
+        );
       }
-      await createRole(stage.local, `${role}_backfill`, await readmeGrants('local: backfill', `${role}_backfill`));
-      await createRole(stage.ec2, `${role}_backfill`, await readmeGrants('ec2: backfill', `${role}_backfill`));
+      await createRole(
+        stage.local,
+        `${role}_backfill`,
+        await grantsOf(REPOSITORY, 'local: backfill', `${role}_backfill`),
+      );
+      await createRole(stage.ec2, `${role}_backfill`, await grantsOf(REPOSITORY, 'ec2: backfill', `${role}_backfill`));
     });
 
     after(async () => {
       if (stage === undefined) return;
-      for (const name of [role, `${role}_reader`, `${role}_operator`, `${role}_backfill`, `${role}_monitor`]) {
+      for (const name of [
+        role,
+        `${role}_reader`,
+        `${role}_prover`,
+        `${role}_operator`,
+        `${role}_backfill`,
+        `${role}_monitor`,
+      ]) {
         await dropRole(stage.local, name);
         await dropRole(stage.ec2, name);
       }
@@ -105,17 +118,21 @@ function describeRights(title: string, role: string, findServers: (hook: Mocha.C
       expect(notRead).to.deep.equal([]);
     });
 
-    it('compare proves, finds and records with the rights that the README lists, and without those to write', async () => {
+    it('compare proves, finds and records with the rights that the README lists, and only finds without those to prove', async () => {
       const { local, ec2 } = stage!;
-      const reader = `${role}_reader`;
-      const login = loginOf(reader);
+      const prover = `${role}_prover`;
       await local.query(`insert into sensorctl.unproven (table_name, times)
         select 'water_level_readings', tstzmultirange(tstzrange(min(time), max(time))) from water_level_readings`);
+      const read = await stage!.runJson(['compare', '--all'], loginOf(`${role}_reader`));
+      expect(read).to.include({ verdict: 'identical' });
+      expect((await local.query('select from sensorctl.unproven')).rowCount, 'a reader proves nothing').not.to.equal(0);
+      expect((await local.query('select from sensorctl.comparison')).rowCount, 'nor records').to.equal(0);
+      const login = loginOf(prover);
       expect(await stage!.runJson(['compare', '--all'], login)).to.include({ verdict: 'identical' });
       expect((await local.query('select from sensorctl.unproven')).rowCount, 'left to prove').to.equal(0);
       await ec2.query(`delete from water_level_readings where time = (select min(time) from water_level_readings);
         update sensor_registry set location_lat = 1 where sensor_id = (select min(sensor_id) from sensor_registry)`);
-      for (const changes of ['', `alter role ${reader} set default_transaction_read_only = on`]) {
+      for (const changes of ['', `alter role ${prover} set default_transaction_read_only = on`]) {
         if (changes !== '') await Promise.all([local, ec2].map((pool) => pool.query(changes)));
         const { code, stdout, stderr } = await stage!.run(['compare', '--all', '--json'], login);
         expect(code, stderr).to.equal(1);

@@ -14,6 +14,7 @@ import { copyRecord } from '../../src/lib/repository/migration/deciding-state.js
 import { changePhase, recordFirstPhase } from '../../src/lib/repository/migration/transition.js';
 import { PreparedPair } from '../support/backfilled.js';
 import { eventually } from '../support/cli.js';
+import { MEND_CLOCK, skewClockSql } from '../support/skewed-clock.js';
 
 const PRODUCTION = ['prepared', 'schema', 'ledger', 'compare', 'clock', 'connections', 'disk'];
 const EC2_ONLY = [...PRODUCTION, 'soak', 'consumers', 'way back'];
@@ -294,14 +295,9 @@ describe('the gates of a change of phase', function () {
   it('clock: a server whose clock is 1.5 s off stops it, on either side', async () => {
     for (const side of ['local', 'ec2'] as const) {
       const pool = side === 'local' ? pair.here : pair.there;
-      const name = (await pool.query<{ name: string }>('select current_database() as name')).rows[0]?.name ?? '';
-      await pool.query(`
-        create schema wrong;
-        create function wrong.clock_timestamp() returns timestamptz language sql as
-          'select pg_catalog.clock_timestamp() + interval ''1.5 seconds''';
-        alter database ${name} set search_path = wrong, pg_catalog, public`);
+      await pool.query(skewClockSql('1.5 seconds'));
       const gates = await onNewSessions(side, (sides) => ready.measure(2, { sides })).finally(() =>
-        pool.query(`alter database ${name} reset search_path; drop schema wrong cascade`),
+        pool.query(MEND_CLOCK),
       );
       const gate = gates.find((each) => each.name === 'clock');
       expectGate(gate, 'clock', /^1[45]\d\d ms apart, measured to \d+ ms$/, /NTP/);

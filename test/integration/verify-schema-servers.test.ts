@@ -9,6 +9,7 @@ import {
 import { poolOf, sideSettings, Stage } from '../support/cli.js';
 import { blocking, closeSides, fingerprint, openSides, prepareBoth, reset, type Sides } from '../support/schemas.js';
 import { ec2Server } from '../support/servers.js';
+import { MEND_CLOCK, skewClockSql } from '../support/skewed-clock.js';
 
 const WATER = 'water_level_readings';
 const PASSWORD = 'only-for-this-test';
@@ -111,18 +112,14 @@ describe('verify-schema beside the tables', function () {
   });
 
   it('warns of clocks that differ by more than a second, with the number', async () => {
-    const clock = `create schema skewed; create function skewed.clock_timestamp() returns timestamptz language sql
-      as $$ select pg_catalog.clock_timestamp() - interval '90 seconds' $$`;
-    await stage.ec2.query(clock);
-    await configure('set search_path = skewed, public, pg_catalog');
+    await stage.ec2.query(skewClockSql('-90 seconds'));
     await verifyFresh(async (fresh) => {
       const { findings } = await verifySchema(fresh);
       const found = findings.find(({ subject }) => subject === 'clock');
       expect(found).to.include({ weight: 'warns', local: '0 s' });
       expect(Number.parseFloat(found!.ec2)).to.be.closeTo(-90, 1);
     });
-    await configure('reset all');
-    await stage.ec2.query('drop schema skewed cascade');
+    await stage.ec2.query(MEND_CLOCK);
   });
 
   it('warns where a side has fewer connections left than its pool wants', async () => {

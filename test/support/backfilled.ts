@@ -128,6 +128,7 @@ export class PreparedPair {
   /** A connection of a test's own, as another process has it; cut at the latest when the pair is closed. */
   async openSession(side: Side): Promise<Session> {
     const client = await this[side].openSession();
+    await client.query("select set_config('search_path', current_setting('sensorctl.own_path'), false)");
     const session = {
       client,
       cut: () => (client as unknown as { connection: { stream: Socket } }).connection.stream.destroy(),

@@ -77,7 +77,7 @@ export class Arena {
   /** Resolves once every consumer has taken up its work. */
   async ready(): Promise<void> {
     const initialized = (): boolean => this.consumers.every(({ stderr }) => stderr.includes('is the primary'));
-    await eventually('every consumer has its role', () => Promise.resolve(initialized()));
+    await eventually('every consumer has its role', () => Promise.resolve(initialized()), 90_000);
   }
 
   /** Sends so many messages, and returns them. */

@@ -116,10 +116,16 @@ export class PinnedClient extends pg.Client {
   }
 }
 
+type Pinned = Pick<PinnedClient, 'pin' | 'places'>;
+
 /** A connection of a pool or session that `openDatabase` made. */
-export function pinned(client: pg.ClientBase): PinnedClient {
-  if (client instanceof PinnedClient) return client;
+export function pinned(client: pg.ClientBase): Pinned {
+  if (isPinned(client)) return client;
   throw new TypeError('a connection was made without openDatabase');
+}
+
+function isPinned(client: object): client is Pinned {
+  return 'pin' in client && 'places' in client;
 }
 
 /** Puts the schemas into a statement that `tableSql` and its like have made. */

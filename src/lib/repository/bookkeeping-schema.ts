@@ -647,9 +647,9 @@ export async function migrateBookkeeping(database: Database): Promise<{ from: nu
   });
 }
 
-/** What `migrateBookkeeping` does, as a script for a person to run, any number of times. */
-export function bookkeepingScript(): string {
-  const steps = MIGRATIONS.map((statements, index) => {
+/** What `migrateBookkeeping` does, as a script for a person to run, any number of times; up to a version. */
+export function bookkeepingScript(upTo = BOOKKEEPING_VERSION): string {
+  const steps = MIGRATIONS.slice(0, upTo).map((statements, index) => {
     const version = index + 1;
     return `  if (${READ_VERSION}) < ${version} then
 ${statements};

@@ -1,0 +1,275 @@
+// Each right that the README grants is needed: without it something fails, and the failure names it.
+import { expect } from 'chai';
+import type pg from 'pg';
+import { closeDatabase, openDatabase, type Database } from '../../src/lib/db/database.js';
+import { describeFault } from '../../src/lib/db/sqlstate.js';
+import { silentLogger } from '../../src/lib/logger.js';
+import { backfill } from '../../src/lib/operations/backfill/backfill.js';
+import { compare } from '../../src/lib/operations/compare/compare.js';
+import type { Reading } from '../../src/lib/domain/reading.js';
+import { assertBookkeeping } from '../../src/lib/repository/bookkeeping-schema.js';
+import { DualWriteRepository } from '../../src/lib/repository/dual-write-repository.js';
+import { findUnfinishedComparison } from '../../src/lib/repository/comparison/comparison-record.js';
+import { compactUnproven, markMissed, markUnclaimed, readNewestEntry } from '../../src/lib/repository/ledger.js';
+import { buryConsumers } from '../../src/lib/repository/markers.js';
+import { copyRecord } from '../../src/lib/repository/migration/deciding-state.js';
+import { readState } from '../../src/lib/repository/migration/state.js';
+import { callOffOverdue } from '../../src/lib/repository/migration/transition.js';
+import { readSoak, recordSamples, thinSamples } from '../../src/lib/repository/monitoring/samples.js';
+import { repairMissed } from '../../src/lib/repository/repair/repair-missed.js';
+import { PreparedPair, waterRows } from '../support/backfilled.js';
+import { REPOSITORY } from '../support/cli.js';
+import { grantsOf } from '../support/readme-grants.js';
+
+const PASSWORD = 'only-for-this-test';
+/** What is needed only where TimescaleDB is, or for sides in the other role: said, and not taken away here. */
+const ELSEWHERE = new Set(['sensorctl.paused_job']);
+
+interface Right {
+  readonly privilege: string;
+  readonly object: string;
+}
+
+interface Sides {
+  readonly local: Database;
+  readonly ec2: Database;
+}
+
+/** Each single right of a block: `grant a, b on c, d` are four. */
+function rightsIn(grants: string): Right[] {
+  const found = [...grants.matchAll(/^grant ([a-z, ]+?) on (schema |function )?(.+) to \w+;/gm)];
+  return found.flatMap(([, privileges = '', kind = '', objects = '']) =>
+    privileges
+      .split(', ')
+      .flatMap((privilege) => objects.split(', ').map((name) => ({ privilege, object: `${kind}${name}` }))),
+  );
+}
+
+function readings(minute: number): Reading[] {
+  const common = { time: `2025-07-01T00:${String(minute).padStart(2, '0')}:00.000001Z`, sensorId: `s${minute % 3}` };
+  const place = { location_lat: 13.75 + minute, location_lng: 100.5 };
+  return [
+    {
+      ...common,
+      table: 'water_level_readings',
+      sensorType: 'water-level',
+      values: { level_cm: 1, quality_score: 0.7, ...place },
+    },
+    { ...common, table: 'moisture_readings', sensorType: 'moisture', values: { quality_score: 0.7, ...place } },
+    {
+      ...common,
+      table: 'sensor_readings',
+      sensorType: 'x',
+      values: { sensor_type: 'x', value: '1', quality_score: 0.5, ...place },
+    },
+  ];
+}
+
+let minute = 0;
+
+/** What `consume` does on both sides, EC2 without unique keys; throws what fails. */
+async function consumeOnce({ local, ec2 }: Sides, superuser: pg.Pool): Promise<void> {
+  await assertBookkeeping(local);
+  await assertBookkeeping(ec2);
+  const [state] = [await readState(local.pool), await callOffOverdue(local, 'a test')];
+  const now = '2025-07-01T00:00:00.000000Z';
+  await copyRecord(ec2, {
+    ...state,
+    phaseSince: now,
+    changedAt: now,
+    changedBy: 'a test',
+    phase: 1,
+    writeMode: 'dual-write',
+    epoch: 1,
+    primary: 'local',
+  });
+  const repository = await DualWriteRepository.open({
+    ...{ primary: local, secondary: ec2, retry: { retries: 0, delayMs: 1 }, concurrency: 2 },
+    consumer: { host: 'test', pid: 1 },
+  });
+  try {
+    const reject = {
+      side: 'local',
+      reason: `r${minute}`,
+      sqlstate: null,
+      table: null,
+      sensorId: null,
+      time: null,
+      messageId: null,
+      body: String(minute),
+    } as const;
+    minute += 1;
+    const [sent] = await repository.writeBatch({ readings: readings(minute), rejects: [reject] });
+    minute += 1;
+    const [missed] = await repository.writeBatch({ readings: readings(minute), rejects: [] });
+    const outcome = await repository.sendBatch(sent!);
+    if (!outcome.confirmed) throw new Error(JSON.stringify(outcome));
+    await markMissed(local.pool, new Map([[missed!.batchId!, 'a test']]));
+    await markUnclaimed(local.pool, missed!.consumerId, []);
+    await superuser.query(
+      "insert into water_level_readings (time, sensor_id, level_cm) select '2025-07-01T00:00:00.000001Z'::timestamptz + $1 * interval '1 minute', $2, 9",
+      [minute, `s${minute % 3}`],
+    );
+    for (;;) {
+      const { entries } = await repairMissed({ primary: local, secondary: ec2, entries: 10, states: ['missed'] });
+      if (entries === 0) break;
+    }
+    await repository.readGaps();
+  } finally {
+    await repository.close();
+  }
+  await buryConsumers(local, ec2);
+  await compactUnproven(local.pool);
+}
+
+async function backfillOnce({ local, ec2 }: Sides, superuser: pg.Pool): Promise<void> {
+  await superuser.query(`update water_level_readings set rssi = 1; delete from sensor_registry where sensor_id = 'AWD-1';
+    update sensor_registry set is_active = false; delete from moisture_readings;
+    insert into water_level_readings (time, sensor_id, level_cm) values ('2025-07-01', 'GHOST', 1);
+    insert into sensorctl.batch_marker select gen_random_uuid(), 'x', gen_random_uuid(), false`);
+  await backfill(
+    { local, ec2 },
+    {
+      ...{ mode: 'full', from: null, to: null, windowMicros: null, tables: [], jobs: 1 },
+      ...{ maxRate: null, prune: true, target: 'ec2', primary: 'local' },
+    },
+    {
+      ...{ stop: new AbortController().signal, logger: silentLogger },
+      onPlan: () => undefined,
+      onProgress: () => undefined,
+    },
+  );
+}
+
+async function compareOnce({ local, ec2 }: Sides): Promise<void> {
+  await readState(local.pool);
+  await readNewestEntry(local.pool);
+  await findUnfinishedComparison(local.pool, {});
+  await compare(
+    { primary: local, secondary: ec2 },
+    {
+      ...{ tables: [], from: null, to: null, windowMicros: null, bucketMicros: null, settleMs: 0 },
+      ...{ jobs: 1, limit: 1, resume: false },
+    },
+    { stop: new AbortController().signal, onDifference: () => Promise.resolve(), onProgress: () => undefined },
+  );
+}
+
+async function recordOnce({ local }: Sides): Promise<void> {
+  await recordSamples(local.pool, []);
+  await thinSamples(local.pool);
+  await readSoak(local, '2025-01-01');
+}
+
+describe('each right of the README is needed', () => {
+  let pair: PreparedPair;
+
+  before(async () => {
+    pair = await PreparedPair.open('rights needed');
+  });
+
+  after(() => pair.close());
+
+  interface Case {
+    readonly title: string;
+    readonly role: string;
+    readonly blocks: { readonly local: readonly string[]; readonly ec2: readonly string[] };
+    readonly work: (sides: Sides, superuser: pg.Pool) => Promise<void>;
+    /** Rights that this work does not need here. */
+    readonly except?: readonly string[];
+    /** Where nothing is thrown: whether the work was done with all that belongs to it. */
+    readonly isWhole?: () => Promise<boolean>;
+  }
+
+  async function takeEachAway({ role, blocks, work, except = [], isWhole }: Case): Promise<void> {
+    const pools = { local: pair.here, ec2: pair.there };
+    for (const side of ['local', 'ec2'] as const) {
+      await pools[side].query(`create role ${role} login password '${PASSWORD}'`);
+      for (const block of blocks[side]) await pools[side].query(await grantsOf(REPOSITORY, block, role));
+    }
+    const attempt = async (): Promise<string> => {
+      const open = (side: 'local' | 'ec2'): Database =>
+        openDatabase({
+          side,
+          connection: { ...pair[side].connection, user: role, password: PASSWORD },
+          poolMax: 4,
+          callTimeoutMs: 10_000,
+          applicationName: 'sensorctl test',
+        });
+      const sides = { local: open('local'), ec2: open('ec2') };
+      try {
+        await work(sides, pair.there);
+        return isWhole === undefined || (await isWhole()) ? '' : 'not whole';
+      } catch (error) {
+        return describeFault(error);
+      } finally {
+        await Promise.all([closeDatabase(sides.local), closeDatabase(sides.ec2)]);
+      }
+    };
+    try {
+      expect(await attempt(), 'with all of them').to.equal('');
+      const notNeeded: string[] = [];
+      const all = await Promise.all([...blocks.local, ...blocks.ec2].map((block) => grantsOf(REPOSITORY, block, role)));
+      const rights = new Map(all.flatMap(rightsIn).map((right) => [`${right.privilege} on ${right.object}`, right]));
+      for (const [name, { privilege, object }] of rights) {
+        if (ELSEWHERE.has(object) || except.includes(name)) continue;
+        const held = await Promise.all(
+          [pair.here, pair.there].map(async (pool) => {
+            await pool.query(`revoke ${privilege} on ${object} from ${role}`);
+            return pool;
+          }),
+        );
+        const failure = await attempt();
+        const bare = object.replace(/^.*[ .]/, '');
+        if (!failure.includes(bare) && failure !== 'not whole') notNeeded.push(`${name}: ${failure}`);
+        for (const pool of held) await pool.query(`grant ${privilege} on ${object} to ${role}`);
+      }
+      expect(notNeeded).to.deep.equal([]);
+    } finally {
+      for (const pool of [pair.here, pair.there]) await pool.query(`drop owned by ${role}; drop role ${role}`);
+    }
+  }
+
+  it('to prove', async () => {
+    await pair.here.query('delete from sensorctl.comparison');
+    await takeEachAway({
+      ...{ title: 'compare', role: 'needed_prover', work: compareOnce },
+      blocks: { local: ['local: compare', 'local: prove'], ec2: ['ec2: compare'] },
+      // Read only where a row of sensor_registry differs.
+      except: ['select on sensorctl.sensor_location'],
+      isWhole: async () =>
+        (
+          await pair.here.query(
+            'with gone as (delete from sensorctl.comparison where verdict is not null returning 1) select from gone',
+          )
+        ).rowCount === 1,
+    });
+  });
+
+  it('to record samples', async () => {
+    const read = rightsIn(await grantsOf(REPOSITORY, 'either side: monitor', 'x')).map(
+      ({ privilege, object }) => `${privilege} on ${object}`,
+    );
+    const except = read.filter((name) => !/sample|schema/.test(name));
+    await takeEachAway({
+      ...{ title: 'monitor', role: 'needed_monitor', work: recordOnce, except },
+      blocks: { local: ['either side: monitor'], ec2: ['either side: monitor'] },
+    });
+  });
+
+  it('to consume, also where EC2 has no unique key', async () => {
+    await pair.dropKeys();
+    await takeEachAway({
+      ...{ title: 'consume', role: 'needed_consumer', work: consumeOnce },
+      blocks: { local: ['either side: consume'], ec2: ['either side: consume'] },
+    });
+  });
+
+  it('to backfill', async () => {
+    await pair.here.query(waterRows(0, 20));
+    await takeEachAway({
+      ...{ title: 'backfill', role: 'needed_backfill', work: backfillOnce },
+      blocks: { local: ['local: backfill'], ec2: ['ec2: backfill'] },
+    });
+  });
+});
