@@ -104,8 +104,8 @@ describe('TLS, by handshakes', function () {
   }
 
   it('a server that wants encryption is answered with the name of the setting', async () => {
-    await tls.allow(['hostssl all postgres all scram-sha-256', 'host all postgres all reject']);
-    const answer = await ask(connectionTo(tls.server, 'disable'));
+    await tls.allow(['hostssl all plain all scram-sha-256', 'hostnossl all plain all reject']);
+    const answer = await ask({ ...connectionTo(tls.server, 'disable'), user: 'plain' });
     expect(answer).to.have.property('failed', '28000');
     expect(answer)
       .to.have.property('next')
@@ -176,7 +176,7 @@ describe('TLS, by handshakes', function () {
       it(`who ${what} gets nothing of the password with require`, async () => {
         const { outcome, heard } = await meet(trick, 'require');
         expect(outcome).to.have.property('failed', 'password-exposed' satisfies AuthenticationFault);
-        expect(heard.replaceAll('\0', '')).not.to.match(/md5|^p.*p/s);
+        expect(heard).not.to.contain('md5');
       });
     }
 
