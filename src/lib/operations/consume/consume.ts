@@ -40,8 +40,6 @@ export interface ConsumeOptions {
   readonly health: Address | null;
   /** Where to answer /metrics; null for nowhere. */
   readonly metrics: Address | null;
-  /** After so long without an answer of the queue, in ms, /healthz says no; a minute where absent. */
-  readonly pollLimitMs?: number;
 }
 
 export interface ConsumeReport extends ConsumeSummary {
@@ -127,7 +125,7 @@ class Consumption {
     const health = options.health === null ? null : await serveHealth(options.health, () => this.#readHealth(intake));
     let metrics: Endpoint | null = null;
     try {
-      metrics = options.metrics === null ? null : await this.#serveMetrics(options.metrics);
+      metrics = options.metrics === null ? null : await this.#serveMetrics(options.metrics, intake);
       await intake.run();
       // It receives nothing any more, and is no longer there for who asks.
       health?.close();
@@ -143,14 +141,14 @@ class Consumption {
     }
   }
 
-  async #serveMetrics(address: Address): Promise<Endpoint> {
+  async #serveMetrics(address: Address, intake: Intake): Promise<Endpoint> {
     return await serveMetrics(
       address,
-      createConsumerMetrics(this.options.repository, () => this.#readIntake()),
+      createConsumerMetrics(this.options.repository, () => ({ ...this.#readIntake(), pollAgeMs: intake.pollAgeMs })),
     );
   }
 
-  #readIntake(): Intaken {
+  #readIntake(): Omit<Intaken, 'pollAgeMs'> {
     const { messages, quarantined, unacknowledged } = this.#tally.summarize(this.options.repository);
     return {
       ...{ messages, quarantined, unacknowledged },
@@ -162,16 +160,13 @@ class Consumption {
   #readHealth(intake: Intake): ConsumerHealth {
     const { repository } = this.options;
     return {
-      ...judgeVitals(
-        {
-          paused: !this.#gate.isOpen,
-          primary: repository.primarySide,
-          pollAgeMs: intake.pollAgeMs,
-          pollFailure: intake.pollFailure,
-          leaseAgeMs: repository.leaseAgeMs,
-        },
-        this.options.pollLimitMs,
-      ),
+      ...judgeVitals({
+        paused: !this.#gate.isOpen,
+        primary: repository.primarySide,
+        pollAgeMs: intake.pollAgeMs,
+        pollFailure: intake.pollFailure,
+        leaseAgeMs: repository.leaseAgeMs,
+      }),
       writeMode: repository.writeMode,
       messages: this.#tally.messages,
       messagesInHand: this.inHand.size,

@@ -34,13 +34,11 @@ export interface Vitals {
 const POLL_LIMIT_MS = 60_000;
 
 /** Alive is who gets answers from the queue, or pauses on purpose; ready who besides has its lease and a primary that stores. */
-export function judgeVitals(
-  { paused, primary, pollAgeMs, pollFailure, leaseAgeMs }: Vitals,
-  pollLimitMs = POLL_LIMIT_MS,
-): Pick<ConsumerHealth, 'healthy' | 'ready' | 'reasons'> {
+export function judgeVitals(vitals: Vitals): Pick<ConsumerHealth, 'healthy' | 'ready' | 'reasons'> {
+  const { paused, primary, pollAgeMs, pollFailure, leaseAgeMs } = vitals;
   const seconds = Math.floor(pollAgeMs / 1000);
   const why = pollFailure === null ? '' : `: ${pollFailure}`;
-  const polls = paused || pollAgeMs < pollLimitMs ? [] : [`the queue has answered no poll for ${seconds} s${why}`];
+  const polls = paused || pollAgeMs < POLL_LIMIT_MS ? [] : [`the queue has answered no poll for ${seconds} s${why}`];
   const lease = leaseAgeMs < LEASE_SECONDS * 1000 ? [] : ['the lease could not be renewed'];
   const store = paused ? [`${sideTitle(primary)} does not take batches; receiving pauses`] : [];
   const reasons = [...polls, ...lease, ...store];

@@ -14,6 +14,8 @@ export interface MeteredConsumer {
 export interface Intaken extends IntakeStatus {
   readonly quarantined: number;
   readonly unacknowledged: number;
+  /** Time since the queue answered a poll, in ms. */
+  readonly pollAgeMs: number;
 }
 
 const SIDES = ['local', 'ec2'] as const;
@@ -116,6 +118,14 @@ function countMessages(registry: Registry, readIntake: () => Intaken): void {
     registers,
     collect() {
       this.set(readIntake().inHand);
+    },
+  });
+  new Gauge({
+    name: 'sensorctl_poll_age_seconds',
+    help: 'Time since the queue answered a poll of this consumer; at 60 /healthz says no.',
+    registers,
+    collect() {
+      this.set(readIntake().pollAgeMs / 1000);
     },
   });
   new Gauge({
