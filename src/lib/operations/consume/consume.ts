@@ -11,12 +11,13 @@ import type { Logger } from '../../logger.js';
 import { asQueueError } from '../../queue/queue-error.js';
 import type { Queue, ReceivedMessage } from '../../queue/queue.js';
 import type { CommittedBatch } from '../../repository/batch.js';
-import { LEASE_SECONDS } from '../../repository/consumer-lease.js';
+import { LEASE_MS } from '../../repository/consumer-lease.js';
 import type { Gap } from '../../repository/ledger.js';
 import { leavesNoRole, type MigratingRepository } from '../../repository/migration/migrating-repository.js';
 import type { WriteRequest } from '../../repository/primary-writer.js';
 import type { QuarantineRecord } from '../../repository/quarantine.js';
 import { decodeMessage, type DecodeOptions } from '../../telemetry/decode.js';
+import { TIMES } from '../../timing.js';
 import { acknowledge } from './acknowledger.js';
 import { Batcher } from './batcher.js';
 import { serveHealth, type ConsumerHealth } from './health.js';
@@ -50,11 +51,11 @@ export interface ConsumeReport extends ConsumeSummary {
   readonly gaps: readonly Gap[] | null;
 }
 
-const LONG_POLL_SECONDS = 5;
+const LONG_POLL_SECONDS = Math.ceil(TIMES.longPollMs / 1000);
 const DRAIN_POLL_SECONDS = 1;
 const BATCHES_IN_HAND = 8;
 const BYTES_IN_HAND = 64 * 1024 * 1024;
-const POLL_SILENCE_MS = 60_000;
+const POLL_SILENCE_MS = TIMES.pollSilenceMs;
 const PRIMARY_RETRY_MS = 500;
 const PRIMARY_RETRY_LIMIT_MS = 10_000;
 
@@ -150,7 +151,7 @@ class Consumption {
     const { repository } = this.options;
     const paused = !this.#gate.isOpen;
     const polls = paused || intake.idleMs < POLL_SILENCE_MS ? [] : ['no poll of the queue has begun for a minute'];
-    const lease = repository.leaseAgeMs < LEASE_SECONDS * 1000 ? [] : ['the lease could not be renewed'];
+    const lease = repository.leaseAgeMs < LEASE_MS ? [] : ['the lease could not be renewed'];
     const primary = paused ? [`${sideTitle(repository.primarySide)} does not take batches; receiving pauses`] : [];
     return {
       healthy: polls.length === 0,
