@@ -8,8 +8,9 @@ import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
 import { WATER_SENSORS, waterRows } from '../support/backfilled.js';
 import { eventually, readContent, runCli, Stage, startCli, type CliResult, type RunningCli } from '../support/cli.js';
 import { STALLS_SOON, timesOf } from '../support/times.js';
+import { seedOf } from '../support/seed.js';
 
-const SEED = Number(process.env.SENSORCTL_TEST_SEED ?? 41);
+const SEED = seedOf(41);
 const KILLS = Number(process.env.SENSORCTL_TEST_KILLS ?? 0);
 const KILLS_IN_SHORT = 4;
 const WATER = 'water_level_readings';

@@ -7,8 +7,9 @@ import type { Snapshot } from '../../src/lib/operations/monitor/snapshot.js';
 import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
 import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
 import { eventually, readContent, REPOSITORY, Stage, timescaleServers } from '../support/cli.js';
+import { seedOf } from '../support/seed.js';
 
-const SEED = 11;
+const SEED = seedOf(11);
 const PASSWORD = 'only-for-this-test';
 
 /** The statements of the README's block for a side and a command, for a role of this name. */

@@ -59,6 +59,19 @@ describe('the watchdog of the tests', function () {
   });
 });
 
+describe('the seed of a test that fails', function () {
+  this.timeout(60_000);
+
+  it('is said, and set by one variable', async () => {
+    const [usual, given] = await Promise.all([
+      runMocha(['unlucky.ts']),
+      runMocha(['unlucky.ts'], { SENSORCTL_TEST_SEED: '77' }),
+    ]);
+    expect(usual.output).to.match(/with 5\n *\(SENSORCTL_TEST_SEED=5 repeats it\)/);
+    expect(given.output).to.match(/with 77\n *\(SENSORCTL_TEST_SEED=77 repeats it\)/);
+  });
+});
+
 describe('what a suite leaves', function () {
   this.timeout(180_000);
 
@@ -118,7 +131,9 @@ function fixture(file: string): string {
 }
 
 function start([program, ...args]: readonly string[], environment: Record<string, string> = {}): ChildProcess {
-  const unset = { MOCHA_WORKER_ID: undefined, SENSORCTL_TEST_STATUS: undefined };
+  const unset = {
+    ...{ MOCHA_WORKER_ID: undefined, SENSORCTL_TEST_STATUS: undefined, SENSORCTL_TEST_SEED: undefined },
+  };
   const child = spawn(program!, args, {
     cwd: REPOSITORY,
     env: { ...process.env, ...unset, ...environment },
