@@ -16,9 +16,12 @@ export function newSeed(): number {
 
 export const mochaHooks = {
   afterEach(this: Mocha.Context): void {
-    const error = this.currentTest?.err;
-    if (error === undefined || used.size === 0) return;
-    error.message += `\n(SENSORCTL_TEST_SEED=${[...used].join(' or ')} repeats it)`;
+    const test = this.currentTest;
+    if (test?.state !== 'failed' || used.size === 0) return;
+    // Mocha has handed the error on already: what is added to it now would be shown to nobody.
+    process.stderr.write(
+      `\nSENSORCTL_TEST_SEED=${[...used].join(' or ')} repeats what failed in: ${test.fullTitle()}\n`,
+    );
   },
   afterAll(): void {
     used.clear();
