@@ -218,16 +218,16 @@ describe('sensorctl backfill', function () {
   it('takes over from a process that is frozen for good', async () => {
     await fillLocal(200_000);
     const settings = { ...stage.settings, ...timesOf(STALLS_SOON) };
-    const frozen = await startCli(['backfill', '--all', '--full', '--jobs', '2'], { settings });
+    const frozen = await startCli(['backfill', '--all', '--full', '--jobs', '2'], { settings, timeoutMs: 200_000 });
     await frozeInCopy(stage, frozen);
-    const other = await runCli(['backfill', '--all', '--full', '--json'], { settings, timeoutMs: 80_000 });
+    const other = await runCli(['backfill', '--all', '--full', '--json'], { settings, timeoutMs: 150_000 });
     expect(other.code, other.stderr).to.equal(0);
     expect(frozen.hasEnded).to.equal(false);
     frozen.kill('SIGKILL');
     await frozen.wait();
     await expectEachUnitOnce(stage, 200_000);
     await expectEqual();
-  });
+  }).timeout(240_000);
 });
 
 /** Kills one of two processes after the other at random instants until they are done; answers how often. */
