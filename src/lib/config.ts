@@ -12,6 +12,7 @@ import {
 } from './db/connection.js';
 import { isTimezone } from './domain/time.js';
 import { describeFileFault, UsageError } from './errors.js';
+import { TIMES } from './timing.js';
 
 /** Everything that settings decide, checked and frozen. */
 export interface Settings {
@@ -69,8 +70,8 @@ const flag = z
   .transform((value) => value === 'true')
   .describe('true or false');
 const port = wholeNumber(1, 65_535);
-const milliseconds = (from: number) =>
-  wholeNumber(from, 600_000).describe(`milliseconds, a whole number from ${from} to 600000`);
+const milliseconds = (from: number, to = 600_000) =>
+  wholeNumber(from, to).describe(`milliseconds, a whole number from ${from} to ${to}`);
 const sslMode = z.enum(SSL_MODES).describe(`one of ${SSL_MODES.join(', ')}`);
 const url = z.url({ protocol: /^https?$/ }).describe('a URL that begins with http:// or https://');
 const certificate = z
@@ -85,6 +86,9 @@ const certificate = z
   })
   .describe('the path of a readable PEM file');
 const timezone = z.string().refine(isTimezone).describe('an IANA time zone such as Asia/Bangkok');
+
+/** Shorter than a consumer's lease, so that no statement outlives it. */
+const EC2_WRITE_TIMEOUT_MAX = Math.min(25_000, TIMES.leaseMs - 1);
 
 /** Every setting by its variable; `.describe` says what a right value is. */
 const SCHEMA = z.object({
@@ -105,8 +109,7 @@ const SCHEMA = z.object({
   EC2_DB_SSLMODE: sslMode.optional(),
   EC2_DB_SSLROOTCERT: certificate.optional(),
   EC2_POOL_MAX: wholeNumber(2, 1000).default(10),
-  // Shorter than a consumer's lease (30 s), so that no statement outlives it.
-  EC2_WRITE_TIMEOUT: wholeNumber(100, 25_000).describe('milliseconds, a whole number from 100 to 25000').default(5000),
+  EC2_WRITE_TIMEOUT: milliseconds(100, EC2_WRITE_TIMEOUT_MAX).default(Math.min(5000, EC2_WRITE_TIMEOUT_MAX)),
   EC2_RETRY_ATTEMPTS: wholeNumber(0, 100).default(3),
   EC2_RETRY_DELAY: milliseconds(1).default(1000),
   SQS_QUEUE_URL: url.optional(),

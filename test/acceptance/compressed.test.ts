@@ -1,8 +1,9 @@
 import { expect } from 'chai';
 import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
 import { eventually, readContent, Stage, timescaleServers } from '../support/cli.js';
+import { seedOf } from '../support/seed.js';
 
-const SEED = 31;
+const SEED = seedOf(31);
 
 describe('compressed chunks on TimescaleDB', () => {
   let stage: Stage | undefined;

@@ -11,8 +11,9 @@ import { Load } from '../chaos/load.js';
 import { ChaosStage } from '../chaos/stage.js';
 import { eventually, readContent, runCli, Stage, type CliResult, type RunningCli } from '../support/cli.js';
 import { shareServers } from '../support/shared-servers.js';
+import { seedOf } from '../support/seed.js';
 
-const SEED = 20250701;
+const SEED = seedOf(20250701);
 const RATE = 1_000;
 /** Readings of the last minutes, as devices send them. */
 const SPACING_MS = 2;

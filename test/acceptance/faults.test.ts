@@ -12,10 +12,11 @@ import { Ahead } from '../support/ahead.js';
 import { eventually, readContent, type RunningCli } from '../support/cli.js';
 import { COMMITTED, READY_FOR_QUERY } from '../support/proxy.js';
 import { shareServers } from '../support/shared-servers.js';
+import { seedOf } from '../support/seed.js';
 
 const PRIMARY_BATCH = 'sensorctl primary';
 const SECONDARY_BATCH = 'sensorctl secondary';
-const SEED = 20250701;
+const SEED = seedOf(20250701);
 /** Longer than a confirmed batch waits to be settled. */
 const SETTLING_MS = 500;
 const HEALED_WITHIN_MS = 120_000;

@@ -6,8 +6,9 @@ import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
 import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
 import { grantsOf } from '../support/readme-grants.js';
 import { eventually, readContent, REPOSITORY, Stage, timescaleServers } from '../support/cli.js';
+import { seedOf } from '../support/seed.js';
 
-const SEED = 11;
+const SEED = seedOf(11);
 const PASSWORD = 'only-for-this-test';
 
 async function createRole(pool: pg.Pool, role: string, grants: string): Promise<void> {

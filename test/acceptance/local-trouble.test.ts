@@ -10,9 +10,10 @@ import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
 import { accountOn } from '../chaos/invariants.js';
 import { eventually, Stage } from '../support/cli.js';
 import { disposeAtEnd } from '../support/disposal.js';
+import { seedOf } from '../support/seed.js';
 
 const run = promisify(execFile);
-const SEED = 5;
+const SEED = seedOf(5);
 const COUNT = 300;
 const ROLE = 'local_trouble';
 

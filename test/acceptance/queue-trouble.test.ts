@@ -2,6 +2,7 @@ import { expect } from 'chai';
 import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
 import { Stage, type CliSettings } from '../support/cli.js';
 import { QueueFront, type Answer } from '../support/queue-front.js';
+import { timesOf } from '../support/times.js';
 
 describe('trouble with the queue', () => {
   let stage: Stage;
@@ -62,7 +63,9 @@ describe('trouble with the queue', () => {
       else silent += 1;
     });
     await stage.send(generateTelemetry({ seed: 2, count: 50 }));
-    const { code, stdout, stderr } = await stage.run(['consume', '--drain', '--json', '--pollers', '2'], settings);
+    const { code, stdout, stderr } = await stage.run(['consume', '--drain', '--json', '--pollers', '2'], {
+      ...{ ...settings, ...timesOf({ longPollMs: 1_000, queueAnswerMs: 2_500 }) },
+    });
     expect(code, stderr).to.equal(0);
     expect(silent).to.equal(2);
     expect(JSON.parse(stdout)).to.include({ messages: 50 });

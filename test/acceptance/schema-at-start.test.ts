@@ -1,8 +1,9 @@
 import { expect } from 'chai';
 import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
 import { readContent, Stage } from '../support/cli.js';
+import { seedOf } from '../support/seed.js';
 
-const SEED = 21;
+const SEED = seedOf(21);
 
 describe('schema at start', () => {
   let stage: Stage;

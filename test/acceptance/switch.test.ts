@@ -12,8 +12,9 @@ import { COMMITTED } from '../support/proxy.js';
 import { shareServers } from '../support/shared-servers.js';
 import { Arena } from '../switch/arena.js';
 import { describeStrike, strike, type Strike } from '../switch/strike.js';
+import { seedOf } from '../support/seed.js';
 
-const SEED = 20250702;
+const SEED = seedOf(20250702);
 const COMMIT_POINT = 'update sensorctl.state set phase = target_phase';
 
 describe('the switch', function () {

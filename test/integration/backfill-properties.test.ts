@@ -5,9 +5,10 @@ import type { Reading } from '../../src/lib/domain/reading.js';
 import type { BackfillReport } from '../../src/lib/operations/backfill/report.js';
 import type { DualWriteRepository } from '../../src/lib/repository/dual-write-repository.js';
 import { PreparedPair } from '../support/backfilled.js';
+import { seedOf } from '../support/seed.js';
 
 /** SENSORCTL_TEST_SEED and SENSORCTL_TEST_ROUNDS take the place of these. */
-const SEED = Number(process.env.SENSORCTL_TEST_SEED ?? 20_250_701);
+const SEED = seedOf(20_250_701);
 const ROUNDS = Number(process.env.SENSORCTL_TEST_ROUNDS ?? 1);
 const TIMEOUT_MS = 60_000 + ROUNDS * 30_000;
 

@@ -5,9 +5,10 @@ import { timescaleServers } from '../support/cli.js';
 import { disagreements, insert, Pair, quote } from '../support/compared.js';
 import { Dice, MOOD, randomTable, type RandomTable } from '../support/random-tables.js';
 import { ec2Server, localServer } from '../support/servers.js';
+import { seedOf } from '../support/seed.js';
 
 /** SENSORCTL_TEST_SEED and SENSORCTL_TEST_ROUNDS take the place of these. */
-const SEED = Number(process.env.SENSORCTL_TEST_SEED ?? 20_250_701);
+const SEED = seedOf(20_250_701);
 const ROUNDS = Number(process.env.SENSORCTL_TEST_ROUNDS ?? 40);
 const TIMEOUT_MS = 60_000 + ROUNDS * 1_000;
 

@@ -3,6 +3,9 @@ import { createRandom } from '../../src/lib/domain/random.js';
 import type { ColumnValue, Reading } from '../../src/lib/domain/reading.js';
 import type { CommittedBatch, DualWriteRepository } from '../../src/lib/repository/index.js';
 import { readContent, Stage } from '../support/cli.js';
+import { seedOf } from '../support/seed.js';
+
+const SEED = seedOf(1);
 
 const TIME = '2025-07-01T00:00:00.000001Z';
 
@@ -161,9 +164,9 @@ describe('the repository library', function () {
       }
     });
 
-    for (const seed of [1, 2, 3, 4, 5, 6]) {
-      it(`ends alike on both sides however batches are cut, ordered and repeated (seed ${seed})`, async () => {
-        const random = createRandom(seed);
+    for (const round of [0, 1, 2, 3, 4, 5]) {
+      it(`ends alike on both sides however batches are cut, ordered and repeated (round ${round})`, async () => {
+        const random = createRandom(SEED + round);
         const readings = Array.from({ length: 120 }, () => randomReading(random));
         const batches: CommittedBatch[] = [];
         while (readings.length > 0) {

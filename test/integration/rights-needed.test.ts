@@ -90,13 +90,10 @@ async function consumeOnce({ local, ec2 }: Sides, superuser: pg.Pool): Promise<v
   try {
     const reject = {
       side: 'local',
-      reason: `r${minute}`,
-      sqlstate: null,
-      table: null,
-      sensorId: null,
-      time: null,
       messageId: null,
       body: String(minute),
+      faults: [{ reason: `r${minute}`, sqlstate: null, table: null, sensorId: null, time: null }],
+      furtherFaults: 0,
     } as const;
     minute += 1;
     const [sent] = await repository.writeBatch({ readings: readings(minute), rejects: [reject] });

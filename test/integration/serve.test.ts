@@ -130,7 +130,7 @@ describe('the polls of a consumer', () => {
     const { SQS_QUEUE_URL: url = '', AWS_ENDPOINT_URL_SQS: endpoint } = front.settings;
     const queue = new Queue({ queueUrl: url, region, endpoint, credentials: { accessKeyId, secretAccessKey } });
     const stop = new AbortController();
-    const limits = { messages: 10, bytes: 1_000_000 };
+    const limits = { messages: 10, bytes: 1_000_000, decodedBytes: 1_000_000 };
     const intake = new Intake({
       ...{ queue, inHand: new InHand(queue, 30_000, limits, silentLogger), pollers: 1, waitSeconds: 0 },
       ...{ maxMessages: Infinity, drain: false, primaryAvailable: () => Promise.resolve(), deliver: () => undefined },

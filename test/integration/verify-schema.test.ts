@@ -13,8 +13,9 @@ import {
   reset,
   type Sides,
 } from '../support/schemas.js';
+import { seedOf } from '../support/seed.js';
 
-const SEED = 20_251;
+const SEED = seedOf(20_251);
 
 const OLD_INSTALLATION = `
   create table sensor_registry (sensor_id varchar(255) primary key, sensor_type varchar(50), manufacturer varchar(255),

@@ -59,6 +59,22 @@ describe('the watchdog of the tests', function () {
   });
 });
 
+describe('the seed of a test that fails', function () {
+  this.timeout(60_000);
+
+  it('is said, and set by one variable', async () => {
+    const [usual, given] = await Promise.all([
+      runMocha(['unlucky.ts']),
+      runMocha(['unlucky.ts'], { SENSORCTL_TEST_SEED: '77' }),
+    ]);
+    const title = 'a suite that draws lots fails';
+    expect(usual.output).to.contain('with 5').and.to.contain(`SENSORCTL_TEST_SEED=5 repeats what failed in: ${title}`);
+    expect(given.output)
+      .to.contain('with 77')
+      .and.to.contain(`SENSORCTL_TEST_SEED=77 repeats what failed in: ${title}`);
+  });
+});
+
 describe('what a suite leaves', function () {
   this.timeout(180_000);
 
@@ -118,7 +134,9 @@ function fixture(file: string): string {
 }
 
 function start([program, ...args]: readonly string[], environment: Record<string, string> = {}): ChildProcess {
-  const unset = { MOCHA_WORKER_ID: undefined, SENSORCTL_TEST_STATUS: undefined };
+  const unset = {
+    ...{ MOCHA_WORKER_ID: undefined, SENSORCTL_TEST_STATUS: undefined, SENSORCTL_TEST_SEED: undefined },
+  };
   const child = spawn(program!, args, {
     cwd: REPOSITORY,
     env: { ...process.env, ...unset, ...environment },

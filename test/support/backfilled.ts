@@ -11,7 +11,7 @@ import type { CompareReport } from '../../src/lib/operations/compare/report.js';
 import { prepareSide } from '../../src/lib/operations/init.js';
 import { DualWriteRepository } from '../../src/lib/repository/dual-write-repository.js';
 import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
-import { poolOf, readContent } from './cli.js';
+import { poolOf, readContent, sideSettings, type CliSettings } from './cli.js';
 import { createTestDatabase, ec2Server, localServer, type TestDatabase } from './servers.js';
 
 const REQUEST: BackfillRequest = {
@@ -47,6 +47,8 @@ export class PreparedPair {
     readonly here: pg.Pool,
     readonly there: pg.Pool,
     private readonly databases: readonly TestDatabase[],
+    /** The settings that lead a command to both. */
+    readonly settings: CliSettings,
   ) {}
 
   static async open(title: string, options: PairOptions = {}): Promise<PreparedPair> {
@@ -86,6 +88,7 @@ export class PreparedPair {
       poolOf(servers.local, here.name),
       poolOf(servers.ec2, there.name),
       [here, there],
+      { ...sideSettings('local', servers.local, here.name), ...sideSettings('ec2', servers.ec2, there.name) },
     );
   }
 

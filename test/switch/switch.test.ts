@@ -1,10 +1,11 @@
-// npm run test:switch — everybody struck before every step of the switch, in both directions. SEED chooses the telemetry.
+// npm run test:switch — everybody struck before every step of the switch, in both directions. SENSORCTL_TEST_SEED chooses the telemetry.
 import { expect } from 'chai';
 import { STEPS } from '../../src/lib/operations/cutover/report.js';
 import { Arena } from './arena.js';
 import { BLOWS, describeStrike, strike, VICTIMS, type Strike } from './strike.js';
+import { seedOf } from '../support/seed.js';
 
-const SEED = Number(process.env.SEED ?? 20250701);
+const SEED = seedOf(20250701);
 
 const STRIKES: Strike[] = VICTIMS.flatMap((victim) =>
   BLOWS.flatMap((blow) =>

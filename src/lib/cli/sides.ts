@@ -6,9 +6,10 @@ import { UsageError } from '../errors.js';
 import type { Logger } from '../logger.js';
 import { queryableOf } from '../repository/comparison/sides.js';
 import { readState } from '../repository/migration/state.js';
+import { TIMES } from '../timing.js';
 
 /** A call on the primary may take this long, in ms; shorter than a consumer's lease. */
-const PRIMARY_CALL_TIMEOUT_MS = 15_000;
+const PRIMARY_CALL_TIMEOUT_MS = TIMES.primaryCallMs;
 
 /** Opens a side by the settings; throws a UsageError where EC2 is asked for and not configured. */
 export function openSide(side: Side, settings: Settings, command: string, logger: Logger): Database {

@@ -5,6 +5,7 @@ import { guardedClient } from './authentication.js';
 import { adviseOnConnecting } from './connecting-advice.js';
 import { describeConnection, tlsOptions, type ConnectionSettings } from './connection.js';
 import { pinned } from './search-path.js';
+import { TIMES } from '../timing.js';
 import { describeFault, faultKind, sqlstateOf } from './sqlstate.js';
 
 export interface DatabaseOptions {
@@ -30,7 +31,7 @@ export interface Database {
 }
 
 /** A call that reads or moves much may take this long, in ms; still shorter than a consumer's lease. */
-export const BULK_CALL_TIMEOUT_MS = 28_000;
+export const BULK_CALL_TIMEOUT_MS = TIMES.bulkCallMs;
 
 /** A transaction's open client, or the pool for a statement that stands alone. */
 export type Queryable = Pick<pg.Pool, 'query'>;

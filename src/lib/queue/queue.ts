@@ -7,6 +7,7 @@ import {
   SendMessageBatchCommand,
   SQSClient,
 } from '@aws-sdk/client-sqs';
+import { TIMES } from '../timing.js';
 
 /** The most that one call to SQS receives, deletes, extends or sends. */
 export const SQS_BATCH = 10;
@@ -21,8 +22,8 @@ export interface QueueConnection {
 /** A call that stops silently is given up, so that its poller goes on; longer than any long poll here, in ms. */
 const TIMEOUTS = {
   connectionTimeout: 5_000,
-  requestTimeout: 15_000,
-  socketTimeout: 15_000,
+  requestTimeout: TIMES.queueAnswerMs,
+  socketTimeout: TIMES.queueAnswerMs,
   throwOnRequestTimeout: true,
 };
 

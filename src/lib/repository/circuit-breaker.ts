@@ -1,8 +1,10 @@
+import { TIMES } from '../timing.js';
+
 export type BreakerState = 'closed' | 'open' | 'probing';
 
 const FAILURES_TO_OPEN = 3;
-const FIRST_PAUSE_MS = 500;
-const LONGEST_PAUSE_MS = 5_000;
+const FIRST_PAUSE_MS = TIMES.breakerPauseMs;
+const LONGEST_PAUSE_MS = TIMES.breakerLongestMs;
 
 /**
  * Says whether a batch may try the secondary. Some failures in a row open it; then one probe at a time, with growing

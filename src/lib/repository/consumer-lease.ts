@@ -1,17 +1,20 @@
 import type { Queryable } from '../db/database.js';
 import type { WriteMode } from '../domain/side.js';
+import { TIMES } from '../timing.js';
 import type { ConsumerStatus } from './consumer-status.js';
 
 /** Longer than any statement, lock or idle-in-transaction timeout of a session, so that no transaction outlives it. */
-export const LEASE_SECONDS = 30;
-export const HEARTBEAT_MS = 5_000;
+export const LEASE_MS = TIMES.leaseMs;
+export const HEARTBEAT_MS = TIMES.heartbeatMs;
+
+const LEASE_END = `clock_timestamp() + make_interval(secs => ${LEASE_MS / 1000})`;
 
 const REGISTER = `
   insert into sensorctl.consumer (consumer_id, host, pid, write_mode, lease_until)
-  values ($1, $2, $3, $4, clock_timestamp() + make_interval(secs => ${LEASE_SECONDS}))`;
+  values ($1, $2, $3, $4, ${LEASE_END})`;
 
 const RENEW = `
-  update sensorctl.consumer set lease_until = clock_timestamp() + make_interval(secs => ${LEASE_SECONDS}),
+  update sensorctl.consumer set lease_until = ${LEASE_END},
     status = coalesce($2, status), status_at = case when $2::jsonb is null then status_at else clock_timestamp() end
   where consumer_id = $1 and ended_at is null`;
 

@@ -4,6 +4,7 @@ import { isAborted, pause } from '../domain/pause.js';
 import { READING_TABLES, type ReadingTable } from '../domain/reading.js';
 import { sideTitle } from '../domain/side.js';
 import type { Logger } from '../logger.js';
+import { TIMES } from '../timing.js';
 import type { CircuitBreaker } from './circuit-breaker.js';
 import { buryConsumers } from './markers.js';
 import { restoreAbandonedPolicies } from './timescaledb/paused-jobs.js';
@@ -24,8 +25,8 @@ const ENTRIES_A_REPAIR = 20;
 const IDLE_MS = 1_000;
 const BURY_MS = 30_000;
 const FAILURE_MS = 1_000;
-const LONGEST_FAILURE_MS = 15_000;
-const SET_ASIDE_MS = 60_000;
+const LONGEST_FAILURE_MS = TIMES.repairRetryLongestMs;
+const SET_ASIDE_MS = TIMES.repairAsideMs;
 
 /**
  * Repairs missed entries in the background while the secondary answers, at a bounded rate, until the signal aborts.

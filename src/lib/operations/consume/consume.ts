@@ -12,6 +12,7 @@ import type { MigratingRepository } from '../../repository/migration/migrating-r
 import type { WriteRequest } from '../../repository/division.js';
 import { countFaults } from '../../repository/quarantine.js';
 import type { DecodeOptions } from '../../telemetry/decode.js';
+import { TIMES } from '../../timing.js';
 import { acknowledge } from './acknowledger.js';
 import { Batcher } from './batcher.js';
 import { decodeReceived, faultsOf, type DecodedMessage } from './decoded-message.js';
@@ -47,7 +48,7 @@ export interface ConsumeReport extends ConsumeSummary {
   readonly gaps: readonly Gap[] | null;
 }
 
-const LONG_POLL_SECONDS = 5;
+const LONG_POLL_SECONDS = Math.ceil(TIMES.longPollMs / 1000);
 const DRAIN_POLL_SECONDS = 1;
 const BATCHES_IN_HAND = 8;
 const MIB = 1024 * 1024;

@@ -2,7 +2,8 @@ import { printableJson } from '../../domain/printable.js';
 import { sideTitle, type Side } from '../../domain/side.js';
 import { serve, type Address, type Endpoint } from '../../http/serve.js';
 import type { BreakerState } from '../../repository/circuit-breaker.js';
-import { LEASE_SECONDS } from '../../repository/consumer-lease.js';
+import { LEASE_MS } from '../../repository/consumer-lease.js';
+import { TIMES } from '../../timing.js';
 
 /** How a consumer fares, for whoever watches it. */
 export interface ConsumerHealth {
@@ -30,16 +31,13 @@ export interface Vitals {
   readonly leaseAgeMs: number;
 }
 
-/** Long polls are answered every few seconds, with messages or without. */
-const POLL_LIMIT_MS = 60_000;
-
 /** Alive is who gets answers from the queue, or pauses on purpose; ready who besides has its lease and a primary that stores. */
 export function judgeVitals(vitals: Vitals): Pick<ConsumerHealth, 'healthy' | 'ready' | 'reasons'> {
   const { paused, primary, pollAgeMs, pollFailure, leaseAgeMs } = vitals;
   const seconds = Math.floor(pollAgeMs / 1000);
   const why = pollFailure === null ? '' : `: ${pollFailure}`;
-  const polls = paused || pollAgeMs < POLL_LIMIT_MS ? [] : [`the queue has answered no poll for ${seconds} s${why}`];
-  const lease = leaseAgeMs < LEASE_SECONDS * 1000 ? [] : ['the lease could not be renewed'];
+  const polls = paused || pollAgeMs < TIMES.pollSilenceMs ? [] : [`the queue has answered no poll for ${seconds} s${why}`];
+  const lease = leaseAgeMs < LEASE_MS ? [] : ['the lease could not be renewed'];
   const store = paused ? [`${sideTitle(primary)} does not take batches; receiving pauses`] : [];
   const reasons = [...polls, ...lease, ...store];
   return { healthy: polls.length === 0, ready: reasons.length === 0, reasons };

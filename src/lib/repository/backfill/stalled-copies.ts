@@ -1,5 +1,6 @@
-import { BULK_CALL_TIMEOUT_MS, type Database } from '../../db/database.js';
+import type { Database } from '../../db/database.js';
 import { isLockTimeout } from '../../db/sqlstate.js';
+import { TIMES } from '../../timing.js';
 
 /** A COPY that waits for its client obeys no timeout of the server. Parameter: ms. */
 const END_STALLED = `
@@ -8,11 +9,8 @@ const END_STALLED = `
     and application_name like 'sensorctl %' and query ilike 'copy %' and state = 'active'
     and wait_event in ('ClientRead', 'ClientWrite') and query_start < clock_timestamp() - $1 * interval '1 millisecond'`;
 
-/** A process that lives gives its own up before. */
-const STALLED_MS = BULK_CALL_TIMEOUT_MS + 2_000;
-
 /** Ends copies whose process or host is frozen, so that what they hold is free; returns how many. */
-export async function endStalledCopies({ pool }: Database, stalledMs = STALLED_MS): Promise<number> {
+export async function endStalledCopies({ pool }: Database, stalledMs = TIMES.stalledCopyMs): Promise<number> {
   return (await pool.query(END_STALLED, [stalledMs])).rowCount ?? 0;
 }
 
