@@ -385,7 +385,7 @@ describe('a hostile role', () => {
         as(role, async (session) =>
           Number(
             (
-              await session.query<{ comparison_id: number }>(
+              await session.query<{ comparison_id: string }>(
                 "select comparison_id from sensorctl.begin_comparison('{}')",
               )
             ).rows[0]!.comparison_id,
