@@ -148,12 +148,13 @@ const BAD: Readonly<Record<string, Maker>> = {
   'no level': (place) => bad(water(place, { level: undefined })),
   'level that is a text': (place) => bad(water(place, { level: 'x'.repeat(upTo(place, 2000)) })),
   'level beyond its column': (place) => bad(water(place, { level: 123_456 })),
-  'the year 2254': (place) => bad(water(place, { timestamp: null }, { timestamp: `2254-07-01T00:00:${place.number}` })),
+  'the year 2254': (place) =>
+    bad(water(place, { timestamp: null }, { timestamp: `2254-07-01T00:00:00.${place.number}Z` })),
   'the year 2099': (place) => bad(water(place, { timestamp: Date.UTC(2099, 0, 1) + place.number })),
   'no place on earth': (place) => bad(water(place, {}, { location: { lat: 999, lng: place.number % 180 } })),
   'an id beyond 2^53': (place) =>
     bad(water(place).replace(/"sensorId":"[^"]*"/, `"sensorId":${2 ** 53}${place.number}`)),
-  'an id beyond its column': (place) => bad(water(place, {}, { sensorId: 'i'.repeat(300) + place.number })),
+  'an id beyond its column': (place) => bad(water(place, {}, { sensorId: `${place.number}`.padStart(300, 'i') })),
   'U+0000 in an id': (place) => bad(water(place, {}, { sensorId: `\0${place.number}` })),
   'half a character in an id': (place) => bad(water(place, {}, { sensorId: `${place.number}\ud800` })),
   'a type beyond its column': (place) => bad(water(place, {}, { sensorType: 't'.repeat(60) })),
