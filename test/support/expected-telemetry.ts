@@ -1,8 +1,9 @@
 // What must become of the bodies that src/lib/telemetry/generate.ts makes, by the words of DESIGN.md and without src's decoder.
 
-interface Fields {
-  readonly [name: string]: unknown;
-}
+type Fields = Readonly<Record<string, unknown>>;
+
+/** The generator names sensors by texts. */
+type Message = Fields & { readonly sensorId?: string; readonly data?: Fields };
 
 export interface ExpectedOfBody {
   /** `table sensor time` of each reading that local must store, the time with microseconds. */
@@ -16,14 +17,14 @@ const BANGKOK_MS = 7 * 3_600_000;
 export function expectedOf(body: string): ExpectedOfBody {
   const nothing = { keys: [], items: 1 };
   if (!body.endsWith('}')) return nothing;
-  const { timestamp, sensorType, sensorId, data } = JSON.parse(body) as Fields & { data?: Fields };
+  const { timestamp, sensorType, sensorId, data } = JSON.parse(body) as Message;
   if (data === undefined || sensorId === undefined) return nothing;
-  if (sensorType === 'moisture') return soil(data, String(sensorId));
-  if (sensorType !== 'water-level') return one('sensor_readings', String(sensorId), Date.parse(String(timestamp)));
+  if (sensorType === 'moisture') return soil(data, sensorId);
+  if (sensorType !== 'water-level') return one('sensor_readings', sensorId, Date.parse(String(timestamp)));
   const level = Number(data.level ?? NaN);
   if (!(Math.abs(level) < 1000)) return nothing;
   const epoch = Number(data.timestamp);
-  return one('water_level_readings', String(sensorId), epoch < 1e11 ? epoch * 1000 : epoch);
+  return one('water_level_readings', sensorId, epoch < 1e11 ? epoch * 1000 : epoch);
 }
 
 function soil(data: Fields, sensorId: string): ExpectedOfBody {
