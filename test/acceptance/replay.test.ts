@@ -3,8 +3,8 @@ import { readFile } from 'node:fs/promises';
 import path from 'node:path';
 import { expect } from 'chai';
 import type { ConsumeSummary } from '../../src/lib/operations/consume/tally.js';
-import { decodeMessage } from '../../src/lib/telemetry/decode.js';
 import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
+import { expectedOf } from '../support/expected-telemetry.js';
 import { readContent, REPOSITORY, skipSuite, Stage, timescaleServers } from '../support/cli.js';
 
 const REAL = path.join(REPOSITORY, '../shared/data/telemetry');
@@ -14,8 +14,7 @@ const GENERATED = { seed: 7, count: 1500 };
 /** What `consume` adds up, against what the messages hold by themselves. */
 function expectAccount(summary: ConsumeSummary, bodies: readonly string[]): void {
   const { messages, furtherReadings, accepted, refused, quarantined } = summary;
-  const decoded = bodies.map((body) => decodeMessage(body, { timezone: 'Asia/Bangkok', sensorIdFromMac: false }));
-  const items = decoded.reduce((sum, { readings, faults }) => sum + readings.length + faults.length, 0);
+  const items = bodies.reduce((sum, body) => sum + expectedOf(body).items, 0);
   expect(messages).to.equal(bodies.length);
   expect(messages + furtherReadings).to.equal(items);
   expect(accepted + refused + quarantined).to.equal(items);

@@ -24,8 +24,9 @@ const READ_ROWS_AND_LEDGER = READING_TABLES.map((table) =>
 const READ_ROWS = READING_TABLES.map((table) => readRows(table, 'false')).join(' union all ');
 
 /** A sensor id may not hold U+0000 in PostgreSQL: the quarantine keeps it as JSON writes it. */
-const READ_QUARANTINE = `select table_name, sensor_id, reading_time, body from sensorctl.quarantine
-  where resolution is distinct from 'moved'`;
+const READ_QUARANTINE = `
+  select fault ->> 'table' as table_name, fault ->> 'sensorId' as sensor_id, fault ->> 'time' as reading_time, body
+  from sensorctl.quarantine, jsonb_array_elements(faults) as fault where resolution is distinct from 'moved'`;
 
 /** What one look at both sides found; empty where all is well. */
 export type Violations = readonly string[];

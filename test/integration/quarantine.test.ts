@@ -107,7 +107,7 @@ describe('the quarantine', function () {
   });
 
   it('cannot be entered by a message in place of a row that a repair replaced', async () => {
-    const row = `localwater_level_readings{"level_cm": 1}`;
+    const row = 'localwater_level_readings{"level_cm": 1}';
     await quarantine({ ...RECORD, body: row });
     const { rows } = await stage.local.query<{ taken: boolean }>(
       `select digest = sha256(convert_to($1, 'UTF8')) as taken from sensorctl.quarantine`,

@@ -252,8 +252,8 @@ export class Stage {
     return new Stage(settings, poolOf(local, here.name), poolOf(ec2, there.name), queue, connections, [here, there]);
   }
 
-  async start(args: readonly string[], settings: CliSettings = {}): Promise<RunningCli> {
-    return await startCli(args, { settings: { ...this.settings, ...settings } });
+  async start(args: readonly string[], settings: CliSettings = {}, timeoutMs = TIMEOUT_MS): Promise<RunningCli> {
+    return await startCli(args, { settings: { ...this.settings, ...settings }, timeoutMs });
   }
 
   async run(args: readonly string[], settings: CliSettings = {}, files: CliOptions['files'] = {}): Promise<CliResult> {
