@@ -36,7 +36,8 @@ export function judgeVitals(vitals: Vitals): Pick<ConsumerHealth, 'healthy' | 'r
   const { paused, primary, pollAgeMs, pollFailure, leaseAgeMs } = vitals;
   const seconds = Math.floor(pollAgeMs / 1000);
   const why = pollFailure === null ? '' : `: ${pollFailure}`;
-  const polls = paused || pollAgeMs < TIMES.pollSilenceMs ? [] : [`the queue has answered no poll for ${seconds} s${why}`];
+  const polls =
+    paused || pollAgeMs < TIMES.pollSilenceMs ? [] : [`the queue has answered no poll for ${seconds} s${why}`];
   const lease = leaseAgeMs < LEASE_MS ? [] : ['the lease could not be renewed'];
   const store = paused ? [`${sideTitle(primary)} does not take batches; receiving pauses`] : [];
   const reasons = [...polls, ...lease, ...store];
