@@ -261,7 +261,7 @@ describe('backfill', () => {
       await markPlanned(pair.ec2.pool, id, {});
       const hold = await holdWrites(pair, 'insert', WATER);
       const pruning = pair.backfill({ prune: true, jobs: 1 });
-      await hold.reached('insert%');
+      await hold.reached('%insert into%');
       const late = `insert into ${WATER} (time, sensor_id, level_cm) values ('2025-07-01T00:00:35Z', 'AWD-5', 7)`;
       await pair.here.query(late);
       await pair.there.query(late);
@@ -294,7 +294,7 @@ describe('backfill', () => {
         await fillLocal(1_000);
         const hold = await holdWrites(pair, 'insert', WATER);
         const running = pair.backfill({ mode: 'full', jobs: 1 });
-        await hold.reached(`copy "${WATER}"%`);
+        await hold.reached(`copy "public"."${WATER}"%`);
         if (live !== waterRows(7, 7)) await pair.here.query(live);
         await pair.there.query(live);
         await hold.release();
@@ -500,7 +500,7 @@ describe('backfill', () => {
       await pair.there.query("update sensor_registry set is_active = false where sensor_id = 'AWD-1'");
       const hold = await holdWrites(pair, 'update', 'sensor_registry');
       const running = pair.backfill({ tables: ['moisture_readings'] });
-      await hold.reached('update sensor_registry%');
+      await hold.reached('%update %sensor_registry%');
       const update = "update sensor_registry set last_seen = '2030-01-01' where sensor_id = 'AWD-1'";
       await pair.here.query(update);
       let isThrough = false;
@@ -728,7 +728,7 @@ describe('backfill', () => {
         () => 'done',
         (error: unknown) => (error as Error).name,
       );
-      await hold.reached(`copy "${WATER}"%`);
+      await hold.reached(`copy "public"."${WATER}"%`);
       stop.abort();
       await hold.release();
       expect(await running).to.equal('InterruptedError');

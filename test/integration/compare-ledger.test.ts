@@ -12,7 +12,7 @@ const WATER = 'water_level_readings';
 /** What a look reads last. */
 const NEWEST_ENTRY = /max\(entry_id\)/;
 /** A look's first statement on EC2. */
-const LISTING = /^select 0, [^]* from "water_level_readings"(?![^]*unnest)/;
+const LISTING = /^select 0, [^]* from \S*"water_level_readings"(?![^]*unnest)/;
 
 const EVERYTHING: CompareRequest = {
   ...{ tables: [], from: null, to: null, windowMicros: null, bucketMicros: null },
