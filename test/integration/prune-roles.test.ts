@@ -22,7 +22,7 @@ describe('backfill --prune, while the roles of the sides change', () => {
 
   it('deletes nothing of a side that became the primary after the run was planned, whatever the other side believes', async () => {
     const { client: fence } = await pair.openSession('ec2');
-    await fence.query("begin; select pg_advisory_xact_lock(hashtextextended('sensorctl.fence', 0))");
+    await fence.query('begin; lock table sensorctl.fence in exclusive mode');
     const ended = new AbortController();
     const pruning = pair
       .backfill({ prune: true, tables: [WATER], jobs: 1 })
@@ -31,7 +31,7 @@ describe('backfill --prune, while the roles of the sides change', () => {
         ended.abort();
       });
     await eventually('the unit waits for the fence of EC2, or goes on without it', async () => {
-      return ended.signal.aborted || (await isWaitedFor('advisory'));
+      return ended.signal.aborted || (await isWaitedFor('sensorctl.fence'));
     });
     // Local's record still names local: it was restored from an older copy, or does not know yet.
     await fence.query(`${EC2_IS_PRIMARY}; commit`);
@@ -48,18 +48,18 @@ describe('backfill --prune, while the roles of the sides change', () => {
     await blocker.query(`begin; lock table ${WATER} in exclusive mode`);
     const pruning = pair.backfill({ prune: true, tables: [WATER], jobs: 1 });
     pruning.catch(() => undefined);
-    await eventually('the unit waits for its table', () => isWaitedFor('relation'));
+    await eventually('the unit waits for its table', () => isWaitedFor(WATER));
     expect(await waitForWriters(pair.ec2, 100), 'whether EC2 can become the primary').to.equal(false);
     await blocker.query('commit');
     expect(await pruning).to.include({ rowsPruned: 3 });
     expect(await waitForWriters(pair.ec2, 2_000)).to.equal(true);
   });
 
-  async function isWaitedFor(locktype: string): Promise<boolean> {
+  async function isWaitedFor(table: string): Promise<boolean> {
     const { rowCount } = await pair.there.query(
-      `select from pg_locks where locktype = $1 and not granted
+      `select from pg_locks where relation = $1::regclass and not granted
         and database = (select oid from pg_database where datname = current_database())`,
-      [locktype],
+      [table],
     );
     return (rowCount ?? 0) > 0;
   }

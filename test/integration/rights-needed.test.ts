@@ -46,7 +46,10 @@ function rightsIn(grants: string): Right[] {
 }
 
 function readings(minute: number): Reading[] {
-  const common = { time: `2025-07-01T00:${String(minute).padStart(2, '0')}:00.000001Z`, sensorId: `s${minute % 3}` };
+  const common = {
+    time: `${new Date(Date.UTC(2025, 6, 1, 0, minute)).toISOString().slice(0, 19)}.000001Z`,
+    sensorId: `s${minute % 3}`,
+  };
   const place = { location_lat: 13.75 + minute, location_lng: 100.5 };
   return [
     {
@@ -66,6 +69,21 @@ function readings(minute: number): Reading[] {
 }
 
 let minute = 0;
+
+/** What a row of each table needs beside its key. */
+const VALUES_OF: Readonly<Record<string, readonly [columns: string, values: string]>> = {
+  water_level_readings: [', level_cm', ', 0'],
+  moisture_readings: ['', ''],
+  sensor_readings: [', sensor_type, value', ", 'x', '2'"],
+};
+
+/** Rows that a repair of the minute $1 has to correct. */
+const DIFFERING = Object.entries(VALUES_OF)
+  .map(
+    ([table, [columns, values]]) => `insert into ${table} (time, sensor_id${columns})
+      values ('2025-07-01T00:00:00.000001Z'::timestamptz + $1 * interval '1 minute', $2${values})`,
+  )
+  .join(';');
 
 /** What `consume` does on both sides, EC2 without unique keys; throws what fails. */
 async function consumeOnce({ local, ec2 }: Sides, superuser: pg.Pool): Promise<void> {
@@ -103,10 +121,7 @@ async function consumeOnce({ local, ec2 }: Sides, superuser: pg.Pool): Promise<v
     if (!outcome.confirmed) throw new Error(JSON.stringify(outcome));
     await markMissed(local.pool, new Map([[missed!.batchId!, 'a test']]));
     await markUnclaimed(local.pool, missed!.consumerId, []);
-    await superuser.query(
-      "insert into water_level_readings (time, sensor_id, level_cm) select '2025-07-01T00:00:00.000001Z'::timestamptz + $1 * interval '1 minute', $2, 9",
-      [minute, `s${minute % 3}`],
-    );
+    await superuser.query(DIFFERING.replaceAll('$1', String(minute)).replaceAll('$2', `'s${minute % 3}'`));
     for (;;) {
       const { entries } = await repairMissed({ primary: local, secondary: ec2, entries: 10, states: ['missed'] });
       if (entries === 0) break;
@@ -119,24 +134,49 @@ async function consumeOnce({ local, ec2 }: Sides, superuser: pg.Pool): Promise<v
   await compactUnproven(local.pool);
 }
 
-async function backfillOnce({ local, ec2 }: Sides, superuser: pg.Pool): Promise<void> {
-  await superuser.query(`update water_level_readings set rssi = 1; delete from sensor_registry where sensor_id = 'AWD-1';
-    update sensor_registry set is_active = false; delete from moisture_readings;
-    insert into water_level_readings (time, sensor_id, level_cm) values ('2025-07-01', 'GHOST', 1);
-    insert into sensorctl.batch_marker select gen_random_uuid(), 'x', gen_random_uuid(), false`);
-  await backfill(
-    { local, ec2 },
-    {
-      ...{ mode: 'full', from: null, to: null, windowMicros: null, tables: [], jobs: 1 },
-      ...{ maxRate: null, prune: true, target: 'ec2', primary: 'local' },
-    },
-    {
-      ...{ stop: new AbortController().signal, logger: silentLogger },
-      onPlan: () => undefined,
-      onProgress: () => undefined,
-    },
-  );
+/** A repair by the ledger, one of whose readings EC2 refuses, and a copy of everything that prunes. */
+async function backfillOnce({ local, ec2 }: Sides, { here, there }: Record<'here' | 'there', pg.Pool>): Promise<void> {
+  await here.query(ENTER_MISSED);
+  await there.query(DAMAGE);
+  const given = { from: null, to: null, windowMicros: null, tables: [], jobs: 1, maxRate: null };
+  for (const [mode, prune] of [
+    ['ledger', false],
+    ['full', true],
+  ] as const) {
+    await backfill(
+      { local, ec2 },
+      { ...given, mode, prune, target: 'ec2', primary: 'local' },
+      {
+        ...{ stop: new AbortController().signal, logger: silentLogger },
+        onPlan: () => undefined,
+        onProgress: () => undefined,
+      },
+    );
+  }
 }
+
+const ENTER_MISSED = `
+  delete from sensorctl.ledger;
+  insert into sensorctl.ledger (batch_id, consumer_id, table_name, times, readings, state)
+  select gen_random_uuid(), gen_random_uuid(), name, '{[2025-07-01, 2025-07-02)}', 1, 'missed'
+  from unnest('{water_level_readings,moisture_readings,sensor_readings}'::text[]) as name`;
+
+/** Rows that are missing, wrong, alone, and one of each table that EC2 refuses; nothing of an attempt before. */
+const DAMAGE = `
+  delete from sensorctl.backfill;
+  delete from sensor_registry where sensor_id = 'AWD-1';
+  update sensor_registry set is_active = false;
+  ${['water_level_readings', 'moisture_readings', 'sensor_readings']
+    .map(
+      (table) => `
+  alter table ${table} drop constraint if exists refuses;
+  delete from ${table} where extract(minute from time)::int % 3 = 0 or sensor_id = 'GHOST';
+  update ${table} set quality_score = 0.1;
+  alter table ${table} add constraint refuses check (extract(minute from time) <> 9) not valid;
+  insert into ${table} (time, sensor_id${VALUES_OF[table]![0]}) values ('2025-07-01', 'GHOST'${VALUES_OF[table]![1]});`,
+    )
+    .join('')}
+  insert into sensorctl.batch_marker select gen_random_uuid(), 'x', gen_random_uuid(), false`;
 
 async function compareOnce({ local, ec2 }: Sides): Promise<void> {
   await readState(local.pool);
@@ -263,9 +303,16 @@ describe('each right of the README is needed', () => {
   });
 
   it('to backfill', async () => {
-    await pair.here.query(waterRows(0, 20));
+    await pair.here.query(`${waterRows(0, 20)};
+      insert into moisture_readings (time, sensor_id) select time, sensor_id from water_level_readings on conflict do nothing;
+      insert into sensor_readings (time, sensor_id, sensor_type, value)
+      select time, sensor_id, 'x', '1' from water_level_readings on conflict do nothing`);
+    const work = (sides: Sides): Promise<void> => backfillOnce(sides, pair);
     await takeEachAway({
-      ...{ title: 'backfill', role: 'needed_backfill', work: backfillOnce },
+      ...{ title: 'backfill', role: 'needed_backfill', work },
+      isWhole: async () =>
+        (await pair.here.query("select from sensorctl.ledger where state = 'missed'")).rowCount === 0 &&
+        (await pair.here.query("select from sensorctl.ledger where state = 'refused'")).rowCount !== 0,
       blocks: { local: ['local: backfill'], ec2: ['ec2: backfill'] },
     });
   });

@@ -35,9 +35,9 @@ const STAGE_CORRECTIONS = `
   create table corrections as select time, sensor_id, 2 as level from readings where sensor_id = 's7' order by time limit 100`;
 
 const UPDATE = `
-  update readings as r set level = c.level from corrections as c where r.sensor_id = c.sensor_id and r.time = c.time`;
+  update public.readings as r set level = c.level from public.corrections as c where r.sensor_id = c.sensor_id and r.time = c.time`;
 const UPSERT = `
-  insert into readings as r select time, sensor_id, level from corrections
+  insert into public.readings as r select time, sensor_id, level from public.corrections
   on conflict (sensor_id, time) do update set level = excluded.level where r.level is distinct from excluded.level`;
 
 describe('compressed chunks of a table to write', () => {
@@ -99,7 +99,9 @@ describe('compressed chunks of a table to write', () => {
     expect(await decompressed(UPDATE)).to.equal(ROWS_A_DAY);
     expect(await decompressed(`${UPDATE} and r.sensor_id = any ('{s7}')`)).to.equal(ROWS_A_DAY / SENSORS);
     expect(await decompressed(UPSERT)).to.be.within(100, 1_000);
-    expect(await decompressed('insert into readings select * from corrections on conflict do nothing')).to.equal(0);
+    expect(
+      await decompressed('insert into public.readings select * from public.corrections on conflict do nothing'),
+    ).to.equal(0);
   });
 
   it('are found fault with by the rules of the version: keys from 2.11, COPY from 2.15.1, ON CONFLICT from 2.18.1', () => {

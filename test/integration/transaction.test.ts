@@ -4,8 +4,8 @@ import { faultKind, sqlstateOf } from '../../src/lib/db/sqlstate.js';
 import { runTransaction, type Statement } from '../../src/lib/db/transaction.js';
 import { Stage } from '../support/cli.js';
 
-const INSERT_1: Statement = { text: 'insert into written values ($1)', values: ['first'] };
-const INSERT_2: Statement = { text: 'insert into written values ($1)', values: ['second'] };
+const INSERT_1: Statement = { text: 'insert into public.written values ($1)', values: ['first'] };
+const INSERT_2: Statement = { text: 'insert into public.written values ($1)', values: ['second'] };
 
 /** A value whose form for the server cannot be made. */
 const throwing = (error: Error): object => ({
@@ -59,7 +59,7 @@ describe('a transaction in one round trip', () => {
 
   for (const error of [new RangeError('Invalid string length'), new Error('circular'), new TypeError('no text')]) {
     it(`is committed by none of its parts where a value of one throws: ${String(error)}`, async () => {
-      const insert = { text: 'insert into written values ($1)', values: [throwing(error)] };
+      const insert = { text: 'insert into public.written values ($1)', values: [throwing(error)] };
       const failure = await failureOf(INSERT_1, insert, INSERT_2);
       expect(failure).to.have.property('message').that.includes(error.message);
       expect(faultKind(failure)).to.equal('refused');
