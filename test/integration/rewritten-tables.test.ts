@@ -36,7 +36,8 @@ const SEED = Number(process.env.SENSORCTL_TEST_SEED ?? 20_250_701);
 const ROUNDS = Number(process.env.SENSORCTL_TEST_ROUNDS ?? 1);
 const TURNS = 8;
 const WHY = { by: 'a test', reason: null, overriddenGates: [] };
-const LOCK_FENCE = "select pg_advisory_xact_lock(hashtextextended('sensorctl.fence', 0))";
+const FENCE = 'sensorctl.fence';
+const LOCK_FENCE = `lock table ${FENCE} in exclusive mode`;
 
 interface Rewriting {
   readonly name: string;
@@ -122,7 +123,7 @@ function describeReaders(
       await client.query(`begin; truncate ${WATER}`);
       const running = pair.backfill({ mode: 'full', tables: [WATER], jobs: 1 });
       running.catch(() => undefined);
-      await eventually('the emptying is waited for', () => isAwaited(pair.there, 'relation'));
+      await eventually('the emptying is waited for', () => isAwaited(pair.there));
       await client.query('commit');
       expect(await running).to.include({ rowsCopied: READINGS, rowsInserted: READINGS, verified: READINGS });
       await expectAllOnEc2(pair);
@@ -221,7 +222,7 @@ async function whileFenced<Result>(
   await fence.client.query(`begin; ${LOCK_FENCE}`);
   const running = work();
   running.catch(() => undefined);
-  await eventually('the fence is waited for', () => isAwaited(pair.here, 'advisory'));
+  await eventually('the fence is waited for', () => isAwaited(pair.here, FENCE));
   await pair.here.query(sql);
   await fence.client.query('commit');
   return await running;
@@ -231,7 +232,7 @@ async function whileFenced<Result>(
 async function beginRewriting(pair: PreparedPair, { sql }: Rewriting): Promise<() => Promise<void>> {
   const { client } = await pair.openSession('local');
   await client.query(`begin; ${sql}`);
-  const ended = eventually('the rewriting is waited for', () => isAwaited(pair.here, 'relation')).then(() =>
+  const ended = eventually('the rewriting is waited for', () => isAwaited(pair.here)).then(() =>
     client.query('commit'),
   );
   ended.catch(() => undefined);
@@ -240,11 +241,12 @@ async function beginRewriting(pair: PreparedPair, { sql }: Rewriting): Promise<(
   };
 }
 
-async function isAwaited(pool: pg.Pool, locktype: string): Promise<boolean> {
+/** Whether somebody waits for a lock on the table, or on any. */
+async function isAwaited(pool: pg.Pool, table: string | null = null): Promise<boolean> {
   const { rowCount } = await pool.query(
-    `select from pg_locks where not granted and locktype = $1
+    `select from pg_locks where not granted and locktype = 'relation' and ($1::regclass is null or relation = $1)
       and database = (select oid from pg_database where datname = current_database())`,
-    [locktype],
+    [table],
   );
   return (rowCount ?? 0) > 0;
 }
@@ -321,7 +323,7 @@ async function whileRewrittenAtEachTry(
   const sessions = [await pair.openSession('local'), await pair.openSession('local')];
   const waiting = async (mode: string): Promise<boolean> => {
     const { rowCount } = await pair.here.query(
-      `select from pg_locks where locktype = 'advisory' and mode = $1 and not granted
+      `select from pg_locks where relation = '${FENCE}'::regclass and mode = $1 and not granted
         and database = (select oid from pg_database where datname = current_database())`,
       [mode],
     );
@@ -337,7 +339,7 @@ async function whileRewrittenAtEachTry(
     });
   const isTried = async (): Promise<boolean> => {
     await eventually('the fence is waited for, or the work is over', async () => {
-      return ended.signal.aborted || (await waiting('ShareLock'));
+      return ended.signal.aborted || (await waiting('RowExclusiveLock'));
     });
     return !ended.signal.aborted;
   };
@@ -626,12 +628,12 @@ async function expectAnswer(server: PostgresServer, change: Change, catalog: Com
     const check = rewriteCheck(catalog, ['readings']);
     const snapshot = await database.openSession();
     await snapshot.query('begin isolation level repeatable read');
-    const { rowCount: before } = await snapshot.query('select from readings');
+    const { rowCount: before } = await snapshot.query('select from public.readings');
     await snapshot.query('rollback');
     await snapshot.query('begin isolation level repeatable read');
     await snapshot.query('select');
     for (const sql of change.sql) await pool.query(sql);
-    const { rowCount: seen } = await snapshot.query('select from readings');
+    const { rowCount: seen } = await snapshot.query('select from public.readings');
     const error = await assertNotRewritten(snapshot, database, check).catch((each: unknown) => each);
     await snapshot.end();
     if (change.begins) {
