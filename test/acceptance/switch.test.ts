@@ -15,7 +15,7 @@ import { describeStrike, strike, type Strike } from '../switch/strike.js';
 import { seedOf } from '../support/seed.js';
 
 const SEED = seedOf(20250702);
-const COMMIT_POINT = 'update sensorctl.state set phase = target_phase';
+const COMMIT_POINT = 'sensorctl.commit_switch';
 
 describe('the switch', function () {
   this.timeout(120_000);
