@@ -92,6 +92,7 @@ describe('the switch', function () {
     0,
     async (arena) => {
       const heldBack = await arena.addConsumer({ ENABLE_DUAL_WRITE: 'false' });
+      await arena.ready();
       await arena.send(30);
       await eventually('the queue is empty', () => arena.stage.isQueueEmpty());
       expect(await readReasons(arena, 'local'), 'its batches enter the ledger').to.deep.equal([
