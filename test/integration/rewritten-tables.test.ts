@@ -36,7 +36,8 @@ const SEED = Number(process.env.SENSORCTL_TEST_SEED ?? 20_250_701);
 const ROUNDS = Number(process.env.SENSORCTL_TEST_ROUNDS ?? 1);
 const TURNS = 8;
 const WHY = { by: 'a test', reason: null, overriddenGates: [] };
-const LOCK_FENCE = "select pg_advisory_xact_lock(hashtextextended('sensorctl.fence', 0))";
+const FENCE = 'sensorctl.fence';
+const LOCK_FENCE = `lock table ${FENCE} in exclusive mode`;
 
 interface Rewriting {
   readonly name: string;
@@ -122,7 +123,7 @@ function describeReaders(
       await client.query(`begin; truncate ${WATER}`);
       const running = pair.backfill({ mode: 'full', tables: [WATER], jobs: 1 });
       running.catch(() => undefined);
-      await eventually('the emptying is waited for', () => isAwaited(pair.there, 'relation'));
+      await eventually('the emptying is waited for', () => isAwaited(pair.there));
       await client.query('commit');
       expect(await running).to.include({ rowsCopied: READINGS, rowsInserted: READINGS, verified: READINGS });
       await expectAllOnEc2(pair);
@@ -221,7 +222,7 @@ async function whileFenced<Result>(
   await fence.client.query(`begin; ${LOCK_FENCE}`);
   const running = work();
   running.catch(() => undefined);
-  await eventually('the fence is waited for', () => isAwaited(pair.here, 'advisory'));
+  await eventually('the fence is waited for', () => isAwaited(pair.here, FENCE));
   await pair.here.query(sql);
   await fence.client.query('commit');
   return await running;
@@ -231,7 +232,7 @@ async function whileFenced<Result>(
 async function beginRewriting(pair: PreparedPair, { sql }: Rewriting): Promise<() => Promise<void>> {
   const { client } = await pair.openSession('local');
   await client.query(`begin; ${sql}`);
-  const ended = eventually('the rewriting is waited for', () => isAwaited(pair.here, 'relation')).then(() =>
+  const ended = eventually('the rewriting is waited for', () => isAwaited(pair.here)).then(() =>
     client.query('commit'),
   );
   ended.catch(() => undefined);
@@ -240,11 +241,17 @@ async function beginRewriting(pair: PreparedPair, { sql }: Rewriting): Promise<(
   };
 }
 
-async function isAwaited(pool: pg.Pool, locktype: string): Promise<boolean> {
+/** Whether somebody waits for a lock on a table, on that one and in that mode where they are given. */
+async function isAwaited(
+  pool: pg.Pool,
+  table: string | null = null,
+  mode: 'RowExclusiveLock' | 'ExclusiveLock' | null = null,
+): Promise<boolean> {
   const { rowCount } = await pool.query(
-    `select from pg_locks where not granted and locktype = $1
+    `select from pg_locks where not granted and locktype = 'relation' and mode = coalesce($2, mode)
+      and relation = coalesce($1::regclass, relation)
       and database = (select oid from pg_database where datname = current_database())`,
-    [locktype],
+    [table, mode],
   );
   return (rowCount ?? 0) > 0;
 }
@@ -319,14 +326,6 @@ async function whileRewrittenAtEachTry(
   work: () => Promise<unknown>,
 ): Promise<{ outcome: unknown; rewritten: number }> {
   const sessions = [await pair.openSession('local'), await pair.openSession('local')];
-  const waiting = async (mode: string): Promise<boolean> => {
-    const { rowCount } = await pair.here.query(
-      `select from pg_locks where locktype = 'advisory' and mode = $1 and not granted
-        and database = (select oid from pg_database where datname = current_database())`,
-      [mode],
-    );
-    return (rowCount ?? 0) > 0;
-  };
   let rewritten = 0;
   await sessions[0]!.client.query(`begin; ${LOCK_FENCE}`);
   const ended = new AbortController();
@@ -337,7 +336,7 @@ async function whileRewrittenAtEachTry(
     });
   const isTried = async (): Promise<boolean> => {
     await eventually('the fence is waited for, or the work is over', async () => {
-      return ended.signal.aborted || (await waiting('ShareLock'));
+      return ended.signal.aborted || (await isAwaited(pair.here, FENCE, 'RowExclusiveLock'));
     });
     return !ended.signal.aborted;
   };
@@ -345,7 +344,7 @@ async function whileRewrittenAtEachTry(
     await pair.here.query(`truncate ${WATER}; ${waterRows(0, READINGS - 1)}`);
     rewritten += 1;
     const next = sessions[1]!.client.query(`begin; ${LOCK_FENCE}`);
-    await eventually('the other session is next', () => waiting('ExclusiveLock'));
+    await eventually('the other session is next', () => isAwaited(pair.here, FENCE, 'ExclusiveLock'));
     await sessions[0]!.client.query('commit');
     await next;
     sessions.reverse();
