@@ -217,9 +217,13 @@ describe('cutover, the command', function () {
     await holder.query('begin; select from sensorctl.state for update');
     const args = ['cutover', '--phase', '3', '--yes', '--force', '--reason', 'a test', ...NO_SOAK];
     const both = await Promise.all([stage.start(args), stage.start(args)]);
-    await stage.eventuallyBlocked(2, 'update sensorctl.state');
-    await holder.query('commit');
-    holder.release();
+    try {
+      await stage.eventuallyBlocked(2, 'sensorctl.begin_draining');
+    } finally {
+      // Whatever waited for the record goes on, and the next test empties the tables.
+      await holder.query('commit');
+      holder.release();
+    }
     const ends = await Promise.all(both.map((each) => each.wait()));
     const [winner, loser] = ends.toSorted((a, b) => Number(a.code) - Number(b.code));
     expect([winner?.code, loser?.code], loser?.stderr).to.deep.equal([0, 4]);

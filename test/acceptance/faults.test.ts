@@ -126,6 +126,7 @@ describe('the dual write under faults', function () {
       stage.network.ec2.blackHole();
       await stage.send(bodies);
       const first = await stage.consume(['--dual-write'], { EC2_WRITE_TIMEOUT: '20000' });
+      await begun(first);
       await eventually('all is committed locally', () => stage.isQueueEmpty());
       await sleep(SETTLING_MS);
       first.kill('SIGKILL');
@@ -160,9 +161,9 @@ describe('the dual write under faults', function () {
   scenario('EC2 slowed by 200 ms each way keeps up with ingestion', async (stage) => {
     const bodies = telemetry(1_500);
     stage.network.ec2.delay(200);
-    const sending = stage.send(bodies, 300);
     const consumer = await stage.consume(['--dual-write'], { EC2_WRITE_TIMEOUT: '10000' });
-    await sending;
+    await begun(consumer);
+    await stage.send(bodies, 300);
     await eventually('all is committed locally', () => stage.isQueueEmpty());
     const pending = await stage.local.query<{ seconds: string }>(
       'select coalesce(extract(epoch from clock_timestamp() - min(committed_at)), 0) as seconds from sensorctl.ledger',
@@ -326,6 +327,12 @@ async function ledgerStates(stage: ChaosStage): Promise<string[]> {
 async function settled(stage: ChaosStage): Promise<void> {
   const isSettled = async () => (await stage.isQueueEmpty()) && (await countUnsettled(stage)) === 0;
   await eventually('queue and ledger are empty', isSettled, HEALED_WITHIN_MS);
+}
+
+/** Waits until a consumer has its roles; asking an EC2 that is slow or silent for its record takes seconds by itself. */
+async function begun(consumer: RunningCli): Promise<void> {
+  const hasRoles = (): Promise<boolean> => Promise.resolve(consumer.stderr.includes('is the primary'));
+  await eventually('the consumer has its roles', hasRoles, HEALED_WITHIN_MS);
 }
 
 async function logged(consumer: RunningCli, text: string): Promise<void> {

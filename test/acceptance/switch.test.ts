@@ -15,7 +15,7 @@ import { describeStrike, strike, type Strike } from '../switch/strike.js';
 import { seedOf } from '../support/seed.js';
 
 const SEED = seedOf(20250702);
-const COMMIT_POINT = 'update sensorctl.state set phase = target_phase';
+const COMMIT_POINT = 'sensorctl.commit_switch';
 
 describe('the switch', function () {
   this.timeout(120_000);
@@ -92,6 +92,7 @@ describe('the switch', function () {
     0,
     async (arena) => {
       const heldBack = await arena.addConsumer({ ENABLE_DUAL_WRITE: 'false' });
+      await arena.ready();
       await arena.send(30);
       await eventually('the queue is empty', () => arena.stage.isQueueEmpty());
       expect(await readReasons(arena, 'local'), 'its batches enter the ledger').to.deep.equal([
