@@ -6,8 +6,9 @@ import { promisify } from 'node:util';
 import { expect } from 'chai';
 import { startPostgres } from '../../src/lib/sandbox/postgres.js';
 import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
-import { eventually, Stage } from '../support/cli.js';
+import { eventually, REPOSITORY, Stage } from '../support/cli.js';
 import { disposeAtEnd } from '../support/disposal.js';
+import { grantsOf } from '../support/readme-grants.js';
 import { seedOf } from '../support/seed.js';
 
 const run = promisify(execFile);
@@ -23,8 +24,8 @@ describe('trouble on local', () => {
     stage = await Stage.open('local trouble');
     await stage.run(['init']);
     name = stage.settings.TIMESCALE_DB!;
-    await stage.local.query(`create role ${ROLE} login password '${ROLE}' in role pg_read_all_data, pg_write_all_data`);
-    await stage.local.query(`grant usage on schema sensorctl to ${ROLE}`);
+    await stage.local.query(`create role ${ROLE} login password '${ROLE}'`);
+    await stage.local.query(await grantsOf(REPOSITORY, 'either side: consume', ROLE));
   });
 
   after(async () => {

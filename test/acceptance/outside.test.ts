@@ -14,6 +14,10 @@ import { Authority } from '../support/certificates.js';
 import { eventually, REPOSITORY, runCli, Stage, startCli } from '../support/cli.js';
 import { message, TlsServer } from '../support/tls-server.js';
 
+function fault(reason: string, sensorId: string): object {
+  return { reason, sqlstate: null, table: null, sensorId, time: null };
+}
+
 const WARNING = 'EC2_DB_SSLMODE=require encrypts but does not check who answers';
 
 /** Each command that opens EC2. */
@@ -94,8 +98,16 @@ describe('acceptance: what an outsider can do', function () {
 
   it('quarantine show and list let no id and no body make lines like those of sensorctl', async () => {
     const { rows } = await stage.local.query<{ id: string }>(
-      `insert into sensorctl.quarantine (digest, side, reason, sensor_id, message_id, body)
-       values ('\\x01', 'local', E'bad\\nstate: discarded', E'S1\\nreason: none\\u001b[2J', 'm', E'{\\n}\\nreason: none') returning quarantine_id as id`,
+      `insert into sensorctl.quarantine (digest, side, faults, message_id, body) values ('\\x01', 'local', $1, $2, $3)
+       returning quarantine_id as id`,
+      [
+        JSON.stringify([
+          fault('bad\nstate: discarded', 'S1\nreason: none\u001b[2J'),
+          fault('worse\r\u2028state: discarded', 'S2\u202e'),
+        ]),
+        'm\nstate: discarded',
+        '{\n}\nreason: none\rstate: discarded\r\n\n\u2028reason: none\u0085reason: none',
+      ],
     );
     const shown = await stage.run(['quarantine', 'show', `local:${rows[0]!.id}`]);
     const list = await stage.run(['quarantine', 'list']);
@@ -106,17 +118,29 @@ describe('acceptance: what an outsider can do', function () {
         .and.not.to.match(/^(?:reason: none|state: discarded)/m);
     }
     expect(shown.stdout)
-      .to.match(/^sensorId: +S1\\x0areason: none\\x1b\[2J$/m)
-      .and.to.match(/^ {2}reason: none$/m);
+      .to.match(/^fault: bad\\x0astate: discarded$/m)
+      .and.to.match(/^ {2}sensorId: S1\\x0areason: none\\x1b\[2J$/m)
+      .and.to.match(/^fault: worse\\x0d\\u2028state: discarded$/m)
+      .and.to.match(/^ {2}sensorId: S2\\u202e$/m)
+      .and.to.match(/^messageId: m\\x0astate: discarded$/m);
+    // What is above the empty line is ours, each line of it; below it every line is set in.
+    const [head = '', body = ''] = shown.stdout.split(/\n\n(?= {2}\{)/);
+    expect(head.split('\n').map((line) => /^ {0,2}[a-zA-Z]+(?=: )/.exec(line)?.[0])).to.deep.equal([
+      ...['id', 'side', 'messageId', 'quarantinedAt', 'resolution', 'keptOn'],
+      ...['fault', '  sensorId', 'fault', '  sensorId'],
+    ]);
+    expect(body).to.equal(
+      '  {\n  }\n  reason: none\\x0dstate: discarded\\x0d\n  \n  \\u2028reason: none\\x85reason: none\n',
+    );
     expect(list.stdout.split('\n').filter((line) => line.includes('S1\\x0areason'))).to.have.length(1);
   });
 
   it('--json of a success masks a secret, and stays JSON', async () => {
     const secret = String(stage.settings.EC2_DB_PASSWORD);
     const { rows } = await stage.local.query<{ id: string }>(
-      `insert into sensorctl.quarantine (digest, side, reason, sensor_id, message_id, body)
-       values ('\\x02', 'local', 'x', 'S1', 'm', $1) returning quarantine_id as id`,
-      [JSON.stringify({ a: [secret, '\u009b\u202e'] })],
+      `insert into sensorctl.quarantine (digest, side, faults, message_id, body) values ('\\x02', 'local', $1, 'm', $2)
+       returning quarantine_id as id`,
+      [JSON.stringify([fault('x', `of ${secret}`)]), JSON.stringify({ a: [secret, '\u009b\u202e'] })],
     );
     const { stdout } = await stage.run(['quarantine', 'show', `local:${rows[0]!.id}`, '--json']);
     expect(stdout)

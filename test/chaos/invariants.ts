@@ -4,13 +4,12 @@ import type pg from 'pg';
 
 import { faultKind } from '../../src/lib/db/sqlstate.js';
 import { READING_TABLES, type ReadingTable } from '../../src/lib/domain/reading.js';
-import { decodeMessage } from '../../src/lib/telemetry/decode.js';
 import { readContent } from '../support/cli.js';
+import { expectedOf } from '../support/expected-telemetry.js';
 import type { ChaosStage } from './stage.js';
 
 type Row = readonly [table: string, sensorId: string, time: string, hash: string, covered: boolean];
 
-const DECODING = { timezone: 'Asia/Bangkok', sensorIdFromMac: false };
 const TIME = `to_char(time, 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`;
 const RETRY_MS = 50;
 
@@ -127,8 +126,8 @@ function accountFor(bodies: ReadonlySet<string>, stored: readonly string[], quar
   for (const record of quarantine) count(refusals, quarantineKey(record));
   const unclaimedRefusals = new Set(refusals.keys());
   for (const body of bodies) {
-    const decoded = decodeMessage(body, DECODING);
-    for (const { table, sensorId, time } of decoded.readings) {
+    const expected = expectedOf(body);
+    for (const { table, sensorId, time } of expected.readings) {
       const key = `${table} ${sensorId} ${time}`;
       const refusal = quarantineKey({ table_name: table, sensor_id: storable(sensorId), reading_time: time, body });
       unclaimed.delete(key);
@@ -136,7 +135,7 @@ function accountFor(bodies: ReadonlySet<string>, stored: readonly string[], quar
       const places = Number(storedKeys.has(key)) + Number(refusals.has(refusal));
       if (places !== 1) missing.push(`reading in ${places} places: ${key} of ${body}`);
     }
-    for (const { sensorId, time } of decoded.faults) {
+    for (const { sensorId, time } of expected.faults) {
       const refusal = quarantineKey({ table_name: null, sensor_id: storable(sensorId), reading_time: time, body });
       unclaimedRefusals.delete(refusal);
       if (!refusals.has(refusal)) missing.push(`not in the quarantine: ${refusal}`);

@@ -34,6 +34,6 @@ function renderRecord({ body, faults, furtherFaults, ...facts }: NamedRecord): s
     ...more,
     '',
     // Set in, so that no line of a message looks like one of ours; --json prints it as it came.
-    body.replaceAll(/^/gm, '  '),
+    ...body.split('\n').map((line) => `  ${line}`),
   ].join('\n');
 }
