@@ -61,7 +61,8 @@ export async function runCli(args: readonly string[], options: CliOptions = {}):
 /** Starts `sensorctl` likewise; the caller ends it, or waits for its end. */
 export async function startCli(args: readonly string[], options: CliOptions = {}): Promise<RunningCli> {
   const directory = await makeTemporaryDirectory(path.join(tmpdir(), 'sensorctl-cli-'));
-  for (const [name, text] of Object.entries(options.files ?? {})) await writeFile(path.join(directory, name), text, { mode: 0o600 });
+  for (const [name, text] of Object.entries(options.files ?? {}))
+    await writeFile(path.join(directory, name), text, { mode: 0o600 });
   const [program, ...first] = options.program ?? [process.execPath, PROGRAM];
   const child = spawn(program, [...first, ...args], {
     cwd: options.program === undefined ? directory : REPOSITORY,
