@@ -114,7 +114,9 @@ describe('acceptance: EC2 lost', function () {
 
 /** Local holds each key of the bodies once, and the quarantine each message that cannot be stored. */
 async function expectComplete(stage: Stage, bodies: readonly string[]): Promise<void> {
-  const expected = bodies.map((body) => ({ body, ...expectedOf(body) }));
+  // The database itself refuses the one that is too large for its column.
+  const isTooLarge = (body: string): boolean => body.includes('"level":123456');
+  const expected = bodies.map((body) => ({ body, ...expectedOf(body), ...(isTooLarge(body) ? { keys: [] } : {}) }));
   const keys = expected.flatMap((each) => each.keys);
   const stored = await Promise.all(
     ['water_level_readings', 'moisture_readings', 'sensor_readings'].map(async (table) => {
