@@ -1,4 +1,4 @@
-const SIDE_BY_SIDE = 4;
+const SIDE_BY_SIDE = 2;
 
 interface Run {
   readonly title: string;
