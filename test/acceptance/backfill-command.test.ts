@@ -4,7 +4,7 @@ import { expect } from 'chai';
 import { createRandom } from '../../src/lib/domain/random.js';
 import type { BackfillReport } from '../../src/lib/operations/backfill/report.js';
 import { findFreePort } from '../../src/lib/sandbox/ports.js';
-import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
+import { generateTelemetry } from '../../src/lib/decoders/generate.js';
 import { WATER_SENSORS, waterRows } from '../support/backfilled.js';
 import { eventually, readContent, runCli, Stage, startCli, type CliResult, type RunningCli } from '../support/cli.js';
 import { STALLS_SOON, timesOf } from '../support/times.js';

@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
+import { generateTelemetry } from '../../src/lib/decoders/generate.js';
 import { eventually, readContent, Stage, timescaleServers } from '../support/cli.js';
 import { seedOf } from '../support/seed.js';
 

@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 import type { ConsumeSummary } from '../../src/lib/operations/consume/tally.js';
 import { findFreePort } from '../../src/lib/sandbox/ports.js';
-import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
+import { generateTelemetry } from '../../src/lib/decoders/generate.js';
 import { readContent, runCli, Stage, type CliResult, type CliSettings } from '../support/cli.js';
 
 const SECRET = 'Marked-Secret-4711';

@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 import { createRandom } from '../../src/lib/domain/random.js';
 import type { ConsumeSummary } from '../../src/lib/operations/consume/tally.js';
-import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
+import { generateTelemetry } from '../../src/lib/decoders/generate.js';
 import { readContent, Stage } from '../support/cli.js';
 import { expectedOf } from '../support/expected-telemetry.js';
 import { seedOf } from '../support/seed.js';

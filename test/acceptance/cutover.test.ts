@@ -5,7 +5,7 @@ import { readIdentity } from '../../src/lib/db/identity.js';
 import { READING_TABLES } from '../../src/lib/domain/reading.js';
 import { STEPS, type CutoverReport, type Gate } from '../../src/lib/operations/cutover/report.js';
 import type { MonitorReport } from '../../src/lib/operations/monitor/report.js';
-import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
+import { generateTelemetry } from '../../src/lib/decoders/generate.js';
 import { account, accountOn } from '../chaos/invariants.js';
 import { Load } from '../chaos/load.js';
 import { ChaosStage } from '../chaos/stage.js';

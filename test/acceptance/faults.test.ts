@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import { expect } from 'chai';
 
-import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
+import { generateTelemetry } from '../../src/lib/decoders/generate.js';
 import { renderSurvived, runChaos } from '../chaos/chaos.js';
 import { account, countUnsettled, Observer } from '../chaos/invariants.js';
 import { poison, SPACING_MS } from '../chaos/load.js';

@@ -2,7 +2,7 @@ import { createServer } from 'node:net';
 import { expect } from 'chai';
 import { findFreePort } from '../../src/lib/sandbox/ports.js';
 import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
-import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
+import { generateTelemetry } from '../../src/lib/decoders/generate.js';
 import { eventually, Stage } from '../support/cli.js';
 import { startOwnServer } from '../support/servers.js';
 

@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
+import { generateTelemetry } from '../../src/lib/decoders/generate.js';
 import { runCli, Stage, startCli } from '../support/cli.js';
 import { DOCUMENTED, findUndocumented } from '../support/documented-json.js';
 

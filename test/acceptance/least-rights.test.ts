@@ -3,7 +3,7 @@ import type pg from 'pg';
 import type { MonitorReport } from '../../src/lib/operations/monitor/report.js';
 import type { Snapshot } from '../../src/lib/operations/monitor/snapshot.js';
 import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
-import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
+import { generateTelemetry } from '../../src/lib/decoders/generate.js';
 import { grantsOf } from '../support/readme-grants.js';
 import { eventually, readContent, REPOSITORY, Stage, timescaleServers } from '../support/cli.js';
 import { seedOf } from '../support/seed.js';

@@ -7,7 +7,7 @@ import type { Browser, Page } from 'playwright-core';
 import type { MonitorReport } from '../../src/lib/operations/monitor/report.js';
 import type { Snapshot } from '../../src/lib/operations/monitor/snapshot.js';
 import { findFreePort } from '../../src/lib/sandbox/ports.js';
-import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
+import { generateTelemetry } from '../../src/lib/decoders/generate.js';
 import { startBrowser } from '../support/browser.js';
 import { eventually, REPOSITORY, skipSuite, Stage, type RunningCli } from '../support/cli.js';
 

@@ -3,7 +3,7 @@
 import { expect } from 'chai';
 import type pg from 'pg';
 import type { Reading } from '../../src/lib/domain/reading.js';
-import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
+import { generateTelemetry } from '../../src/lib/decoders/generate.js';
 import { PreparedPair } from '../support/backfilled.js';
 import { eventually, Stage, type RunningCli } from '../support/cli.js';
 

@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
+import { generateTelemetry } from '../../src/lib/decoders/generate.js';
 import { Stage, type CliSettings } from '../support/cli.js';
 import { QueueFront, type Answer } from '../support/queue-front.js';
 import { timesOf } from '../support/times.js';

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { expect } from 'chai';
 import type { ConsumeSummary } from '../../src/lib/operations/consume/tally.js';
-import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
+import { generateTelemetry } from '../../src/lib/decoders/generate.js';
 import { expectedOf } from '../support/expected-telemetry.js';
 import { readContent, Stage, timescaleServers } from '../support/cli.js';
 import { bodiesOf, FIGURES, realFiles, standInBodies } from '../support/real-telemetry.js';

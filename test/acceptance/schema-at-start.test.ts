@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
+import { generateTelemetry } from '../../src/lib/decoders/generate.js';
 import { readContent, Stage } from '../support/cli.js';
 import { seedOf } from '../support/seed.js';
 

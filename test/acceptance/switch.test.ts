@@ -4,7 +4,7 @@ import { expect } from 'chai';
 import { closeDatabase } from '../../src/lib/db/database.js';
 import { UnreachableError } from '../../src/lib/errors.js';
 import { accountOn } from '../chaos/invariants.js';
-import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
+import { generateTelemetry } from '../../src/lib/decoders/generate.js';
 import { ChaosStage } from '../chaos/stage.js';
 import { Ahead } from '../support/ahead.js';
 import { eventually, readContent } from '../support/cli.js';

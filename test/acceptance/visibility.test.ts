@@ -1,6 +1,6 @@
 // Messages in hand while local is slow or down: nobody else gets them, and no more of them are taken.
 import { expect } from 'chai';
-import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
+import { generateTelemetry } from '../../src/lib/decoders/generate.js';
 import { eventually, Stage, type RunningCli } from '../support/cli.js';
 import { QueueFront } from '../support/queue-front.js';
 import { TcpProxy } from '../support/proxy.js';

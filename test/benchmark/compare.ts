@@ -3,11 +3,11 @@ import { promisify } from 'node:util';
 
 import type pg from 'pg';
 
-import { readTableShapes } from '../../src/lib/db/catalog.js';
+import { readTableShapes } from '../../src/lib/repository/tables/catalog.js';
 import type { CompareReport } from '../../src/lib/operations/compare/report.js';
-import { planTable } from '../../src/lib/repository/comparison/compared-table.js';
-import { DIGEST_METHODS } from '../../src/lib/repository/comparison/digest-method.js';
-import { digestRanges } from '../../src/lib/repository/comparison/slices.js';
+import { planTable } from '../../src/lib/repository/tables/compared-table.js';
+import { DIGEST_METHODS } from '../../src/lib/repository/compare/digest-method.js';
+import { digestRanges } from '../../src/lib/repository/compare/slices.js';
 import { openByteCounter } from './byte-counter.js';
 import { fillHistory, HISTORY_BEGIN, singleCorePool } from './history.js';
 import type { Comparison } from './report.js';

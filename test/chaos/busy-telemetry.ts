@@ -1,6 +1,6 @@
 import { createRandom } from '../../src/lib/domain/random.js';
 import { formatInstant } from '../../src/lib/domain/time.js';
-import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
+import { generateTelemetry } from '../../src/lib/decoders/generate.js';
 
 /** Sensors that send without pause and never say where they are: nothing puts their location right again. */
 export const BUSY_SENSORS = ['BUSY-1', 'BUSY-2', 'BUSY-3'] as const;

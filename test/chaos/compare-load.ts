@@ -2,7 +2,7 @@ import { closeDatabase, openDatabase, type Database } from '../../src/lib/db/dat
 import type { Side } from '../../src/lib/domain/side.js';
 import { compare, type CompareOutcome, type CompareRequest } from '../../src/lib/operations/compare/compare.js';
 import type { CompareReport, DifferenceRecord } from '../../src/lib/operations/compare/report.js';
-import type { ComparedSides } from '../../src/lib/repository/comparison/sides.js';
+import type { ComparedSides } from '../../src/lib/repository/compare/sides.js';
 import { eventually } from '../support/cli.js';
 import { busyTelemetry } from './busy-telemetry.js';
 import type { Damage, Finding } from './damage.js';

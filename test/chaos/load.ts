@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { createRandom } from '../../src/lib/domain/random.js';
-import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
+import { generateTelemetry } from '../../src/lib/decoders/generate.js';
 import type { ChaosStage } from './stage.js';
 
 /** More than the minute below which the ledger joins readings to one range: an entry covers its own readings alone. */

@@ -3,7 +3,7 @@ import type pg from 'pg';
 import type { Database } from '../../src/lib/db/database.js';
 import type { Reading } from '../../src/lib/domain/reading.js';
 import { ConflictError, InterruptedError } from '../../src/lib/errors.js';
-import { endStalledCopies } from '../../src/lib/repository/backfill/stalled-copies.js';
+import { endStalledCopies } from '../../src/lib/repository/repair/stalled-copies.js';
 import {
   addUnits,
   beginWithUnit,
@@ -11,7 +11,7 @@ import {
   markPlanned,
   splitUnit,
 } from '../../src/lib/repository/backfill/unit-store.js';
-import { waitForWriters } from '../../src/lib/repository/migration/fence.js';
+import { waitForWriters } from '../../src/lib/repository/phase/fence.js';
 import { keepingLogger, PreparedPair, WATER_SENSORS, waterRows } from '../support/backfilled.js';
 import { eventually } from '../support/cli.js';
 

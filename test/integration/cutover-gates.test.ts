@@ -6,12 +6,12 @@ import { closeDatabase, openDatabase, type Database } from '../../src/lib/db/dat
 import type { MigrationState, Phase } from '../../src/lib/domain/migration.js';
 import type { Reading } from '../../src/lib/domain/reading.js';
 import type { Side } from '../../src/lib/domain/side.js';
-import { BOOKKEEPING_VERSION } from '../../src/lib/repository/bookkeeping-schema.js';
+import { BOOKKEEPING_VERSION } from '../../src/lib/repository/ledger/bookkeeping-schema.js';
 import { measureGates, type Checks } from '../../src/lib/operations/cutover/gates.js';
 import type { Gate } from '../../src/lib/operations/cutover/report.js';
 import type { DualWriteRepository } from '../../src/lib/repository/dual-write-repository.js';
-import { copyRecord } from '../../src/lib/repository/migration/deciding-state.js';
-import { changePhase, recordFirstPhase } from '../../src/lib/repository/migration/transition.js';
+import { copyRecord } from '../../src/lib/repository/phase/deciding-state.js';
+import { changePhase, recordFirstPhase } from '../../src/lib/repository/phase/transition.js';
 import { PreparedPair } from '../support/backfilled.js';
 import { eventually } from '../support/cli.js';
 import { MEND_CLOCK, skewClockSql } from '../support/skewed-clock.js';

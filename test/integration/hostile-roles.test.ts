@@ -11,9 +11,9 @@ import {
   bookkeepingScript,
   BOOKKEEPING_VERSION,
   migrateBookkeeping,
-} from '../../src/lib/repository/bookkeeping-schema.js';
-import { assertPrimary, waitForWriters } from '../../src/lib/repository/migration/fence.js';
-import { proveUnproven } from '../../src/lib/repository/migration/prove-unproven.js';
+} from '../../src/lib/repository/ledger/bookkeeping-schema.js';
+import { assertPrimary, waitForWriters } from '../../src/lib/repository/phase/fence.js';
+import { proveUnproven } from '../../src/lib/repository/cutover/prove-unproven.js';
 import { repairMissed } from '../../src/lib/repository/repair/repair-missed.js';
 import { runTransaction } from '../../src/lib/db/transaction.js';
 import { PreparedPair, waterRows } from '../support/backfilled.js';

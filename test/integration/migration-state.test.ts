@@ -8,10 +8,10 @@ import type { Side } from '../../src/lib/domain/side.js';
 import { ConflictError } from '../../src/lib/errors.js';
 import { silentLogger } from '../../src/lib/logger.js';
 import { switchPrimary, type SwitchOutcome } from '../../src/lib/operations/cutover/switch.js';
-import { holdAsSecondary } from '../../src/lib/repository/migration/assert-role.js';
-import { copyRecord, findDecidingState } from '../../src/lib/repository/migration/deciding-state.js';
-import { assertPrimary, endWriters, waitForWriters } from '../../src/lib/repository/migration/fence.js';
-import { readHistory, readState } from '../../src/lib/repository/migration/state.js';
+import { holdAsSecondary } from '../../src/lib/repository/phase/assert-role.js';
+import { copyRecord, findDecidingState } from '../../src/lib/repository/phase/deciding-state.js';
+import { assertPrimary, endWriters, waitForWriters } from '../../src/lib/repository/phase/fence.js';
+import { readHistory, readState } from '../../src/lib/repository/phase/state.js';
 import {
   beginDraining,
   callOff,
@@ -19,7 +19,7 @@ import {
   changePhase,
   commitSwitch,
   recordFirstPhase,
-} from '../../src/lib/repository/migration/transition.js';
+} from '../../src/lib/repository/phase/transition.js';
 import { PreparedPair } from '../support/backfilled.js';
 import { eventually } from '../support/cli.js';
 

@@ -7,7 +7,7 @@ import {
   thinSamples,
   type Sample,
   type SampleFigures,
-} from '../../src/lib/repository/monitoring/samples.js';
+} from '../../src/lib/repository/monitor/samples.js';
 import { PreparedPair } from '../support/backfilled.js';
 
 const TABLE: ReadingTable = 'water_level_readings';

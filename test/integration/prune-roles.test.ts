@@ -1,7 +1,7 @@
 // Pruning deletes on the secondary only: what it holds on to while the sides may change their roles.
 import { expect } from 'chai';
 import { ConflictError } from '../../src/lib/errors.js';
-import { waitForWriters } from '../../src/lib/repository/migration/fence.js';
+import { waitForWriters } from '../../src/lib/repository/phase/fence.js';
 import { PreparedPair, WATER_SENSORS, waterRows } from '../support/backfilled.js';
 import { eventually } from '../support/cli.js';
 

@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { bookkeepingScript } from '../../src/lib/repository/bookkeeping-schema.js';
+import { bookkeepingScript } from '../../src/lib/repository/ledger/bookkeeping-schema.js';
 import { Stage } from '../support/cli.js';
 
 /** The script of the bookkeeping as it was before a message stood in the quarantine once. */

@@ -4,16 +4,16 @@ import { closeDatabase, openDatabase, type Database } from '../../src/lib/db/dat
 import type { Reading } from '../../src/lib/domain/reading.js';
 import type { Side } from '../../src/lib/domain/side.js';
 import { prepareSide } from '../../src/lib/operations/init.js';
-import type { CommittedBatch } from '../../src/lib/repository/batch.js';
+import type { CommittedBatch } from '../../src/lib/repository/write/batch.js';
 import { DualWriteRepository } from '../../src/lib/repository/dual-write-repository.js';
-import { compactUnproven, markMissed, summarizeLedger } from '../../src/lib/repository/ledger.js';
-import { shortenLedger } from '../../src/lib/repository/migration/drain-ledger.js';
-import { buryConsumers } from '../../src/lib/repository/markers.js';
-import { CircuitBreaker } from '../../src/lib/repository/circuit-breaker.js';
-import { healUntilStopped } from '../../src/lib/repository/self-healing.js';
+import { compactUnproven, markMissed, summarizeLedger } from '../../src/lib/repository/ledger/ledger.js';
+import { shortenLedger } from '../../src/lib/repository/cutover/drain-ledger.js';
+import { buryConsumers } from '../../src/lib/repository/ledger/markers.js';
+import { CircuitBreaker } from '../../src/lib/repository/write/circuit-breaker.js';
+import { healUntilStopped } from '../../src/lib/repository/repair/self-healing.js';
 import { silentLogger } from '../../src/lib/logger.js';
 import { repairMissed, type RepairOutcome } from '../../src/lib/repository/repair/repair-missed.js';
-import { SecondaryWriter } from '../../src/lib/repository/secondary-writer.js';
+import { SecondaryWriter } from '../../src/lib/repository/write/secondary-writer.js';
 import { createTestDatabase, ec2Server, localServer, type TestDatabase } from '../support/servers.js';
 
 const KEY = 'water_level_readings_key';

@@ -8,7 +8,7 @@ import {
   planRewriteCheck,
   rewriteCheck,
   type CompressionCatalog,
-} from '../../src/lib/db/rewritten-tables.js';
+} from '../../src/lib/repository/tables/rewritten-tables.js';
 import { createRandom } from '../../src/lib/domain/random.js';
 import { isLockTimeout } from '../../src/lib/db/sqlstate.js';
 import { pause } from '../../src/lib/domain/pause.js';
@@ -18,9 +18,9 @@ import { silentLogger } from '../../src/lib/logger.js';
 import { compare, type CompareOutcome, type CompareRequest } from '../../src/lib/operations/compare/compare.js';
 import type { DifferenceRecord } from '../../src/lib/operations/compare/report.js';
 import { switchPrimary } from '../../src/lib/operations/cutover/switch.js';
-import { proveUnproven } from '../../src/lib/repository/migration/prove-unproven.js';
-import { changePhase, recordFirstPhase } from '../../src/lib/repository/migration/transition.js';
-import { copyRecord } from '../../src/lib/repository/migration/deciding-state.js';
+import { proveUnproven } from '../../src/lib/repository/cutover/prove-unproven.js';
+import { changePhase, recordFirstPhase } from '../../src/lib/repository/phase/transition.js';
+import { copyRecord } from '../../src/lib/repository/phase/deciding-state.js';
 import { repairMissed, type RepairOutcome } from '../../src/lib/repository/repair/repair-missed.js';
 import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
 import { PreparedPair, waterRows, WATER_SENSORS } from '../support/backfilled.js';

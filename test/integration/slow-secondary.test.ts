@@ -3,7 +3,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { expect } from 'chai';
 import type { Reading } from '../../src/lib/domain/reading.js';
-import type { CommittedBatch } from '../../src/lib/repository/batch.js';
+import type { CommittedBatch } from '../../src/lib/repository/write/batch.js';
 import { DualWriteRepository } from '../../src/lib/repository/dual-write-repository.js';
 import { PreparedPair } from '../support/backfilled.js';
 import { eventually } from '../support/cli.js';

@@ -13,7 +13,7 @@ export interface Mutant {
 const HEALTH = 'src/lib/operations/consume/health.ts';
 const CONNECTION = 'src/lib/db/connection.ts';
 const AUTHENTICATION = 'src/lib/db/authentication.ts';
-const REWRITTEN = 'src/lib/db/rewritten-tables.ts';
+const REWRITTEN = 'src/lib/repository/tables/rewritten-tables.ts';
 const OUTSIDE = 'test/unit/outside.test.ts';
 const PROBES = 'test/acceptance/probes.test.ts';
 const HANDSHAKES = 'test/integration/tls.test.ts';
@@ -143,7 +143,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'gateway messages of any number of sensors',
-    file: 'src/lib/telemetry/moisture.ts',
+    file: 'src/lib/decoders/moisture.ts',
     source: 'const MOST_ENTRIES = 1_000;',
     replacement: 'const MOST_ENTRIES = 1_000_000;',
     test: 'test/acceptance/hostile-messages.test.ts',
@@ -151,7 +151,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'times ahead of the receipt believed',
-    file: 'src/lib/telemetry/message.ts',
+    file: 'src/lib/decoders/message.ts',
     source: 'const AHEAD_AT_MOST = 86_400 * 1_000_000;',
     replacement: 'const AHEAD_AT_MOST = Infinity;',
     test: 'test/unit/telemetry-limits.test.ts',
@@ -176,7 +176,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a secondary that may become the primary while it is pruned',
-    file: 'src/lib/repository/migration/assert-role.ts',
+    file: 'src/lib/repository/phase/assert-role.ts',
     source: 'if ((await readRecordedState(client)).primary !== side) return;',
     replacement: 'if (Date.now() > 0) return;',
     test: 'test/integration/prune-roles.test.ts',
@@ -200,7 +200,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a comparison that believes an empty snapshot',
-    file: 'src/lib/repository/comparison/look.ts',
+    file: 'src/lib/repository/compare/look.ts',
     source: 'await assertNotRewritten(snapshot, primary, check);',
     replacement: 'if (Date.now() < 0) await assertNotRewritten(snapshot, primary, check);',
     test: SNAPSHOTS,

@@ -5,7 +5,7 @@ import path from 'node:path';
 import type { Readable } from 'node:stream';
 import { promisify } from 'node:util';
 
-import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
+import { generateTelemetry } from '../../src/lib/decoders/generate.js';
 import { findUndocumented } from '../support/documented-json.js';
 
 export interface Installed {

@@ -1,4 +1,4 @@
-// What must become of the bodies that the generators of telemetry make (src/lib/telemetry/generate.ts, test/chaos), by the words of
+// What must become of the bodies that the generators of telemetry make (src/lib/decoders/generate.ts, test/chaos), by the words of
 // DESIGN.md and without src's decoder.
 
 type Fields = Readonly<Record<string, unknown>>;

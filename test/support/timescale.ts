@@ -2,7 +2,7 @@
 import type pg from 'pg';
 import type { ConnectionSettings } from '../../src/lib/db/connection.js';
 import { closeDatabase, openDatabase, type Database } from '../../src/lib/db/database.js';
-import { migrateBookkeeping } from '../../src/lib/repository/bookkeeping-schema.js';
+import { migrateBookkeeping } from '../../src/lib/repository/ledger/bookkeeping-schema.js';
 import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
 import { poolOf, skipSuite } from './cli.js';
 import { createTestDatabase, timescaleServer, type TestDatabase } from './servers.js';

@@ -7,7 +7,7 @@ import { otherSide } from '../../src/lib/domain/side.js';
 import { silentLogger } from '../../src/lib/logger.js';
 import type { StepName } from '../../src/lib/operations/cutover/report.js';
 import { switchPrimary } from '../../src/lib/operations/cutover/switch.js';
-import { findDecidingState } from '../../src/lib/repository/migration/deciding-state.js';
+import { findDecidingState } from '../../src/lib/repository/phase/deciding-state.js';
 
 export interface OperatorRequest {
   readonly waitAt: StepName | null;

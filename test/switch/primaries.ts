@@ -2,8 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { closeDatabase, type Database } from '../../src/lib/db/database.js';
 import { withTransaction } from '../../src/lib/db/transaction.js';
 import type { Side } from '../../src/lib/domain/side.js';
-import { assertPrimary } from '../../src/lib/repository/migration/fence.js';
-import { readRecordedState } from '../../src/lib/repository/migration/state.js';
+import { assertPrimary } from '../../src/lib/repository/phase/fence.js';
+import { readRecordedState } from '../../src/lib/repository/phase/state.js';
 
 const PAUSE_MS = 25;
 

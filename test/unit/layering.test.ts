@@ -7,10 +7,10 @@ const SOURCE = path.resolve(import.meta.dirname, '../../src');
 /** What each part of the house may import beside itself; `errors`, `logger` and `timing` are open to all. */
 const ARROWS: Readonly<Record<string, readonly string[]>> = {
   commands: ['cli', 'operations'],
-  cli: ['config', 'db', 'domain', 'http', 'operations', 'queue', 'repository', 'sandbox', 'telemetry'],
-  operations: ['repository', 'telemetry', 'queue', 'db', 'domain', 'http', 'sandbox'],
+  cli: ['config', 'db', 'domain', 'http', 'operations', 'queue', 'repository', 'sandbox', 'decoders'],
+  operations: ['repository', 'decoders', 'queue', 'db', 'domain', 'http', 'sandbox'],
   repository: ['db', 'domain'],
-  telemetry: ['domain'],
+  decoders: ['domain'],
   queue: ['domain'],
   db: ['domain'],
   sandbox: ['domain'],
@@ -21,6 +21,21 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   logger: ['domain'],
   timing: [],
 };
+
+/** The rooms of the repository library, each above what it uses; at its root the public classes alone. */
+const ROOMS = [
+  '',
+  'cutover',
+  'backfill',
+  'monitor',
+  'repair',
+  'compare',
+  'write',
+  'phase',
+  'ledger',
+  'timescaledb',
+  'tables',
+];
 
 interface Import {
   readonly from: string;
@@ -43,6 +58,25 @@ describe('the layering of src', () => {
   it('has no arrow upward, sideways, or between siblings', () => {
     const wrong = LOCAL_IMPORTS.filter((each) => !isAllowed(each) || isBetweenSiblings(each));
     expect(wrong.map(describeImport)).to.deep.equal([]);
+  });
+
+  it('has rooms in the repository library that never use one above', () => {
+    const ranks = LOCAL_IMPORTS.filter(({ from, to }) => isRepository(from) && isRepository(to)).map((each) => ({
+      ...each,
+      source: ROOMS.indexOf(roomOf(each.from)),
+      target: ROOMS.indexOf(roomOf(each.to)),
+    }));
+    expect(FILES.filter((file) => isRepository(file) && !ROOMS.includes(roomOf(file)))).to.deep.equal([]);
+    expect(new Set(FILES.filter(isRepository).map(roomOf)).size).to.equal(ROOMS.length);
+    expect(ranks.filter(({ source, target }) => source > target).map(describeImport)).to.deep.equal([]);
+  });
+
+  it('has no two folders that depend on each other, whatever the layer', () => {
+    const folders = LOCAL_IMPORTS.map((each) => ({ ...each, ends: [folderOf(each.from), folderOf(each.to)] }));
+    const arrows = new Set(folders.filter(({ ends: [from, to] }) => from !== to).map(({ ends }) => ends.join(' -> ')));
+    const both = folders.filter(({ ends: [from, to] }) => from !== to && arrows.has(`${to} -> ${from}`));
+    expect(arrows.size).to.be.greaterThan(30);
+    expect(both.map(describeImport)).to.deep.equal([]);
   });
 
   it('has no import cycle', () => {
@@ -93,6 +127,20 @@ function isBetweenSiblings({ from, to }: Import): boolean {
 function layerOf(file: string): string {
   const [top = '', second = ''] = file.split('/');
   return top === 'lib' ? path.basename(second, '.ts') : top;
+}
+
+function isRepository(file: string): boolean {
+  return file.startsWith('lib/repository/');
+}
+
+/** The folder below the repository library that a file is in; '' for its root. */
+function roomOf(file: string): string {
+  return file.split('/').slice(2, -1).join('/');
+}
+
+/** A file at the root of lib is a folder of its own: `errors` is used by all. */
+function folderOf(file: string): string {
+  return path.dirname(file) === 'lib' ? file : path.dirname(file);
 }
 
 /** A command or an operation: its file, or the folder that it has outgrown into. */

@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { createPaint, fitLine } from '../../src/lib/cli/monitor/paint.js';
+import { createPaint, fitLine } from '../../src/lib/cli/paint.js';
 import { renderLine } from '../../src/lib/cli/monitor/line.js';
 import { renderScreen } from '../../src/lib/cli/monitor/screen.js';
 import { sparkline } from '../../src/lib/cli/monitor/sparkline.js';
@@ -12,8 +12,8 @@ import { findGapEpisodes, findIncidents } from '../../src/lib/operations/monitor
 import { silentLook } from '../../src/lib/operations/monitor/side-watch.js';
 import type { Snapshot } from '../../src/lib/operations/monitor/snapshot.js';
 import { unexplainedOf } from '../../src/lib/operations/monitor/trouble.js';
-import { WriteMeter } from '../../src/lib/repository/write-meter.js';
-import type { Sample, SampleFigures } from '../../src/lib/repository/monitoring/samples.js';
+import { WriteMeter } from '../../src/lib/repository/write/write-meter.js';
+import type { Sample, SampleFigures } from '../../src/lib/repository/monitor/samples.js';
 import { consumerOf, lookOf, PHASE_2, snapshotOf, statusOf } from '../support/monitored.js';
 
 const GAPS = {

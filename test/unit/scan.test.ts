@@ -2,9 +2,9 @@ import { setTimeout as delay } from 'node:timers/promises';
 
 import { expect } from 'chai';
 
-import { NOTHING } from '../../src/lib/repository/comparison/find-leaves.js';
-import { scanSegments, type ScanOptions, type SegmentDigest } from '../../src/lib/repository/comparison/scan.js';
-import { Turns } from '../../src/lib/repository/comparison/turns.js';
+import { NOTHING } from '../../src/lib/repository/compare/find-leaves.js';
+import { scanSegments, type ScanOptions, type SegmentDigest } from '../../src/lib/repository/compare/scan.js';
+import { Turns } from '../../src/lib/repository/compare/turns.js';
 
 const HOUR_MICROS = 3_600_000_000;
 const DAY: ScanOptions = {

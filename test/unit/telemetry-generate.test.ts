@@ -1,6 +1,6 @@
 import { expect } from 'chai';
-import { decodeMessage } from '../../src/lib/telemetry/decode.js';
-import { generateTelemetry } from '../../src/lib/telemetry/generate.js';
+import { decodeMessage } from '../../src/lib/decoders/decode.js';
+import { generateTelemetry } from '../../src/lib/decoders/generate.js';
 
 const COUNT = 20_000;
 const OPTIONS = { timezone: 'Asia/Bangkok', sensorIdFromMac: false };

@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { decodeMessage, type Decoded } from '../../src/lib/telemetry/decode.js';
+import { decodeMessage, type Decoded } from '../../src/lib/decoders/decode.js';
 import {
   decode,
   entry,

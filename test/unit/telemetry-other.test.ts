@@ -1,6 +1,6 @@
 import { expect } from 'chai';
-import { decodeMessage } from '../../src/lib/telemetry/decode.js';
-import type { Decoded } from '../../src/lib/telemetry/decode.js';
+import { decodeMessage } from '../../src/lib/decoders/decode.js';
+import type { Decoded } from '../../src/lib/decoders/decode.js';
 import { OPTIONS, RECEIVED, decode, onlyReading, onlyReason } from './telemetry-messages.js';
 
 describe('a message of another sensor type', () => {

@@ -3,8 +3,8 @@ import type { Side } from '../../src/lib/domain/side.js';
 import { compareSchemas } from '../../src/lib/operations/verify-schema/compare-schemas.js';
 import type { Finding } from '../../src/lib/operations/verify-schema/finding.js';
 import type { Snapshot } from '../../src/lib/operations/verify-schema/snapshot.js';
-import { BOOKKEEPING_FUNCTIONS, BOOKKEEPING_RIGHTS } from '../../src/lib/repository/consume-rights.js';
-import { BOOKKEEPING_VERSION } from '../../src/lib/repository/bookkeeping-schema.js';
+import { BOOKKEEPING_FUNCTIONS, BOOKKEEPING_RIGHTS } from '../../src/lib/repository/write/consume-rights.js';
+import { BOOKKEEPING_VERSION } from '../../src/lib/repository/ledger/bookkeeping-schema.js';
 
 const TABLE = 'notes';
 

@@ -7,7 +7,7 @@ import type { CompareRequest } from '../operations/compare/compare.js';
 import type { Checks } from '../operations/cutover/gates.js';
 import type { CutoverReport, Gate, Step } from '../operations/cutover/report.js';
 import type { ReportedGate } from '../operations/monitor/report.js';
-import { readState } from '../repository/migration/state.js';
+import { readState } from '../repository/phase/state.js';
 import { withSides } from './sides.js';
 import { formatCount, formatTime } from './quantities.js';
 import { oneLine } from './output.js';

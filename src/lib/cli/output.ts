@@ -1,7 +1,7 @@
 // The one way to stdout and stderr, but for what the live picture draws (monitor/terminal.ts): nothing that came from outside
 // acts on the terminal, or forges a line.
 import { oneLine, printable, printableJson } from '../domain/printable.js';
-import { printableButStyle } from './monitor/paint.js';
+import { printableButStyle } from './paint.js';
 
 /** For commands, which take what they print from here. */
 export { oneLine, printable } from '../domain/printable.js';

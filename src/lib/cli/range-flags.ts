@@ -1,6 +1,6 @@
 import * as Flags from '@oclif/core/flags';
 import { UsageError } from '../errors.js';
-import type { WindowRequest } from '../repository/comparison/window.js';
+import type { WindowRequest } from '../repository/compare/window.js';
 import { durationFlag, instantFlag } from './time-flags.js';
 
 /** The flags that name a range of time, alike in every command that takes one. */

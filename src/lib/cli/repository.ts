@@ -3,7 +3,7 @@ import type { Settings } from '../config.js';
 import { asUnreachable } from '../db/database.js';
 import type { Roles } from '../domain/migration.js';
 import type { Logger } from '../logger.js';
-import { MigratingRepository } from '../repository/migration/migrating-repository.js';
+import { MigratingRepository } from '../repository/migrating-repository.js';
 import { openSideInRole } from './sides.js';
 
 export interface RepositoryOptions {

@@ -4,8 +4,8 @@ import { newerState } from '../domain/migration.js';
 import type { Role, Side } from '../domain/side.js';
 import { UsageError } from '../errors.js';
 import type { Logger } from '../logger.js';
-import { queryableOf } from '../repository/comparison/sides.js';
-import { readState } from '../repository/migration/state.js';
+import { queryableOf } from '../repository/compare/sides.js';
+import { readState } from '../repository/phase/state.js';
 import { TIMES } from '../timing.js';
 
 /** A call on the primary may take this long, in ms; shorter than a consumer's lease. */

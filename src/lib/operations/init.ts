@@ -1,7 +1,7 @@
 import { asUnreachable, type Database } from '../db/database.js';
 import type { Side } from '../domain/side.js';
-import { addKeys, type KeyAddition } from '../repository/add-keys.js';
-import { migrateBookkeeping } from '../repository/bookkeeping-schema.js';
+import { addKeys, type KeyAddition } from '../repository/repair/add-keys.js';
+import { migrateBookkeeping } from '../repository/ledger/bookkeeping-schema.js';
 import {
   assertServer,
   createReadingTables,
@@ -9,7 +9,7 @@ import {
   prepareTimescaleDb,
   type Obstacle,
   type TablePreparation,
-} from '../repository/reading-tables.js';
+} from '../repository/tables/reading-tables.js';
 
 /** What `init` found and did on one side. */
 export interface SidePreparation {

@@ -3,9 +3,9 @@ import type { Reading } from '../domain/reading.js';
 import type { Side } from '../domain/side.js';
 import { parseInstant } from '../domain/time.js';
 import { UsageError } from '../errors.js';
-import type { MigratingRepository } from '../repository/migration/migrating-repository.js';
-import { findRecords, listRecords, resolveRecords, type StoredRecord } from '../repository/quarantine.js';
-import { decodeMessage, type DecodeOptions } from '../telemetry/decode.js';
+import type { MigratingRepository } from '../repository/migrating-repository.js';
+import { findRecords, listRecords, resolveRecords, type StoredRecord } from '../repository/ledger/quarantine.js';
+import { decodeMessage, type DecodeOptions } from '../decoders/decode.js';
 
 /** Names a record: the side that keeps it and its number there. */
 export interface RecordName {

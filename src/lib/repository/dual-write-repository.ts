@@ -5,21 +5,21 @@ import { describeFault, faultKind } from '../db/sqlstate.js';
 import { sideTitle, sideTitleCapitalized, type Side, type WriteMode } from '../domain/side.js';
 import { UnreachableError } from '../errors.js';
 import { silentLogger, type Logger } from '../logger.js';
-import type { CommittedBatch } from './batch.js';
-import { assertBookkeeping } from './bookkeeping-schema.js';
-import { CircuitBreaker, type BreakerState } from './circuit-breaker.js';
-import type { WriteRequest } from './division.js';
-import { endConsumer, HEARTBEAT_MS, registerConsumer, renewLease } from './consumer-lease.js';
-import { readRecordedState } from './migration/state.js';
-import { compactUnproven, markUnclaimed, readGaps, type Gap } from './ledger.js';
-import { writeToPrimary } from './primary-writer.js';
-import { countFaults } from './quarantine.js';
-import { assertServer, findLoss, findObstacles, type Obstacle } from './reading-tables.js';
-import { healUntilStopped } from './self-healing.js';
-import { SecondarySender, type RetryPolicy, type SendOutcome } from './secondary-sender.js';
-import { SecondaryWriter } from './secondary-writer.js';
-import { Settlement } from './settlement.js';
-import { WriteMeter, type SendTotals } from './write-meter.js';
+import type { CommittedBatch } from './write/batch.js';
+import { assertBookkeeping } from './ledger/bookkeeping-schema.js';
+import { CircuitBreaker, type BreakerState } from './write/circuit-breaker.js';
+import type { WriteRequest } from './write/division.js';
+import { endConsumer, HEARTBEAT_MS, registerConsumer, renewLease } from './write/consumer-lease.js';
+import { readRecordedState } from './phase/state.js';
+import { compactUnproven, markUnclaimed, readGaps, type Gap } from './ledger/ledger.js';
+import { writeToPrimary } from './write/primary-writer.js';
+import { countFaults } from './ledger/quarantine.js';
+import { assertServer, findLoss, findObstacles, type Obstacle } from './tables/reading-tables.js';
+import { healUntilStopped } from './repair/self-healing.js';
+import { SecondarySender, type RetryPolicy, type SendOutcome } from './write/secondary-sender.js';
+import { SecondaryWriter } from './write/secondary-writer.js';
+import { Settlement } from './write/settlement.js';
+import { WriteMeter, type SendTotals } from './write/write-meter.js';
 
 export interface DualWriteOptions {
   /** Written first; holds the ledger. */

@@ -1,4 +1,4 @@
-import type { SampleFigures } from '../../repository/monitoring/samples.js';
+import type { SampleFigures } from '../../repository/monitor/samples.js';
 import { formatCount } from '../quantities.js';
 import { renderPlot, type PlotOptions, type Point } from './plot.js';
 import { formatMs, formatRate, formatSeconds } from './wording.js';

@@ -1,6 +1,6 @@
 import type { Snapshot } from '../../operations/monitor/snapshot.js';
 import { renderLine } from './line.js';
-import { createOutputPaint } from './paint.js';
+import { createOutputPaint } from '../paint.js';
 import { renderScreen } from './screen.js';
 import { LiveScreen } from './terminal.js';
 

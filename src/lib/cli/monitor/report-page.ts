@@ -3,7 +3,7 @@ import { parseInstant } from '../../domain/time.js';
 import { HOLE_SECONDS } from '../../operations/monitor/incidents.js';
 import type { MonitorReport } from '../../operations/monitor/report.js';
 import type { TroubleKind } from '../../operations/monitor/snapshot.js';
-import type { SampleFigures } from '../../repository/monitoring/samples.js';
+import type { SampleFigures } from '../../repository/monitor/samples.js';
 import { formatCount, formatDuration } from '../quantities.js';
 import { escapeHtml, hashSource, htmlCard, htmlTable } from './html.js';
 import { PAGE_STYLE } from './page-style.js';

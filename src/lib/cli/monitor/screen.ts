@@ -3,7 +3,7 @@ import { mapTexts, oneLine } from '../../domain/printable.js';
 import { otherSide, sideTitle } from '../../domain/side.js';
 import { leavesSecondaryOut, type ConsumerSnapshot, type Snapshot } from '../../operations/monitor/snapshot.js';
 import { formatCount, formatDuration } from '../quantities.js';
-import { fitLine, type Paint } from './paint.js';
+import { fitLine, type Paint } from '../paint.js';
 import { sparkline } from './sparkline.js';
 import {
   describeCalm,

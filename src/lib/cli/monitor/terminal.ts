@@ -1,6 +1,6 @@
 import type { Snapshot } from '../../operations/monitor/snapshot.js';
 import { HELP } from './help.js';
-import { createOutputPaint, printableButStyle } from './paint.js';
+import { createOutputPaint, printableButStyle } from '../paint.js';
 import { renderScreen } from './screen.js';
 
 const ENTER = '\u001b[?1049h\u001b[?25l';

@@ -20,11 +20,11 @@ import {
   type OldestTimes,
   type RunState,
 } from '../../repository/backfill/unit-store.js';
-import { assertBookkeeping } from '../../repository/bookkeeping-schema.js';
-import { agreeOnMethod, type DigestMethod } from '../../repository/comparison/digest-method.js';
-import { queryableOf } from '../../repository/comparison/sides.js';
-import { resolveWindow, type LeftOut } from '../../repository/comparison/window.js';
-import { enterRefused, readGaps, type Gap } from '../../repository/ledger.js';
+import { assertBookkeeping } from '../../repository/ledger/bookkeeping-schema.js';
+import { agreeOnMethod, type DigestMethod } from '../../repository/compare/digest-method.js';
+import { queryableOf } from '../../repository/compare/sides.js';
+import { resolveWindow, type LeftOut } from '../../repository/compare/window.js';
+import { enterRefused, readGaps, type Gap } from '../../repository/ledger/ledger.js';
 import { planTransfer, type Transfer } from '../../repository/repair/transfer.js';
 import { repairRegistry } from '../../repository/repair/registry.js';
 import { readOldestRow, refreshAggregates } from '../../repository/timescaledb/continuous-aggregates.js';

@@ -1,20 +1,20 @@
-import { readChunkStarts } from '../../db/chunk-starts.js';
+import { readChunkStarts } from '../../repository/tables/chunk-starts.js';
 import type { Database } from '../../db/database.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import { buildUnits } from '../../repository/backfill/unit-builder.js';
 import type { PlannedUnit } from '../../repository/backfill/unit-store.js';
-import type { DigestMethod } from '../../repository/comparison/digest-method.js';
-import { findLeaves, NOTHING, type DifferingRange } from '../../repository/comparison/find-leaves.js';
+import type { DigestMethod } from '../../repository/compare/digest-method.js';
+import { findLeaves, NOTHING, type DifferingRange } from '../../repository/compare/find-leaves.js';
 import {
   scanRange,
   scanSegments,
   type ScanOptions,
   type ScanProgress,
   type SegmentDigest,
-} from '../../repository/comparison/scan.js';
-import { ask } from '../../repository/comparison/sides.js';
-import { countBuckets } from '../../repository/comparison/slices.js';
-import { rangeOfTable, type LeftOut, type OpenRange } from '../../repository/comparison/window.js';
+} from '../../repository/compare/scan.js';
+import { ask } from '../../repository/compare/sides.js';
+import { countBuckets } from '../../repository/compare/slices.js';
+import { rangeOfTable, type LeftOut, type OpenRange } from '../../repository/compare/window.js';
 import { assertWritable } from '../../repository/timescaledb/compressed-chunks.js';
 import type { Transfer } from '../../repository/repair/transfer.js';
 import type { BackfillRequest } from './report.js';

@@ -1,8 +1,8 @@
 import { isReadingTable } from '../../domain/reading.js';
 import { otherSide, type Side } from '../../domain/side.js';
-import type { DifferingRange } from '../../repository/comparison/find-leaves.js';
-import type { Gap } from '../../repository/ledger.js';
-import type { LeftOut, WindowRequest } from '../../repository/comparison/window.js';
+import type { DifferingRange } from '../../repository/compare/find-leaves.js';
+import type { Gap } from '../../repository/ledger/ledger.js';
+import type { LeftOut, WindowRequest } from '../../repository/compare/window.js';
 
 /** Repair what the ledger says; compare and copy what differs; copy without comparing; copy ranges that were found before. */
 export type BackfillMode = 'ledger' | 'differences' | 'full' | 'given';

@@ -6,7 +6,7 @@ import { pause } from '../../domain/pause.js';
 import { workTogether } from '../../domain/work-together.js';
 import { runUnit, StraightCopyFailed, type UnitContext } from '../../repository/backfill/run-unit.js';
 import { readRunState, splitUnit, type RunState, type Unit } from '../../repository/backfill/unit-store.js';
-import { endingStalledCopies, endStalledCopies } from '../../repository/backfill/stalled-copies.js';
+import { endingStalledCopies, endStalledCopies } from '../../repository/repair/stalled-copies.js';
 import type { Throttle } from './throttle.js';
 
 export interface RunUnitsOptions {

@@ -3,8 +3,8 @@ import { assertDistinct, readIdentity } from '../../db/identity.js';
 import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import { InterruptedError } from '../../errors.js';
-import type { ComparedTable } from '../../repository/comparison/compared-table.js';
-import { agreeOnMethod, type DigestMethod } from '../../repository/comparison/digest-method.js';
+import type { ComparedTable } from '../../repository/tables/compared-table.js';
+import { agreeOnMethod, type DigestMethod } from '../../repository/compare/digest-method.js';
 import {
   digestWholeTable,
   findLeaves,
@@ -13,13 +13,13 @@ import {
   type DifferingRange,
   type Leaf,
   type SideTotals,
-} from '../../repository/comparison/find-leaves.js';
-import { groupLeaves, inTime } from '../../repository/comparison/leaf-groups.js';
-import { resolveRegistry } from '../../repository/comparison/resolve-registry.js';
-import { resolveLeaves, type Difference } from '../../repository/comparison/resolve.js';
-import { scanRange } from '../../repository/comparison/scan.js';
-import { queryableOf, type ComparedSides } from '../../repository/comparison/sides.js';
-import { hasLedger } from '../../repository/ledger.js';
+} from '../../repository/compare/find-leaves.js';
+import { groupLeaves, inTime } from '../../repository/compare/leaf-groups.js';
+import { resolveRegistry } from '../../repository/compare/resolve-registry.js';
+import { resolveLeaves, type Difference } from '../../repository/compare/resolve.js';
+import { scanRange } from '../../repository/compare/scan.js';
+import { queryableOf, type ComparedSides } from '../../repository/compare/sides.js';
+import { hasLedger } from '../../repository/ledger/ledger.js';
 import { Recorder } from './recorder.js';
 import {
   verdictOf,
@@ -38,7 +38,7 @@ import {
   type LeftOut,
   type OpenRange,
   type WindowRequest,
-} from '../../repository/comparison/window.js';
+} from '../../repository/compare/window.js';
 
 export interface CompareRequest extends WindowRequest {
   /** Empty: sensor_registry and the reading tables. */

@@ -10,10 +10,10 @@ import {
   saveProgress,
   tryHolding,
   type ComparedRange,
-} from '../../repository/comparison/comparison-record.js';
-import type { ScanProgress } from '../../repository/comparison/scan.js';
-import type { ComparedSides } from '../../repository/comparison/sides.js';
-import type { OpenRange } from '../../repository/comparison/window.js';
+} from '../../repository/compare/comparison-record.js';
+import type { ScanProgress } from '../../repository/compare/scan.js';
+import type { ComparedSides } from '../../repository/compare/sides.js';
+import type { OpenRange } from '../../repository/compare/window.js';
 import type { CompareReport } from './report.js';
 
 /** How far the scan of a table has come. */

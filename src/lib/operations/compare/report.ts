@@ -1,6 +1,6 @@
-import type { LeftOut } from '../../repository/comparison/window.js';
-import type { ColumnDifference } from '../../repository/comparison/look.js';
-import type { MissingClass } from '../../repository/comparison/ledger-cover.js';
+import type { LeftOut } from '../../repository/compare/window.js';
+import type { ColumnDifference } from '../../repository/compare/look.js';
+import type { MissingClass } from '../../repository/compare/ledger-cover.js';
 import type { Side } from '../../domain/side.js';
 
 export interface SideReport {

@@ -1,10 +1,10 @@
 import { READING_TABLES } from '../../domain/reading.js';
 import { sideTitle } from '../../domain/side.js';
 import { UnreachableError, UsageError } from '../../errors.js';
-import type { ComparedTable } from '../../repository/comparison/compared-table.js';
-import { planNamedTables } from '../../repository/comparison/plan-named-tables.js';
-import type { ComparedSides } from '../../repository/comparison/sides.js';
-import { ALL_TABLES, REGISTRY } from '../../repository/reading-tables.js';
+import type { ComparedTable } from '../../repository/tables/compared-table.js';
+import { planNamedTables } from '../../repository/compare/plan-named-tables.js';
+import type { ComparedSides } from '../../repository/compare/sides.js';
+import { ALL_TABLES, REGISTRY } from '../../repository/tables/reading-tables.js';
 import type { NotCompared } from './report.js';
 
 /**

@@ -1,10 +1,10 @@
 import { formatInstant, formatInstantText } from '../../domain/time.js';
 import { without, type TimeRange } from '../../domain/time-range.js';
-import type { ComparedTable } from '../../repository/comparison/compared-table.js';
-import type { DifferingRange, Leaf, SideTotals } from '../../repository/comparison/find-leaves.js';
-import { timeOf, type Difference } from '../../repository/comparison/resolve.js';
-import type { ComparedSides } from '../../repository/comparison/sides.js';
-import { keyColumns } from '../../repository/comparison/slices.js';
+import type { ComparedTable } from '../../repository/tables/compared-table.js';
+import type { DifferingRange, Leaf, SideTotals } from '../../repository/compare/find-leaves.js';
+import { timeOf, type Difference } from '../../repository/compare/resolve.js';
+import type { ComparedSides } from '../../repository/compare/sides.js';
+import { keyColumns } from '../../repository/compare/slices.js';
 import type { DifferenceRecord, SideReport, Strip, TableReport } from './report.js';
 
 const STRIP_CELLS = 54;

@@ -2,8 +2,8 @@ import { describeFault } from '../../db/sqlstate.js';
 import type { MessageSource, Reading } from '../../domain/reading.js';
 import type { Side } from '../../domain/side.js';
 import type { ReceivedMessage } from '../../queue/queue.js';
-import type { QuarantineRecord } from '../../repository/quarantine.js';
-import { decodeMessage, type Decoded, type DecodeOptions } from '../../telemetry/decode.js';
+import type { QuarantineRecord } from '../../repository/ledger/quarantine.js';
+import { decodeMessage, type Decoded, type DecodeOptions } from '../../decoders/decode.js';
 
 /** A message in hand, and what it decodes to. */
 export interface DecodedMessage {

@@ -1,8 +1,8 @@
 import { printableJson } from '../../domain/printable.js';
 import { sideTitle, type Side } from '../../domain/side.js';
 import { serve, type Address, type Endpoint } from '../../http/serve.js';
-import type { BreakerState } from '../../repository/circuit-breaker.js';
-import { LEASE_MS } from '../../repository/consumer-lease.js';
+import type { BreakerState } from '../../repository/write/circuit-breaker.js';
+import { LEASE_MS } from '../../repository/write/consumer-lease.js';
 import { TIMES } from '../../timing.js';
 
 /** How a consumer fares, for whoever watches it. */

@@ -1,8 +1,8 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { LATENCY_BOUNDS_MS } from '../../domain/latency.js';
-import type { IntakeStatus } from '../../repository/consumer-status.js';
-import type { WriteEvent, WriteMeter } from '../../repository/write-meter.js';
-import type { BreakerState } from '../../repository/circuit-breaker.js';
+import type { IntakeStatus } from '../../repository/write/consumer-status.js';
+import type { WriteEvent, WriteMeter } from '../../repository/write/write-meter.js';
+import type { BreakerState } from '../../repository/write/circuit-breaker.js';
 
 export interface MeteredConsumer {
   readonly meter: WriteMeter;

@@ -3,10 +3,10 @@ import { backoffMs } from '../../domain/backoff.js';
 import { pause } from '../../domain/pause.js';
 import type { Reading, ReadingTable } from '../../domain/reading.js';
 import type { Logger } from '../../logger.js';
-import type { CommittedBatch } from '../../repository/batch.js';
-import { refusedBy, type WriteRequest } from '../../repository/division.js';
-import { leavesNoRole, type MigratingRepository } from '../../repository/migration/migrating-repository.js';
-import type { QuarantineRecord } from '../../repository/quarantine.js';
+import type { CommittedBatch } from '../../repository/write/batch.js';
+import { refusedBy, type WriteRequest } from '../../repository/write/division.js';
+import { leavesNoRole, type MigratingRepository } from '../../repository/migrating-repository.js';
+import type { QuarantineRecord } from '../../repository/ledger/quarantine.js';
 import type { PrimaryGate } from './primary-gate.js';
 
 export interface PatientWriterOptions {

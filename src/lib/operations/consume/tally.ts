@@ -1,6 +1,6 @@
-import type { CommittedBatch } from '../../repository/batch.js';
-import type { MigratingRepository } from '../../repository/migration/migrating-repository.js';
-import { countFaults } from '../../repository/quarantine.js';
+import type { CommittedBatch } from '../../repository/write/batch.js';
+import type { MigratingRepository } from '../../repository/migrating-repository.js';
+import { countFaults } from '../../repository/ledger/quarantine.js';
 
 /** What one run of the consumer did. messages + furtherReadings = accepted + refused + quarantined. */
 export interface ConsumeSummary {

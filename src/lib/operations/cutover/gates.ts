@@ -1,11 +1,11 @@
-import { CLOCK_LIMIT_MS, readClock, readServerCatalog } from '../../db/server-catalog.js';
+import { CLOCK_LIMIT_MS, readClock, readServerCatalog } from '../../repository/tables/server-catalog.js';
 import { asUnreachable, type Database } from '../../db/database.js';
 import { readIdentity } from '../../db/identity.js';
 import { describeFault, sqlstateOf } from '../../db/sqlstate.js';
 import { counted } from '../../domain/counted.js';
 import type { MigrationState, Phase } from '../../domain/migration.js';
 import { otherSide, sideTitle, type Side } from '../../domain/side.js';
-import { assertBookkeeping } from '../../repository/bookkeeping-schema.js';
+import { assertBookkeeping } from '../../repository/ledger/bookkeeping-schema.js';
 import {
   countConsumersSince,
   readAgeSeconds,
@@ -13,12 +13,12 @@ import {
   readTimeBefore,
   readVerdicts,
   type Verdicts,
-} from '../../repository/migration/evidence.js';
-import { countLedger } from '../../repository/migration/drain-ledger.js';
-import { proveUnproven } from '../../repository/migration/prove-unproven.js';
-import { probeRoom, probeWrite } from '../../repository/migration/writable.js';
-import { ALL_TABLES, findObstacles } from '../../repository/reading-tables.js';
-import { readSoak, SAMPLE_EVERY_SECONDS } from '../../repository/monitoring/samples.js';
+} from '../../repository/cutover/evidence.js';
+import { countLedger } from '../../repository/cutover/drain-ledger.js';
+import { proveUnproven } from '../../repository/cutover/prove-unproven.js';
+import { probeRoom, probeWrite } from '../../repository/phase/writable.js';
+import { ALL_TABLES, findObstacles } from '../../repository/tables/reading-tables.js';
+import { readSoak, SAMPLE_EVERY_SECONDS } from '../../repository/monitor/samples.js';
 import type { Gate } from './report.js';
 
 /** What other commands find out for the gates. */

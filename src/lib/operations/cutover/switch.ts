@@ -14,13 +14,13 @@ import {
   UnreachableError,
 } from '../../errors.js';
 import type { Logger } from '../../logger.js';
-import { copyRecord } from '../../repository/migration/deciding-state.js';
-import { drainLedger, shortenLedger } from '../../repository/migration/drain-ledger.js';
-import { endWriters, waitForWriters } from '../../repository/migration/fence.js';
-import { proveUnproven, type Proof } from '../../repository/migration/prove-unproven.js';
-import { readRecordedState } from '../../repository/migration/state.js';
-import { beginDraining, callOff, commitSwitch, type Change } from '../../repository/migration/transition.js';
-import { moveQuarantine } from '../../repository/quarantine.js';
+import { copyRecord } from '../../repository/phase/deciding-state.js';
+import { drainLedger, shortenLedger } from '../../repository/cutover/drain-ledger.js';
+import { endWriters, waitForWriters } from '../../repository/phase/fence.js';
+import { proveUnproven, type Proof } from '../../repository/cutover/prove-unproven.js';
+import { readRecordedState } from '../../repository/phase/state.js';
+import { beginDraining, callOff, commitSwitch, type Change } from '../../repository/phase/transition.js';
+import { moveQuarantine } from '../../repository/ledger/quarantine.js';
 import type { Step, StepName } from './report.js';
 
 export interface SwitchOptions {

@@ -1,6 +1,6 @@
 import type { Database } from '../../db/database.js';
 import { READING_TABLES } from '../../domain/reading.js';
-import { summarizeLedger } from '../../repository/ledger.js';
+import { summarizeLedger } from '../../repository/ledger/ledger.js';
 import { tableSql } from '../../db/search-path.js';
 
 export interface TableCounts {

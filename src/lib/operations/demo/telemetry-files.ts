@@ -3,7 +3,7 @@ import { mkdtemp, open, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { describeFileFault, UsageError } from '../../errors.js';
-import { generateTelemetry } from '../../telemetry/generate.js';
+import { generateTelemetry } from '../../decoders/generate.js';
 
 /** JSON-lines files, or how much to generate from which seed. */
 export type TelemetrySource =

@@ -1,4 +1,4 @@
-import type { SampleFigures } from '../../repository/monitoring/samples.js';
+import type { SampleFigures } from '../../repository/monitor/samples.js';
 import { leavesSecondaryOut, type Snapshot } from './snapshot.js';
 
 /** One look in the figures that are recorded, and drawn over time. */

@@ -1,5 +1,5 @@
 import { parseInstant } from '../../domain/time.js';
-import type { Sample } from '../../repository/monitoring/samples.js';
+import type { Sample } from '../../repository/monitor/samples.js';
 
 /** A stretch in which one thing was wrong, or nobody looked. */
 export interface Incident {

@@ -1,6 +1,6 @@
 import type { Database } from '../../db/database.js';
 import { describeFault, faultKind } from '../../db/sqlstate.js';
-import { recordSamples, SAMPLE_EVERY_SECONDS, thinSamples, type Sample } from '../../repository/monitoring/samples.js';
+import { recordSamples, SAMPLE_EVERY_SECONDS, thinSamples, type Sample } from '../../repository/monitor/samples.js';
 import { figuresOf } from './figures.js';
 import type { Snapshot } from './snapshot.js';
 import { unexplainedOf } from './trouble.js';

@@ -3,11 +3,11 @@ import { asUnreachable } from '../../db/database.js';
 import type { Phase } from '../../domain/migration.js';
 import { formatInstantText } from '../../domain/time.js';
 import { UnreachableError } from '../../errors.js';
-import { readTimeBefore } from '../../repository/migration/evidence.js';
-import { readHistory, readState } from '../../repository/migration/state.js';
-import { readComparisons } from '../../repository/monitoring/comparison-list.js';
-import type { ComparisonFigures } from '../../repository/monitoring/last-comparison.js';
-import { readSamples, readSoak, type Sample, type Soak } from '../../repository/monitoring/samples.js';
+import { readTimeBefore } from '../../repository/cutover/evidence.js';
+import { readHistory, readState } from '../../repository/phase/state.js';
+import { readComparisons } from '../../repository/monitor/comparison-list.js';
+import type { ComparisonFigures } from '../../repository/monitor/last-comparison.js';
+import { readSamples, readSoak, type Sample, type Soak } from '../../repository/monitor/samples.js';
 import { findGapEpisodes, findIncidents, type GapEpisode, type Incident } from './incidents.js';
 
 /** A gate of a change of phase, as `cutover` measures it. */

@@ -4,14 +4,14 @@ import { describeFault, faultKind } from '../../db/sqlstate.js';
 import { READING_TABLES, type ReadingTable } from '../../domain/reading.js';
 import { NO_PHASE, type MigrationState } from '../../domain/migration.js';
 import type { Side } from '../../domain/side.js';
-import { askTogether, type Answer, type Question } from '../../repository/monitoring/ask.js';
-import { KNOWN_CONSUMERS, type KnownConsumer } from '../../repository/monitoring/consumer-list.js';
-import { LAST_COMPARISON, type ComparisonFigures } from '../../repository/monitoring/last-comparison.js';
-import { LAG_SECONDS, LEDGER_FIGURES, type LedgerFigures } from '../../repository/monitoring/ledger-figures.js';
-import { OPEN_QUARANTINE } from '../../repository/monitoring/open-quarantine.js';
-import { RECORDED_STATE, SERVER_CLOCK } from '../../repository/monitoring/recorded-state.js';
-import { touchedSince, type Touched, type TouchedRange } from '../../repository/monitoring/touched-ranges.js';
-import { WindowCounts, type BucketCounts, type WindowFigures } from '../../repository/monitoring/window-counts.js';
+import { askTogether, type Answer, type Question } from '../../db/ask-together.js';
+import { KNOWN_CONSUMERS, type KnownConsumer } from '../../repository/monitor/consumer-list.js';
+import { LAST_COMPARISON, type ComparisonFigures } from '../../repository/monitor/last-comparison.js';
+import { LAG_SECONDS, LEDGER_FIGURES, type LedgerFigures } from '../../repository/monitor/ledger-figures.js';
+import { OPEN_QUARANTINE } from '../../repository/monitor/open-quarantine.js';
+import { RECORDED_STATE, SERVER_CLOCK } from '../../repository/phase/recorded-state.js';
+import { touchedSince, type Touched, type TouchedRange } from '../../repository/monitor/touched-ranges.js';
+import { WindowCounts, type BucketCounts, type WindowFigures } from '../../repository/monitor/window-counts.js';
 import { Pace } from './pace.js';
 
 /** What one side said when it was looked at; null is what it did not say, or was not asked yet. */

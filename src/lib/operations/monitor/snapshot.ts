@@ -1,8 +1,8 @@
 import type { ReadingTable } from '../../domain/reading.js';
 import type { Side } from '../../domain/side.js';
-import type { ComparisonFigures } from '../../repository/monitoring/last-comparison.js';
-import type { GapFigures } from '../../repository/monitoring/ledger-figures.js';
-import type { LedgerState } from '../../repository/ledger.js';
+import type { ComparisonFigures } from '../../repository/monitor/last-comparison.js';
+import type { GapFigures } from '../../repository/monitor/ledger-figures.js';
+import type { LedgerState } from '../../repository/ledger/ledger.js';
 import type { QueueLook } from './queue-watch.js';
 
 /** What can be wrong, by name, as samples record it. */

@@ -1,5 +1,5 @@
 import { quoteIdentifier } from '../../db/identifiers.js';
-import type { ColumnFacts } from '../../db/table-catalog.js';
+import type { ColumnFacts } from '../../repository/tables/table-catalog.js';
 import { oneLine } from '../../domain/printable.js';
 import { STEP, type Step } from './finding.js';
 import { uncompressedSql } from './hypertable-sql.js';

@@ -1,4 +1,4 @@
-import type { AggregateFacts } from '../../db/timescaledb-catalog.js';
+import type { AggregateFacts } from '../../repository/timescaledb/timescaledb-catalog.js';
 import { notes, STEP, warns, type Diagnosis } from './finding.js';
 import { aggregateSql, refreshPolicySql } from './hypertable-sql.js';
 import type { Snapshot } from './snapshot.js';

@@ -1,6 +1,6 @@
 import { quoteIdentifier } from '../../db/identifiers.js';
-import type { ConstraintFacts } from '../../db/table-catalog.js';
-import { REGISTRY } from '../../repository/reading-tables.js';
+import type { ConstraintFacts } from '../../repository/tables/table-catalog.js';
+import { REGISTRY } from '../../repository/tables/reading-tables.js';
 import { blocks, notes, STEP, warns, type Diagnosis } from './finding.js';
 import type { TablePair } from './snapshot.js';
 import { tableSql } from '../../db/search-path.js';

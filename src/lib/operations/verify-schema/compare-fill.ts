@@ -1,6 +1,6 @@
 import { quoteIdentifier } from '../../db/identifiers.js';
-import type { ColumnFacts } from '../../db/table-catalog.js';
-import { REGISTRY, REGISTRY_OWN_COLUMNS } from '../../repository/reading-tables.js';
+import type { ColumnFacts } from '../../repository/tables/table-catalog.js';
+import { REGISTRY, REGISTRY_OWN_COLUMNS } from '../../repository/tables/reading-tables.js';
 import { addColumnSql, alterColumnSql, createSequenceSql, describeFill } from './column-sql.js';
 import { blocks, notes, STEP, warns, type Diagnosis, type Mend, type Observation } from './finding.js';
 import { uncompressedSql } from './hypertable-sql.js';

@@ -1,5 +1,5 @@
 import { sideTitle, type Side } from '../../domain/side.js';
-import type { DimensionFacts, HypertableFacts } from '../../db/timescaledb-catalog.js';
+import type { DimensionFacts, HypertableFacts } from '../../repository/timescaledb/timescaledb-catalog.js';
 import { comparePolicies } from './compare-policies.js';
 import { blocks, notes, STEP, warns, type Diagnosis } from './finding.js';
 import { chunkIntervalSql, compressionSql, hypertableSql } from './hypertable-sql.js';

@@ -1,8 +1,8 @@
-import { hasUniqueKey } from '../../db/catalog.js';
+import { hasUniqueKey } from '../../repository/tables/catalog.js';
 import { quoteIdentifier } from '../../db/identifiers.js';
-import type { IndexFacts, TableCatalog } from '../../db/table-catalog.js';
+import type { IndexFacts, TableCatalog } from '../../repository/tables/table-catalog.js';
 import { isReadingTable } from '../../domain/reading.js';
-import { READING_KEY, REGISTRY, REGISTRY_KEY } from '../../repository/reading-tables.js';
+import { READING_KEY, REGISTRY, REGISTRY_KEY } from '../../repository/tables/reading-tables.js';
 import { addKeySql, indexSql } from './key-sql.js';
 import { blocks, mendOn, notes, STEP, type Diagnosis, type Mend } from './finding.js';
 import type { TablePair } from './snapshot.js';

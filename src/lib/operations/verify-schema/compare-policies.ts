@@ -1,4 +1,4 @@
-import type { HypertableFacts, PolicyFacts } from '../../db/timescaledb-catalog.js';
+import type { HypertableFacts, PolicyFacts } from '../../repository/timescaledb/timescaledb-catalog.js';
 import { notes, STEP, warns, type Diagnosis } from './finding.js';
 import { policySql } from './hypertable-sql.js';
 import type { TablePair } from './snapshot.js';

@@ -1,7 +1,7 @@
 import { quoteIdentifier } from '../../db/identifiers.js';
 import { sideTitle } from '../../domain/side.js';
-import { bookkeepingScript, BOOKKEEPING_VERSION } from '../../repository/bookkeeping-schema.js';
-import { BOOKKEEPING_FUNCTIONS, BOOKKEEPING_RIGHTS, rightsOnTable } from '../../repository/consume-rights.js';
+import { bookkeepingScript, BOOKKEEPING_VERSION } from '../../repository/ledger/bookkeeping-schema.js';
+import { BOOKKEEPING_FUNCTIONS, BOOKKEEPING_RIGHTS, rightsOnTable } from '../../repository/write/consume-rights.js';
 import { grantSql } from './create-table.js';
 import { blocks, mendOn, STEP, type Diagnosis } from './finding.js';
 import type { Snapshot } from './snapshot.js';

@@ -1,8 +1,8 @@
-import { losesRowsOnConflict } from '../../db/catalog.js';
+import { losesRowsOnConflict } from '../../repository/tables/catalog.js';
 import { quoteIdentifier } from '../../db/identifiers.js';
-import { CLOCK_LIMIT_MS } from '../../db/server-catalog.js';
+import { CLOCK_LIMIT_MS } from '../../repository/tables/server-catalog.js';
 import { sideTitle } from '../../domain/side.js';
-import { OLDEST_SERVER } from '../../repository/reading-tables.js';
+import { OLDEST_SERVER } from '../../repository/tables/reading-tables.js';
 import { upgradeAdvice } from './compare-hypertables.js';
 import { blocks, mendOn, notes, STEP, warns, type Diagnosis, type Mend, type Observation } from './finding.js';
 import type { Snapshot } from './snapshot.js';

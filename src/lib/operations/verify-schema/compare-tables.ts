@@ -1,5 +1,5 @@
 import { sideTitle } from '../../domain/side.js';
-import { addColumnSql, columnsWritten } from '../../repository/reading-tables.js';
+import { addColumnSql, columnsWritten } from '../../repository/tables/reading-tables.js';
 import { compareColumns } from './compare-columns.js';
 import { compareConstraints } from './compare-constraints.js';
 import { compareHypertables } from './compare-hypertables.js';

@@ -1,5 +1,5 @@
 import { quoteIdentifier } from '../../db/identifiers.js';
-import type { TriggerFacts } from '../../db/table-catalog.js';
+import type { TriggerFacts } from '../../repository/tables/table-catalog.js';
 import { blocks, mendOn, notes, STEP, warns, type Diagnosis } from './finding.js';
 import type { TablePair } from './snapshot.js';
 import { tableSql } from '../../db/search-path.js';

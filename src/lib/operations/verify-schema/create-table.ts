@@ -1,6 +1,6 @@
 import { quoteIdentifier } from '../../db/identifiers.js';
-import type { TableCatalog } from '../../db/table-catalog.js';
-import { rightsOnTable } from '../../repository/consume-rights.js';
+import type { TableCatalog } from '../../repository/tables/table-catalog.js';
+import { rightsOnTable } from '../../repository/write/consume-rights.js';
 import { createSequenceSql, describeColumn } from './column-sql.js';
 import { hypertableSql } from './hypertable-sql.js';
 import { indexSql } from './key-sql.js';

@@ -1,5 +1,5 @@
 import { quoteLiteral } from '../../db/identifiers.js';
-import type { AggregateFacts, HypertableFacts, PolicyFacts } from '../../db/timescaledb-catalog.js';
+import type { AggregateFacts, HypertableFacts, PolicyFacts } from '../../repository/timescaledb/timescaledb-catalog.js';
 import { tableSql, timescaleSql } from '../../db/search-path.js';
 
 /** Makes a table of EC2 a hypertable like local's; the rows that it holds move into chunks. */

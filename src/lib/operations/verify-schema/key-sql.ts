@@ -1,6 +1,6 @@
 import { quoteIdentifier } from '../../db/identifiers.js';
-import type { IndexFacts } from '../../db/table-catalog.js';
-import { removeSurplus } from '../../repository/add-keys.js';
+import type { IndexFacts } from '../../repository/tables/table-catalog.js';
+import { removeSurplus } from '../../repository/repair/add-keys.js';
 import { uncompressedSql } from './hypertable-sql.js';
 import type { TablePair } from './snapshot.js';
 import { tableSql } from '../../db/search-path.js';

@@ -1,8 +1,8 @@
 import { asUnreachable, type Database, type Queryable } from '../../db/database.js';
-import { readDistinctKeys, readRowsByKey } from '../../db/foreign-keys.js';
+import { readDistinctKeys, readRowsByKey } from '../../repository/tables/foreign-keys.js';
 import { quoteIdentifier, quoteLiteral } from '../../db/identifiers.js';
 import { readOnly } from '../../db/read-only.js';
-import { readTableCatalogs, type ConstraintFacts, type TableCatalog } from '../../db/table-catalog.js';
+import { readTableCatalogs, type ConstraintFacts, type TableCatalog } from '../../repository/tables/table-catalog.js';
 import { counted } from '../../domain/counted.js';
 import { chunksOf } from '../../domain/chunks.js';
 import { blocks, STEP, warns, type Diagnosis } from './finding.js';

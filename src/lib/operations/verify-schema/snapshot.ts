@@ -7,12 +7,16 @@ import {
   type ClockLook,
   type ServerCatalog,
   type SessionDefaults,
-} from '../../db/server-catalog.js';
-import { readTableCatalogs, type TableCatalog } from '../../db/table-catalog.js';
-import { readTimescaleDbCatalog, type HypertableFacts, type TimescaleDbCatalog } from '../../db/timescaledb-catalog.js';
+} from '../../repository/tables/server-catalog.js';
+import { readTableCatalogs, type TableCatalog } from '../../repository/tables/table-catalog.js';
+import {
+  readTimescaleDbCatalog,
+  type HypertableFacts,
+  type TimescaleDbCatalog,
+} from '../../repository/timescaledb/timescaledb-catalog.js';
 import { readOnly } from '../../db/read-only.js';
 import type { Side } from '../../domain/side.js';
-import { readBookkeepingVersion } from '../../repository/bookkeeping-schema.js';
+import { readBookkeepingVersion } from '../../repository/ledger/bookkeeping-schema.js';
 import { pinned, type Places } from '../../db/search-path.js';
 
 /** Everything that the catalogs of one side say, read in one read-only transaction. */

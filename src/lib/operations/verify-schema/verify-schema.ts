@@ -1,6 +1,6 @@
 import { asUnreachable, type Database } from '../../db/database.js';
 import { UsageError } from '../../errors.js';
-import { ALL_TABLES } from '../../repository/reading-tables.js';
+import { ALL_TABLES } from '../../repository/tables/reading-tables.js';
 import { compareSchemas } from './compare-schemas.js';
 import type { Diagnosis, Finding, Weight } from './finding.js';
 import { readMissingParents } from './missing-parents.js';

@@ -1,16 +1,16 @@
 import type pg from 'pg';
 import { copyBetween } from '../../db/copy.js';
 import type { Database, Queryable } from '../../db/database.js';
-import { assertNotRewritten } from '../../db/rewritten-tables.js';
+import { assertNotRewritten } from '../tables/rewritten-tables.js';
 import { faultKind } from '../../db/sqlstate.js';
 import { inTransaction, keepAwake, repeatCollisions } from '../../db/transaction.js';
 import type { ReadingTable } from '../../domain/reading.js';
 import { formatInstant, parseInstant } from '../../domain/time.js';
-import type { DigestMethod } from '../comparison/digest-method.js';
-import { readCutoff } from '../comparison/window.js';
-import { readUnsettled } from '../ledger.js';
-import { markTakenOver } from '../markers.js';
-import { holdAsPrimary, holdAsSecondary } from '../migration/assert-role.js';
+import type { DigestMethod } from '../compare/digest-method.js';
+import { readCutoff } from '../compare/window.js';
+import { readUnsettled } from '../ledger/ledger.js';
+import { markTakenOver } from '../ledger/markers.js';
+import { holdAsPrimary, holdAsSecondary } from '../phase/assert-role.js';
 import { bringRows, type Delivery } from '../repair/bring-rows.js';
 import { lockUnguarded } from '../repair/repair-missed.js';
 import {
@@ -24,7 +24,7 @@ import {
   restoreStagedSql,
 } from '../repair/staging-sql.js';
 import type { Transfer } from '../repair/transfer.js';
-import type { Refusal } from '../secondary-writer.js';
+import type { Refusal } from '../write/secondary-writer.js';
 import { isCopyStraightSafe } from '../timescaledb/compressed-chunks.js';
 import { digestUnit } from './unit-digest.js';
 import { beginWithUnit, finishAndCommit, type Unit, type UnitCounts } from './unit-store.js';

@@ -3,8 +3,8 @@ import type { Queryable } from '../../db/database.js';
 import { queryAll } from '../../db/transaction.js';
 import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
-import { TIME_COLUMN } from '../comparison/compared-table.js';
-import { timeType, type TableView } from '../comparison/slices.js';
+import { TIME_COLUMN } from '../tables/compared-table.js';
+import { timeType, type TableView } from '../compare/slices.js';
 import { tableSql } from '../../db/search-path.js';
 
 /** Rows lie sensor by sensor where they were copied: a bitmap reads each page once, an index scan once a row. */

@@ -1,3 +1,4 @@
+import { TRY_PLANNING } from '../../db/locks.js';
 import type { Queryable } from '../../db/database.js';
 import { boundsOf, microsOf } from '../../db/micros.js';
 import { queryAll } from '../../db/transaction.js';
@@ -47,7 +48,6 @@ const JOIN_RUN = `
   on conflict (md5(scope::text)) where finished_at is null do update set scope = excluded.scope
   returning backfill_id as id, planned_at is not null as planned`;
 
-const TRY_PLANNING = "select pg_try_advisory_lock(hashtextextended('sensorctl.backfill ' || $1::text, 0)) as mine";
 const READ_RUN =
   'select backfill_id as id, planned_at is not null as planned from sensorctl.backfill where backfill_id = $1';
 const DROP_UNITS = 'delete from sensorctl.backfill_unit where backfill_id = $1';

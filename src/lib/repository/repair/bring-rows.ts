@@ -1,12 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
 import { copyBetween } from '../../db/copy.js';
-import { assertNotRewritten } from '../../db/rewritten-tables.js';
+import { assertNotRewritten } from '../tables/rewritten-tables.js';
 import { describeFault, faultKind } from '../../db/sqlstate.js';
 import { otherSide, sideTitle, type Side } from '../../domain/side.js';
 import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
-import type { Refusal } from '../secondary-writer.js';
+import type { Refusal } from '../write/secondary-writer.js';
 import {
   addParentsSql,
   copyFromSql,

@@ -1,10 +1,10 @@
-import { readTableShapes } from '../../db/catalog.js';
+import { readTableShapes } from '../tables/catalog.js';
 import type { Database, Queryable } from '../../db/database.js';
 import { quoteIdentifier } from '../../db/identifiers.js';
 import { repeatCollisions, withTransaction } from '../../db/transaction.js';
 import { chunksOf } from '../../domain/chunks.js';
-import { assertDecides } from '../migration/assert-role.js';
-import { REGISTRY, REGISTRY_OWN_COLUMNS } from '../reading-tables.js';
+import { assertDecides } from '../phase/assert-role.js';
+import { REGISTRY, REGISTRY_OWN_COLUMNS } from '../tables/reading-tables.js';
 import { tableSql, underOwnPath, writeUnderOwnPath } from '../../db/search-path.js';
 
 const SENSORS_AT_ONCE = 500;

@@ -1,14 +1,14 @@
 import type pg from 'pg';
 import { withSession, type Database, type Queryable } from '../../db/database.js';
 import { boundsOf } from '../../db/micros.js';
-import { repeatRewritten } from '../../db/rewritten-tables.js';
+import { repeatRewritten } from '../tables/rewritten-tables.js';
 import { inTransaction, keepAwake, repeatCollisions } from '../../db/transaction.js';
 import { READING_TABLES, type ReadingTable } from '../../domain/reading.js';
 import type { TimeRange } from '../../domain/time-range.js';
-import { endingStalledCopies } from '../backfill/stalled-copies.js';
-import { enterRefused, type LedgerState } from '../ledger.js';
-import { lockTable, markTakenOver } from '../markers.js';
-import { holdAsPrimary } from '../migration/assert-role.js';
+import { endingStalledCopies } from './stalled-copies.js';
+import { enterRefused, type LedgerState } from '../ledger/ledger.js';
+import { lockTable, markTakenOver } from '../ledger/markers.js';
+import { holdAsPrimary } from '../phase/assert-role.js';
 import { bringRows, type Delivery } from './bring-rows.js';
 import { planTransfer, type Transfer } from './transfer.js';
 

@@ -3,13 +3,13 @@ import { microsOf } from '../../db/micros.js';
 import type { ReadingTable } from '../../domain/reading.js';
 import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
-import { selectTouched, UPDATE_REGISTRY } from '../batch-sql.js';
-import type { ComparedColumn } from '../comparison/compared-table.js';
-import { comparedValue } from '../comparison/digest-method.js';
-import { keepRowsSql } from '../quarantine.js';
+import { selectTouched, UPDATE_REGISTRY } from '../write/batch-sql.js';
+import type { ComparedColumn } from '../tables/compared-table.js';
+import { comparedValue } from '../compare/digest-method.js';
+import { keepRowsSql } from '../ledger/quarantine.js';
 import type { Transfer } from './transfer.js';
 import { OWN_PATH_TAKEN, tableSql } from '../../db/search-path.js';
-import { REGISTRY } from '../reading-tables.js';
+import { REGISTRY } from '../tables/reading-tables.js';
 
 /**
  * The statements by which rows come to the target through a staging table: a temporary table of the session that is

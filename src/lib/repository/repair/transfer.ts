@@ -1,11 +1,11 @@
-import { hasUniqueKey, readTableShapes, type TableShape } from '../../db/catalog.js';
+import { hasUniqueKey, readTableShapes, type TableShape } from '../tables/catalog.js';
 import type { Database, Queryable } from '../../db/database.js';
-import { planRewriteCheck } from '../../db/rewritten-tables.js';
+import { planRewriteCheck } from '../tables/rewritten-tables.js';
 import type { Statement } from '../../db/transaction.js';
 import { sideTitle } from '../../domain/side.js';
 import { UnreachableError } from '../../errors.js';
-import { planTable, type ComparedTable } from '../comparison/compared-table.js';
-import { READING_KEY, REGISTRY } from '../reading-tables.js';
+import { planTable, type ComparedTable } from '../tables/compared-table.js';
+import { READING_KEY, REGISTRY } from '../tables/reading-tables.js';
 import { readWriteSettings } from '../timescaledb/compressed-chunks.js';
 import { quoteLiteral } from '../../db/identifiers.js';
 import { tableOidSql } from '../../db/search-path.js';

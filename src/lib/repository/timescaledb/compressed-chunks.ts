@@ -1,4 +1,4 @@
-import { isBefore, losesRowsOnConflict, readTimescaleDb } from '../../db/catalog.js';
+import { isBefore, losesRowsOnConflict, readTimescaleDb } from '../tables/catalog.js';
 import type { Database } from '../../db/database.js';
 import type { Statement } from '../../db/transaction.js';
 import { sideTitle } from '../../domain/side.js';

@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
-import { readTimescaleDb } from '../../db/catalog.js';
+import { readTimescaleDb } from '../tables/catalog.js';
 import { closeDatabase, openDatabase, type Database } from '../../db/database.js';
 import { quoteIdentifier } from '../../db/identifiers.js';
 import { microsOf } from '../../db/micros.js';

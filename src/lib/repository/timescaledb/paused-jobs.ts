@@ -1,5 +1,6 @@
+import { JOIN_JOBS_PAUSED, LEAVE_JOBS_PAUSED, PAUSE_JOBS_ALONE, TRY_JOBS_PAUSED_ALONE } from '../../db/locks.js';
 import type pg from 'pg';
-import { readTimescaleDb } from '../../db/catalog.js';
+import { readTimescaleDb } from '../tables/catalog.js';
 import { closeDatabase, openDatabase, type Database, type Queryable } from '../../db/database.js';
 import { describeFault } from '../../db/sqlstate.js';
 import { repeatCollisions, withTransaction } from '../../db/transaction.js';
@@ -15,14 +16,6 @@ interface Job {
   /** The connected role may alter it. */
   readonly alterable: boolean;
 }
-
-/** Held shared by every run that wants the jobs paused; whoever gets it alone knows that no run is left. */
-const RUN_KEY = "hashtextextended('sensorctl.paused_jobs', 0)";
-const JOIN_RUN = `select pg_advisory_lock_shared(${RUN_KEY})`;
-const LEAVE_RUN = `select pg_advisory_unlock_shared(${RUN_KEY})`;
-const TRY_ALONE = `select pg_try_advisory_xact_lock(${RUN_KEY}) as alone`;
-/** One run pauses at a time: the second sees what the first has switched off. */
-const PAUSE_LOCK = "select pg_advisory_xact_lock(hashtextextended('sensorctl.pause_jobs', 0))";
 
 /** A host that vanished is noticed by the server in half a minute, not after the two hours that TCP waits by itself. */
 const HOLD_SESSION = `
@@ -169,7 +162,7 @@ class Hold {
     const session = await this.#connections.pool.connect();
     try {
       await session.query(HOLD_SESSION);
-      await session.query(JOIN_RUN);
+      await session.query(JOIN_JOBS_PAUSED);
       await repeatCollisions(() => pause(this.target, this.#connections.pool, this.tables, this.runName));
       this.#session = session;
     } catch (error) {
@@ -183,7 +176,7 @@ class Hold {
     const session = this.#session;
     this.#session = null;
     if (session === null) return;
-    await session.query(LEAVE_RUN).catch(() => undefined);
+    await session.query(LEAVE_JOBS_PAUSED).catch(() => undefined);
     session.release(true);
   }
 
@@ -206,7 +199,7 @@ class Hold {
 
 async function pause(target: Database, pool: pg.Pool, tables: readonly string[], runName: string): Promise<void> {
   await withTransaction(pool, async (client) => {
-    await client.query(PAUSE_LOCK);
+    await client.query(PAUSE_JOBS_ALONE);
     const jobs = await readJobs(client, FIND_JOBS, [tables]);
     if (jobs.length === 0) return;
     const forbidden = jobs.filter((job) => !job.alterable);
@@ -221,7 +214,7 @@ async function pause(target: Database, pool: pg.Pool, tables: readonly string[],
 async function restore(target: Database, pool: pg.Pool): Promise<readonly number[]> {
   const { restored, forbidden } = await repeatCollisions(() =>
     withTransaction(pool, async (client) => {
-      const { rows } = await client.query<{ alone: boolean }>(TRY_ALONE);
+      const { rows } = await client.query<{ alone: boolean }>(TRY_JOBS_PAUSED_ALONE);
       if (rows[0]?.alone !== true) return { restored: [], forbidden: [] };
       const jobs = await readJobs(client, FIND_PAUSED, []);
       const restored = jobs.filter((job) => job.alterable).map(({ id }) => id);

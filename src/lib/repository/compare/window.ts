@@ -1,0 +1,129 @@
+import type { Database } from '../../db/database.js';
+import { readRetentionCutoffs } from '../tables/retention.js';
+import { sideTitle } from '../../domain/side.js';
+import { formatInstant, parseInstant } from '../../domain/time.js';
+import { intersect, type TimeRange } from '../../domain/time-range.js';
+import { UnreachableError } from '../../errors.js';
+import { SERVER_CLOCK } from '../phase/recorded-state.js';
+import { TIME_COLUMN, type ComparedTable } from '../tables/compared-table.js';
+import { timeOf, type Difference } from './resolve.js';
+import { ask, queryableOf, type ComparedSides } from './sides.js';
+import { tableOidSql, tableSql } from '../../db/search-path.js';
+
+/** A range that is not compared. */
+export interface LeftOut {
+  readonly table: string;
+  /** Everything before this time (UTC text). */
+  readonly before: string;
+  readonly reason: string;
+}
+
+/** A range in µs since 1970 whose null bounds are those of each table. */
+export interface OpenRange {
+  readonly from: number | null;
+  readonly to: number | null;
+}
+
+/** What to compare: from and to, a window up to now, or (all null) everything. */
+export interface WindowRequest extends OpenRange {
+  readonly windowMicros: number | null;
+}
+
+interface Cutoff {
+  readonly micros: number;
+  /** Whose retention it is, for people. */
+  readonly side: string;
+}
+
+/** The window by the clock of the primary. */
+export async function resolveWindow(
+  { primary }: ComparedSides,
+  { from, to, windowMicros }: WindowRequest,
+): Promise<OpenRange> {
+  if (windowMicros === null) return { from, to };
+  const end = to ?? SERVER_CLOCK.parse(await ask(primary, SERVER_CLOCK));
+  return { from: end - windowMicros, to: end };
+}
+
+/** The range of a table to compare, and what is left out of it; null where the table has nothing there. */
+export async function rangeOfTable(
+  sides: ComparedSides,
+  table: ComparedTable,
+  { from, to }: OpenRange,
+): Promise<{ range: TimeRange | null; leftOut: LeftOut | null }> {
+  const held = from === null || to === null ? await heldRange(sides, table) : null;
+  const range = { from: from ?? held?.from ?? 0, to: to ?? held?.to ?? 0 };
+  const cutoff = await readCutoff(sides, table);
+  if (cutoff === null || cutoff.micros <= range.from)
+    return { range: range.from < range.to ? range : null, leftOut: null };
+  return { range: intersect(range, { from: cutoff.micros, to: Infinity }), leftOut: leftOutBy(cutoff, table) };
+}
+
+/**
+ * Retention goes on dropping while sides are compared: asked after the look at these rows, it says which are gone for
+ * that. Answers the others, and what is left out with those.
+ */
+export async function withoutDropped(
+  sides: ComparedSides,
+  table: ComparedTable,
+  found: readonly Difference[],
+): Promise<{ kept: readonly Difference[]; leftOut: LeftOut | null }> {
+  const cutoff = found.length === 0 || table.time === null ? null : await readCutoff(sides, table);
+  if (cutoff === null) return { kept: found, leftOut: null };
+  const kept = found.filter((difference) => timeOf(table, difference) >= cutoff.micros);
+  return { kept, leftOut: kept.length < found.length ? leftOutBy(cutoff, table) : null };
+}
+
+function leftOutBy({ micros, side }: Cutoff, { name }: ComparedTable): LeftOut {
+  return { table: name, before: formatInstant(micros), reason: `retention on ${side} drops it` };
+}
+
+/** From the oldest row of either side to after the newest. */
+async function heldRange(sides: ComparedSides, { name }: ComparedTable): Promise<TimeRange | null> {
+  const table = tableSql(name);
+  const text = `select min("time")::text as oldest, max("time")::text as newest,
+      case when (select attnotnull from pg_attribute where attrelid = ${tableOidSql('$1')} and attname = $2) then false
+        else exists (select from ${table} where "time" is null) end as timeless
+    from ${table}`;
+  const bounds = await Promise.all(
+    [sides.primary, sides.secondary].map(async (database) => {
+      const [row] = await ask<HeldRow>(database, { text, values: [name, TIME_COLUMN] });
+      if (row?.timeless === true) throw outsideRanges(name, database, 'rows without a time');
+      return [row?.oldest ?? null, row?.newest ?? null].map((time) => readTime(time, name, database));
+    }),
+  );
+  const times = bounds.flat().filter((time) => time !== null);
+  return times.length === 0 ? null : { from: Math.min(...times), to: Math.max(...times) + 1 };
+}
+
+interface HeldRow {
+  readonly oldest: string | null;
+  readonly newest: string | null;
+  readonly timeless: boolean;
+}
+
+function readTime(text: string | null, table: string, database: Database): number | null {
+  const instant = text === null ? null : parseInstant(text);
+  if (text === null || instant !== null) return instant;
+  throw outsideRanges(table, database, `the time ${text}, which is outside the years 1685 to 2254`);
+}
+
+function outsideRanges(table: string, { side }: Database, what: string): UnreachableError {
+  return new UnreachableError(`${table} on ${sideTitle(side)} holds ${what}`, {
+    next: 'compare the ranges that matter with --from and --to, or correct these rows',
+  });
+}
+
+/** The later cutoff of both sides, in µs since 1970: before it, rows may be gone on one of them. Null where neither drops any. */
+export async function readCutoff(
+  { primary, secondary }: ComparedSides,
+  { name }: ComparedTable,
+): Promise<Cutoff | null> {
+  const cutoffs = await Promise.all(
+    [primary, secondary].map(async (database) => {
+      const micros = (await readRetentionCutoffs(queryableOf(database))).get(name);
+      return micros === undefined ? [] : [{ micros, side: sideTitle(database.side) }];
+    }),
+  );
+  return cutoffs.flat().toSorted((one, other) => other.micros - one.micros)[0] ?? null;
+}

@@ -1,0 +1,220 @@
+import { randomUUID } from 'node:crypto';
+import type { Queryable } from '../../db/database.js';
+import { boundsOf } from '../../db/micros.js';
+import { formatInstantText, formatInstant } from '../../domain/time.js';
+import type { TimeRange } from '../../domain/time-range.js';
+
+const COMPACT_UNPROVEN = 'select sensorctl.compact_unproven()';
+
+export type LedgerState = 'pending' | 'missed' | 'refused';
+
+/** The ledger in figures, as every reader sees it: what a dead consumer left pending counts as missed. */
+interface LedgerSummary {
+  readonly table: string;
+  readonly state: LedgerState;
+  readonly entries: number;
+  readonly readings: number;
+}
+
+/** A time range of a table in which the secondary may lack readings: ledger entries next to each other, seen as one. */
+export interface Gap {
+  readonly table: string;
+  /** UTC text; `to` is exclusive. */
+  readonly from: string;
+  readonly to: string;
+  readonly entries: number;
+  /** Why, as one of its entries says. */
+  readonly reason: string | null;
+}
+
+/** A reading that the secondary refused for good; the primary holds it. */
+export interface RefusedReading {
+  /** Names the entry, so that entering it twice changes nothing. */
+  readonly entryId: string;
+  readonly consumerId: string;
+  readonly table: string;
+  readonly sensorId: string;
+  readonly time: string;
+  readonly reason: string;
+}
+
+const SETTLE = `
+  with settled as (
+    delete from sensorctl.ledger where entry_id in (
+      -- What a repair holds it settles itself.
+      select entry_id from sensorctl.ledger where batch_id = any($1::uuid[]) for update skip locked
+    ) returning table_name, times
+  ), refused as (
+    insert into sensorctl.ledger (batch_id, consumer_id, table_name, sensor_id, times, reason, state, readings)
+    select batch_id, consumer_id, table_name, sensor_id,
+      tstzmultirange(tstzrange(time, time + interval '1 microsecond')), reason, 'refused', 1
+    from unnest($2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::timestamptz[], $7::text[])
+      as refusal (batch_id, consumer_id, table_name, sensor_id, time, reason)
+    where not exists (
+      select from sensorctl.ledger as known
+      where known.state = 'refused' and known.table_name = refusal.table_name and known.sensor_id = refusal.sensor_id
+        and known.times @> refusal.time
+    )
+    on conflict do nothing
+  )
+  insert into sensorctl.unproven (table_name, times)
+  select table_name, range_agg(times) from (select table_name, unnest(times) as times from settled) as ranges
+  group by table_name`;
+
+const MARK_MISSED = `
+  update sensorctl.ledger as entry set state = 'missed', reason = failure.reason
+  from (
+    select entry_id, failure.reason
+    from sensorctl.ledger join unnest($1::uuid[], $2::text[]) as failure (batch_id, reason) using (batch_id)
+    where state = 'pending' for update of ledger skip locked
+  ) as failure
+  where entry.entry_id = failure.entry_id`;
+
+/** An entry younger than this may belong to a batch whose commit its consumer has not heard of yet. */
+const UNCLAIMED_AGE = "interval '2 seconds'";
+
+const MARK_UNCLAIMED = `
+  update sensorctl.ledger set state = 'missed', reason = 'the answer to its commit was lost'
+  where entry_id in (
+    select entry_id from sensorctl.ledger
+    where consumer_id = $1 and state = 'pending' and batch_id <> all($2::uuid[])
+      and committed_at < clock_timestamp() - ${UNCLAIMED_AGE}
+    for update skip locked
+  )`;
+
+const SUMMARIZE = `
+  select table_name as "table", state, count(*) as entries, sum(readings) as readings
+  from sensorctl.ledger_state group by table_name, state order by table_name, state`;
+
+/** Entries closer than this are shown as one gap. */
+const NEIGHBOURS = "interval '1 minute'";
+
+const READ_GAPS = `
+  select table_name as "table", min(start)::text as "from", max(stop)::text as "to", count(distinct entry_id) as entries,
+    min(reason) as reason
+  from (
+    select *, count(*) filter (where start > reached + ${NEIGHBOURS}) over (partition by table_name order by start) as gap
+    from (
+      select table_name, entry_id, reason, lower(times) as start, upper(times) as stop,
+        max(upper(times)) over (
+          partition by table_name order by lower(times) rows between unbounded preceding and 1 preceding
+        ) as reached
+      from (
+        select table_name, entry_id, reason, unnest(times) as times from sensorctl.ledger_state where state <> 'pending'
+      ) as ranges
+    ) as neighbours
+  ) as gaps
+  group by table_name, gap order by table_name, min(start)`;
+
+/** A part of a ledger entry, for deciding what a reading that the secondary lacks means. */
+export interface UnsettledRange extends TimeRange {
+  readonly entryId: number;
+  readonly state: LedgerState;
+  /** Set where the secondary refused this sensor's reading. */
+  readonly sensorId: string | null;
+}
+
+const FIND_LEDGER = `
+  select exists (
+    select from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+    where nspname = 'sensorctl' and relname = 'ledger_state'
+  ) as exists`;
+
+const READ_UNSETTLED = `
+  select entry_id as "entryId", state, sensor_id as "sensorId",
+    ${boundsOf('range')}
+  from (
+    select entry_id, state, sensor_id, unnest(times) as range from sensorctl.ledger_state
+    where table_name = $1 and times && $2::tstzmultirange
+  ) as entries
+  where range && $2::tstzmultirange`;
+
+const NEWEST_ENTRY = 'select coalesce(max(entry_id), 0)::bigint as newest from sensorctl.ledger_state';
+
+/** Whether sensorctl keeps a ledger in this database. */
+export async function hasLedger(primary: Queryable): Promise<boolean> {
+  const { rows } = await primary.query<{ exists: boolean }>(FIND_LEDGER);
+  return rows[0]?.exists === true;
+}
+
+/** What the ledger says of these ranges of a table, as the reader's snapshot sees it. */
+export async function readUnsettled(
+  primary: Queryable,
+  table: string,
+  ranges: readonly TimeRange[],
+): Promise<UnsettledRange[]> {
+  const texts = ranges.map(({ from, to }) => `[${formatInstant(from)},${formatInstant(to)})`);
+  const { rows } = await primary.query<UnsettledRange & Record<string, unknown>>(READ_UNSETTLED, [
+    table,
+    `{${texts.join(',')}}`,
+  ]);
+  return rows;
+}
+
+/** The newest entry that the reader's snapshot sees; 0 where there is none. */
+export async function readNewestEntry(primary: Queryable): Promise<number> {
+  const { rows } = await primary.query<{ newest: number }>(NEWEST_ENTRY);
+  return rows[0]?.newest ?? 0;
+}
+
+/**
+ * Takes batches that the secondary confirmed out of the ledger, all but the readings that it refused; what they touched
+ * stays on record as unproven.
+ */
+export async function settleBatches(
+  primary: Queryable,
+  batchIds: readonly string[],
+  refusals: readonly RefusedReading[] = [],
+): Promise<void> {
+  const column = (value: (refusal: RefusedReading) => string): string[] => refusals.map(value);
+  await primary.query(SETTLE, [
+    batchIds,
+    column((refusal) => refusal.entryId),
+    column((refusal) => refusal.consumerId),
+    column((refusal) => refusal.table),
+    column((refusal) => refusal.sensorId),
+    column((refusal) => refusal.time),
+    column((refusal) => refusal.reason),
+  ]);
+}
+
+/** Enters readings that the secondary refused for good, found by a repair: under which consumer does not matter any more. */
+export async function enterRefused(
+  primary: Queryable,
+  refusals: readonly Omit<RefusedReading, 'consumerId'>[],
+): Promise<void> {
+  if (refusals.length === 0) return;
+  const consumerId = randomUUID();
+  const readings = refusals.map((refusal) => ({ ...refusal, consumerId }));
+  await settleBatches(primary, [], readings);
+}
+
+/** Enters that the secondary lacks these batches, with the reason for each. */
+export async function markMissed(primary: Queryable, failures: ReadonlyMap<string, string>): Promise<void> {
+  await primary.query(MARK_MISSED, [[...failures.keys()], [...failures.values()]]);
+}
+
+/**
+ * Marks as missed what this consumer has pending but does not hold: a commit whose answer was lost.
+ * `held` are the batches it is writing or sending. Returns how many entries were found.
+ */
+export async function markUnclaimed(primary: Queryable, consumerId: string, held: readonly string[]): Promise<number> {
+  const { rowCount } = await primary.query(MARK_UNCLAIMED, [consumerId, held]);
+  return rowCount ?? 0;
+}
+
+/** Keeps the record of what has to be proved small, however long dual write runs. */
+export async function compactUnproven(primary: Queryable): Promise<void> {
+  await primary.query(COMPACT_UNPROVEN);
+}
+
+export async function summarizeLedger(primary: Queryable): Promise<LedgerSummary[]> {
+  const { rows } = await primary.query<Record<keyof LedgerSummary, unknown>>(SUMMARIZE);
+  return rows.map((row) => ({ ...row, readings: Number(row.readings) })) as LedgerSummary[];
+}
+
+/** What the secondary may lack, as merged ranges in time order; empty when it lacks nothing. */
+export async function readGaps(primary: Queryable): Promise<Gap[]> {
+  const { rows } = await primary.query<Gap & Record<string, unknown>>(READ_GAPS);
+  return rows.map((gap) => ({ ...gap, from: formatInstantText(gap.from), to: formatInstantText(gap.to) }));
+}

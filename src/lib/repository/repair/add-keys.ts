@@ -1,0 +1,121 @@
+import { hasUniqueKey, readTableShapes, type TableShape } from '../tables/catalog.js';
+import type { Database } from '../../db/database.js';
+import { quoteIdentifier, quoteLiteral } from '../../db/identifiers.js';
+import { withTransaction } from '../../db/transaction.js';
+import { READING_TABLES, type ReadingTable } from '../../domain/reading.js';
+import { sideTitle, type Side } from '../../domain/side.js';
+import { UnreachableError } from '../../errors.js';
+import { keepRowsSql } from '../ledger/quarantine.js';
+import { READING_KEY } from '../tables/reading-tables.js';
+import { PIN_AGAIN, tableSql, underOwnPath } from '../../db/search-path.js';
+
+/** What `addKey` did to one table. */
+export interface KeyAddition {
+  readonly table: ReadingTable;
+  readonly duplicatesRemoved: number;
+  readonly quarantined: number;
+}
+
+/** Where the rows of a table share a key, all but one of them go: by which columns, and what they are told by. */
+interface KeyColumns {
+  readonly table: string;
+  readonly key: readonly string[];
+  readonly side: Side;
+}
+
+const SHARED_KEYS = 'select %key% from %table% group by %key% having count(*) > 1';
+
+/** Of the rows that share a key the one stored first stays: it is the one that a unique key would have let in. */
+const RANK_ROWS = `
+  create temporary table surplus on commit drop as
+  select * from (
+    select stored.tableoid as table_id, stored.ctid as row_id, %stored_key%, to_jsonb(stored) as content,
+      row_number() over same_key as place, first_value(to_jsonb(stored)) over same_key as kept
+    from %table% as stored
+    join (${SHARED_KEYS}) as shared using (%key%)
+    window same_key as (partition by %stored_key% order by stored.tableoid, stored.ctid)
+  ) as ranked
+  where place > 1`;
+
+const DELETE_SURPLUS = `
+  delete from %table% as stored using surplus where stored.tableoid = surplus.table_id and stored.ctid = surplus.row_id`;
+
+/**
+ * The statements that leave one row a key, for one transaction that has the table for itself: those that are equal in
+ * all columns are deleted, those that differ go to the quarantine. They leave the temporary table `surplus` behind.
+ */
+export function removeSurplus(columns: KeyColumns): { rank: string; keep: string; remove: string } {
+  const { table, key, side } = columns;
+  const textOf = (column: string): string => (key.includes(column) ? quoteIdentifier(column) : 'null');
+  const differing = `select content, ${textOf('sensor_id')} as sensor_id, ${textOf('time')} as "time"
+    from surplus where content is distinct from kept`;
+  const reason = 'shares its key with another row, which was kept';
+  return {
+    rank: forKey(columns, RANK_ROWS),
+    keep: keepRowsSql({ rows: differing, table, side: quoteLiteral(side), reason }),
+    remove: forKey(columns, DELETE_SURPLUS),
+  };
+}
+
+/** Takes seconds to hours on a large table: neither the server nor the client gives up. */
+const NO_TIMEOUT = 'set local statement_timeout = 0';
+const PATIENT = { query_timeout: 2 ** 31 - 1 };
+
+/** The server ends the work, and lets the table go, soon after this process is gone; where the system can tell (Linux). */
+const NOTICE_LOSS = `
+  select set_config('client_connection_check_interval', '5s', true) where version() like '%linux%'`;
+
+const FIND_COMPRESSED = `
+  select from timescaledb_information.chunks where hypertable_name = $1 and is_compressed limit 1`;
+
+/**
+ * Makes the reading tables that lack their unique key ready for dual write, each in one transaction, in which nobody
+ * else can write to it: exact duplicates are removed, rows that share a key but differ go to the quarantine.
+ */
+export async function addKeys(database: Database): Promise<KeyAddition[]> {
+  const shapes = await readTableShapes(database.pool, READING_TABLES);
+  const additions: KeyAddition[] = [];
+  for (const table of READING_TABLES) {
+    const shape = shapes.get(table);
+    if (shape !== undefined && !hasUniqueKey(shape, READING_KEY)) additions.push(await addKey(database, table, shape));
+  }
+  return additions;
+}
+
+async function addKey(database: Database, table: ReadingTable, { hypertable }: TableShape): Promise<KeyAddition> {
+  return await withTransaction(database.pool, async (client) => {
+    const run = async (sql: string, values: unknown[] = []): Promise<number> =>
+      (await client.query({ text: forTable(table, sql), values, ...PATIENT })).rowCount ?? 0;
+    await run(NO_TIMEOUT);
+    await run(NOTICE_LOSS);
+    await run('lock table %table% in share row exclusive mode');
+    if (hypertable && (await run(FIND_COMPRESSED, [table])) > 0) throw compressed(table, database);
+    const { rank, keep, remove } = removeSurplus({ table, key: READING_KEY, side: database.side });
+    await run(rank);
+    const quarantined = await run('select from surplus where content is distinct from kept');
+    await run(keep);
+    const deleted = await run(underOwnPath(remove));
+    await run(PIN_AGAIN);
+    const name = quoteIdentifier(`${table}_key`);
+    await run(`create unique index ${name} on %table% (${READING_KEY.join(', ')})`);
+    return { table, duplicatesRemoved: deleted - quarantined, quarantined };
+  });
+}
+
+function compressed(table: ReadingTable, { side }: Database): Error {
+  const message = `${table} on ${sideTitle(side)} has compressed chunks, in which duplicates cannot be removed`;
+  return new UnreachableError(message, {
+    next: `run: select decompress_chunk(c, true) from show_chunks('${table}') c;`,
+  });
+}
+
+function forTable(table: string, sql: string): string {
+  return sql.replaceAll('%table%', tableSql(table));
+}
+
+function forKey({ table, key }: KeyColumns, sql: string): string {
+  const names = key.map(quoteIdentifier);
+  return forTable(table, sql)
+    .replaceAll('%key%', names.join(', '))
+    .replaceAll('%stored_key%', names.map((name) => `stored.${name}`).join(', '));
+}

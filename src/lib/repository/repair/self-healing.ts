@@ -1,0 +1,158 @@
+import { describeFault, isLockTimeout } from '../../db/sqlstate.js';
+import { backoffMs } from '../../domain/backoff.js';
+import { isAborted, pause } from '../../domain/pause.js';
+import { READING_TABLES, type ReadingTable } from '../../domain/reading.js';
+import { sideTitle } from '../../domain/side.js';
+import type { Logger } from '../../logger.js';
+import { TIMES } from '../../timing.js';
+import type { CircuitBreaker } from '../write/circuit-breaker.js';
+import { buryConsumers } from '../ledger/markers.js';
+import { restoreAbandonedPolicies } from '../timescaledb/paused-jobs.js';
+import { culpritOf, RepairInParts } from './repair-in-parts.js';
+import type { RepairOptions, RepairOutcome } from './repair-missed.js';
+
+export interface SelfHealingOptions extends Pick<RepairOptions, 'primary' | 'secondary'> {
+  readonly breaker: CircuitBreaker;
+  /** Rows a second, at most. */
+  readonly rowsPerSecond: number;
+  readonly logger: Logger;
+  readonly signal: AbortSignal;
+  /** Told how many readings each repair brought to the secondary. */
+  readonly onHealed?: (readings: number) => void;
+}
+
+const ENTRIES_A_REPAIR = 20;
+const IDLE_MS = 1_000;
+const BURY_MS = 30_000;
+const FAILURE_MS = 1_000;
+const LONGEST_FAILURE_MS = TIMES.repairRetryLongestMs;
+const SET_ASIDE_MS = TIMES.repairAsideMs;
+
+/**
+ * Repairs missed entries in the background while the secondary answers, at a bounded rate, until the signal aborts.
+ * Consumers share the work: an entry that one repairs is skipped by the others. Never throws.
+ */
+export async function healUntilStopped(options: SelfHealingOptions): Promise<void> {
+  const { signal, logger } = options;
+  const healing = new Healing(options);
+  let failures = 0;
+  while (!signal.aborted) {
+    try {
+      await healing.round();
+      failures = 0;
+    } catch (error) {
+      if (isAborted(signal)) return;
+      failures += 1;
+      logger.warn('repair failed, trying again later', { error: describeFault(error) });
+      await pause(backoffMs(failures, FAILURE_MS, LONGEST_FAILURE_MS), signal);
+    }
+  }
+}
+
+class Healing {
+  readonly #parts: RepairInParts;
+  /** Entries that cannot be repaired, and until when others go before them. */
+  readonly #setAside = new Map<number, number>();
+  /** The same of tables that a person has to mend first. */
+  readonly #tablesAside = new Map<ReadingTable, number>();
+  /** The first entry of the last repair, where it waited for a lock in vain. */
+  #locked: number | null = null;
+  #buriedAt = performance.now();
+  /** Told once: a role without the rights will not get them by asking again. */
+  #policiesFailed = false;
+
+  constructor(private readonly options: SelfHealingOptions) {
+    this.#parts = new RepairInParts(options, ENTRIES_A_REPAIR);
+  }
+
+  /** One repair, or a pause where there is nothing to do. Throws what the repair throws. */
+  async round(): Promise<void> {
+    if (!(await this.#secondaryAnswers())) {
+      await pause(IDLE_MS, this.options.signal);
+      return;
+    }
+    const outcome = await this.#repair();
+    if (outcome !== null && outcome.entries > 0) {
+      this.options.logger.info('ledger repaired', { ...outcome });
+      this.options.onHealed?.(outcome.inserted);
+    } else await this.#rest();
+  }
+
+  /** While the breaker is open and no batch comes along to probe, this does. */
+  async #secondaryAnswers(): Promise<boolean> {
+    const { breaker, secondary, logger } = this.options;
+    if (breaker.state === 'closed') return true;
+    if (!breaker.tryAcquire()) return false;
+    try {
+      await secondary.pool.query('select');
+    } catch (error) {
+      breaker.failed(describeFault(error));
+      return false;
+    }
+    breaker.succeeded();
+    logger.info(`${sideTitle(secondary.side)} answers again`);
+    return true;
+  }
+
+  /** Null where what it claimed was set aside: others go before it for a while. */
+  async #repair(): Promise<RepairOutcome | null> {
+    const { rowsPerSecond, signal } = this.options;
+    try {
+      const wanted = { states: ['missed'], except: current(this.#setAside), tables: this.#tables() } as const;
+      const outcome = await this.#parts.repair(wanted, signal);
+      await pause((outcome.copied / rowsPerSecond) * 1000, signal);
+      return outcome;
+    } catch (error) {
+      if (!this.#setsAside(error)) throw error;
+      return null;
+    }
+  }
+
+  /** True where the failure is of what was claimed. What somebody else holds locked is tried once more first: a frozen one was ended. */
+  #setsAside(error: unknown): boolean {
+    const { claim } = this.#parts;
+    const locked = isLockTimeout(error) ? (claim?.ids[0] ?? null) : null;
+    const culprit = locked !== null && locked === this.#locked ? 'entry' : culpritOf(error);
+    this.#locked = locked;
+    if (claim === null || culprit === null) return false;
+    const until = performance.now() + SET_ASIDE_MS;
+    if (culprit === 'table') this.#tablesAside.set(claim.table, until);
+    else for (const id of claim.ids) this.#setAside.set(id, until);
+    const fields = { table: claim.table, entries: claim.ids.length, error: describeFault(error) };
+    this.options.logger.warn(`${culprit === 'table' ? 'this table' : 'these entries'} cannot be repaired now`, fields);
+    return true;
+  }
+
+  #tables(): ReadingTable[] {
+    const aside = new Set(current(this.#tablesAside));
+    return READING_TABLES.filter((table) => !aside.has(table));
+  }
+
+  async #rest(): Promise<void> {
+    if (performance.now() - this.#buriedAt > BURY_MS) {
+      this.#buriedAt = performance.now();
+      await buryConsumers(this.options.primary, this.options.secondary);
+      await this.#restorePolicies();
+    }
+    await pause(IDLE_MS, this.options.signal);
+  }
+
+  /** What a backfill that crashed has left paused. */
+  async #restorePolicies(): Promise<void> {
+    const { secondary, logger } = this.options;
+    try {
+      const jobs = await restoreAbandonedPolicies(secondary);
+      if (jobs.length > 0) logger.info('policies that a crashed run had paused are on again', { jobs: jobs.length });
+    } catch (error) {
+      if (!this.#policiesFailed)
+        logger.warn('policies that a backfill had paused may be off', { error: describeFault(error) });
+      this.#policiesFailed = true;
+    }
+  }
+}
+
+/** What is still set aside; forgets the rest. */
+function current<Key>(aside: Map<Key, number>): Key[] {
+  for (const [key, until] of aside) if (until < performance.now()) aside.delete(key);
+  return [...aside.keys()];
+}

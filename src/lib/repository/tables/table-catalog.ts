@@ -1,0 +1,207 @@
+import { readTableShapes, type TableShape } from './catalog.js';
+import type { Queryable } from '../../db/database.js';
+import { RELATION_RIGHTS } from '../../db/schema-rights.js';
+import { tableOidSql } from '../../db/search-path.js';
+
+/** A column, in its place in the table. */
+export interface ColumnFacts {
+  readonly name: string;
+  readonly type: string;
+  readonly notNull: boolean;
+  readonly default: string | null;
+  /** The expression of a generated column. */
+  readonly generated: string | null;
+  /** A generated column that is computed when read, which cannot be turned into a plain one. */
+  readonly virtual: boolean;
+  readonly identity: 'always' | 'by default' | null;
+  /** Named where it is not the type's own. */
+  readonly collation: string | null;
+  /** False where the collation counts different texts as equal. */
+  readonly deterministic: boolean;
+}
+
+export interface IndexFacts {
+  readonly name: string;
+  /** From ` USING ` on: the same for an index of another name or table. */
+  readonly definition: string;
+  readonly unique: boolean;
+  /** The constraint that the index belongs to. */
+  readonly constraint: string | null;
+  readonly primary: boolean;
+  /** Its key columns in order; null where it is partial or on an expression. */
+  readonly columns: readonly string[] | null;
+}
+
+export interface ConstraintFacts {
+  readonly name: string;
+  readonly kind: 'check' | 'foreign key' | 'exclusion';
+  readonly definition: string;
+  readonly columns: readonly string[];
+  /** Of a foreign key: the table and the columns that it refers to. */
+  readonly parent: string | null;
+  readonly parentColumns: readonly string[];
+}
+
+export interface TriggerFacts {
+  readonly name: string;
+  readonly definition: string;
+  /** Changes when the text of the trigger's function does. */
+  readonly source: string;
+  /** Fires for a row before it is stored, and so can change it or leave it out. */
+  readonly beforeRow: boolean;
+}
+
+/** Everything of one table that can make the two sides store different rows. */
+export interface TableCatalog {
+  readonly name: string;
+  readonly shape: TableShape;
+  readonly kind: string;
+  readonly unlogged: boolean;
+  readonly owner: string;
+  readonly rowSecurity: boolean;
+  /** Row security holds for the role that is connected. */
+  readonly rowSecurityActive: boolean;
+  /** What the role that is connected may do, of select, insert, update, delete. */
+  readonly rights: readonly string[];
+  readonly columns: readonly ColumnFacts[];
+  readonly indexes: readonly IndexFacts[];
+  readonly constraints: readonly ConstraintFacts[];
+  readonly triggers: readonly TriggerFacts[];
+  /** Rules on insert and update, by name. */
+  readonly rules: readonly string[];
+  /** Views that hold on to the type of a column. */
+  readonly views: readonly { readonly column: string; readonly view: string }[];
+}
+
+const WANTED = `
+  from unnest($1::text[]) as wanted (name) join pg_class c on c.oid = ${tableOidSql('wanted.name')}`;
+
+const READ_TABLES = `
+  select c.relname as "table",
+    case c.relkind when 'r' then 'table' when 'p' then 'partitioned table' when 'v' then 'view'
+      when 'm' then 'materialized view' when 'f' then 'foreign table' else c.relkind::text end as kind,
+    c.relpersistence = 'u' as unlogged, pg_get_userbyid(c.relowner) as owner, c.relrowsecurity as "rowSecurity",
+    row_security_active(c.oid) as "rowSecurityActive",
+    ${RELATION_RIGHTS} as rights
+  ${WANTED} order by c.relname`;
+
+const READ_COLUMNS = `
+  select c.relname as "table", a.attname as name, format_type(a.atttypid, a.atttypmod) as type, a.attnotnull as "notNull",
+    case when a.attgenerated = '' then pg_get_expr(d.adbin, d.adrelid) end as default,
+    case when a.attgenerated <> '' then pg_get_expr(d.adbin, d.adrelid) end as generated, a.attgenerated = 'v' as virtual,
+    case a.attidentity when 'a' then 'always' when 'd' then 'by default' end as identity,
+    case when a.attcollation <> t.typcollation then l.collname end as collation,
+    coalesce(l.collisdeterministic, true) as deterministic
+  ${WANTED}
+  join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+  join pg_type t on t.oid = a.atttypid
+  left join pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum
+  left join pg_collation l on l.oid = a.attcollation
+  order by c.relname, a.attnum`;
+
+const READ_INDEXES = `
+  select c.relname as "table", n.relname as name, substring(pg_get_indexdef(i.indexrelid) from ' USING .*') as definition,
+    i.indisunique as "unique", i.indisprimary as primary,
+    (select conname from pg_constraint where conindid = i.indexrelid and contype in ('p', 'u')) as constraint,
+    case when i.indpred is null and i.indexprs is null then array_to_json(array(
+      select a.attname from unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) with ordinality as key (number, place)
+      join pg_attribute a on a.attrelid = c.oid and a.attnum = key.number order by place
+    ))::text end as columns
+  ${WANTED} join pg_index i on i.indrelid = c.oid join pg_class n on n.oid = i.indexrelid
+  where not i.indisexclusion order by c.relname, n.relname`;
+
+const READ_CONSTRAINTS = `
+  select c.relname as "table", k.conname as name, pg_get_constraintdef(k.oid) as definition, p.relname as parent,
+    case k.contype when 'c' then 'check' when 'f' then 'foreign key' else 'exclusion' end as kind,
+    array_to_json(array(
+      select a.attname from unnest(k.conkey) with ordinality as key (number, place)
+      join pg_attribute a on a.attrelid = k.conrelid and a.attnum = key.number order by place
+    ))::text as columns,
+    array_to_json(array(
+      select a.attname from unnest(k.confkey) with ordinality as key (number, place)
+      join pg_attribute a on a.attrelid = k.confrelid and a.attnum = key.number order by place
+    ))::text as "parentColumns"
+  ${WANTED} join pg_constraint k on k.conrelid = c.oid and k.contype in ('c', 'f', 'x')
+  left join pg_class p on p.oid = k.confrelid
+  order by c.relname, k.conname`;
+
+/** Without TimescaleDB's own: `ts_insert_blocker` and the invalidation of aggregates are gone from 2.23 on. */
+const READ_TRIGGERS = `
+  select c.relname as "table", t.tgname as name, pg_get_triggerdef(t.oid) as definition, md5(f.prosrc) as source,
+    t.tgtype & 3 = 3 as "beforeRow"
+  ${WANTED} join pg_trigger t on t.tgrelid = c.oid
+  join pg_proc f on f.oid = t.tgfoid join pg_namespace s on s.oid = f.pronamespace
+  where not t.tgisinternal and t.tgenabled in ('O', 'A') and t.tgname <> 'ts_insert_blocker'
+    and s.nspname not like '\\_timescaledb%' and t.tgtype & 20 <> 0
+  order by c.relname, t.tgname`;
+
+const READ_RULES = `
+  select c.relname as "table", r.rulename as name ${WANTED}
+  join pg_rewrite r on r.ev_class = c.oid and r.rulename <> '_RETURN' and r.ev_type in ('2', '3') and r.ev_enabled <> 'D'
+  order by c.relname, r.rulename`;
+
+const READ_VIEWS = `
+  select distinct c.relname as "table", a.attname as column, v.relname as view ${WANTED}
+  join pg_depend d on d.refobjid = c.oid and d.refclassid = 'pg_class'::regclass and d.classid = 'pg_rewrite'::regclass
+  join pg_rewrite r on r.oid = d.objid join pg_class v on v.oid = r.ev_class and v.oid <> c.oid
+  join pg_namespace s on s.oid = v.relnamespace and s.nspname not like '\\_timescaledb%'
+  join pg_attribute a on a.attrelid = c.oid and a.attnum = d.refobjsubid
+  order by 1, 2, 3`;
+
+type Row<Facts> = Facts & { readonly table: string };
+type Lists = 'rights' | 'columns' | 'parentColumns';
+/** Lists come as JSON text. */
+type Encoded<Facts> = {
+  readonly [Name in keyof Facts]: Name extends Lists ? string | Extract<Facts[Name], null> : Facts[Name];
+};
+type TableRow = Pick<TableCatalog, 'kind' | 'unlogged' | 'owner' | 'rowSecurity' | 'rowSecurityActive' | 'rights'>;
+
+/** Reads the tables of these names that the search path finds; those that do not exist are absent from the answer. */
+export async function readTableCatalogs(
+  database: Queryable,
+  names: readonly string[],
+): Promise<ReadonlyMap<string, TableCatalog>> {
+  const read = async <Facts>(sql: string): Promise<Row<Facts>[]> =>
+    (await database.query<Row<Facts> & Record<string, unknown>>(sql, [names])).rows;
+  const [shapes, tables, columns, indexes, constraints, triggers, rules, views] = await Promise.all([
+    readTableShapes(database, names),
+    read<Encoded<TableRow>>(READ_TABLES),
+    read<ColumnFacts>(READ_COLUMNS),
+    read<Encoded<IndexFacts>>(READ_INDEXES),
+    read<Encoded<ConstraintFacts>>(READ_CONSTRAINTS),
+    read<TriggerFacts>(READ_TRIGGERS),
+    read<{ name: string }>(READ_RULES),
+    read<{ column: string; view: string }>(READ_VIEWS),
+  ]);
+  const catalogs = tables.map(({ table, rights, ...facts }): TableCatalog => ({
+    ...facts,
+    name: table,
+    shape: shapes.get(table) ?? NO_SHAPE,
+    rights: parseList(rights),
+    columns: of(table, columns),
+    indexes: of(table, indexes).map((index) => ({ ...index, columns: parseOptionalList(index.columns) })),
+    constraints: of(table, constraints).map((constraint) => ({
+      ...constraint,
+      columns: parseList(constraint.columns),
+      parentColumns: parseList(constraint.parentColumns),
+    })),
+    triggers: of(table, triggers),
+    rules: of(table, rules).map(({ name }) => name),
+    views: of(table, views),
+  }));
+  return new Map(catalogs.map((catalog) => [catalog.name, catalog]));
+}
+
+const NO_SHAPE: TableShape = { name: '', columns: new Map(), uniqueKeys: [], hypertable: false, losesRows: false };
+
+function of<Facts>(table: string, rows: readonly Row<Facts>[]): Row<Facts>[] {
+  return rows.filter((row) => row.table === table);
+}
+
+function parseList(text: string): string[] {
+  return JSON.parse(text) as string[];
+}
+
+function parseOptionalList(text: string | null): string[] | null {
+  return text === null ? null : parseList(text);
+}
