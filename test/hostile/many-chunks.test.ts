@@ -9,7 +9,10 @@ const GATEWAYS = 4;
 const ENTRIES = 250;
 /** Each in a chunk of its own. */
 const APART_MS = 8 * DAY_MS;
-/** For all chunks in one statement too short, for a few of them enough: one takes a few ms. */
+/** For all chunks in one statement too short, for a few of them enough: a row takes some ms, on any machine. */
+const SLOW_ROWS = `
+  create function public.slow() returns trigger language plpgsql as 'begin perform pg_sleep(0.003); return new; end';
+  create trigger slow before insert on public.moisture_readings for each row execute function public.slow()`;
 const TIMES = timesOf({ primaryCallMs: 1_500 });
 
 /** Entries of a gateway, eight days from each other and from those of all other gateways. */
@@ -43,6 +46,7 @@ describe('acceptance: gateway messages whose entries need a chunk each', functio
   before(async function () {
     stage = await Stage.open('many chunks', await timescaleServers(this));
     await stage.runJson(['init']);
+    await stage.local.query(SLOW_ROWS);
   });
 
   after(async () => {
