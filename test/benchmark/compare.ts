@@ -3,9 +3,10 @@ import { promisify } from 'node:util';
 
 import type pg from 'pg';
 
-import { readTableShapes } from '../../src/lib/repository/tables/catalog.js';
+import { readTables } from '../../src/lib/repository/tables/read-tables.js';
+import { KNOWN_AXES, KNOWN_TABLES } from '../../src/lib/repository/tables/reading-tables.js';
 import type { CompareReport } from '../../src/lib/operations/compare/report.js';
-import { planTable } from '../../src/lib/repository/tables/compared-table.js';
+import { pairTables } from '../../src/lib/repository/tables/table-pair.js';
 import { DIGEST_METHODS } from '../../src/lib/repository/compare/digest-method.js';
 import { digestRanges } from '../../src/lib/repository/compare/slices.js';
 import { openByteCounter } from './byte-counter.js';
@@ -84,8 +85,8 @@ async function measureOnce(
 
 /** The digest query that compare sends, as one statement. */
 async function digest(pool: pg.Pool, rows: number): Promise<void> {
-  const shape = (await readTableShapes(pool, [TABLE])).get(TABLE)!;
-  const table = planTable({ primary: shape, secondary: shape, except: [], key: ['sensor_id', 'time'] });
+  const one = (await readTables(pool, [TABLE], KNOWN_AXES)).get(TABLE)!;
+  const table = pairTables({ primary: one, secondary: one, known: KNOWN_TABLES.get(TABLE) });
   if (!('columns' in table)) throw new Error(table.join());
   const from = Date.parse(HISTORY_BEGIN) * 1000;
   const range = { from, to: from + rows * 1_000_000, width: BUCKET_SECONDS * 1_000_000 };

@@ -619,6 +619,8 @@ describe('a snapshot asked whether it shows a table as it was', () => {
   });
 });
 
+const ASKED = [{ name: { schema: 'public', name: 'readings' } }];
+
 async function expectAnswer(server: PostgresServer, change: Change, catalog: CompressionCatalog): Promise<void> {
   const created = await createTestDatabase(server, 'asked snapshot');
   const pool = poolOf(server, created.name);
@@ -626,10 +628,10 @@ async function expectAnswer(server: PostgresServer, change: Change, catalog: Com
   try {
     if (catalog !== 'none') await pool.query('create extension timescaledb');
     await pool.query(change.setup);
-    expect(await planRewriteCheck(database, ['readings']), 'the catalog that is found').to.deep.equal(
-      rewriteCheck(catalog === 'none' ? 'none' : 'settings', ['readings']),
+    expect(await planRewriteCheck(database, ASKED), 'the catalog that is found').to.deep.equal(
+      rewriteCheck(catalog === 'none' ? 'none' : 'settings', ASKED),
     );
-    const check = rewriteCheck(catalog, ['readings']);
+    const check = rewriteCheck(catalog, ASKED);
     const snapshot = await database.openSession();
     await snapshot.query('begin isolation level repeatable read');
     const { rowCount: before } = await snapshot.query('select from public.readings');

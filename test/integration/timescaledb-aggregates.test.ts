@@ -13,6 +13,7 @@ import { localServer } from '../support/servers.js';
 import { openTarget, TimescaleStage } from '../support/timescale.js';
 
 const TABLE = 'readings';
+const NAME = { schema: 'public', name: TABLE };
 /** The youngest first: those that are computed from others. */
 const FIND_AGGREGATES = `
   select view_name from timescaledb_information.continuous_aggregates
@@ -203,11 +204,11 @@ describe('continuous aggregates that are refreshed', () => {
     it('where only wide buckets would show it, by the oldest row before the rows were copied back', async () => {
       await stage.pool.query('drop materialized view hourly');
       await stage.pool.query(`select drop_chunks('${TABLE}', older_than => '2025-02-10'::timestamptz)`);
-      const oldestBefore = await readOldestRow(stage.target, TABLE);
+      const oldestBefore = await readOldestRow(stage.target, NAME);
       expect(oldestBefore).to.equal(instant('2025-02-10'));
       await stage.pool.query(insertSql('2025-01-15', '2025-01-17', 7));
       const before = await read(MONTHLY);
-      const done = await refreshAggregates(stage.target, TABLE, [range('2025-01-15', '2025-01-17')], { oldestBefore });
+      const done = await refreshAggregates(stage.target, NAME, [range('2025-01-15', '2025-01-17')], { oldestBefore });
       expect(done).to.deep.equal([
         { name: '"public"."monthly"', refreshed: [], left: [range('2025-01-01', '2025-02-01')] },
       ]);
@@ -295,9 +296,9 @@ describe('continuous aggregates that are refreshed', () => {
     const all = range('2025-01-01', '2025-01-04');
     let pieces = 0;
     const pace = (): Promise<void> => ((pieces += 1) === 3 ? Promise.reject(new Error('enough')) : Promise.resolve());
-    const ended = await refreshAggregates(stage.target, TABLE, [all], { pace, pieceTimeoutMs: 500 }).catch(String);
+    const ended = await refreshAggregates(stage.target, NAME, [all], { pace, pieceTimeoutMs: 500 }).catch(String);
     expect(ended).to.equal('Error: enough');
-    await refreshAggregates(stage.target, TABLE, [all], { pace: () => Promise.resolve(), pieceTimeoutMs: 500 });
+    await refreshAggregates(stage.target, NAME, [all], { pace: () => Promise.resolve(), pieceTimeoutMs: 500 });
     expect(await read(HOURLY)).to.deep.equal(await compute(HOURLY));
   });
 
@@ -309,7 +310,7 @@ describe('continuous aggregates that are refreshed', () => {
     const role = openTarget({ ...stage.connection, user: 'aggregates_role', password: 'p' });
     try {
       const all = [range('2025-01-01', '2025-01-03')];
-      const error = await refreshAggregates(role, TABLE, all).catch((each: unknown) => each);
+      const error = await refreshAggregates(role, NAME, all).catch((each: unknown) => each);
       expect(error).to.be.instanceOf(UnreachableError);
       expect((error as UnreachableError).message).to.contain('"public"."hourly"');
       expect((error as UnreachableError).next).to.contain('to aggregates_role');
@@ -330,7 +331,7 @@ describe('continuous aggregates that are refreshed', () => {
   }
 
   async function refresh(ranges: readonly TimeRange[]): Promise<readonly RefreshedAggregate[]> {
-    return await refreshAggregates(stage.target, TABLE, ranges);
+    return await refreshAggregates(stage.target, NAME, ranges);
   }
 
   async function refreshAll(aggregates: readonly Aggregated[]): Promise<void> {
@@ -376,8 +377,8 @@ describe('continuous aggregates on a database without TimescaleDB', () => {
       `create table ${TABLE} (time timestamptz)`,
     );
     try {
-      expect(await refreshAggregates(plain.target, TABLE, [range('2025-01-01', '2025-02-01')])).to.deep.equal([]);
-      expect(await readOldestRow(plain.target, TABLE)).to.equal(null);
+      expect(await refreshAggregates(plain.target, NAME, [range('2025-01-01', '2025-02-01')])).to.deep.equal([]);
+      expect(await readOldestRow(plain.target, NAME)).to.equal(null);
     } finally {
       await plain.close();
     }

@@ -1,3 +1,5 @@
+import { readTable } from '../../src/lib/repository/tables/read-tables.js';
+import type { Table } from '../../src/lib/repository/tables/table.js';
 import { expect } from 'chai';
 import type { QueryResult } from 'pg';
 import { UnreachableError } from '../../src/lib/errors.js';
@@ -55,7 +57,7 @@ describe('compressed chunks of a table to write', () => {
   it('hold a straight COPY off in exactly the ranges that they cover, whatever the type of the time column', async () => {
     for (const table of ['readings', 'without_zone']) {
       const isSafe = async (from: string, to: string): Promise<boolean> =>
-        await isCopyStraightSafe(stage.target, table, range(from, to));
+        await isCopyStraightSafe(stage.target, await tableOf(stage, table), range(from, to));
       expect(await isSafe('2025-07-01T23:59:59.999999Z', '2025-07-02T00:00:00Z'), table).to.equal(false);
       expect(await isSafe('2025-06-30T00:00:00Z', '2025-07-03T00:00:00Z'), table).to.equal(false);
       expect(await isSafe('2025-06-30T00:00:00Z', '2025-07-01T00:00:00Z'), table).to.equal(true);
@@ -65,18 +67,20 @@ describe('compressed chunks of a table to write', () => {
 
   it('are writable in this version, and no longer once frozen, which is told for the ranges that they cover', async () => {
     const [first, second] = [range('2025-07-01T05:00:00Z', '2025-07-01T06:00:00Z'), range('2025-07-02', '2025-07-03')];
-    await assertWritable(stage.target, 'readings', [first, second]);
+    await assertWritable(stage.target, await tableOf(stage, 'readings'), [first, second]);
     const [chunk] = await stage.read("select c::text from show_chunks('readings', older_than => '2025-07-02'::date) c");
     await stage.pool.query('select _timescaledb_functions.freeze_chunk($1)', [chunk]);
     try {
-      await assertWritable(stage.target, 'readings', [second]);
-      const error = await assertWritable(stage.target, 'readings', [second, first]).catch((each: unknown) => each);
+      await assertWritable(stage.target, await tableOf(stage, 'readings'), [second]);
+      const error = await assertWritable(stage.target, await tableOf(stage, 'readings'), [second, first]).catch(
+        (each: unknown) => each,
+      );
       expect(error).to.be.instanceOf(UnreachableError);
       expect((error as UnreachableError).message).to.contain(chunk);
     } finally {
       await stage.pool.query('select _timescaledb_functions.unfreeze_chunk($1)', [chunk]);
     }
-    await assertWritable(stage.target, 'readings', [first]);
+    await assertWritable(stage.target, await tableOf(stage, 'readings'), [first]);
   });
 
   it('take a correction that decompresses more than the default limit, with the settings and only with them', async () => {
@@ -171,8 +175,8 @@ describe('compressed chunks on a database without TimescaleDB', () => {
     try {
       const all = range('2025-07-01', '2025-07-02');
       expect(await readWriteSettings(plain.target)).to.deep.equal([]);
-      await assertWritable(plain.target, 'readings', [all]);
-      expect(await isCopyStraightSafe(plain.target, 'readings', all)).to.equal(true);
+      await assertWritable(plain.target, await tableOf(plain, 'readings'), [all]);
+      expect(await isCopyStraightSafe(plain.target, await tableOf(plain, 'readings'), all)).to.equal(true);
     } finally {
       await plain.close();
     }
@@ -182,4 +186,8 @@ describe('compressed chunks on a database without TimescaleDB', () => {
 function range(from: string, to: string): TimeRange {
   const micros = (text: string): number => parseInstant(text.includes('T') ? text : `${text}T00:00:00Z`)!;
   return { from: micros(from), to: micros(to) };
+}
+
+async function tableOf({ target }: TimescaleStage, name: string): Promise<Table> {
+  return (await readTable(target.pool, name))!;
 }

@@ -282,7 +282,12 @@ async function paused<Result>(
   tables: readonly string[],
   work: () => Promise<Result>,
 ): Promise<Result> {
-  return await withPausedPolicies(target, tables, 'test', work);
+  return await withPausedPolicies(
+    target,
+    tables.map((name) => ({ schema: 'public', name })),
+    'test',
+    work,
+  );
 }
 
 describe('policies on a database without TimescaleDB', () => {

@@ -6,9 +6,14 @@ import { withPausedPolicies } from '../../src/lib/repository/timescaledb/paused-
 
 const connection = JSON.parse(process.argv[2] ?? '') as ConnectionSettings;
 const target = openDatabase({ side: 'ec2', connection, poolMax: 2, callTimeoutMs: 15_000, applicationName: 'holder' });
-await withPausedPolicies(target, process.argv.slice(3), 'holder', async () => {
-  process.stderr.write('holding\n');
-  setInterval(() => undefined, 60_000);
-  await once(process, 'SIGTERM');
-});
+await withPausedPolicies(
+  target,
+  process.argv.slice(3).map((name) => ({ schema: 'public', name })),
+  'holder',
+  async () => {
+    process.stderr.write('holding\n');
+    setInterval(() => undefined, 60_000);
+    await once(process, 'SIGTERM');
+  },
+);
 process.exit();

@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { losesRowsOnConflict } from '../../src/lib/repository/tables/catalog.js';
+import { losesRowsOnConflict } from '../../src/lib/repository/tables/server-facts.js';
 
 describe('losesRowsOnConflict', () => {
   for (const version of ['1.7.5', '2.11.0', '2.17.9', '2.18.0', '2.18.0-dev']) {

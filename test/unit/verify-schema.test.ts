@@ -15,7 +15,7 @@ function snapshotOf(side: Side, timescaleDb: string | null = null, compressed = 
   };
   return {
     side,
-    places: { schema: 'public', elsewhere: {}, timescaledb: null, stranger: null },
+    places: { schema: 'public', tables: new Map(), timescaledb: null },
     server: {
       ...{
         version: 150_020,
@@ -31,7 +31,7 @@ function snapshotOf(side: Side, timescaleDb: string | null = null, compressed = 
     clock: { aheadMs: 0, toleranceMs: 10 },
     poolMax: 20,
     timescaleDb: {
-      ...{ installed: timescaleDb, creatable: false, aggregates: [] },
+      ...{ installed: timescaleDb, schema: null, creatable: false, aggregates: [] },
       hypertables: new Map(timescaleDb === null ? [] : [[TABLE, hypertable]]),
     },
     bookkeeping: {
@@ -45,9 +45,15 @@ function snapshotOf(side: Side, timescaleDb: string | null = null, compressed = 
         TABLE,
         {
           ...{ name: TABLE, kind: 'table', unlogged: false, owner: 'r', rowSecurity: false, rowSecurityActive: false },
-          shape: {
-            ...{ name: TABLE, columns: new Map([['id', 'integer']]), uniqueKeys: [['id']] },
-            ...{ hypertable: timescaleDb !== null, losesRows: compressed && timescaleDb === '2.18.0' },
+          table: {
+            ...{ name: { schema: 'public', name: TABLE }, label: TABLE, oid: 1, key: ['id'], axis: null, parents: [] },
+            kind: timescaleDb === null ? 'plain' : 'hypertable',
+            columns: [{ name: 'id', type: 'integer', baseType: 'integer', notNull: true }],
+            uniqueKeys: [{ columns: ['id'], primary: true }],
+            hypertable:
+              timescaleDb === null
+                ? null
+                : { column: 'id', compressed, losesRows: compressed && timescaleDb === '2.18.0' },
           },
           rights: ['select', 'insert', 'update'],
           columns: [

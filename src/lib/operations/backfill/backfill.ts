@@ -29,6 +29,7 @@ import { planTransfer, type Transfer } from '../../repository/repair/transfer.js
 import { repairRegistry } from '../../repository/repair/registry.js';
 import { readOldestRow, refreshAggregates } from '../../repository/timescaledb/continuous-aggregates.js';
 import { restoreAbandonedPolicies, withPausedPolicies } from '../../repository/timescaledb/paused-jobs.js';
+import type { Table, TableName } from '../../repository/tables/table.js';
 import { planUnits, type Planned } from './plan-units.js';
 import { repairLedger } from './repair-ledger.js';
 import {
@@ -146,7 +147,7 @@ class Backfill {
     if (this.#toSecondary) counts = addCounts(counts, await this.#repairLedger());
     this.#assertNotStopped();
     if (this.request.mode !== 'ledger') {
-      const pausing = [this.#target, this.#tables(), 'backfill'] as const;
+      const pausing = [this.#target, await this.#targetTables(), 'backfill'] as const;
       counts = addCounts(counts, await withPausedPolicies(...pausing, () => this.#runRanges()));
     }
     this.#assertNotStopped();
@@ -225,7 +226,9 @@ class Backfill {
   }
 
   async #oldestTimes(): Promise<OldestTimes> {
-    const times = this.#tables().map(async (table) => [table, await readOldestRow(this.#target, table)] as const);
+    const times = this.#tables().map(
+      async (table) => [table, await readOldestRow(this.#target, (await this.#targetOf(table)).name)] as const,
+    );
     return Object.fromEntries(await Promise.all(times));
   }
 
@@ -235,9 +238,14 @@ class Backfill {
     const [touched, oldest] = await Promise.all([readTouched(pool, runId), readOldestTimes(pool, runId)]);
     for (const table of this.#tables()) {
       const ranges = touched.filter((range) => range.table === table);
-      for (const { name, refreshed, left } of await refreshAggregates(this.#target, table, ranges, {
-        oldestBefore: oldest[table] ?? null,
-      })) {
+      for (const { name, refreshed, left } of await refreshAggregates(
+        this.#target,
+        (await this.#targetOf(table)).name,
+        ranges,
+        {
+          oldestBefore: oldest[table] ?? null,
+        },
+      )) {
         this.hooks.logger.info('aggregate refreshed', { name, ranges: refreshed.length, left: left.length });
       }
     }
@@ -328,6 +336,14 @@ class Backfill {
     this.#transfers.set(table, planned);
     planned.catch(() => this.#transfers.delete(table));
     return planned;
+  }
+
+  async #targetOf(table: string): Promise<Table> {
+    return (await this.#transferOf(table)).compared.sides.secondary;
+  }
+
+  async #targetTables(): Promise<TableName[]> {
+    return await Promise.all(this.#tables().map(async (table) => (await this.#targetOf(table)).name));
   }
 
   /** Of the tables that were asked for. */

@@ -1,4 +1,4 @@
-import { readChunkStarts } from '../../repository/tables/chunk-starts.js';
+import { readChunks } from '../../repository/timescaledb/chunks.js';
 import type { Database } from '../../db/database.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import { buildUnits } from '../../repository/backfill/unit-builder.js';
@@ -18,7 +18,7 @@ import { rangeOfTable, type LeftOut, type OpenRange } from '../../repository/com
 import { assertWritable } from '../../repository/timescaledb/compressed-chunks.js';
 import type { Transfer } from '../../repository/repair/transfer.js';
 import type { BackfillRequest } from './report.js';
-import { tableSql } from '../../db/search-path.js';
+import { tableSql, type Table } from '../../repository/tables/table.js';
 
 export interface PlanningOptions {
   readonly source: Database;
@@ -48,7 +48,7 @@ const BETWEEN_ROWS = 1_000;
 /** Seconds that a unit may take at a rate that was asked for. */
 const UNIT_SECONDS = 2;
 
-const ROW_BYTES = (table: string): string =>
+const ROW_BYTES = (table: Table): string =>
   `select coalesce(avg(pg_column_size(sample.*)), 0)::float8::text as bytes from (select * from ${tableSql(table)} limit 1000) as sample`;
 
 /** Finds the ranges of a table to copy, and cuts them into units. */
@@ -61,17 +61,21 @@ export async function planUnits(transfer: Transfer, options: PlanningOptions): P
   if (range === null) return { units: [], bytes: 0, leftOut };
   const find = request.mode === 'full' ? findRows : findDifferences;
   const ranges = request.mode === 'given' ? (given ?? []) : await find(transfer, range, options);
-  const [cuts] = await Promise.all([
-    readChunkStarts(target.pool, transfer.table),
-    assertWritable(target, transfer.table, ranges),
-  ]);
+  const { primary: from, secondary: to } = transfer.compared.sides;
+  const [cuts] = await Promise.all([readChunkStarts(target, to), assertWritable(target, to, ranges)]);
   const units = buildUnits(transfer.table, ranges, {
     ...{ rows: unitRows(request, jobs), cuts },
     // Without a comparison there is nothing between them.
     betweenRows: request.mode === 'full' ? 0 : BETWEEN_ROWS,
   });
   const rows = units.reduce((sum, unit) => sum + unit.rows, 0);
-  return { units, bytes: Math.round(rows * (await rowBytes(source, transfer.table))), leftOut };
+  return { units, bytes: Math.round(rows * (await rowBytes(source, from))), leftOut };
+}
+
+/** No unit spans the beginning of a chunk. */
+async function readChunkStarts({ pool }: Database, { name, hypertable }: Table): Promise<number[]> {
+  if (hypertable === null) return [];
+  return (await readChunks(pool, name)).flatMap(({ from }) => from ?? []);
 }
 
 function unitRows({ maxRate }: BackfillRequest, jobs: number): number {
@@ -120,7 +124,7 @@ function scanOptions({ table }: Transfer, range: TimeRange, { jobs, stop, onProg
   };
 }
 
-async function rowBytes(source: Database, table: string): Promise<number> {
+async function rowBytes(source: Database, table: Table): Promise<number> {
   const [row] = await ask<{ bytes: string }>(source, { text: ROW_BYTES(table) });
   return Number(row?.bytes ?? 0);
 }

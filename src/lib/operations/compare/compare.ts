@@ -3,7 +3,7 @@ import { assertDistinct, readIdentity } from '../../db/identity.js';
 import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import { InterruptedError } from '../../errors.js';
-import type { ComparedTable } from '../../repository/tables/compared-table.js';
+import type { TablePair } from '../../repository/tables/table-pair.js';
 import { agreeOnMethod, type DigestMethod } from '../../repository/compare/digest-method.js';
 import {
   digestWholeTable,
@@ -138,7 +138,7 @@ class Comparer {
     return await recorder.hold(() => this.#compare(tables, method, recorder));
   }
 
-  async #compare(tables: readonly ComparedTable[], method: DigestMethod, recorder: Recorder): Promise<CompareOutcome> {
+  async #compare(tables: readonly TablePair[], method: DigestMethod, recorder: Recorder): Promise<CompareOutcome> {
     const { sides, request } = this;
     const window = await recorder.keepWindow(() => resolveWindow(sides, request));
     const digested: Digested[] = [];
@@ -159,7 +159,7 @@ class Comparer {
 
   async #digest(comparison: Comparison, window: OpenRange, recorder: Recorder): Promise<Digested> {
     const { table } = comparison;
-    if (table.time === null) return await this.#digestWhole(comparison);
+    if (table.axis === null) return await this.#digestWhole(comparison);
     const resumed = recorder.progressOf(table.name);
     const { range, leftOut } = await rangeOfTable(this.sides, table, resumed?.range ?? window);
     if (leftOut !== null) this.#leftOut.set(table.name, leftOut);
@@ -271,6 +271,6 @@ function windowOf(ranges: readonly TimeRange[], { from, to }: OpenRange): Compar
   return { from: start === null ? null : formatInstant(start), to: end === null ? null : formatInstant(end) };
 }
 
-function scopeOf(tables: readonly ComparedTable[], { from, to, windowMicros }: CompareRequest): object {
+function scopeOf(tables: readonly TablePair[], { from, to, windowMicros }: CompareRequest): object {
   return { tables: tables.map(({ name }) => name), from, to, windowMicros };
 }

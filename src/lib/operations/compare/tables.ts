@@ -1,7 +1,7 @@
 import { READING_TABLES } from '../../domain/reading.js';
 import { sideTitle } from '../../domain/side.js';
 import { UnreachableError, UsageError } from '../../errors.js';
-import type { ComparedTable } from '../../repository/tables/compared-table.js';
+import type { TablePair } from '../../repository/tables/table-pair.js';
 import { planNamedTables } from '../../repository/compare/plan-named-tables.js';
 import type { ComparedSides } from '../../repository/compare/sides.js';
 import { ALL_TABLES, REGISTRY } from '../../repository/tables/reading-tables.js';
@@ -12,7 +12,7 @@ import type { NotCompared } from './report.js';
  * sensor_registry, as far as either side has them.
  * Throws where a table cannot be compared, naming every reason.
  */
-export async function planTables(sides: ComparedSides, names: readonly string[] = []): Promise<ComparedTable[]> {
+export async function planTables(sides: ComparedSides, names: readonly string[] = []): Promise<TablePair[]> {
   const wanted = names.length > 0 ? names : [...READING_TABLES, REGISTRY];
   const plans = await planNamedTables(sides, wanted);
   const problems = plans.flatMap((plan) => (typeof plan === 'string' ? [plan] : []));
@@ -21,7 +21,7 @@ export async function planTables(sides: ComparedSides, names: readonly string[] 
       next: 'sensorctl verify-schema',
     });
   }
-  const tables = plans.filter((plan): plan is ComparedTable => plan !== null && typeof plan !== 'string');
+  const tables = plans.filter((plan): plan is TablePair => plan !== null && typeof plan !== 'string');
   const unknown = names.filter((name) => !tables.some((table) => table.name === name));
   if (unknown.length > 0) {
     throw new UsageError(`neither side has the table ${unknown.join(', ')}`, {
@@ -32,16 +32,16 @@ export async function planTables(sides: ComparedSides, names: readonly string[] 
   return tables;
 }
 
-export function columnsNotCompared({ name, surplus }: ComparedTable, { secondary }: ComparedSides): NotCompared[] {
+export function columnsNotCompared({ name, surplus }: TablePair, { secondary }: ComparedSides): NotCompared[] {
   if (surplus.length === 0) return [];
   return [{ table: name, columns: surplus, reason: `only ${sideTitle(secondary.side)} has them` }];
 }
 
-export function isRegistry({ name }: ComparedTable): boolean {
+export function isRegistry({ name }: TablePair): boolean {
   return name === REGISTRY;
 }
 
 /** Whether the ledger says what the secondary lacks of this table. */
-export function isInLedger({ name }: ComparedTable): boolean {
+export function isInLedger({ name }: TablePair): boolean {
   return ALL_TABLES.includes(name);
 }

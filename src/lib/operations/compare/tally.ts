@@ -1,6 +1,6 @@
 import { formatInstant, formatInstantText } from '../../domain/time.js';
 import { without, type TimeRange } from '../../domain/time-range.js';
-import type { ComparedTable } from '../../repository/tables/compared-table.js';
+import type { TablePair } from '../../repository/tables/table-pair.js';
 import type { DifferingRange, Leaf, SideTotals } from '../../repository/compare/find-leaves.js';
 import { timeOf, type Difference } from '../../repository/compare/resolve.js';
 import type { ComparedSides } from '../../repository/compare/sides.js';
@@ -18,7 +18,7 @@ export class Tally {
   readonly #leaves = new Set<Leaf>();
 
   constructor(
-    readonly table: ComparedTable,
+    readonly table: TablePair,
     readonly range: TimeRange | null,
     readonly sides: ComparedSides,
   ) {}

@@ -1,7 +1,8 @@
 import type { Database } from '../../db/database.js';
 import { READING_TABLES } from '../../domain/reading.js';
 import { summarizeLedger } from '../../repository/ledger/ledger.js';
-import { tableSql } from '../../db/search-path.js';
+import { readTables } from '../../repository/tables/read-tables.js';
+import { tableSql } from '../../repository/tables/table.js';
 
 export interface TableCounts {
   readonly table: string;
@@ -24,11 +25,12 @@ const COUNT_QUARANTINE = 'select count(*) as rows from sensorctl.quarantine';
 
 /** Counts whole tables: for the sandbox, whose tables are small. */
 export async function readSideCounts({ pool }: Database): Promise<SideCounts> {
+  const found = await readTables(pool, READING_TABLES);
   const tables = await Promise.all(
-    READING_TABLES.map(async (table) => {
+    [...found].map(async ([name, table]) => {
       const sql = `select count(*) as rows, max(time)::text as newest from ${tableSql(table)}`;
       const { rows } = await pool.query<{ rows: number; newest: string | null }>(sql);
-      return { table, rows: rows[0]?.rows ?? 0, newest: rows[0]?.newest ?? null };
+      return { table: name, rows: rows[0]?.rows ?? 0, newest: rows[0]?.newest ?? null };
     }),
   );
   const ledger = { pending: 0, missed: 0, refused: 0 };

@@ -11,7 +11,15 @@ import { LAG_SECONDS, LEDGER_FIGURES, type LedgerFigures } from '../../repositor
 import { OPEN_QUARANTINE } from '../../repository/monitor/open-quarantine.js';
 import { RECORDED_STATE, SERVER_CLOCK } from '../../repository/phase/recorded-state.js';
 import { touchedSince, type Touched, type TouchedRange } from '../../repository/monitor/touched-ranges.js';
-import { WindowCounts, type BucketCounts, type WindowFigures } from '../../repository/monitor/window-counts.js';
+import {
+  WindowCounts,
+  type BucketCounts,
+  type CountedTable,
+  type WindowFigures,
+} from '../../repository/monitor/window-counts.js';
+import { readTables } from '../../repository/tables/read-tables.js';
+import { KNOWN_AXES } from '../../repository/tables/reading-tables.js';
+import type { Table } from '../../repository/tables/table.js';
 import { Pace } from './pace.js';
 
 /** What one side said when it was looked at; null is what it did not say, or was not asked yet. */
@@ -51,6 +59,8 @@ export class SideWatch {
   readonly #pace: Pace;
   readonly #counts: ReadonlyMap<ReadingTable, WindowCounts>;
   readonly #olderAt = new Map<ReadingTable, number>();
+  /** As the catalogs last said; read again once the side refuses a question about them. */
+  #tables: ReadonlyMap<string, Table> = new Map();
   #known: Omit<SideLook, 'tables' | 'touched' | 'countCosts' | 'answers' | 'problem' | 'now'>;
   #touched: Touched | null = null;
 
@@ -60,7 +70,7 @@ export class SideWatch {
     private readonly now: () => number = () => performance.now(),
   ) {
     this.#pace = new Pace(now);
-    this.#counts = new Map(READING_TABLES.map((table) => [table, new WindowCounts(table, windowMicros)]));
+    this.#counts = new Map(READING_TABLES.map((table) => [table, new WindowCounts(windowMicros)]));
     this.#known = silentLook(database.side, NO_PHASE, '');
   }
 
@@ -129,9 +139,11 @@ export class SideWatch {
   /** Counts what has to be counted now; everything else keeps its old figures. */
   async #count(now: number, tables: readonly ReadingTable[]): Promise<Map<CountName, Answer<BucketCounts>>> {
     const questions: Record<string, Question<unknown>> = {};
-    for (const [table, counts] of this.#counts) {
-      if (tables.includes(table)) questions[`recent ${table}`] = counts.recent(now);
-      if (this.#isOlderDue(table, counts)) questions[`older ${table}`] = counts.older(now);
+    if (this.#tables.size < this.#counts.size) this.#tables = await this.#readTables();
+    for (const [name, counts] of this.#counts) {
+      const table = this.#tables.get(name) ?? missingTable(name);
+      if (tables.includes(name)) questions[`recent ${name}`] = counts.recent(table, now);
+      if (this.#isOlderDue(name, counts)) questions[`older ${name}`] = counts.older(table, now);
     }
     const { clock, ...answers } = await askTogether(this.database, { clock: SERVER_CLOCK, ...questions });
     const counted = new Map(Object.entries(answers)) as Map<CountName, Answer<BucketCounts>>;
@@ -140,11 +152,16 @@ export class SideWatch {
       const counts = this.#counts.get(table);
       // The first round is not held back, slice by slice, but where the server refuses it.
       if (counts?.isCounted === true || 'refusal' in answer) this.#pace.spent(name, answer.costMs);
+      if ('refusal' in answer) this.#tables = new Map();
       if (!('value' in answer)) continue;
       if (kind === 'recent') counts?.take(answer.value);
       else counts?.takeOlder(answer.value, now);
     }
     return counted;
+  }
+
+  async #readTables(): Promise<ReadonlyMap<string, Table>> {
+    return await readTables(this.database.pool, READING_TABLES, KNOWN_AXES);
   }
 
   #isOlderDue(table: ReadingTable, { isCounted }: WindowCounts): boolean {
@@ -158,6 +175,11 @@ export class SideWatch {
     const counted = [...this.#counts].filter(([, counts]) => counts.isCounted);
     return new Map(counted.map(([table, counts]) => [table, counts.figures(now)]));
   }
+}
+
+/** A table that is not there: the server says so in its own words when it is asked. */
+function missingTable(name: string): CountedTable {
+  return { name: { schema: 'public', name }, axis: { column: 'time', type: 'timestamp with time zone' } };
 }
 
 /** A side that says nothing; the state that it last told is still known. */

@@ -4,7 +4,7 @@ import { oneLine } from '../../domain/printable.js';
 import { STEP, type Step } from './finding.js';
 import { uncompressedSql } from './hypertable-sql.js';
 import type { TablePair } from './snapshot.js';
-import { tableSql } from '../../db/search-path.js';
+import { tableSql } from './names.js';
 
 const SEQUENCE = /^nextval\('(.+)'::regclass\)$/;
 

@@ -3,7 +3,7 @@ import type { ConstraintFacts } from '../../repository/tables/table-catalog.js';
 import { REGISTRY } from '../../repository/tables/reading-tables.js';
 import { blocks, notes, STEP, warns, type Diagnosis } from './finding.js';
 import type { TablePair } from './snapshot.js';
-import { tableSql } from '../../db/search-path.js';
+import { tableSql } from './names.js';
 
 /** Checks, exclusions and foreign keys, by what they say, not by their names. */
 export function compareConstraints(pair: TablePair): Diagnosis[] {

@@ -5,7 +5,7 @@ import { addColumnSql, alterColumnSql, createSequenceSql, describeFill } from '.
 import { blocks, notes, STEP, warns, type Diagnosis, type Mend, type Observation } from './finding.js';
 import { uncompressedSql } from './hypertable-sql.js';
 import type { TablePair } from './snapshot.js';
-import { tableSql } from '../../db/search-path.js';
+import { tableSql } from './names.js';
 
 /** Defaults that give another value each time, or on each server. */
 const VOLATILE =

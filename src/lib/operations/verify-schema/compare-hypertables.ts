@@ -18,7 +18,7 @@ export function compareHypertables(pair: TablePair, local: Snapshot, ec2: Snapsh
 }
 
 function losingRows({ table, ...pair }: TablePair, { side }: Snapshot, sides: readonly Snapshot[]): Diagnosis[] {
-  if (!pair[side].shape.losesRows) return [];
+  if (pair[side].table.hypertable?.losesRows !== true) return [];
   const words = (each: Snapshot | undefined): string => `TimescaleDB ${each?.timescaleDb.installed ?? 'not in use'}`;
   const about = { table, subject: 'writes into compressed chunks', local: words(sides[0]), ec2: words(sides[1]) };
   const reason = `before 2.18.1 \`on conflict do nothing\` on a compressed chunk drops every row after the first conflict (on ${sideTitle(side)})`;

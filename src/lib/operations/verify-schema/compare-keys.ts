@@ -1,4 +1,4 @@
-import { hasUniqueKey } from '../../repository/tables/catalog.js';
+import { hasUniqueKey } from '../../repository/tables/table.js';
 import { quoteIdentifier } from '../../db/identifiers.js';
 import type { IndexFacts, TableCatalog } from '../../repository/tables/table-catalog.js';
 import { isReadingTable } from '../../domain/reading.js';
@@ -6,7 +6,7 @@ import { READING_KEY, REGISTRY, REGISTRY_KEY } from '../../repository/tables/rea
 import { addKeySql, indexSql } from './key-sql.js';
 import { blocks, mendOn, notes, STEP, type Diagnosis, type Mend } from './finding.js';
 import type { TablePair } from './snapshot.js';
-import { tableSql } from '../../db/search-path.js';
+import { tableSql } from './names.js';
 
 /** Primary and unique keys, and the other indexes. */
 export function compareKeys(pair: TablePair): Diagnosis[] {
@@ -20,7 +20,7 @@ function keyOf({ table, local }: Pick<TablePair, 'table' | 'local'>): readonly s
   if (table === REGISTRY) return REGISTRY_KEY;
   if (isReadingTable(table)) return READING_KEY;
   const primaryFirst = local.indexes.toSorted((a, b) => Number(b.primary) - Number(a.primary));
-  const index = primaryFirst.find(({ columns }) => columns !== null && hasUniqueKey(local.shape, columns));
+  const index = primaryFirst.find(({ columns }) => columns !== null && hasUniqueKey(local.table, columns));
   return index?.columns ?? null;
 }
 
@@ -35,7 +35,7 @@ const WITHOUT_KEY =
 
 function requireKey(pair: TablePair, key: readonly string[]): Diagnosis[] {
   const { table, local, ec2 } = pair;
-  const lacking = [local, ec2].map(({ shape }) => !hasUniqueKey(shape, key));
+  const lacking = [local, ec2].map((side) => !hasUniqueKey(side.table, key));
   const about = {
     ...{ table, subject: `key (${key.join(', ')})`, local: describeKeys(local), ec2: describeKeys(ec2) },
     reason: WITHOUT_KEY,

@@ -5,7 +5,7 @@ import { BOOKKEEPING_FUNCTIONS, BOOKKEEPING_RIGHTS, rightsOnTable } from '../../
 import { grantSql } from './create-table.js';
 import { blocks, mendOn, STEP, type Diagnosis } from './finding.js';
 import type { Snapshot } from './snapshot.js';
-import { tableSql } from '../../db/search-path.js';
+import { tableSql } from './names.js';
 
 /** sensorctl's own schema, and whether the role that is connected may do there and in the tables what `consume` does. */
 export function compareRights(local: Snapshot, ec2: Snapshot, tables: readonly string[]): Diagnosis[] {

@@ -1,4 +1,4 @@
-import { losesRowsOnConflict } from '../../repository/tables/catalog.js';
+import { losesRowsOnConflict } from '../../repository/tables/server-facts.js';
 import { quoteIdentifier } from '../../db/identifiers.js';
 import { CLOCK_LIMIT_MS } from '../../repository/tables/server-catalog.js';
 import { sideTitle } from '../../domain/side.js';
@@ -6,7 +6,7 @@ import { OLDEST_SERVER } from '../../repository/tables/reading-tables.js';
 import { upgradeAdvice } from './compare-hypertables.js';
 import { blocks, mendOn, notes, STEP, warns, type Diagnosis, type Mend, type Observation } from './finding.js';
 import type { Snapshot } from './snapshot.js';
-import { OWN_SCHEMA } from '../../db/search-path.js';
+import { OWN_SCHEMA } from './names.js';
 
 const READ_ONLY = 'default_transaction_read_only';
 const FLOAT_DIGITS = 'sensorctl sets it for each of its sessions; other programs may print floats with fewer digits';

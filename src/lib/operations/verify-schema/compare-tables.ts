@@ -1,3 +1,4 @@
+import { columnOf } from '../../repository/tables/table.js';
 import { sideTitle } from '../../domain/side.js';
 import { addColumnSql, columnsWritten } from '../../repository/tables/reading-tables.js';
 import { compareColumns } from './compare-columns.js';
@@ -8,7 +9,7 @@ import { compareTriggers } from './compare-triggers.js';
 import { createTableSql } from './create-table.js';
 import { blocks, mendOn, notes, STEP, warns, type Diagnosis } from './finding.js';
 import type { Snapshot, TablePair } from './snapshot.js';
-import { tableSql } from '../../db/search-path.js';
+import { tableSql } from './names.js';
 
 /** Everything about one table, in the order in which it is mended. */
 export function compareTable(table: string, local: Snapshot, ec2: Snapshot): Diagnosis[] {
@@ -93,13 +94,13 @@ function compareRowSecurity({ table, local, ec2 }: TablePair): Diagnosis[] {
 /** Columns that batches write and local lacks; what EC2 lacks of local's is told by the comparison. */
 function requireColumns({ table, local, ec2, written }: TablePair): Diagnosis[] {
   return written
-    .filter((column) => !local.shape.columns.has(column))
+    .filter((column) => columnOf(local.table, column) === undefined)
     .flatMap((column) => {
       const sql = addColumnSql(table, column);
-      const words = (side: TablePair['local']): string => side.shape.columns.get(column) ?? 'does not exist';
+      const words = (side: TablePair['local']): string => columnOf(side.table, column)?.type ?? 'does not exist';
       const about = { table, subject: `column ${column}`, local: words(local), ec2: words(ec2) };
       const reason = 'batches write it';
-      const isOnEc2 = ec2.shape.columns.has(column);
+      const isOnEc2 = columnOf(ec2.table, column) !== undefined;
       return [
         blocks({ ...about, reason }, mendOn('local', STEP.columns, sql)),
         ...(isOnEc2 ? [] : [blocks({ ...about, reason }, { step: STEP.columns, sql })]),

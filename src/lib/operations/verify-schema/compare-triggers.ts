@@ -2,7 +2,7 @@ import { quoteIdentifier } from '../../db/identifiers.js';
 import type { TriggerFacts } from '../../repository/tables/table-catalog.js';
 import { blocks, mendOn, notes, STEP, warns, type Diagnosis } from './finding.js';
 import type { TablePair } from './snapshot.js';
-import { tableSql } from '../../db/search-path.js';
+import { tableSql } from './names.js';
 
 /** Triggers and rules: what runs beside an insert or an update, and what can turn it into something else. */
 export function compareTriggers(pair: TablePair): Diagnosis[] {

@@ -5,7 +5,7 @@ import { createSequenceSql, describeColumn } from './column-sql.js';
 import { hypertableSql } from './hypertable-sql.js';
 import { indexSql } from './key-sql.js';
 import type { Snapshot } from './snapshot.js';
-import { tableSql } from '../../db/search-path.js';
+import { tableSql } from './names.js';
 
 /** A table of local for EC2: columns, keys, constraints, indexes; a hypertable where both sides have TimescaleDB. */
 export function createTableSql(table: TableCatalog, local: Snapshot, ec2: Snapshot): string {

@@ -1,6 +1,6 @@
 import { quoteLiteral } from '../../db/identifiers.js';
 import type { AggregateFacts, HypertableFacts, PolicyFacts } from '../../repository/timescaledb/timescaledb-catalog.js';
-import { tableSql, timescaleSql } from '../../db/search-path.js';
+import { tableSql, timescaleSql } from './names.js';
 
 /** Makes a table of EC2 a hypertable like local's; the rows that it holds move into chunks. */
 export function hypertableSql(table: string, { dimensions }: HypertableFacts): string {

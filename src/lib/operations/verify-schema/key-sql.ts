@@ -3,12 +3,12 @@ import type { IndexFacts } from '../../repository/tables/table-catalog.js';
 import { removeSurplus } from '../../repository/repair/add-keys.js';
 import { uncompressedSql } from './hypertable-sql.js';
 import type { TablePair } from './snapshot.js';
-import { tableSql } from '../../db/search-path.js';
+import { tableSql } from './names.js';
 
 /** What `sensorctl init --add-keys` does to a table, as SQL for EC2. */
 export function addKeySql(pair: TablePair, key: readonly string[]): string {
   const { table, ec2 } = pair;
-  const { rank, keep, remove } = removeSurplus({ table, key, side: 'ec2' });
+  const { rank, keep, remove } = removeSurplus({ table, sql: tableSql(table), key, side: 'ec2' });
   const columns = key.map(quoteIdentifier).join(', ');
   const index = freeName(`${table}_key`, ec2.indexes);
   const statements = [

@@ -1,3 +1,4 @@
+import type { Table } from '../../repository/tables/table.js';
 import { asUnreachable, type Database, type Queryable } from '../../db/database.js';
 import { readDistinctKeys, readRowsByKey } from '../../repository/tables/foreign-keys.js';
 import { quoteIdentifier, quoteLiteral } from '../../db/identifiers.js';
@@ -7,7 +8,7 @@ import { counted } from '../../domain/counted.js';
 import { chunksOf } from '../../domain/chunks.js';
 import { blocks, STEP, warns, type Diagnosis } from './finding.js';
 import type { Snapshot } from './snapshot.js';
-import { tableSql } from '../../db/search-path.js';
+import { tableSql } from './names.js';
 
 /** A foreign key that EC2 has or will have, and the rows that EC2 lacks for local's rows to refer to. */
 export interface MissingParents {
@@ -81,16 +82,17 @@ async function readMissing(
   if (![source, snapshots.local.tables.get(table), target].every(isReadable)) {
     return { ...about, columns: [], rows: null };
   }
+  const child = snapshots.local.tables.get(table);
   const wanted = [
-    ...(await readKeys(local, table, columns)),
-    ...(source === undefined ? [] : await readKeys(local, parent, parentColumns)),
+    ...(child === undefined ? [] : await readKeys(local, child.table, columns)),
+    ...(source === undefined ? [] : await readKeys(local, source.table, parentColumns)),
   ];
-  const held = target === undefined ? new Set() : await readKeys(ec2, parent, parentColumns);
+  const held = target === undefined ? new Set() : await readKeys(ec2, target.table, parentColumns);
   const keys = [...new Set(wanted)].filter((key) => !held.has(key)).sort();
   if (keys.length === 0) return { ...about, columns: [], rows: [] };
   const shared = source === undefined ? parentColumns : sharedColumns(source, target ?? source);
   const options = { key: parentColumns, keys, columns: shared };
-  const rows = source === undefined ? [] : await look(local, (client) => readRowsByKey(client, parent, options));
+  const rows = source === undefined ? [] : await look(local, (client) => readRowsByKey(client, source.table, options));
   return { ...about, columns: shared, rows: [...rows, ...bareRows(keys, rows, options)] };
 }
 
@@ -98,7 +100,7 @@ async function readCatalog(database: Database, table: string): Promise<TableCata
   return (await look(database, (client) => readTableCatalogs(client, [table]))).get(table);
 }
 
-async function readKeys(database: Database, table: string, columns: readonly string[]): Promise<ReadonlySet<string>> {
+async function readKeys(database: Database, table: Table, columns: readonly string[]): Promise<ReadonlySet<string>> {
   return await look(database, (client) => readDistinctKeys(client, table, columns));
 }
 

@@ -17,12 +17,12 @@ import {
 import { readOnly } from '../../db/read-only.js';
 import type { Side } from '../../domain/side.js';
 import { readBookkeepingVersion } from '../../repository/ledger/bookkeeping-schema.js';
-import { pinned, type Places } from '../../db/search-path.js';
+import type { Places } from './names.js';
 
 /** Everything that the catalogs of one side say, read in one read-only transaction. */
 export interface Snapshot {
   readonly side: Side;
-  /** The schemas in which its statements find tables. */
+  /** The schemas by which its statements name things. */
   readonly places: Places;
   readonly server: ServerCatalog;
   readonly defaults: SessionDefaults;
@@ -54,12 +54,17 @@ export async function readSnapshot(database: Database, tables: readonly string[]
   return await readOnly(database, async (client) => {
     const bookkeeping = await readSchemaRights(client, 'sensorctl');
     const mayReadVersion = bookkeeping === null || canRead(bookkeeping, 'schema_version');
+    const catalogs = await readTableCatalogs(client, tables);
+    const found = new Map([...catalogs].map(([name, { table }]) => [name, table]));
+    const [server, timescaleDb] = [await readServerCatalog(client), await readTimescaleDbCatalog(client, found)];
     return {
-      ...{ side, poolMax, defaults, bookkeeping, places: pinned(client).places },
-      server: await readServerCatalog(client),
+      ...{ side, poolMax, defaults, bookkeeping, server, timescaleDb, tables: catalogs },
+      places: {
+        schema: server.schemas[0] ?? 'public',
+        tables: new Map([...found].map(([name, table]) => [name, table.name.schema])),
+        timescaledb: timescaleDb.schema,
+      },
       clock: await readClock(client),
-      timescaleDb: await readTimescaleDbCatalog(client),
-      tables: await readTableCatalogs(client, tables),
       bookkeepingVersion: mayReadVersion ? await readBookkeepingVersion({ pool: client }) : null,
     };
   });

@@ -6,7 +6,7 @@ import type { Diagnosis, Finding, Weight } from './finding.js';
 import { readMissingParents } from './missing-parents.js';
 import { renderScript } from './script.js';
 import { readSnapshot, type Snapshot } from './snapshot.js';
-import { placeNames } from '../../db/search-path.js';
+import { placeNames } from './names.js';
 
 /** Whether dual write and repair are safe, and what was found. */
 export interface SchemaVerdict {

@@ -147,7 +147,7 @@ async function mayGoStraight(target: Queryable, { unit, transfer, context }: Uni
   ]);
   const [found] = rows;
   if (found?.empty !== true || unit.to >= found.now - LIVE_EDGE_MICROS) return false;
-  return !transfer.hypertable || (await isCopyStraightSafe(context.target, unit.table, unit));
+  return await isCopyStraightSafe(context.target, transfer.compared.sides.secondary, unit);
 }
 
 async function copyStraight(
@@ -189,27 +189,38 @@ async function settleExtras(target: Queryable, work: UnitWork): Promise<{ extra:
   const { unit, transfer, context } = work;
   const bounds = [formatInstant(unit.from), formatInstant(unit.to)];
   let rows = 0;
-  let last: Pick<ExtraKey, 'sensor_id' | 'time'> = { sensor_id: '', time: '-infinity' };
+  let after: readonly string[] | null = null;
   for (;;) {
-    const after = [last.sensor_id, last.time];
-    const page = await target.query<ExtraKey>(findExtraSql(transfer), [...bounds, ...after, EXTRA_AT_ONCE]);
-    const lacking = await withoutDropped(await withoutNewcomers(page.rows, work), work);
+    const page: ExtraKey[] = await readExtras(target, transfer, { bounds, after });
+    const lacking = await withoutDropped(await withoutNewcomers(page, work), work);
     rows += lacking.reduce((sum, key) => sum + key.rows, 0);
     if (context.prune && lacking.length > 0)
       await pruneKeys(target, lacking, { transfer, bounds, side: context.target.side });
-    const end = page.rows.at(-1);
-    if (end === undefined || page.rows.length < EXTRA_AT_ONCE) break;
-    last = end;
+    const end = page.at(-1);
+    if (end === undefined || page.length < EXTRA_AT_ONCE) break;
+    after = end.key;
   }
   return context.prune ? { extra: 0, pruned: rows } : { extra: rows, pruned: 0 };
 }
 
-/** A key of rows that are not staged. */
-interface ExtraKey extends Record<string, unknown> {
-  readonly sensor_id: string;
-  readonly time: string;
+/** A key of rows that are not staged, its values as texts. */
+interface ExtraKey {
+  readonly key: readonly string[];
   readonly rows: number;
   readonly staged: number;
+}
+
+async function readExtras(
+  target: Queryable,
+  transfer: Transfer,
+  { bounds, after }: { bounds: readonly string[]; after: readonly string[] | null },
+): Promise<ExtraKey[]> {
+  const values = [...bounds, EXTRA_AT_ONCE, ...(after ?? [])];
+  const { rows } = await target.query<{ key: string; rows: number; staged: number }>(
+    findExtraSql(transfer, after === null),
+    values,
+  );
+  return rows.map(({ key, ...counts }) => ({ ...counts, key: JSON.parse(key) as string[] }));
 }
 
 /** Without the keys whose rows have come to the source after its snapshot. */
@@ -219,7 +230,7 @@ async function withoutNewcomers(
 ): Promise<ExtraKey[]> {
   if (keys.length === 0) return [];
   const { rows } = await context.source.pool.query<{ place: number }>(findLackingSql(transfer), [
-    ...namesOf(keys),
+    keysAsJson(keys),
     keys.map(({ staged }) => staged),
   ]);
   const lacking = new Set(rows.map(({ place }) => place));
@@ -232,11 +243,14 @@ async function withoutNewcomers(
  */
 async function withoutDropped(
   keys: readonly ExtraKey[],
-  { transfer, context }: Pick<UnitWork, 'transfer' | 'context'>,
+  { transfer: { compared }, context }: Pick<UnitWork, 'transfer' | 'context'>,
 ): Promise<readonly ExtraKey[]> {
   if (keys.length === 0) return keys;
-  const cutoff = await readCutoff({ primary: context.source, secondary: context.target }, transfer.compared);
-  return cutoff === null ? keys : keys.filter(({ time }) => (parseInstant(time) ?? -Infinity) >= cutoff.micros);
+  const cutoff = await readCutoff({ primary: context.source, secondary: context.target }, compared);
+  const place = compared.key.indexOf(compared.axis?.column ?? '');
+  return cutoff === null
+    ? keys
+    : keys.filter(({ key }) => (parseInstant(key[place] ?? '') ?? -Infinity) >= cutoff.micros);
 }
 
 /** Without a unique key nothing tells one copy from another: all rows of a key go, and what was staged comes back. */
@@ -245,12 +259,13 @@ async function pruneKeys(
   keys: readonly ExtraKey[],
   { transfer, bounds, side }: { transfer: Transfer; bounds: readonly string[]; side: string },
 ): Promise<void> {
-  await target.query(keepExtraSql(transfer), [...namesOf(keys), ...bounds, side]);
-  await writeUnderOwnPath(target, underOwnPath(deleteExtraSql(transfer)), [...namesOf(keys), ...bounds]);
+  const given = keysAsJson(keys);
+  await target.query(keepExtraSql(transfer), [given, ...bounds, side]);
+  await writeUnderOwnPath(target, underOwnPath(deleteExtraSql(transfer)), [given, ...bounds]);
   if (transfer.guard === 'key') return;
-  await writeUnderOwnPath(target, underOwnPath(restoreStagedSql(transfer)), namesOf(keys));
+  await writeUnderOwnPath(target, underOwnPath(restoreStagedSql(transfer)), [given]);
 }
 
-function namesOf(keys: readonly ExtraKey[]): [string[], string[]] {
-  return [keys.map((key) => key.sensor_id), keys.map((key) => key.time)];
+function keysAsJson(keys: readonly ExtraKey[]): string[] {
+  return keys.map(({ key }) => JSON.stringify(key));
 }

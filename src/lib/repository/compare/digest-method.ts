@@ -1,7 +1,7 @@
 import type { Queryable } from '../../db/database.js';
 import { quoteIdentifier } from '../../db/identifiers.js';
 import { UsageError } from '../../errors.js';
-import { isLoose, TIME_COLUMN, type ComparedColumn, type ComparedTable } from '../tables/compared-table.js';
+import { isLoose, type ComparedColumn, type TablePair } from '../tables/table-pair.js';
 
 /**
  * A way to make 64 bits of a row, equal on both servers for equal rows. Rows that differ get the same bits by chance
@@ -59,7 +59,7 @@ function fastElements(column: ComparedColumn): string[] {
   // The hash of a bigint folds its halves: 1 and 2^32 hash alike.
   if (column.type === 'bigint') return [value, `(${value} >> 32)::int`];
   // So does that of a timestamp; but no two times in one bucket hash alike while it is shorter than 2^32 µs (71 minutes).
-  if (column.type?.startsWith('timestamp') === true && column.name !== TIME_COLUMN) {
+  if (column.type?.startsWith('timestamp') === true && !column.isAxis) {
     return [value, `date_part('epoch', ${value})`];
   }
   // NaN and Infinity hash alike.
@@ -114,7 +114,7 @@ const TEXT_PROBES = [
  */
 export async function agreeOnMethod(
   servers: readonly [Queryable, Queryable],
-  tables: readonly ComparedTable[],
+  tables: readonly TablePair[],
   wanted?: DigestMethod['name'],
 ): Promise<DigestMethod> {
   if (wanted === PORTABLE.name) return PORTABLE;
@@ -135,7 +135,7 @@ function probeSql(types: readonly (string | null)[]): string {
     const literals = [...(known ?? TEXT_PROBES).map((value) => `'${value}'`), 'null'].map(
       (value) => `(${value}::${probedType})`,
     );
-    const probed: ComparedColumn = { name: 'probe', type: probedType, unbounded: false };
+    const probed: ComparedColumn = { name: 'probe', type: probedType, unbounded: false, isAxis: false };
     return `(select string_agg(${FAST.rowDigest([probed])}::text, ',') from (values ${literals.join(', ')}) as v (probe))`;
   });
   return `select concat_ws(';', ${digests.join(', ')}) as digests`;

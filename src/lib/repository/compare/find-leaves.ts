@@ -1,7 +1,7 @@
 import { isTooMuch } from '../../db/sqlstate.js';
 import type { Role } from '../../domain/side.js';
 import type { TimeRange } from '../../domain/time-range.js';
-import type { ComparedTable } from '../tables/compared-table.js';
+import type { TablePair } from '../tables/table-pair.js';
 import type { DigestMethod } from './digest-method.js';
 import { digestClasses, digestRanges, type BucketDigest, type Slice, type TableView } from './slices.js';
 import { askForDigests, repeatReading, type ComparedSides } from './sides.js';
@@ -9,7 +9,7 @@ import { askForDigests, repeatReading, type ComparedSides } from './sides.js';
 /** A table, the two sides that hold it, and the method that they agreed on. */
 export interface Comparison {
   readonly sides: ComparedSides;
-  readonly table: ComparedTable;
+  readonly table: TablePair;
   readonly method: DigestMethod;
 }
 

@@ -1,5 +1,6 @@
 import type { Queryable } from '../../db/database.js';
 import { assertNotRewritten, planRewriteCheck } from '../tables/rewritten-tables.js';
+import type { Table } from '../tables/table.js';
 import { keepAwake, withTransaction } from '../../db/transaction.js';
 import type { Comparison, Leaf } from './find-leaves.js';
 import { groupBy, subtract, type KeyedRows } from './multiset.js';
@@ -52,10 +53,10 @@ export async function look<Explained>(
   comparison: Comparison,
   leaves: readonly Leaf[],
   explain: (snapshot: Queryable, suspects: readonly Suspect[]) => Promise<Explained>,
-  explainedBy: readonly string[] = [],
+  explainedBy: readonly Table[] = [],
 ): Promise<Explained> {
   const { primary } = comparison.sides;
-  const tables = [comparison.table.name, ...explainedBy];
+  const tables = [comparison.table.sides.primary, ...explainedBy];
   return await repeatReading(() =>
     withTransaction(
       primary.pool,

@@ -7,9 +7,9 @@ import type { MissingClass } from './ledger-cover.js';
 import { leavesOf, look, type Suspect } from './look.js';
 import { Patience } from './patience.js';
 import type { Difference, ResolveOptions } from './resolve.js';
-import { ask } from './sides.js';
-import { tableSql } from '../../db/search-path.js';
-import { REGISTRY } from '../tables/reading-tables.js';
+import { ask, queryableOf } from './sides.js';
+import { readTables } from '../tables/read-tables.js';
+import { tableSql, type Table } from '../tables/table.js';
 
 /*
  * A row of sensor_registry changes with every batch, so one that differs may do so because its update is on the way. It is
@@ -27,14 +27,19 @@ const LIVE_COLUMNS = new Set(['sensor_type', 'last_seen', 'location_lat', 'locat
 /** Those of them that may become again what they were. */
 const RETURNING_COLUMNS = new Set(['sensor_type', 'location_lat', 'location_lng']);
 
+/** The primary's tables that hold what the registry is made of. */
+type ReadingTables = ReadonlyMap<ReadingTable, Table>;
+
 /** Of these sensors, the oldest entry of each kind in which they have a reading. */
-const EXPLAIN_SENSORS = READING_TABLES.map(
-  (table) => `
+const explainSensorsSql = (tables: ReadingTables): string =>
+  [...tables]
+    .map(
+      ([name, table]) => `
   select oldest.entry_id as "entryId", kind.missed, sensor.sensor_id as "sensorId"
   from unnest($1::text[]) as sensor (sensor_id) cross join (values (true), (false)) as kind (missed)
   cross join lateral (
     select entry_id from sensorctl.ledger_state as entry cross join unnest(times) as range
-    where table_name = '${table}' and kind.missed = (state <> 'pending')
+    where table_name = '${name}' and kind.missed = (state <> 'pending')
       and (entry.sensor_id is null or entry.sensor_id = sensor.sensor_id)
       and exists (
         select from ${tableSql(table)} as reading
@@ -42,27 +47,28 @@ const EXPLAIN_SENSORS = READING_TABLES.map(
       )
     order by entry_id limit 1
   ) as oldest`,
-).join(' union all ');
+    )
+    .join(' union all ');
 
 /** By what the primary's registry goes: any value that comes to the secondary later is of a reading that is no older. */
-const READ_SINCE = `
+const readSinceSql = (registry: Table): string => `
   select sensor_id as "sensorId", last_seen::timestamptz::text as "lastSeen", located_at::text as "locatedAt"
-  from ${tableSql(REGISTRY)} left join sensorctl.sensor_location using (sensor_id) where sensor_id = any ($1)`;
+  from ${tableSql(registry)} left join sensorctl.sensor_location using (sensor_id) where sensor_id = any ($1)`;
 
 /** The places of those values that a reading has which is no older. Parameters: sensors, columns, values, and since when. */
-const FIND_VALUES = `
+const findValuesSql = (tables: ReadingTables): string => `
   select value.place::int - 1 as place
   from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[])
     with ordinality as value (sensor, name, text, since, place)
-  where ${READING_TABLES.map(hasValue).join(' or ')}`;
+  where ${[...tables].map(hasValue).join(' or ')}`;
 
-function hasValue(table: ReadingTable): string {
+function hasValue([name, table]: readonly [ReadingTable, Table]): string {
   return `exists (
     select from ${tableSql(table)} as reading where reading.sensor_id = value.sensor and reading.time >= value.since
       and case value.name
         when 'location_lat' then reading.location_lat = value.text::float8
         when 'location_lng' then reading.location_lng = value.text::float8
-        when 'sensor_type' then ${SENSOR_TYPE[table]} = value.text
+        when 'sensor_type' then ${SENSOR_TYPE[name]} = value.text
       end
   )`;
 }
@@ -101,13 +107,11 @@ export async function resolveRegistry(
   { settleMs, stop, ledger }: ResolveOptions,
 ): Promise<Difference[]> {
   const patience = new Patience(settleMs, stop);
+  const tables = await readReadingTables(comparison);
   const lookAt = (at: readonly Leaf[]): Promise<Looked> =>
-    look(
-      comparison,
-      at,
-      (snapshot, suspects) => explainSensors(comparison, snapshot, { suspects, ledger }),
-      READING_TABLES,
-    );
+    look(comparison, at, (snapshot, suspects) => explainSensors(comparison, snapshot, { suspects, ledger, tables }), [
+      ...tables.values(),
+    ]);
   const first = await lookAt(leaves);
   let { suspects } = first;
   let resting: WrongValues = new Map(suspects.flatMap(valuesOf));
@@ -117,7 +121,7 @@ export async function resolveRegistry(
     const again = await lookAt(leavesOf(suspects));
     suspects = again.suspects.filter(({ name }) => names.has(name));
     resting = stillHeld(resting, suspects);
-    if (ledger) resting = await withoutReturned(comparison, resting, { suspects, since: first.since });
+    if (ledger) resting = await withoutReturned(comparison, resting, { suspects, since: first.since, tables });
     const explanations = again.explanations.filter(({ entryId }) => entryId <= first.newestEntry);
     const judged = suspects.map((suspect) => judge(suspect, ledger ? resting : null, explanations));
     const settled = ledger && judged.every(({ waits }) => !waits);
@@ -126,15 +130,22 @@ export async function resolveRegistry(
   return [];
 }
 
+async function readReadingTables({ sides }: Comparison): Promise<ReadingTables> {
+  const found = await readTables(queryableOf(sides.primary), READING_TABLES);
+  return new Map(
+    READING_TABLES.flatMap((name) => [found.get(name) ?? []].flat().map((table) => [name, table] as const)),
+  );
+}
+
 async function explainSensors(
-  { sides }: Comparison,
+  { sides, table }: Comparison,
   snapshot: Queryable,
-  { suspects, ledger }: { suspects: readonly Suspect[]; ledger: boolean },
+  { suspects, ledger, tables }: { suspects: readonly Suspect[]; ledger: boolean; tables: ReadingTables },
 ): Promise<Looked> {
   if (!ledger || suspects.length === 0) return { suspects, explanations: [], since: [], newestEntry: 0 };
   const sensors = [...new Set(suspects.map(({ key }) => key[0]))];
-  const explained = await snapshot.query<Explanation & Record<string, unknown>>(EXPLAIN_SENSORS, [sensors]);
-  const since = await snapshot.query<Since & Record<string, unknown>>(READ_SINCE, [sensors]);
+  const explained = await snapshot.query<Explanation & Record<string, unknown>>(explainSensorsSql(tables), [sensors]);
+  const since = await snapshot.query<Since & Record<string, unknown>>(readSinceSql(table.sides.primary), [sensors]);
   const newestEntry = await readNewestEntry(sides.primary.pool);
   return { suspects, explanations: explained.rows, since: since.rows, newestEntry };
 }
@@ -153,7 +164,7 @@ function stillHeld(before: WrongValues, suspects: readonly Suspect[]): WrongValu
 async function withoutReturned(
   { sides }: Comparison,
   values: WrongValues,
-  { suspects, since }: { suspects: readonly Suspect[]; since: readonly Since[] },
+  { suspects, since, tables }: { suspects: readonly Suspect[]; since: readonly Since[]; tables: ReadingTables },
 ): Promise<WrongValues> {
   const sinceOf = new Map(since.map((each) => [each.sensorId, each]));
   const held = suspects
@@ -163,7 +174,7 @@ async function withoutReturned(
     .filter(({ place, column }) => values.has(place) && RETURNING_COLUMNS.has(column.name));
   if (held.length === 0) return values;
   const found = await ask<{ place: number }>(sides.primary, {
-    text: FIND_VALUES,
+    text: findValuesSql(tables),
     values: [
       held.map(({ sensor }) => sensor),
       held.map(({ column }) => column.name),

@@ -1,7 +1,7 @@
 import type { Queryable } from '../../db/database.js';
 import { parseInstant } from '../../domain/time.js';
 import { readNewestEntry, readUnsettled, type UnsettledRange } from '../ledger/ledger.js';
-import { TIME_COLUMN, type ComparedTable } from '../tables/compared-table.js';
+import type { TablePair } from '../tables/table-pair.js';
 import type { Comparison, Leaf } from './find-leaves.js';
 import { LedgerCover, type MissingClass } from './ledger-cover.js';
 import { leavesOf, look, type Suspect } from './look.js';
@@ -57,9 +57,9 @@ export async function resolveLeaves(
 }
 
 /** When the reading was, in µs since 1970, of a row of a table that is compared by ranges. */
-export function timeOf(table: ComparedTable, { key, leaf: { slice } }: Suspect): number {
+export function timeOf(table: TablePair, { key, leaf: { slice } }: Suspect): number {
   const named = keyColumns(table).length === 0 ? table.columns : keyColumns(table);
-  const time = key[named.findIndex(({ name }) => name === TIME_COLUMN)];
+  const time = key[named.findIndex(({ isAxis }) => isAxis)];
   return parseInstant(time ?? '') ?? ('from' in slice ? slice.from : 0);
 }
 
@@ -77,6 +77,7 @@ async function readLedger(
 
 function classOf({ table }: Comparison, { kind, key }: Suspect, cover: LedgerCover): MissingClass | null {
   if (kind !== 'missing') return null;
-  const names = keyColumns(table).map(({ name }) => name);
-  return cover.classOf(key[names.indexOf('time')] ?? '', key[names.indexOf('sensor_id')] ?? '');
+  // The ledger knows a reading by its place on the axis and by its sensor.
+  const place = keyColumns(table).findIndex(({ isAxis }) => isAxis);
+  return cover.classOf(key[place] ?? '', key.find((_, index) => index !== place) ?? '');
 }

@@ -1,6 +1,6 @@
 import type { Queryable } from '../../db/database.js';
 import type { Role } from '../../domain/side.js';
-import { isLoose } from '../tables/compared-table.js';
+import { isLoose } from '../tables/table-pair.js';
 import { viewOf, type Comparison, type Leaf } from './find-leaves.js';
 import { groupBy, withoutCopies } from './multiset.js';
 import { keyColumns, listRows, rankRows, readRows } from './slices.js';

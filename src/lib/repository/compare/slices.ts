@@ -4,16 +4,15 @@ import type { Statement } from '../../db/transaction.js';
 import type { Role } from '../../domain/side.js';
 import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
-import { isLoose, TIME_COLUMN, type ComparedColumn, type ComparedTable } from '../tables/compared-table.js';
+import { isLoose, sideSql, type ComparedColumn, type TablePair } from '../tables/table-pair.js';
 import { canonicalText, comparedValue, type DigestMethod } from './digest-method.js';
-import { tableSql } from '../../db/search-path.js';
 
 /** A part of a table: a time range of it or, of a table that is compared whole, the rows whose key has one of these classes. */
 export type Slice = TimeRange | { readonly classes: readonly number[] };
 
 /** How a table is read on one side. */
 export interface TableView {
-  readonly table: ComparedTable;
+  readonly table: TablePair;
   readonly method: DigestMethod;
   readonly role: Role;
 }
@@ -33,20 +32,18 @@ export interface BucketDigest {
   readonly newest: number | null;
 }
 
-const TIME = quoteIdentifier(TIME_COLUMN);
-
 /** Digests of time ranges, each cut into buckets of a width in µs from its beginning on. Answers `BucketDigest`s. */
 export function digestRanges(view: TableView, slices: readonly (TimeRange & { width: number })[]): Statement {
   const { table, method } = view;
   const values = new ValueList();
   const selects = slices.map((slice, place) => {
-    const type = timeType(view);
+    const { sql: at, type } = axisOf(view);
     const origin = `${values.add(formatInstant(slice.from))}::${type}`;
     const width = `${values.add(slice.width)}::float8 * interval '1 microsecond'`;
     return `select ${place} as place, ${microsOf('bin')} as bucket, rows, digest, ${microsOf('newest')} as newest from (
-      select date_bin(${width}, ${TIME}, ${origin}) as bin, count(*) as rows, max(${TIME}) as newest,
+      select date_bin(${width}, ${at}, ${origin}) as bin, count(*) as rows, max(${at}) as newest,
         sum(${method.rowDigest(table.columns)})::text as digest
-      from ${tableSql(table.name)} where ${condition(view, slice, values)} group by 1
+      from ${sideSql(table, view.role)} where ${condition(view, slice, values)} group by 1
     ) as buckets`;
   });
   return { text: selects.join('\nunion all\n'), values: values.list };
@@ -55,11 +52,12 @@ export function digestRanges(view: TableView, slices: readonly (TimeRange & { wi
 /** Counts the rows of a time range in buckets of a width in µs. Answers `bucket`, where it begins, and `rows`. */
 export function countBuckets(view: TableView, slice: TimeRange & { width: number }): Statement {
   const values = new ValueList();
-  const origin = `${values.add(formatInstant(slice.from))}::${timeType(view)}`;
+  const { sql: at, type } = axisOf(view);
+  const origin = `${values.add(formatInstant(slice.from))}::${type}`;
   const width = `${values.add(slice.width)}::float8 * interval '1 microsecond'`;
   const text = `select ${microsOf('bin')} as bucket, rows from (
-    select date_bin(${width}, ${TIME}, ${origin}) as bin, count(*) as rows
-    from ${tableSql(view.table.name)} where ${condition(view, slice, values)} group by 1
+    select date_bin(${width}, ${at}, ${origin}) as bin, count(*) as rows
+    from ${sideSql(view.table, view.role)} where ${condition(view, slice, values)} group by 1
   ) as buckets`;
   return { text, values: values.list };
 }
@@ -69,7 +67,7 @@ export function digestClasses(view: TableView): Statement {
   const { table, method } = view;
   const text = `select 0 as place, ${classOf(view)} as bucket, count(*) as rows,
       sum(${method.rowDigest(table.columns)})::text as digest, null::bigint as newest
-    from ${tableSql(table.name)} group by 2`;
+    from ${sideSql(table, view.role)} group by 2`;
   return { text };
 }
 
@@ -99,7 +97,7 @@ export function readRows(view: TableView, slices: readonly KeyedSlice[]): Statem
  * Tells which rows are equal, as PostgreSQL defines equality for the primary's types: rows of one `class` are. Takes each
  * compared column as an array of texts; answers arrays of `place` (from 0), `class`, and the class in each loose column.
  */
-export function rankRows(table: ComparedTable, columns: readonly (readonly (string | null)[])[]): Statement {
+export function rankRows(table: TablePair, columns: readonly (readonly (string | null)[])[]): Statement {
   const renamed = table.columns.map((column, index) => ({ ...column, name: `c${index}` }));
   const arrays = columns.map((_, index) => `$${index + 1}::text[]`);
   const order = renamed.map((column) => comparedValue(column)).join(', ');
@@ -111,13 +109,17 @@ export function rankRows(table: ComparedTable, columns: readonly (readonly (stri
 }
 
 /** The columns of the key in the table's order; none for a table whose rows are told apart as a whole. */
-export function keyColumns({ columns, key }: ComparedTable): readonly ComparedColumn[] {
+export function keyColumns({ columns, key }: TablePair): readonly ComparedColumn[] {
   return columns.filter(({ name }) => key.includes(name));
 }
 
-/** The type of the time column on the side that is read, so that its index and its chunks are found. */
-export function timeType({ table, role }: TableView): string {
-  return table.time?.[role] ?? 'timestamp with time zone';
+/** The axis in a statement, and its type on the side that is read, so that its index and its chunks are found. */
+export function axisOf({ table: { name, axis }, role }: Pick<TableView, 'table' | 'role'>): {
+  sql: string;
+  type: string;
+} {
+  if (axis === null) throw new TypeError(`${name} has no axis`);
+  return { sql: quoteIdentifier(axis.column), type: axis[role] };
 }
 
 class ValueList {
@@ -136,7 +138,7 @@ function selectSlices(
   const values = new ValueList();
   const selects = slices.map(({ slice, keys }, place) => {
     const wanted = keys === undefined ? '' : `and ${keyCondition(view, keys, values)}`;
-    return `select ${[place, ...columns].join(', ')} from ${tableSql(view.table.name)}
+    return `select ${[place, ...columns].join(', ')} from ${sideSql(view.table, view.role)}
       where ${condition(view, slice, values)} ${wanted}`;
   });
   return { text: selects.join('\nunion all\n'), values: values.list };
@@ -144,8 +146,9 @@ function selectSlices(
 
 function condition(view: TableView, slice: Slice, values: ValueList): string {
   if ('classes' in slice) return `${classOf(view)} = any (${values.add(slice.classes)}::int[])`;
-  const bound = (instant: number): string => `${values.add(formatInstant(instant))}::${timeType(view)}`;
-  return `${TIME} >= ${bound(slice.from)} and ${TIME} < ${bound(slice.to)}`;
+  const { sql: at, type } = axisOf(view);
+  const bound = (instant: number): string => `${values.add(formatInstant(instant))}::${type}`;
+  return `${at} >= ${bound(slice.from)} and ${at} < ${bound(slice.to)}`;
 }
 
 function keyCondition(

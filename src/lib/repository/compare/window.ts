@@ -1,14 +1,15 @@
 import type { Database } from '../../db/database.js';
-import { readRetentionCutoffs } from '../tables/retention.js';
-import { sideTitle } from '../../domain/side.js';
+import { readRetentionCutoff } from '../timescaledb/retention.js';
+import { sideTitle, type Role } from '../../domain/side.js';
 import { formatInstant, parseInstant } from '../../domain/time.js';
 import { intersect, type TimeRange } from '../../domain/time-range.js';
 import { UnreachableError } from '../../errors.js';
 import { SERVER_CLOCK } from '../phase/recorded-state.js';
-import { TIME_COLUMN, type ComparedTable } from '../tables/compared-table.js';
+import { columnOf } from '../tables/table.js';
+import { sideSql, type TablePair } from '../tables/table-pair.js';
 import { timeOf, type Difference } from './resolve.js';
 import { ask, queryableOf, type ComparedSides } from './sides.js';
-import { tableOidSql, tableSql } from '../../db/search-path.js';
+import { axisOf } from './slices.js';
 
 /** A range that is not compared. */
 export interface LeftOut {
@@ -48,7 +49,7 @@ export async function resolveWindow(
 /** The range of a table to compare, and what is left out of it; null where the table has nothing there. */
 export async function rangeOfTable(
   sides: ComparedSides,
-  table: ComparedTable,
+  table: TablePair,
   { from, to }: OpenRange,
 ): Promise<{ range: TimeRange | null; leftOut: LeftOut | null }> {
   const held = from === null || to === null ? await heldRange(sides, table) : null;
@@ -65,41 +66,44 @@ export async function rangeOfTable(
  */
 export async function withoutDropped(
   sides: ComparedSides,
-  table: ComparedTable,
+  table: TablePair,
   found: readonly Difference[],
 ): Promise<{ kept: readonly Difference[]; leftOut: LeftOut | null }> {
-  const cutoff = found.length === 0 || table.time === null ? null : await readCutoff(sides, table);
+  const cutoff = found.length === 0 || table.axis === null ? null : await readCutoff(sides, table);
   if (cutoff === null) return { kept: found, leftOut: null };
   const kept = found.filter((difference) => timeOf(table, difference) >= cutoff.micros);
   return { kept, leftOut: kept.length < found.length ? leftOutBy(cutoff, table) : null };
 }
 
-function leftOutBy({ micros, side }: Cutoff, { name }: ComparedTable): LeftOut {
+function leftOutBy({ micros, side }: Cutoff, { name }: TablePair): LeftOut {
   return { table: name, before: formatInstant(micros), reason: `retention on ${side} drops it` };
 }
 
 /** From the oldest row of either side to after the newest. */
-async function heldRange(sides: ComparedSides, { name }: ComparedTable): Promise<TimeRange | null> {
-  const table = tableSql(name);
-  const text = `select min("time")::text as oldest, max("time")::text as newest,
-      case when (select attnotnull from pg_attribute where attrelid = ${tableOidSql('$1')} and attname = $2) then false
-        else exists (select from ${table} where "time" is null) end as timeless
-    from ${table}`;
+async function heldRange(sides: ComparedSides, table: TablePair): Promise<TimeRange | null> {
   const bounds = await Promise.all(
-    [sides.primary, sides.secondary].map(async (database) => {
-      const [row] = await ask<HeldRow>(database, { text, values: [name, TIME_COLUMN] });
-      if (row?.timeless === true) throw outsideRanges(name, database, 'rows without a time');
-      return [row?.oldest ?? null, row?.newest ?? null].map((time) => readTime(time, name, database));
+    (['primary', 'secondary'] as const).map(async (role) => {
+      const [row] = await ask<HeldRow>(sides[role], { text: heldRangeSql(table, role) });
+      if (row?.offAxis === true) throw outsideRanges(table.name, sides[role], 'rows without a time');
+      return [row?.oldest ?? null, row?.newest ?? null].map((time) => readTime(time, table.name, sides[role]));
     }),
   );
   const times = bounds.flat().filter((time) => time !== null);
   return times.length === 0 ? null : { from: Math.min(...times), to: Math.max(...times) + 1 };
 }
 
+function heldRangeSql(table: TablePair, role: Role): string {
+  const { sql: axis } = axisOf({ table, role });
+  const rows = sideSql(table, role);
+  const isNotNull = columnOf(table.sides[role], table.axis?.column ?? '')?.notNull === true;
+  const offAxis = isNotNull ? 'false' : `exists (select from ${rows} where ${axis} is null)`;
+  return `select min(${axis})::text as oldest, max(${axis})::text as newest, ${offAxis} as "offAxis" from ${rows}`;
+}
+
 interface HeldRow {
   readonly oldest: string | null;
   readonly newest: string | null;
-  readonly timeless: boolean;
+  readonly offAxis: boolean;
 }
 
 function readTime(text: string | null, table: string, database: Database): number | null {
@@ -115,14 +119,11 @@ function outsideRanges(table: string, { side }: Database, what: string): Unreach
 }
 
 /** The later cutoff of both sides, in µs since 1970: before it, rows may be gone on one of them. Null where neither drops any. */
-export async function readCutoff(
-  { primary, secondary }: ComparedSides,
-  { name }: ComparedTable,
-): Promise<Cutoff | null> {
+export async function readCutoff(sides: ComparedSides, table: TablePair): Promise<Cutoff | null> {
   const cutoffs = await Promise.all(
-    [primary, secondary].map(async (database) => {
-      const micros = (await readRetentionCutoffs(queryableOf(database))).get(name);
-      return micros === undefined ? [] : [{ micros, side: sideTitle(database.side) }];
+    (['primary', 'secondary'] as const).map(async (role) => {
+      const micros = await readRetentionCutoff(queryableOf(sides[role]), table.sides[role]);
+      return micros === null ? [] : [{ micros, side: sideTitle(sides[role].side) }];
     }),
   );
   return cutoffs.flat().toSorted((one, other) => other.micros - one.micros)[0] ?? null;

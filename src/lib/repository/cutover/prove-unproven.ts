@@ -2,7 +2,7 @@ import { boundsOf } from '../../db/micros.js';
 import { chunksOf } from '../../domain/chunks.js';
 import { intersect, mergeRanges, type TimeRange } from '../../domain/time-range.js';
 import { UnreachableError } from '../../errors.js';
-import type { ComparedTable } from '../tables/compared-table.js';
+import type { TablePair } from '../tables/table-pair.js';
 import { agreeOnMethod } from '../compare/digest-method.js';
 import {
   digestOnBothSides,
@@ -102,7 +102,7 @@ export async function proveUnproven(
 }
 
 /** Throws where one of the tables cannot be compared. */
-async function planCompared(sides: ComparedSides, names: readonly string[]): Promise<ComparedTable[]> {
+async function planCompared(sides: ComparedSides, names: readonly string[]): Promise<TablePair[]> {
   const plans = await planNamedTables(sides, names);
   return plans.map((plan, place) => {
     if (plan !== null && typeof plan !== 'string') return plan;
@@ -115,7 +115,7 @@ async function planCompared(sides: ComparedSides, names: readonly string[]): Pro
 /** The ranges of the table as far as neither side's retention drops them. */
 async function withoutDroppedRanges(
   sides: ComparedSides,
-  table: ComparedTable,
+  table: TablePair,
   unproven: readonly Unproven[],
 ): Promise<TimeRange[]> {
   const held = { from: (await readCutoff(sides, table))?.micros ?? -Infinity, to: Infinity };

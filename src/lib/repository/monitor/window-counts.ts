@@ -1,9 +1,11 @@
 import { microsOf } from '../../db/micros.js';
-import type { ReadingTable } from '../../domain/reading.js';
 import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import type { Question } from '../../db/ask-together.js';
-import { tableSql } from '../../db/search-path.js';
+import { tableSql, type Table } from '../tables/table.js';
+import { quoteIdentifier } from '../../db/identifiers.js';
+
+export type CountedTable = Pick<Table, 'name' | 'axis'>;
 
 /** Rows of a moving window, and the newest time among them in µs since 1970. */
 export interface WindowFigures {
@@ -43,10 +45,7 @@ export class WindowCounts {
   #countedFrom: number | null = null;
   #counted = false;
 
-  constructor(
-    private readonly table: ReadingTable,
-    private readonly windowMicros: number,
-  ) {
+  constructor(private readonly windowMicros: number) {
     this.#width = Math.ceil(windowMicros / BUCKETS_AT_MOST / FINEST_MICROS) * FINEST_MICROS;
   }
 
@@ -64,13 +63,13 @@ export class WindowCounts {
   }
 
   /** Counts the next slice of the older buckets; `takeOlder` what it brings. */
-  older(now: number): Question<BucketCounts> {
+  older(table: CountedTable, now: number): Question<BucketCounts> {
     const to = this.#countedFrom ?? this.#liveBucket(now);
-    return this.#count([{ from: Math.max(to - SLICE_BUCKETS, this.#firstBucket(now)), to }]);
+    return this.#count(table, [{ from: Math.max(to - SLICE_BUCKETS, this.#firstBucket(now)), to }]);
   }
 
   /** Counts the newest buckets and those that were touched, some at a time. */
-  recent(now: number): Question<BucketCounts> {
+  recent(table: CountedTable, now: number): Question<BucketCounts> {
     const live = this.#liveBucket(now);
     const oldest = this.#firstBucket(now);
     const late = [...this.#touched].filter((bucket) => bucket >= oldest && bucket < live).toSorted((a, b) => a - b);
@@ -79,7 +78,7 @@ export class WindowCounts {
     for (const { from, to } of runs.slice(RANGES_AT_MOST)) {
       for (let bucket = from; bucket < to; bucket += 1) this.#touched.add(bucket);
     }
-    return this.#count([...runs.slice(0, RANGES_AT_MOST), { from: live, to: null }]);
+    return this.#count(table, [...runs.slice(0, RANGES_AT_MOST), { from: live, to: null }]);
   }
 
   /** Takes what `older` has brought; after the last slice the next round begins. */
@@ -120,14 +119,15 @@ export class WindowCounts {
     return Math.max(Math.floor(now / this.#width) - LIVE_BUCKETS, this.#firstBucket(now));
   }
 
-  #count(ranges: BucketCounts['ranges']): Question<BucketCounts> {
+  #count(table: CountedTable, ranges: BucketCounts['ranges']): Question<BucketCounts> {
+    const axis = quoteIdentifier(table.axis?.column ?? '');
     const bounds = ranges.map(({ from, to }) => [from, ...(to === null ? [] : [to])].map((each) => this.#start(each)));
     let place = 0;
     const selects = bounds.map((bound) => {
-      const conditions = bound.map((_, index) => `time ${index === 0 ? '>=' : '<'} ${parameter((place += 1))}`);
-      return `select floor(extract(epoch from time) * 1000000 / ${this.#width})::bigint as bucket, count(*) as rows,
-        ${microsOf('max(time)')} as newest
-        from ${tableSql(this.table)} where ${conditions.join(' and ')} group by 1`;
+      const conditions = bound.map((_, index) => `${axis} ${index === 0 ? '>=' : '<'} ${parameter((place += 1))}`);
+      return `select floor(extract(epoch from ${axis}) * 1000000 / ${this.#width})::bigint as bucket, count(*) as rows,
+        ${microsOf(`max(${axis})`)} as newest
+        from ${tableSql(table)} where ${conditions.join(' and ')} group by 1`;
     });
     return {
       text: selects.join(' union all '),

@@ -2,15 +2,12 @@ import type pg from 'pg';
 import type { Database } from '../../db/database.js';
 import { READING_TABLES } from '../../domain/reading.js';
 import { withTransaction } from '../../db/transaction.js';
-import { quoteLiteral } from '../../db/identifiers.js';
-import { tableOidSql } from '../../db/search-path.js';
+import { readTables } from '../tables/read-tables.js';
 
 /** Kept by nobody: the transaction is rolled back. */
 class ProbeDone extends Error {}
 
-const PROBE_TABLES = READING_TABLES.map(
-  (table) => `select has_table_privilege(${tableOidSql(quoteLiteral(table))}, 'insert') as may`,
-).join(' union all ');
+const PROBE_TABLES = "select has_table_privilege(id::oid, 'insert') as may from unnest($1::int8[]) as given (id)";
 const PROBE_WRITE = `
   insert into sensorctl.quarantine (digest, side, body, faults)
   values (sha256(gen_random_uuid()::text::bytea), $1, repeat('x', 1000),
@@ -38,7 +35,9 @@ export interface DiskPressure {
 /** Writes what a consumer writes, looks at the rights on the readings, and rolls back. Throws what stands in the way. */
 export async function probeWrite({ pool, side }: Database): Promise<void> {
   await rolledBack(pool, async (client) => {
-    const { rows } = await client.query<{ may: boolean }>(PROBE_TABLES);
+    const tables = [...(await readTables(client, READING_TABLES)).values()];
+    const { rows } = await client.query<{ may: boolean }>(PROBE_TABLES, [tables.map(({ oid }) => oid)]);
+    if (tables.length < READING_TABLES.length) throw new Error('a reading table is missing');
     if (rows.some(({ may }) => !may)) throw new Error('the role may not insert into every reading table');
     await client.query(PROBE_WRITE, [side]);
   });

@@ -1,4 +1,6 @@
-import { hasUniqueKey, readTableShapes, type TableShape } from '../tables/catalog.js';
+import { readTables } from '../tables/read-tables.js';
+import { hasUniqueKey, tableSql, type Table } from '../tables/table.js';
+import { readChunks } from '../timescaledb/chunks.js';
 import type { Database } from '../../db/database.js';
 import { quoteIdentifier, quoteLiteral } from '../../db/identifiers.js';
 import { withTransaction } from '../../db/transaction.js';
@@ -7,7 +9,7 @@ import { sideTitle, type Side } from '../../domain/side.js';
 import { UnreachableError } from '../../errors.js';
 import { keepRowsSql } from '../ledger/quarantine.js';
 import { READING_KEY } from '../tables/reading-tables.js';
-import { PIN_AGAIN, tableSql, underOwnPath } from '../../db/search-path.js';
+import { PIN_AGAIN, underOwnPath } from '../../db/search-path.js';
 
 /** What `addKey` did to one table. */
 export interface KeyAddition {
@@ -19,6 +21,8 @@ export interface KeyAddition {
 /** Where the rows of a table share a key, all but one of them go: by which columns, and what they are told by. */
 interface KeyColumns {
   readonly table: string;
+  /** The table in a statement. */
+  readonly sql: string;
   readonly key: readonly string[];
   readonly side: Side;
 }
@@ -65,55 +69,55 @@ const PATIENT = { query_timeout: 2 ** 31 - 1 };
 const NOTICE_LOSS = `
   select set_config('client_connection_check_interval', '5s', true) where version() like '%linux%'`;
 
-const FIND_COMPRESSED = `
-  select from timescaledb_information.chunks where hypertable_name = $1 and is_compressed limit 1`;
-
 /**
  * Makes the reading tables that lack their unique key ready for dual write, each in one transaction, in which nobody
  * else can write to it: exact duplicates are removed, rows that share a key but differ go to the quarantine.
  */
 export async function addKeys(database: Database): Promise<KeyAddition[]> {
-  const shapes = await readTableShapes(database.pool, READING_TABLES);
+  const tables = await readTables(database.pool, READING_TABLES);
   const additions: KeyAddition[] = [];
-  for (const table of READING_TABLES) {
-    const shape = shapes.get(table);
-    if (shape !== undefined && !hasUniqueKey(shape, READING_KEY)) additions.push(await addKey(database, table, shape));
+  for (const name of READING_TABLES) {
+    const table = tables.get(name);
+    if (table !== undefined && !hasUniqueKey(table, READING_KEY)) additions.push(await addKey(database, name, table));
   }
   return additions;
 }
 
-async function addKey(database: Database, table: ReadingTable, { hypertable }: TableShape): Promise<KeyAddition> {
+async function addKey(database: Database, name: ReadingTable, table: Table): Promise<KeyAddition> {
+  const sql = tableSql(table);
   return await withTransaction(database.pool, async (client) => {
-    const run = async (sql: string, values: unknown[] = []): Promise<number> =>
-      (await client.query({ text: forTable(table, sql), values, ...PATIENT })).rowCount ?? 0;
+    const run = async (text: string): Promise<number> =>
+      (await client.query({ text: forTable(sql, text), ...PATIENT })).rowCount ?? 0;
     await run(NO_TIMEOUT);
     await run(NOTICE_LOSS);
     await run('lock table %table% in share row exclusive mode');
-    if (hypertable && (await run(FIND_COMPRESSED, [table])) > 0) throw compressed(table, database);
-    const { rank, keep, remove } = removeSurplus({ table, key: READING_KEY, side: database.side });
+    const chunks = table.hypertable === null ? [] : await readChunks(client, table.name);
+    if (chunks.some((chunk) => chunk.compressed)) throw compressed(table, database);
+    const { rank, keep, remove } = removeSurplus({ table: name, sql, key: READING_KEY, side: database.side });
     await run(rank);
     const quarantined = await run('select from surplus where content is distinct from kept');
     await run(keep);
     const deleted = await run(underOwnPath(remove));
     await run(PIN_AGAIN);
-    const name = quoteIdentifier(`${table}_key`);
-    await run(`create unique index ${name} on %table% (${READING_KEY.join(', ')})`);
-    return { table, duplicatesRemoved: deleted - quarantined, quarantined };
+    await run(
+      `create unique index ${quoteIdentifier(`${table.name.name}_key`)} on %table% (${READING_KEY.join(', ')})`,
+    );
+    return { table: name, duplicatesRemoved: deleted - quarantined, quarantined };
   });
 }
 
-function compressed(table: ReadingTable, { side }: Database): Error {
-  const message = `${table} on ${sideTitle(side)} has compressed chunks, in which duplicates cannot be removed`;
+function compressed(table: Table, { side }: Database): Error {
+  const message = `${table.label} on ${sideTitle(side)} has compressed chunks, in which duplicates cannot be removed`;
   return new UnreachableError(message, {
-    next: `run: select decompress_chunk(c, true) from show_chunks('${table}') c;`,
+    next: `run: select decompress_chunk(c, true) from show_chunks('${table.label}') c;`,
   });
 }
 
 function forTable(table: string, sql: string): string {
-  return sql.replaceAll('%table%', tableSql(table));
+  return sql.replaceAll('%table%', table);
 }
 
-function forKey({ table, key }: KeyColumns, sql: string): string {
+function forKey({ sql: table, key }: KeyColumns, sql: string): string {
   const names = key.map(quoteIdentifier);
   return forTable(table, sql)
     .replaceAll('%key%', names.join(', '))

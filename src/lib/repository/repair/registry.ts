@@ -1,16 +1,15 @@
-import { readTableShapes } from '../tables/catalog.js';
+import { readTable } from '../tables/read-tables.js';
+import { columnOf, tableSql, type Column, type Table } from '../tables/table.js';
 import type { Database, Queryable } from '../../db/database.js';
 import { quoteIdentifier } from '../../db/identifiers.js';
 import { repeatCollisions, withTransaction } from '../../db/transaction.js';
 import { chunksOf } from '../../domain/chunks.js';
 import { assertDecides } from '../phase/assert-role.js';
 import { REGISTRY, REGISTRY_OWN_COLUMNS } from '../tables/reading-tables.js';
-import { tableSql, underOwnPath, writeUnderOwnPath } from '../../db/search-path.js';
+import { underOwnPath, writeUnderOwnPath } from '../../db/search-path.js';
 
 const SENSORS_AT_ONCE = 500;
 
-const LIST_SENSORS = `select sensor_id from ${tableSql(REGISTRY)} order by sensor_id collate "C"`;
-const LOCK_SENSORS = `select from ${tableSql(REGISTRY)} where sensor_id = any ($1) order by sensor_id for update`;
 const READ_LOCATIONS = `
   select sensor_id, located_at::text, lat::text, lng::text from sensorctl.sensor_location where sensor_id = any ($1)`;
 
@@ -37,15 +36,16 @@ export async function repairRegistry(
   target: Database,
   { overwrite }: { overwrite: boolean },
 ): Promise<RegistryRepair> {
-  const shapes = await Promise.all([source, target].map(({ pool }) => readTableShapes(pool, [REGISTRY])));
-  const [from, to] = shapes.map((each) => each.get(REGISTRY));
+  const [from, to] = await Promise.all([source, target].map(({ pool }) => readTable(pool, REGISTRY)));
   if (from === undefined || to === undefined) return { inserted: 0, corrected: 0 };
-  const columns = [...from.columns].filter(([name]) => to.columns.has(name) && !REGISTRY_OWN_COLUMNS.includes(name));
-  const sensors = await listSensors(source.pool);
+  const isBrought = ({ name }: Column): boolean =>
+    columnOf(to, name) !== undefined && !REGISTRY_OWN_COLUMNS.includes(name);
+  const columns = new Map(from.columns.filter(isBrought).map(({ name, type }) => [name, type]));
+  const sensors = await listSensors(source.pool, from);
   const totals = { inserted: 0, corrected: 0 };
   for (const chunk of chunksOf(sensors, SENSORS_AT_ONCE)) {
     const repaired = await repeatCollisions(() =>
-      repairSensors(source, target, { columns: new Map(columns), sensors: chunk, overwrite }),
+      repairSensors(source, target, { from, to, columns, sensors: chunk, overwrite }),
     );
     totals.inserted += repaired.inserted;
     totals.corrected += repaired.corrected;
@@ -53,12 +53,15 @@ export async function repairRegistry(
   return totals;
 }
 
-async function listSensors(source: Queryable): Promise<string[]> {
-  const { rows } = await source.query<{ sensor_id: string }>(LIST_SENSORS);
+async function listSensors(source: Queryable, registry: Table): Promise<string[]> {
+  const text = `select sensor_id from ${tableSql(registry)} order by sensor_id collate "C"`;
+  const { rows } = await source.query<{ sensor_id: string }>(text);
   return rows.map((row) => row.sensor_id);
 }
 
 interface SensorRows {
+  readonly from: Table;
+  readonly to: Table;
   /** Column → type on the source. */
   readonly columns: ReadonlyMap<string, string>;
   readonly sensors: readonly string[];
@@ -68,16 +71,17 @@ interface SensorRows {
 async function repairSensors(
   source: Database,
   target: Database,
-  { columns, sensors, overwrite }: SensorRows,
+  { from, to, columns, sensors, overwrite }: SensorRows,
 ): Promise<RegistryRepair> {
   return await withTransaction(target.pool, async (client) => {
-    const first = await readColumns(source.pool, columns, sensors);
-    const inserted = await writeUnderOwnPath(client, underOwnPath(insertSql(columns)), first);
+    const first = await readColumns(source.pool, { from, columns, sensors });
+    const inserted = await writeUnderOwnPath(client, underOwnPath(insertSql(to, columns)), first);
     if (!overwrite) return { inserted, corrected: 0 };
-    await client.query(LOCK_SENSORS, [sensors]);
+    const lock = `select from ${tableSql(to)} where sensor_id = any ($1) order by sensor_id for update`;
+    await client.query(lock, [sensors]);
     await assertDecides(source);
-    const values = await readColumns(source.pool, columns, sensors);
-    const corrected = await writeUnderOwnPath(client, underOwnPath(updateSql(columns)), values);
+    const values = await readColumns(source.pool, { from, columns, sensors });
+    const corrected = await writeUnderOwnPath(client, underOwnPath(updateSql(to, columns)), values);
     await client.query(MERGE_LOCATIONS, await readLocations(source.pool, sensors));
     return { inserted, corrected };
   });
@@ -86,11 +90,10 @@ async function repairSensors(
 /** A text array a column. */
 async function readColumns(
   source: Queryable,
-  columns: ReadonlyMap<string, string>,
-  sensors: readonly string[],
+  { from, columns, sensors }: Pick<SensorRows, 'from' | 'columns' | 'sensors'>,
 ): Promise<unknown[]> {
   const arrays = [...columns.keys()].map((name) => `array_agg(${quoteIdentifier(name)}::text)::text`);
-  const text = `select json_build_array(${arrays.join(', ')})::text as arrays from ${tableSql(REGISTRY)} where sensor_id = any ($1)`;
+  const text = `select json_build_array(${arrays.join(', ')})::text as arrays from ${tableSql(from)} where sensor_id = any ($1)`;
   const { rows } = await source.query<{ arrays: string }>(text, [sensors]);
   return JSON.parse(rows[0]?.arrays ?? '[]') as unknown[];
 }
@@ -102,16 +105,16 @@ async function readLocations(source: Queryable, sensors: readonly string[]): Pro
   return (['sensor_id', 'located_at', 'lat', 'lng'] as const).map((name) => rows.map((row) => row[name]));
 }
 
-function insertSql(columns: ReadonlyMap<string, string>): string {
+function insertSql(registry: Table, columns: ReadonlyMap<string, string>): string {
   const names = [...columns.keys()].map(quoteIdentifier).join(', ');
-  return `insert into ${tableSql(REGISTRY)} (${names}) select ${names} from ${givenRows(columns)} as given order by sensor_id
+  return `insert into ${tableSql(registry)} (${names}) select ${names} from ${givenRows(columns)} as given order by sensor_id
     on conflict (sensor_id) do nothing`;
 }
 
-function updateSql(columns: ReadonlyMap<string, string>): string {
+function updateSql(registry: Table, columns: ReadonlyMap<string, string>): string {
   const names = [...columns.keys()].filter((name) => name !== 'sensor_id').map(quoteIdentifier);
   const list = (qualifier: string): string => names.map((name) => `${qualifier}.${name}`).join(', ');
-  return `update ${tableSql(REGISTRY)} as known set ${names.map((name) => `${name} = given.${name}`).join(', ')}
+  return `update ${tableSql(registry)} as known set ${names.map((name) => `${name} = given.${name}`).join(', ')}
     from ${givenRows(columns)} as given
     where known.sensor_id = given.sensor_id and (${list('known')}) is distinct from (${list('given')})`;
 }

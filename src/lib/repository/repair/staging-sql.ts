@@ -2,14 +2,16 @@ import { quoteIdentifier, quoteLiteral } from '../../db/identifiers.js';
 import { microsOf } from '../../db/micros.js';
 import type { ReadingTable } from '../../domain/reading.js';
 import { formatInstant } from '../../domain/time.js';
+import type { Role } from '../../domain/side.js';
 import type { TimeRange } from '../../domain/time-range.js';
-import { selectTouched, UPDATE_REGISTRY } from '../write/batch-sql.js';
-import type { ComparedColumn } from '../tables/compared-table.js';
+import { selectTouched, updateRegistrySql } from '../write/batch-sql.js';
+import { columnOf, tableSql } from '../tables/table.js';
+import { sideSql, type ComparedColumn, type TablePair } from '../tables/table-pair.js';
 import { comparedValue } from '../compare/digest-method.js';
+import { axisOf } from '../compare/slices.js';
 import { keepRowsSql } from '../ledger/quarantine.js';
 import type { Transfer } from './transfer.js';
-import { OWN_PATH_TAKEN, tableSql } from '../../db/search-path.js';
-import { REGISTRY } from '../tables/reading-tables.js';
+import { OWN_PATH_TAKEN } from '../../db/search-path.js';
 
 /**
  * The statements by which rows come to the target through a staging table: a temporary table of the session that is
@@ -17,20 +19,20 @@ import { REGISTRY } from '../tables/reading-tables.js';
  */
 
 /** Rows to copy, as a query without parameters (COPY takes none). Texts sort by their bytes: faster, and like anywhere. */
-function selectRangesSql({ table, columns, compared }: Transfer, ranges: readonly TimeRange[]): string {
+function selectRangesSql({ columns, compared }: Transfer, ranges: readonly TimeRange[]): string {
   const names = [...columns]
     .map(
       ([name, type]) =>
         `stored.${quoteIdentifier(name)}${isText(type) ? ` collate "C" as ${quoteIdentifier(name)}` : ''}`,
     )
     .join(', ');
-  const type = compared.time?.primary ?? 'timestamptz';
+  const { sql: axis, type } = axisOf({ table: compared, role: 'primary' });
   const bounds = ranges.map(
     ({ from, to }) => `(${[from, to].map((bound) => `${quoteLiteral(formatInstant(bound))}::${type}`).join(', ')})`,
   );
   return `select ${names} from (values ${bounds.join(', ')}) as slice (start, stop)
     join lateral (
-      select * from ${tableSql(table)} where "time" >= slice.start and "time" < slice.stop
+      select * from ${sideSql(compared, 'primary')} where ${axis} >= slice.start and ${axis} < slice.stop
     ) as stored on true`;
 }
 
@@ -41,7 +43,7 @@ export function createStagingSql(transfer: Transfer): string {
 
 /** `into` is the staging table, or the table itself. */
 export function copyFromSql(transfer: Transfer, into: 'staging' | 'table'): string {
-  const target = into === 'staging' ? staging(transfer) : tableSql(transfer.table);
+  const target = into === 'staging' ? staging(transfer) : targetSql(transfer);
   return `copy ${target} (${columnList(transfer)}) from stdin ${format(transfer)}`;
 }
 
@@ -57,21 +59,21 @@ const SORT_MEMORY = '64MB';
  * leaf by leaf, which costs it a quarter less than in the order of time, and more beside other writers.
  */
 export function copySortedToSql(transfer: Transfer, ranges: readonly TimeRange[]): string {
-  const sorted = `${selectRangesSql(transfer, ranges)} order by sensor_id, "time"`;
+  const sorted = `${selectRangesSql(transfer, ranges)} order by ${keyList(transfer)}`;
   return `set local work_mem = '${SORT_MEMORY}'; copy (${sorted}) to stdout ${format(transfer)}`;
 }
 
 /** What the staged rows mean for sensor_registry, merged into it. */
 export function mergeRegistrySql(transfer: Transfer): string {
-  return `with touched as (${selectTouched(transfer.table as ReadingTable, staging(transfer))}), ${UPDATE_REGISTRY} select where ${OWN_PATH_TAKEN}`;
+  return `with touched as (${selectTouched(transfer.table as ReadingTable, staging(transfer))}), ${updateRegistrySql(tableSql(transfer.registry))} select where ${OWN_PATH_TAKEN}`;
 }
 
 /** The sensors of the staged rows that sensor_registry lacks; no row that is there is touched or locked. */
 export function addParentsSql(transfer: Transfer): string {
-  return `insert into ${tableSql(REGISTRY)} (sensor_id, sensor_type, last_seen)
+  return `insert into ${tableSql(transfer.registry)} (sensor_id, sensor_type, last_seen)
     select distinct on (sensor_id) sensor_id, sensor_type, time
     from (${selectTouched(transfer.table as ReadingTable, staging(transfer))}) as touched
-    where not exists (select from ${tableSql(REGISTRY)} as known where known.sensor_id = touched.sensor_id)
+    where not exists (select from ${tableSql(transfer.registry)} as known where known.sensor_id = touched.sensor_id)
     order by sensor_id, time desc
     on conflict do nothing`;
 }
@@ -84,14 +86,14 @@ export function insertStagedSql(transfer: Transfer, { span, part }: { span: Time
   const columns = columnList(transfer);
   const numbered = part ? 'number > $1 and number <= $2' : 'true';
   const source = transfer.guard === 'count' ? countCopies(transfer, 'staged') : `${staging(transfer)} as staged`;
-  const insert = `insert into ${tableSql(transfer.table)} (${columns}) select ${columns} from ${source} where ${numbered}`;
-  const order = 'order by sensor_id, "time"';
-  if (transfer.guard === 'key') return `${insert} ${order} on conflict (sensor_id, "time") do nothing`;
+  const insert = `insert into ${targetSql(transfer)} (${columns}) select ${columns} from ${source} where ${numbered}`;
+  const order = `order by ${keyList(transfer)}`;
+  if (transfer.guard === 'key') return `${insert} ${order} on conflict (${keyList(transfer)}) do nothing`;
   const bounds = [span.from, span.to].map((bound) => quoteLiteral(formatInstant(bound))) as [string, string];
   const inSpan = between(transfer, bounds);
   const held =
     transfer.guard === 'absence'
-      ? `${tableSql(transfer.table)} as stored where ${inSpan} and ${sameKey(transfer)}`
+      ? `${targetSql(transfer)} as stored where ${inSpan} and ${sameKey(transfer)}`
       : `${countCopies(transfer, 'stored', inSpan)} where ${sameCopy(transfer)}`;
   return `${insert} and not exists (select from ${held}) ${order}`;
 }
@@ -108,7 +110,7 @@ export function dropNumbersSql(transfer: Transfer): string {
 
 /** Takes one refused row out of the staging table, and names it. */
 export function takeStagedSql(transfer: Transfer): string {
-  return `delete from ${staging(transfer)} where number = $1 returning sensor_id, ${instantText('"time"')} as time`;
+  return `delete from ${staging(transfer)} where number = $1 returning ${nameSql(transfer)}`;
 }
 
 /** How many staged rows differ from the target's row under their key. Parameters: the times between which they lie. */
@@ -118,7 +120,7 @@ export function countDifferingSql(transfer: Transfer): string {
 
 /** Keeps in the target's quarantine what is about to be replaced. Parameters: the times, then the target's side. */
 export function keepDifferingSql(transfer: Transfer): string {
-  const rows = `select to_jsonb(stored) as content, stored.sensor_id, stored."time" from ${joinDiffering(transfer)}`;
+  const rows = `select to_jsonb(stored) as content, ${storedName(transfer)} from ${joinDiffering(transfer)}`;
   const reason = 'differed from the primary, which replaced it';
   return keepRowsSql({ rows, table: transfer.table, side: '$3', reason });
 }
@@ -128,7 +130,7 @@ export function keepDifferingSql(transfer: Transfer): string {
  * the keys, where an update with a join would decompress the whole chunk (measured with TimescaleDB 2.26.4).
  */
 export function correctDifferingSql(transfer: Transfer): string {
-  const table = tableSql(transfer.table);
+  const table = targetSql(transfer);
   const names = valueColumns(transfer).map(({ name }) => quoteIdentifier(name));
   if (transfer.guard !== 'key') {
     return `update ${table} as stored set ${names.map((name) => `${name} = staged.${name}`).join(', ')}
@@ -136,17 +138,17 @@ export function correctDifferingSql(transfer: Transfer): string {
       where ${sameKey(transfer)} and ${between(transfer)} and (${valueList(transfer, 'stored.')}) is distinct from (${valueList(transfer, 'staged.')})`;
   }
   return `insert into ${table} as stored (${columnList(transfer)})
-    select distinct on (sensor_id, "time") ${columnList(transfer)} from ${staging(transfer)}
-    where ${within(transfer)} order by sensor_id, "time"
-    on conflict (sensor_id, "time") do update set ${names.map((name) => `${name} = excluded.${name}`).join(', ')}
+    select distinct on (${keyList(transfer)}) ${columnList(transfer)} from ${staging(transfer)}
+    where ${within(transfer)} order by ${keyList(transfer)}
+    on conflict (${keyList(transfer)}) do update set ${names.map((name) => `${name} = excluded.${name}`).join(', ')}
     where (${valueList(transfer, 'stored.')}) is distinct from (${valueList(transfer, 'excluded.')})`;
 }
 
 /** The staged rows that the target does not hold, equal. Parameters: the times between which they lie. */
 export function findUnequalSql(transfer: Transfer): string {
-  const name = `sensor_id, ${instantText('"time"')} as time`;
+  const name = nameSql(transfer);
   if (transfer.guard !== 'count') {
-    const held = `from ${tableSql(transfer.table)} as stored where ${sameRow(transfer)} and ${between(transfer)}`;
+    const held = `from ${targetSql(transfer)} as stored where ${sameRow(transfer)} and ${between(transfer)}`;
     return `select ${name} from ${staging(transfer)} as staged where not exists (select ${held})`;
   }
   const stored = countCopies(transfer, 'stored', between(transfer));
@@ -155,76 +157,90 @@ export function findUnequalSql(transfer: Transfer): string {
 
 /**
  * Keys of the target's rows in the range that are not staged, in key order: how many such rows a key has, and how many
- * staged ones. Without a unique key equal rows are counted. Parameters: from, to, the key after which to begin, limit.
+ * staged ones. Without a unique key equal rows are counted. Parameters: from, to, limit, and from the second page on the
+ * texts of the key after which to begin.
  */
-export function findExtraSql(transfer: Transfer): string {
-  const type = transfer.compared.time?.secondary ?? 'timestamptz';
+export function findExtraSql(transfer: Transfer, isFirst: boolean): string {
   const [stored, staged, same] =
     transfer.guard === 'key'
-      ? [`${tableSql(transfer.table)} as stored`, `${staging(transfer)} as staged`, sameKey(transfer)]
+      ? [`${targetSql(transfer)} as stored`, `${staging(transfer)} as staged`, sameKey(transfer)]
       : [countCopies(transfer, 'stored', between(transfer)), countCopies(transfer, 'staged'), sameCopy(transfer)];
+  const list = keyList(transfer);
+  const after = keyTypes(transfer, 'secondary').map((type, index) => `$${index + 4}::text::${type}`);
   return `with extra as (
-      select sensor_id, "time", count(*)::int as rows from ${stored}
+      select ${list}, count(*)::int as rows from ${stored}
       where ${between(transfer)} and not exists (select from ${staged} where ${same})
-        and (sensor_id, "time") > ($3, $4::${type})
-      group by sensor_id, "time" order by sensor_id, "time" limit $5
-    )
-    select sensor_id, ${instantText('"time"')} as time, rows, coalesce(staged.rows_staged, 0) as staged from extra as stored
-    left join (
-      select sensor_id as id, "time" as at, count(*)::int as rows_staged from ${staging(transfer)} group by 1, 2
-    ) as staged on id = sensor_id and at = "time"
-    order by stored.sensor_id, stored."time"`;
+        ${isFirst ? '' : `and (${list}) > (${after.join(', ')})`}
+      group by ${list} order by ${list} limit $3
+    ), held as (select ${list}, count(*)::int as staged from ${staging(transfer)} group by ${list})
+    select array_to_json(array[${keyTexts(transfer, 'extra').join(', ')}])::text as key, extra.rows,
+      coalesce(held.staged, 0) as staged
+    from extra left join held on ${keyColumns(transfer)
+      .map((column) => `held.${column} = extra.${column}`)
+      .join(' and ')}
+    order by ${keyColumns(transfer)
+      .map((column) => `extra.${column}`)
+      .join(', ')}`;
 }
 
-/** Which of these keys have no more rows on the source than are staged. Parameters: sensor ids, times, rows staged. */
-export function findLackingSql({ table, compared }: Transfer): string {
-  const type = compared.time?.primary ?? 'timestamptz';
+/** Which of these keys have no more rows on the source than are staged. Parameters: the keys as JSON, rows staged. */
+export function findLackingSql(transfer: Transfer): string {
+  const same = givenKey(transfer, 'primary', 'given.key').map(
+    (value, index) => `stored.${keyColumns(transfer)[index] ?? ''} = ${value}`,
+  );
   return `select place::int - 1 as place
-    from unnest($1::text[], $2::text[], $3::int[]) with ordinality as given (sensor_id, "time", staged, place)
+    from unnest($1::text[], $2::int[]) with ordinality as listed (key, staged, place)
+    cross join lateral (select listed.key::json as key) as given
     where (
-      select count(*) from ${tableSql(table)} as stored
-      where stored.sensor_id = given.sensor_id and stored."time" = given."time"::${type}
-    ) <= staged`;
+      select count(*) from ${sideSql(transfer.compared, 'primary')} as stored where ${same.join(' and ')}
+    ) <= listed.staged`;
 }
 
-/** Keeps rows of the target in its quarantine before they are deleted. Parameters: sensor ids, times, from, to, side. */
+/** Keeps rows of the target in its quarantine before they are deleted. Parameters: the keys as JSON, from, to, side. */
 export function keepExtraSql(transfer: Transfer): string {
-  const rows = `select to_jsonb(stored) as content, stored.sensor_id, stored."time"
-    from ${tableSql(transfer.table)} as stored where ${isGiven(transfer)}`;
-  return keepRowsSql({ rows, table: transfer.table, side: '$5', reason: 'the primary does not hold it; pruned' });
+  const rows = `select to_jsonb(stored) as content, ${storedName(transfer)}
+    from ${targetSql(transfer)} as stored where ${isGiven(transfer)}`;
+  return keepRowsSql({ rows, table: transfer.table, side: '$4', reason: 'the primary does not hold it; pruned' });
 }
 
-/** Parameters: sensor ids, times, from, to. */
+/** Parameters: the keys as JSON, from, to. */
 export function deleteExtraSql(transfer: Transfer): string {
-  return `delete from ${tableSql(transfer.table)} as stored where ${isGiven(transfer)}`;
+  return `delete from ${targetSql(transfer)} as stored where ${isGiven(transfer)}`;
 }
 
-/** The target's rows of the keys in $1 and $2, between $3 and $4. */
-function isGiven({ compared }: Transfer): string {
-  const type = compared.time?.secondary ?? 'timestamptz';
-  return `stored."time" >= $3::${type} and stored."time" < $4::${type} and (stored.sensor_id, stored."time") in (
-    select sensor_id, "time"::${type} from unnest($1::text[], $2::text[]) as given (sensor_id, "time")
-  )`;
+/** The target's rows of the keys in $1, between $2 and $3. */
+function isGiven(transfer: Transfer): string {
+  return `${between(transfer, ['$2', '$3'])} and (${keyColumns(transfer)
+    .map((column) => `stored.${column}`)
+    .join(', ')}) in (${givenKeys(transfer, 'secondary')})`;
 }
 
-/** Brings staged rows back whose copies were deleted with those that were too many. Parameters: sensor ids, times. */
+/** Brings staged rows back whose copies were deleted with those that were too many. Parameter: the keys as JSON. */
 export function restoreStagedSql(transfer: Transfer): string {
-  const type = transfer.columns.get('time') ?? 'timestamptz';
   const columns = columnList(transfer);
-  return `insert into ${tableSql(transfer.table)} (${columns}) select ${columns} from ${staging(transfer)}
-    where (sensor_id, "time") in (
-      select sensor_id, "time"::${type} from unnest($1::text[], $2::text[]) as given (sensor_id, "time")
-    ) order by sensor_id, "time"`;
+  return `insert into ${targetSql(transfer)} (${columns}) select ${columns} from ${staging(transfer)}
+    where (${keyList(transfer)}) in (${givenKeys(transfer, 'primary')}) order by ${keyList(transfer)}`;
+}
+
+function givenKeys(transfer: Transfer, role: Role): string {
+  return `select ${givenKey(transfer, role, 'given.key').join(', ')}
+    from unnest($1::text[]) as listed (key) cross join lateral (select listed.key::json as key) as given`;
+}
+
+/** The values of a key that is given as a JSON array of texts, in the types of a side. */
+function givenKey(transfer: Transfer, role: Role, json: string): string[] {
+  return keyTypes(transfer, role).map((type, index) => `(${json} ->> ${index})::${type}`);
 }
 
 /** Whether the target holds nothing in a range, and what its clock says, in µs since 1970. Parameters: from, to. */
 export function isEmptySql(transfer: Transfer): string {
-  return `select not exists (select from ${tableSql(transfer.table)} as stored where ${between(transfer)}) as empty,
+  return `select not exists (select from ${targetSql(transfer)} as stored where ${between(transfer)}) as empty,
     ${microsOf('clock_timestamp()')} as now`;
 }
 
-function staging({ table }: Transfer): string {
-  return quoteIdentifier(`sensorctl_staged_${table}`);
+/** By the number that the target's table has there: two schemas may hold the same name, and a name may have 63 bytes. */
+function staging({ compared }: Transfer): string {
+  return `pg_temp.sensorctl_staged_${compared.sides.secondary.oid}`;
 }
 
 function isText(type: string): boolean {
@@ -265,27 +281,68 @@ function sameCopy(transfer: Transfer): string {
 
 /** Constants, so that only the chunks of these times are looked into. */
 function between({ compared }: Transfer, [from, to]: readonly [string, string] = ['$1', '$2']): string {
-  const type = compared.time?.secondary ?? 'timestamptz';
-  return `stored."time" >= ${from}::${type} and stored."time" < ${to}::${type}`;
+  const { sql: axis, type } = axisOf({ table: compared, role: 'secondary' });
+  return `stored.${axis} >= ${from}::${type} and stored.${axis} < ${to}::${type}`;
 }
 
 /** Pairs of a target's row and a staged one under one key that are not equal. */
 function joinDiffering(transfer: Transfer): string {
-  return `${tableSql(transfer.table)} as stored join ${staging(transfer)} as staged on ${sameKey(transfer)}
+  return `${targetSql(transfer)} as stored join ${staging(transfer)} as staged on ${sameKey(transfer)}
     where ${between(transfer)} and (${valueList(transfer, 'stored.')}) is distinct from (${valueList(transfer, 'staged.')})`;
 }
 
 /** Rows with the number of each among those that are equal to it. */
 function countCopies(transfer: Transfer, rows: 'staged' | 'stored', condition = 'true'): string {
   const columns = transfer.compared.columns.map((column) => comparedValue(column, `${rows}.`)).join(', ');
-  const table = rows === 'staged' ? staging(transfer) : tableSql(transfer.table);
+  const table = rows === 'staged' ? staging(transfer) : targetSql(transfer);
   return `(select ${rows}.*, row_number() over (partition by ${columns}) as copy from ${table} as ${rows} where ${condition}) as ${rows}`;
 }
 
 /** The same bounds for the staged rows themselves, so that each of the statements takes the same parameters. */
 function within({ compared }: Transfer): string {
-  const type = compared.time?.primary ?? 'timestamptz';
-  return `"time" >= $1::${type} and "time" < $2::${type}`;
+  const { sql: axis, type } = axisOf({ table: compared, role: 'primary' });
+  return `${axis} >= $1::${type} and ${axis} < $2::${type}`;
+}
+
+function targetSql({ compared }: Transfer): string {
+  return sideSql(compared, 'secondary');
+}
+
+function keyColumns({ compared }: Transfer): string[] {
+  return compared.key.map(quoteIdentifier);
+}
+
+function keyList(transfer: Transfer): string {
+  return keyColumns(transfer).join(', ');
+}
+
+/** The types of the key's columns on a side. */
+function keyTypes({ compared }: Transfer, role: Role): string[] {
+  return compared.key.map((name) => columnOf(compared.sides[role], name)?.baseType ?? 'text');
+}
+
+/** The values of the key as texts; times with their zone. */
+function keyTexts({ compared }: Transfer, qualifier: string): string[] {
+  return compared.key.map((name) => {
+    const column = `${qualifier}.${quoteIdentifier(name)}`;
+    return name === compared.axis?.column ? instantText(column) : `${column}::text`;
+  });
+}
+
+/** By what the ledger and the quarantine name a row: its sensor, which is the key without the axis, and its time. */
+function nameColumns({ key, axis }: TablePair): { sensor: string; time: string } {
+  const sensor = key.find((name) => name !== axis?.column);
+  return { sensor: sensor === undefined ? 'null' : quoteIdentifier(sensor), time: quoteIdentifier(axis?.column ?? '') };
+}
+
+function nameSql({ compared }: Transfer): string {
+  const { sensor, time } = nameColumns(compared);
+  return `${sensor}::text as sensor_id, ${instantText(time)} as time`;
+}
+
+function storedName({ compared }: Transfer): string {
+  const { sensor, time } = nameColumns(compared);
+  return `${sensor === 'null' ? sensor : `stored.${sensor}`} as sensor_id, stored.${time} as "time"`;
 }
 
 function instantText(column: string): string {

@@ -1,18 +1,17 @@
-import { hasUniqueKey, readTableShapes, type TableShape } from '../tables/catalog.js';
-import type { Database, Queryable } from '../../db/database.js';
-import { planRewriteCheck } from '../tables/rewritten-tables.js';
+import type { Database } from '../../db/database.js';
 import type { Statement } from '../../db/transaction.js';
 import { sideTitle } from '../../domain/side.js';
 import { UnreachableError } from '../../errors.js';
-import { planTable, type ComparedTable } from '../tables/compared-table.js';
-import { READING_KEY, REGISTRY } from '../tables/reading-tables.js';
+import { KNOWN_AXES, KNOWN_TABLES, REGISTRY } from '../tables/reading-tables.js';
+import { readTables } from '../tables/read-tables.js';
+import { planRewriteCheck } from '../tables/rewritten-tables.js';
+import { columnOf, hasUniqueKey, type Table } from '../tables/table.js';
+import { pairTables, type TablePair } from '../tables/table-pair.js';
 import { readWriteSettings } from '../timescaledb/compressed-chunks.js';
-import { quoteLiteral } from '../../db/identifiers.js';
-import { tableOidSql } from '../../db/search-path.js';
 
 /** What keeps a row from being stored twice on the target. */
 export type Guard =
-  /** Its unique key (sensor_id, time). */
+  /** Its unique key. */
   | 'key'
   /** Nothing but a look whether the key is absent; the source has the unique key. */
   | 'absence'
@@ -22,13 +21,13 @@ export type Guard =
 /** How rows of a table travel from one side to the other. */
 export interface Transfer {
   readonly table: string;
-  readonly compared: ComparedTable;
+  readonly compared: TablePair;
   /** Column → type on the source: what is staged has these, so that nothing is rounded before it was compared. */
   readonly columns: ReadonlyMap<string, string>;
   readonly guard: Guard;
-  /** The target's table is a hypertable, whose chunks may be compressed. */
-  readonly hypertable: boolean;
-  /** The target has a foreign key to sensor_registry. */
+  /** The target's sensor_registry. */
+  readonly registry: Table;
+  /** The target has a foreign key to it. */
   readonly needsParents: boolean;
   /** Both sides have the same column types: rows travel in binary, and may go straight into the table. */
   readonly alike: boolean;
@@ -41,45 +40,42 @@ export interface Transfer {
 /** A table that cannot be copied until a person has mended its schema; other tables can. */
 export class ImpossibleTransferError extends UnreachableError {}
 
-const HAS_PARENT = `
-  select exists (
-    select from pg_constraint
-    where contype = 'f' and conrelid = ${tableOidSql('$1')} and confrelid = ${tableOidSql(quoteLiteral(REGISTRY))}
-  ) as exists`;
-
 /** Plans how a reading table is copied; throws where the two sides do not allow it. */
 export async function planTransfer(source: Database, target: Database, table: string): Promise<Transfer> {
-  const [from, to] = await Promise.all(
-    [source, target].map(async ({ pool }) => (await readTableShapes(pool, [table])).get(table)),
-  );
+  const [from, { to, registry }] = await Promise.all([
+    readTables(source.pool, [table], KNOWN_AXES).then((tables) => tables.get(table)),
+    readTables(target.pool, [table, REGISTRY], KNOWN_AXES).then((tables) => ({
+      to: tables.get(table),
+      registry: tables.get(REGISTRY),
+    })),
+  ]);
   if (from === undefined) throw impossible(table, `is missing on ${sideTitle(source.side)}`);
   if (to === undefined) throw impossible(table, `is missing on ${sideTitle(target.side)}`);
-  if (to.losesRows)
+  if (registry === undefined) throw impossible(table, `${REGISTRY} is missing on ${sideTitle(target.side)}`);
+  if (to.hypertable?.losesRows === true)
     throw impossible(
       table,
       `is compressed on ${sideTitle(target.side)} by a TimescaleDB before 2.18.1, which would lose rows`,
     );
-  const compared = planTable({ primary: from, secondary: to, except: [], key: READING_KEY });
+  const compared = pairTables({ primary: from, secondary: to, known: KNOWN_TABLES.get(table) });
   if (!('columns' in compared)) throw impossible(table, compared.join(', '));
-  const columns = new Map(compared.columns.map(({ name }) => [name, from.columns.get(name) ?? 'text']));
-  const alike = compared.columns.every(({ name }) => from.columns.get(name) === to.columns.get(name));
-  const [needsParents, writeSettings, rewriteCheck] = await Promise.all([
-    hasParent(target.pool, table),
+  const typeOn = (side: Table, name: string): string => columnOf(side, name)?.type ?? 'text';
+  const columns = new Map(compared.columns.map(({ name }) => [name, typeOn(from, name)]));
+  const alike = compared.columns.every(({ name }) => typeOn(from, name) === typeOn(to, name));
+  const [writeSettings, rewriteCheck] = await Promise.all([
     readWriteSettings(target),
-    planRewriteCheck(source, [table]),
+    planRewriteCheck(source, [from]),
   ]);
-  const { hypertable } = to;
-  const guard = guardOf(from, to);
-  return { table, compared, columns, guard, hypertable, needsParents, alike, writeSettings, rewriteCheck };
+  const guard = guardOf(compared);
+  const needsParents = to.parents.some(
+    (parent) => parent.table.schema === registry.name.schema && parent.table.name === registry.name.name,
+  );
+  return { table, compared, columns, guard, registry, needsParents, alike, writeSettings, rewriteCheck };
 }
 
-async function hasParent(target: Queryable, table: string): Promise<boolean> {
-  return (await target.query<{ exists: boolean }>(HAS_PARENT, [table])).rows[0]?.exists === true;
-}
-
-function guardOf(source: TableShape, target: TableShape): Guard {
-  if (hasUniqueKey(target, READING_KEY)) return 'key';
-  return hasUniqueKey(source, READING_KEY) ? 'absence' : 'count';
+function guardOf({ sides, key }: TablePair): Guard {
+  if (hasUniqueKey(sides.secondary, key)) return 'key';
+  return hasUniqueKey(sides.primary, key) ? 'absence' : 'count';
 }
 
 function impossible(table: string, problem: string): ImpossibleTransferError {

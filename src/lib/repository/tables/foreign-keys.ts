@@ -1,6 +1,6 @@
 import type { Queryable } from '../../db/database.js';
 import { quoteIdentifier } from '../../db/identifiers.js';
-import { tableSql } from '../../db/search-path.js';
+import { tableSql, type Table } from './table.js';
 
 /** A reading table is read whole: minutes where it is large. */
 const SERVER_TIMEOUT = "set local statement_timeout = '10min'";
@@ -9,7 +9,7 @@ const PATIENT = { query_timeout: 11 * 60_000 };
 /** The different values of these columns, each as JSON text of a list; without those that hold a null. */
 export async function readDistinctKeys(
   client: Queryable,
-  table: string,
+  table: Table,
   columns: readonly string[],
 ): Promise<ReadonlySet<string>> {
   await client.query(SERVER_TIMEOUT);
@@ -25,7 +25,7 @@ export async function readDistinctKeys(
 /** The rows of these keys (as `readDistinctKeys` gives them), each value as text, in the order of `columns`. */
 export async function readRowsByKey(
   client: Queryable,
-  table: string,
+  table: Table,
   { key, keys, columns }: { key: readonly string[]; keys: readonly string[]; columns: readonly string[] },
 ): Promise<(string | null)[][]> {
   const found = key.map((name) => `${quoteIdentifier(name)}::text`).join(', ');

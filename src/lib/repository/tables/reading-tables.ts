@@ -1,20 +1,15 @@
-import {
-  findLosingTables,
-  hasUniqueKey,
-  readServer,
-  readTableShapes,
-  readTimescaleDb,
-  type TableShape,
-} from './catalog.js';
+import { findLosingTables, readTables } from './read-tables.js';
+import { readOwnSchema, readServer, readTimescaleDb } from './server-facts.js';
+import { columnOf, hasUniqueKey, tableSql, type Table } from './table.js';
+import type { KnownTable } from './table-pair.js';
 import type { Database, Queryable } from '../../db/database.js';
-import { quoteIdentifier, quoteLiteral } from '../../db/identifiers.js';
+import { quoteIdentifier } from '../../db/identifiers.js';
 import { sqlstateOf } from '../../db/sqlstate.js';
 import { withTransaction } from '../../db/transaction.js';
 import { sideTitle } from '../../domain/side.js';
 import { UnreachableError } from '../../errors.js';
 import { PREPARE_ALONE } from '../../db/locks.js';
 import { READING_COLUMNS, READING_TABLES, type ReadingTable } from '../../domain/reading.js';
-import { OWN_SCHEMA, tableOidSql, tableSql, timescaleSql } from '../../db/search-path.js';
 
 /** The key of a reading. */
 export const READING_KEY = ['sensor_id', 'time'] as const;
@@ -27,6 +22,16 @@ export const ALL_TABLES: readonly string[] = [REGISTRY, ...READING_TABLES];
 export const REGISTRY_OWN_COLUMNS: readonly string[] = ['created_at', 'updated_at'];
 export const REGISTRY_KEY = ['sensor_id'] as const;
 const CHUNK_INTERVAL = '1 day';
+
+/** What is known of the guide's tables beside what the catalogs say. */
+export const KNOWN_TABLES: ReadonlyMap<string, KnownTable> = new Map<string, KnownTable>([
+  [REGISTRY, { key: REGISTRY_KEY, axis: null, except: REGISTRY_OWN_COLUMNS }],
+  ...READING_TABLES.map((table) => [table, { key: READING_KEY, axis: 'time', except: [] }] as const),
+]);
+/** The column along which each of them is cut. */
+export const KNOWN_AXES: ReadonlyMap<string, string> = new Map(
+  [...KNOWN_TABLES].flatMap(([table, { axis }]) => (axis === null ? [] : [[table, axis] as const])),
+);
 
 /** What stands in the way of dual write, with the command or statement that mends it. */
 export interface Obstacle {
@@ -60,9 +65,9 @@ const REGISTRY_TYPES: Readonly<Record<string, string>> = {
   updated_at: 'timestamptz default now()',
 };
 
-const createHypertableSql = (table: string): string => `
-  select ${timescaleSql('create_hypertable')}(${tableOidSql(quoteLiteral(table))}::regclass, 'time',
-    chunk_time_interval => $1::interval, create_default_indexes => false)`;
+const createHypertableSql = (timescaleDbSchema: string): string => `
+  select ${quoteIdentifier(timescaleDbSchema)}.create_hypertable($1::regclass, 'time',
+    chunk_time_interval => $2::interval, create_default_indexes => false)`;
 
 /** Multiranges came with PostgreSQL 14. */
 export const OLDEST_SERVER = 140_000;
@@ -78,7 +83,8 @@ export async function prepareTimescaleDb({ pool }: Database): Promise<string | n
   const state = await readTimescaleDb(pool);
   if (state.installed !== null || !state.creatable) return state.installed;
   try {
-    await pool.query(`create extension if not exists timescaledb schema ${OWN_SCHEMA}`);
+    const schema = quoteIdentifier(await readOwnSchema(pool));
+    await pool.query(`create extension if not exists timescaledb schema ${schema}`);
   } catch (error) {
     // Two processes at once collide in the catalog (23505); one of them has created it.
     if (sqlstateOf(error) !== '23505') throw error;
@@ -90,13 +96,15 @@ export async function prepareTimescaleDb({ pool }: Database): Promise<string | n
 export async function createReadingTables(database: Database, timescaleDb: boolean): Promise<TablePreparation[]> {
   return await withTransaction(database.pool, async (client) => {
     await client.query(PREPARE_ALONE);
-    const existing = await readTableShapes(client, ALL_TABLES);
+    const existing = await readTables(client, ALL_TABLES);
+    const schema = await readOwnSchema(client);
+    const timescaleDbSchema = timescaleDb ? (await readTimescaleDb(client)).schema : null;
     const preparations: TablePreparation[] = [];
-    for (const table of ALL_TABLES) {
-      const shape = existing.get(table);
-      if (shape === undefined) await createTable(client, table, timescaleDb);
-      const hypertable = shape?.hypertable ?? (timescaleDb && table !== REGISTRY);
-      preparations.push({ table, action: shape === undefined ? 'created' : 'kept', hypertable });
+    for (const name of ALL_TABLES) {
+      const table = existing.get(name);
+      if (table === undefined) await createTable(client, { name: { schema, name } }, timescaleDbSchema);
+      const hypertable = table === undefined ? timescaleDb && name !== REGISTRY : table.hypertable !== null;
+      preparations.push({ table: name, action: table === undefined ? 'created' : 'kept', hypertable });
     }
     return preparations;
   });
@@ -104,18 +112,17 @@ export async function createReadingTables(database: Database, timescaleDb: boole
 
 /** Reads what stands in the way of writing batches into this side; empty when nothing does. */
 export async function findObstacles(database: Database): Promise<Obstacle[]> {
-  const shapes = await readTableShapes(database.pool, ALL_TABLES);
+  const tables = await readTables(database.pool, ALL_TABLES);
   return [
-    ...obstaclesOf(REGISTRY, columnsWritten(REGISTRY), REGISTRY_KEY, shapes, database),
-    ...READING_TABLES.flatMap((table) => obstaclesOf(table, columnsWritten(table), READING_KEY, shapes, database)),
+    ...obstaclesOf(REGISTRY, REGISTRY_KEY, tables, database),
+    ...READING_TABLES.flatMap((table) => obstaclesOf(table, READING_KEY, tables, database)),
   ];
 }
 
 /** The one obstacle that gives no error when batches are written, and may come at any time: null where it has not. */
 export async function findLoss({ pool }: Database): Promise<Obstacle | null> {
-  const losing = await findLosingTables(pool);
-  const table = READING_TABLES.find((each) => losing.includes(each));
-  return table === undefined ? null : losesRows(table);
+  const [losing] = await findLosingTables(pool, READING_TABLES);
+  return losing === undefined ? null : losesRows(losing);
 }
 
 /** The columns that a batch writes in a table; none of a table that is not one of the four. */
@@ -126,22 +133,26 @@ export function columnsWritten(table: string): readonly string[] {
 }
 
 function obstaclesOf(
-  table: string,
-  columns: readonly string[],
+  name: string,
   key: readonly string[],
-  shapes: ReadonlyMap<string, TableShape>,
+  tables: ReadonlyMap<string, Table>,
   { side }: Database,
 ): Obstacle[] {
-  const shape = shapes.get(table);
-  if (shape === undefined)
-    return [{ table, problem: 'does not exist', blocks: true, next: `sensorctl init --side ${side}` }];
-  const missing = columns
-    .filter((column) => !shape.columns.has(column))
-    .map((column) => ({ table, problem: `has no column ${column}`, blocks: true, next: addColumnSql(table, column) }));
-  if (shape.losesRows) missing.push(losesRows(table));
-  if (missing.length > 0 || hasUniqueKey(shape, key)) return missing;
+  const table = tables.get(name);
+  if (table === undefined)
+    return [{ table: name, problem: 'does not exist', blocks: true, next: `sensorctl init --side ${side}` }];
+  const missing = columnsWritten(name)
+    .filter((column) => columnOf(table, column) === undefined)
+    .map((column) => ({
+      table: name,
+      problem: `has no column ${column}`,
+      blocks: true,
+      next: addColumnSql(name, column),
+    }));
+  if (table.hypertable?.losesRows === true) missing.push(losesRows(name));
+  if (missing.length > 0 || hasUniqueKey(table, key)) return missing;
   const next = `sensorctl init --side ${side} --add-keys`;
-  return [{ table, problem: `has no unique key (${key.join(', ')})`, blocks: table === REGISTRY, next }];
+  return [{ table: name, problem: `has no unique key (${key.join(', ')})`, blocks: name === REGISTRY, next }];
 }
 
 function losesRows(table: string): Obstacle {
@@ -172,22 +183,28 @@ export function addColumnSql(table: string, column: string): string {
   return `alter table ${quoteIdentifier(table)} add column ${quoteIdentifier(column)} ${type.replace(' not null', '')};`;
 }
 
-async function createTable(client: Queryable, table: string, timescaleDb: boolean): Promise<void> {
-  if (table === REGISTRY) {
+/** A hypertable where the schema of TimescaleDB's functions is given. */
+async function createTable(
+  client: Queryable,
+  table: Pick<Table, 'name'>,
+  timescaleDbSchema: string | null,
+): Promise<void> {
+  const { name } = table.name;
+  if (name === REGISTRY) {
     const types = Object.entries(REGISTRY_TYPES).map(([column, type]) => `${column} ${type}`);
-    await client.query(`create table ${tableSql(REGISTRY)} (${types.join(', ')})`);
+    await client.query(`create table ${tableSql(table)} (${types.join(', ')})`);
     return;
   }
-  const columns = Object.entries(READING_COLUMNS[table as ReadingTable]).map(
+  const columns = Object.entries(READING_COLUMNS[name as ReadingTable]).map(
     ([column, type]) => `${quoteIdentifier(column)} ${type}`,
   );
-  const name = tableSql(table);
-  await client.query(`create table ${name} (
+  await client.query(`create table ${tableSql(table)} (
     "time" ${KEY_TYPES.time} not null,
     sensor_id ${KEY_TYPES.sensor_id} not null,
     ${columns.join(',\n    ')},
-    constraint ${quoteIdentifier(`${table}_key`)} unique (${READING_KEY.join(', ')})
+    constraint ${quoteIdentifier(`${name}_key`)} unique (${READING_KEY.join(', ')})
   )`);
-  if (timescaleDb) await client.query(createHypertableSql(table), [CHUNK_INTERVAL]);
-  await client.query(`create index ${quoteIdentifier(`${table}_time_idx`)} on ${name} ("time" desc)`);
+  if (timescaleDbSchema !== null)
+    await client.query(createHypertableSql(timescaleDbSchema), [tableSql(table), CHUNK_INTERVAL]);
+  await client.query(`create index ${quoteIdentifier(`${name}_time_idx`)} on ${tableSql(table)} ("time" desc)`);
 }

@@ -1,8 +1,8 @@
 import { sideTitle } from '../../domain/side.js';
 import { RewrittenError } from '../../errors.js';
 import type { Database, Queryable } from '../../db/database.js';
-import { OWN_SCHEMAS } from '../../db/search-path.js';
 import type { Statement } from '../../db/transaction.js';
+import type { Table } from './table.js';
 
 /*
  * A snapshot shows an empty table where something gives the table new files: TRUNCATE, an ALTER TABLE that rewrites,
@@ -51,19 +51,16 @@ const COMPRESSED: Readonly<Record<CompressionCatalog, string>> = {
     join pg_class as stored on (stored.relnamespace, stored.relname) = (home.oid, compressed.table_name)`,
 };
 
-/** The table that bears the name now, in the first of the role's own schemas that has one. */
-const FIND_NOW = `
-  select root from unnest(${OWN_SCHEMAS}) with ordinality as own (schema, place)
-    cross join lateral to_regclass(format('%I.%I', own.schema, given.name)) as root
-  where root is not null order by own.place limit 1`;
-
 /**
  * All chunks, not those alone that were read: which these are TimescaleDB's catalogs say in every version otherwise, and
  * no faster. A hypertable of 4,500 chunks, most of them compressed, takes 18 ms, and 125 ms in a new session.
  */
 const findRewrittenSql = (catalog: CompressionCatalog): string => `
   with recursive part (name, root, oid) as (
-    select name, root, root from unnest($1::text[]) as given (name) cross join lateral (${FIND_NOW}) as present
+    select given.name, present.root, present.root
+    from unnest($1::text[], $2::text[]) as given (schema, name)
+    cross join lateral to_regclass(format('%I.%I', given.schema, given.name)) as present (root)
+    where present.root is not null
     union all
     select part.name, part.root, inhrelid from part join pg_inherits on inhparent = part.oid
   ), file as (select name, root, oid from part ${COMPRESSED[catalog]})
@@ -88,7 +85,7 @@ interface Rewritten extends Record<string, unknown> {
 /** What asks, in a snapshot of this database, whether these tables are what they were when it was taken. */
 export async function planRewriteCheck(
   { pool }: Pick<Database, 'pool'>,
-  tables: readonly string[],
+  tables: readonly Pick<Table, 'name'>[],
 ): Promise<Statement> {
   const { rows } = await pool.query<{ settings: boolean; chunk: boolean }>(FIND_CATALOG);
   const [found] = rows;
@@ -96,8 +93,12 @@ export async function planRewriteCheck(
   return rewriteCheck(catalog, tables);
 }
 
-export function rewriteCheck(catalog: CompressionCatalog, tables: readonly string[]): Statement {
-  return { text: findRewrittenSql(catalog), values: [tables] };
+export function rewriteCheck(catalog: CompressionCatalog, tables: readonly Pick<Table, 'name'>[]): Statement {
+  const names = tables.map(({ name }) => name);
+  return {
+    text: findRewrittenSql(catalog),
+    values: [names.map(({ schema }) => schema), names.map(({ name }) => name)],
+  };
 }
 
 /**

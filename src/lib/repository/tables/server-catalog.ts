@@ -1,5 +1,5 @@
 import pg from 'pg';
-import { readServer, type ServerFacts } from './catalog.js';
+import { readServer, type ServerFacts } from './server-facts.js';
 import { tlsOptions } from '../../db/connection.js';
 import type { Database, Queryable } from '../../db/database.js';
 import { OWN_SCHEMAS } from '../../db/search-path.js';

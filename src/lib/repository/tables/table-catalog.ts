@@ -1,7 +1,7 @@
-import { readTableShapes, type TableShape } from './catalog.js';
 import type { Queryable } from '../../db/database.js';
 import { RELATION_RIGHTS } from '../../db/schema-rights.js';
-import { tableOidSql } from '../../db/search-path.js';
+import { labelSql, readTables } from './read-tables.js';
+import type { Table } from './table.js';
 
 /** A column, in its place in the table. */
 export interface ColumnFacts {
@@ -54,7 +54,7 @@ export interface TriggerFacts {
 /** Everything of one table that can make the two sides store different rows. */
 export interface TableCatalog {
   readonly name: string;
-  readonly shape: TableShape;
+  readonly table: Table;
   readonly kind: string;
   readonly unlogged: boolean;
   readonly owner: string;
@@ -74,10 +74,10 @@ export interface TableCatalog {
 }
 
 const WANTED = `
-  from unnest($1::text[]) as wanted (name) join pg_class c on c.oid = ${tableOidSql('wanted.name')}`;
+  from unnest($1::oid[]) as wanted (oid) join pg_class c on c.oid = wanted.oid`;
 
 const READ_TABLES = `
-  select c.relname as "table",
+  select c.oid::int8 as "table",
     case c.relkind when 'r' then 'table' when 'p' then 'partitioned table' when 'v' then 'view'
       when 'm' then 'materialized view' when 'f' then 'foreign table' else c.relkind::text end as kind,
     c.relpersistence = 'u' as unlogged, pg_get_userbyid(c.relowner) as owner, c.relrowsecurity as "rowSecurity",
@@ -86,7 +86,7 @@ const READ_TABLES = `
   ${WANTED} order by c.relname`;
 
 const READ_COLUMNS = `
-  select c.relname as "table", a.attname as name, format_type(a.atttypid, a.atttypmod) as type, a.attnotnull as "notNull",
+  select c.oid::int8 as "table", a.attname as name, format_type(a.atttypid, a.atttypmod) as type, a.attnotnull as "notNull",
     case when a.attgenerated = '' then pg_get_expr(d.adbin, d.adrelid) end as default,
     case when a.attgenerated <> '' then pg_get_expr(d.adbin, d.adrelid) end as generated, a.attgenerated = 'v' as virtual,
     case a.attidentity when 'a' then 'always' when 'd' then 'by default' end as identity,
@@ -100,7 +100,7 @@ const READ_COLUMNS = `
   order by c.relname, a.attnum`;
 
 const READ_INDEXES = `
-  select c.relname as "table", n.relname as name, substring(pg_get_indexdef(i.indexrelid) from ' USING .*') as definition,
+  select c.oid::int8 as "table", n.relname as name, substring(pg_get_indexdef(i.indexrelid) from ' USING .*') as definition,
     i.indisunique as "unique", i.indisprimary as primary,
     (select conname from pg_constraint where conindid = i.indexrelid and contype in ('p', 'u')) as constraint,
     case when i.indpred is null and i.indexprs is null then array_to_json(array(
@@ -111,7 +111,8 @@ const READ_INDEXES = `
   where not i.indisexclusion order by c.relname, n.relname`;
 
 const READ_CONSTRAINTS = `
-  select c.relname as "table", k.conname as name, pg_get_constraintdef(k.oid) as definition, p.relname as parent,
+  select c.oid::int8 as "table", k.conname as name, pg_get_constraintdef(k.oid) as definition,
+    case when p.oid is not null then ${labelSql('p', 'home')} end as parent,
     case k.contype when 'c' then 'check' when 'f' then 'foreign key' else 'exclusion' end as kind,
     array_to_json(array(
       select a.attname from unnest(k.conkey) with ordinality as key (number, place)
@@ -122,12 +123,12 @@ const READ_CONSTRAINTS = `
       join pg_attribute a on a.attrelid = k.confrelid and a.attnum = key.number order by place
     ))::text as "parentColumns"
   ${WANTED} join pg_constraint k on k.conrelid = c.oid and k.contype in ('c', 'f', 'x')
-  left join pg_class p on p.oid = k.confrelid
+  left join pg_class p on p.oid = k.confrelid left join pg_namespace home on home.oid = p.relnamespace
   order by c.relname, k.conname`;
 
 /** Without TimescaleDB's own: `ts_insert_blocker` and the invalidation of aggregates are gone from 2.23 on. */
 const READ_TRIGGERS = `
-  select c.relname as "table", t.tgname as name, pg_get_triggerdef(t.oid) as definition, md5(f.prosrc) as source,
+  select c.oid::int8 as "table", t.tgname as name, pg_get_triggerdef(t.oid) as definition, md5(f.prosrc) as source,
     t.tgtype & 3 = 3 as "beforeRow"
   ${WANTED} join pg_trigger t on t.tgrelid = c.oid
   join pg_proc f on f.oid = t.tgfoid join pg_namespace s on s.oid = f.pronamespace
@@ -136,19 +137,19 @@ const READ_TRIGGERS = `
   order by c.relname, t.tgname`;
 
 const READ_RULES = `
-  select c.relname as "table", r.rulename as name ${WANTED}
+  select c.oid::int8 as "table", r.rulename as name ${WANTED}
   join pg_rewrite r on r.ev_class = c.oid and r.rulename <> '_RETURN' and r.ev_type in ('2', '3') and r.ev_enabled <> 'D'
   order by c.relname, r.rulename`;
 
 const READ_VIEWS = `
-  select distinct c.relname as "table", a.attname as column, v.relname as view ${WANTED}
+  select distinct c.oid::int8 as "table", a.attname as column, v.relname as view ${WANTED}
   join pg_depend d on d.refobjid = c.oid and d.refclassid = 'pg_class'::regclass and d.classid = 'pg_rewrite'::regclass
   join pg_rewrite r on r.oid = d.objid join pg_class v on v.oid = r.ev_class and v.oid <> c.oid
   join pg_namespace s on s.oid = v.relnamespace and s.nspname not like '\\_timescaledb%'
   join pg_attribute a on a.attrelid = c.oid and a.attnum = d.refobjsubid
   order by 1, 2, 3`;
 
-type Row<Facts> = Facts & { readonly table: string };
+type Row<Facts> = Facts & { readonly table: number };
 type Lists = 'rights' | 'columns' | 'parentColumns';
 /** Lists come as JSON text. */
 type Encoded<Facts> = {
@@ -156,15 +157,16 @@ type Encoded<Facts> = {
 };
 type TableRow = Pick<TableCatalog, 'kind' | 'unlogged' | 'owner' | 'rowSecurity' | 'rowSecurityActive' | 'rights'>;
 
-/** Reads the tables of these names that the search path finds; those that do not exist are absent from the answer. */
+/** Reads the tables of these names, as `readTables` finds them; those that do not exist are absent from the answer. */
 export async function readTableCatalogs(
   database: Queryable,
   names: readonly string[],
 ): Promise<ReadonlyMap<string, TableCatalog>> {
+  const found = await readTables(database, names);
+  const oids = [...found.values()].map(({ oid }) => oid);
   const read = async <Facts>(sql: string): Promise<Row<Facts>[]> =>
-    (await database.query<Row<Facts> & Record<string, unknown>>(sql, [names])).rows;
-  const [shapes, tables, columns, indexes, constraints, triggers, rules, views] = await Promise.all([
-    readTableShapes(database, names),
+    (await database.query<Row<Facts> & Record<string, unknown>>(sql, [oids])).rows;
+  const [tables, columns, indexes, constraints, triggers, rules, views] = await Promise.all([
     read<Encoded<TableRow>>(READ_TABLES),
     read<ColumnFacts>(READ_COLUMNS),
     read<Encoded<IndexFacts>>(READ_INDEXES),
@@ -173,29 +175,28 @@ export async function readTableCatalogs(
     read<{ name: string }>(READ_RULES),
     read<{ column: string; view: string }>(READ_VIEWS),
   ]);
-  const catalogs = tables.map(({ table, rights, ...facts }): TableCatalog => ({
-    ...facts,
-    name: table,
-    shape: shapes.get(table) ?? NO_SHAPE,
-    rights: parseList(rights),
-    columns: of(table, columns),
-    indexes: of(table, indexes).map((index) => ({ ...index, columns: parseOptionalList(index.columns) })),
-    constraints: of(table, constraints).map((constraint) => ({
-      ...constraint,
-      columns: parseList(constraint.columns),
-      parentColumns: parseList(constraint.parentColumns),
-    })),
-    triggers: of(table, triggers),
-    rules: of(table, rules).map(({ name }) => name),
-    views: of(table, views),
-  }));
-  return new Map(catalogs.map((catalog) => [catalog.name, catalog]));
+  const catalogOf = (table: Table): TableCatalog[] =>
+    of(table, tables).map(({ rights, ...facts }) => ({
+      ...facts,
+      name: table.label,
+      table,
+      rights: parseList(rights),
+      columns: of(table, columns),
+      indexes: of(table, indexes).map((index) => ({ ...index, columns: parseOptionalList(index.columns) })),
+      constraints: of(table, constraints).map((constraint) => ({
+        ...constraint,
+        columns: parseList(constraint.columns),
+        parentColumns: parseList(constraint.parentColumns),
+      })),
+      triggers: of(table, triggers),
+      rules: of(table, rules).map(({ name }) => name),
+      views: of(table, views),
+    }));
+  return new Map([...found].flatMap(([name, table]) => catalogOf(table).map((catalog) => [name, catalog] as const)));
 }
 
-const NO_SHAPE: TableShape = { name: '', columns: new Map(), uniqueKeys: [], hypertable: false, losesRows: false };
-
-function of<Facts>(table: string, rows: readonly Row<Facts>[]): Row<Facts>[] {
-  return rows.filter((row) => row.table === table);
+function of<Facts>({ oid }: Table, rows: readonly Row<Facts>[]): Row<Facts>[] {
+  return rows.filter((row) => row.table === oid);
 }
 
 function parseList(text: string): string[] {

@@ -1,6 +1,6 @@
 import type { Queryable } from '../../db/database.js';
 import { parseBucketCall, type BucketCall } from './bucket-call.js';
-import { OWN_SCHEMAS } from '../../db/search-path.js';
+import type { TableName } from '../tables/table.js';
 
 /** A relation with the time column by which it is partitioned. */
 export interface Timed {
@@ -63,18 +63,15 @@ const READ_AGGREGATES = `
   from timescaledb_information.continuous_aggregates order by view_schema, view_name`;
 
 const READ_DIMENSIONS = `
-  select hypertable_schema::text as schema, hypertable_name::text as name, column_name::text as column, column_type::text as type,
-    hypertable_schema = any (${OWN_SCHEMAS}) as visible
+  select hypertable_schema::text as schema, hypertable_name::text as name, column_name::text as column, column_type::text as type
   from timescaledb_information.dimensions where dimension_number = 1`;
 
 /** The watermark of a real-time aggregate stands in its view, whatever its function is called in this version. */
 const WATERMARK = /[\w.]+\.to_timestamp(?:_without_timezone)?\([\w.]+\.cagg_watermark\(\d+\)\)/;
 
-/** Reads the continuous aggregates on a hypertable of the search path, and those on top of them. */
-export async function readAggregateTree(database: Queryable, table: string): Promise<AggregateTree> {
-  const { rows: dimensions } = await database.query<Record<keyof Timed, string> & { visible: boolean }>(
-    READ_DIMENSIONS,
-  );
+/** Reads the continuous aggregates on a hypertable, and those on top of them. */
+export async function readAggregateTree(database: Queryable, table: TableName): Promise<AggregateTree> {
+  const { rows: dimensions } = await database.query<Record<keyof Timed, string>>(READ_DIMENSIONS);
   const { rows } = await database.query<AggregateRow & Record<string, unknown>>(READ_AGGREGATES);
   const timedOf = (found: Record<keyof Timed, string> | undefined): Timed | null => {
     const type = TYPES[found?.type ?? ''];
@@ -97,6 +94,6 @@ export async function readAggregateTree(database: Queryable, table: string): Pro
           [row.storageSchema, row.storageName],
         ]),
       }));
-  const found = dimensions.find((each) => each.visible && each.name === table);
+  const found = dimensions.find((each) => each.schema === table.schema && each.name === table.name);
   return { table: timedOf(found), children: found === undefined ? [] : nodesOn([[found.schema, found.name]]) };
 }

@@ -1,23 +1,13 @@
-import { isBefore, losesRowsOnConflict, readTimescaleDb } from '../tables/catalog.js';
+import { isBefore, losesRowsOnConflict, readTimescaleDb } from '../tables/server-facts.js';
 import type { Database } from '../../db/database.js';
 import type { Statement } from '../../db/transaction.js';
 import { sideTitle } from '../../domain/side.js';
-import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import { UnreachableError } from '../../errors.js';
-import { OWN_SCHEMAS } from '../../db/search-path.js';
+import { readChunks, type Chunk } from './chunks.js';
+import type { Table } from '../tables/table.js';
 
 const NO_DECOMPRESSION_LIMIT = 'set local timescaledb.max_tuples_decompressed_per_dml_transaction = 0';
-
-/** Ranges are timestamptz here for a `timestamp` column too, as UTC. */
-const FIND_CHUNKS = `
-  select format('%I.%I', chunk_schema, chunk_name) as name, is_compressed as compressed
-  from timescaledb_information.chunks
-  where hypertable_schema = any (${OWN_SCHEMAS}) and hypertable_name = $1 and exists (
-    select from unnest($2::timestamptz[], $3::timestamptz[]) as wanted (since, until)
-    where range_start < until and range_end > since
-  )
-  order by range_start, chunk_name`;
 
 /** No information view says which chunks are frozen; this function came with 2.12. */
 const CAN_READ_STATUS = "select to_regprocedure('_timescaledb_functions.chunk_status(regclass)') is not null as exists";
@@ -25,11 +15,6 @@ const FIND_FROZEN = `
   select name from unnest($1::text[]) as chunk (name) where _timescaledb_functions.chunk_status(to_regclass(name)) & 4 <> 0`;
 
 const NAMED_AT_MOST = 3;
-
-interface Chunk {
-  readonly name: string;
-  readonly compressed: boolean;
-}
 
 /**
  * What a transaction that writes readings sets first, in order. One statement may need more than the 100,000 tuples that
@@ -44,11 +29,13 @@ export async function readWriteSettings({ pool }: Database): Promise<readonly St
  * Throws an UnreachableError where chunks of the table in these ranges take no writes, or lose them: frozen or tiered
  * ones, and compressed ones by the rules of TimescaleDB's version.
  */
-export async function assertWritable(target: Database, table: string, ranges: readonly TimeRange[]): Promise<void> {
-  const { installed } = await readTimescaleDb(target.pool);
-  if (installed === null) return;
-  const chunks = await readChunks(target, table, ranges);
-  const where = `${table} on the ${sideTitle(target.side)} database`;
+export async function assertWritable(target: Database, table: Table, ranges: readonly TimeRange[]): Promise<void> {
+  if (table.hypertable === null) return;
+  const [{ installed }, chunks] = await Promise.all([
+    readTimescaleDb(target.pool),
+    readChunks(target.pool, table.name, ranges),
+  ]);
+  const where = `${table.label} on the ${sideTitle(target.side)} database`;
   const frozen = await readFrozen(target, chunks);
   if (frozen.length > 0) {
     throw new UnreachableError(`${where} has frozen chunks in this range, which take no writes: ${listOf(frozen)}`, {
@@ -56,7 +43,7 @@ export async function assertWritable(target: Database, table: string, ranges: re
     });
   }
   const compressed = chunks.filter((chunk) => chunk.compressed).map(({ name }) => name);
-  const problem = compressed.length === 0 ? null : problemOf(installed);
+  const problem = compressed.length === 0 || installed === null ? null : problemOf(installed);
   if (problem === null) return;
   const statements = compressed.slice(0, NAMED_AT_MOST).map((name) => `select decompress_chunk('${name}');`);
   throw new UnreachableError(`${where} has compressed chunks in this range, and ${problem}: ${listOf(compressed)}`, {
@@ -65,10 +52,9 @@ export async function assertWritable(target: Database, table: string, ranges: re
 }
 
 /** Whether a COPY straight into the table meets no compressed chunk in the range: into one it would go row by row. */
-export async function isCopyStraightSafe(target: Database, table: string, range: TimeRange): Promise<boolean> {
-  const { installed } = await readTimescaleDb(target.pool);
-  if (installed === null) return true;
-  return (await readChunks(target, table, [range])).every((chunk) => !chunk.compressed);
+export async function isCopyStraightSafe(target: Database, table: Table, range: TimeRange): Promise<boolean> {
+  if (table.hypertable === null) return true;
+  return (await readChunks(target.pool, table.name, [range])).every((chunk) => !chunk.compressed);
 }
 
 /** What writing into compressed chunks does in this version, by its changelog; null where nothing is wrong. */
@@ -76,11 +62,6 @@ export function problemOf(version: string): string | null {
   if (isBefore(version, 2, 11)) return `TimescaleDB ${version} takes no rows with a unique key there (2.11 does)`;
   if (isBefore(version, 2, 15, 1)) return `COPY into them can crash TimescaleDB ${version} (2.15.1 mends it)`;
   return losesRowsOnConflict(version) ? `TimescaleDB ${version} loses rows that are written there` : null;
-}
-
-async function readChunks({ pool }: Database, table: string, ranges: readonly TimeRange[]): Promise<readonly Chunk[]> {
-  const [since, until] = [ranges.map(({ from }) => formatInstant(from)), ranges.map(({ to }) => formatInstant(to))];
-  return (await pool.query<Chunk & Record<string, unknown>>(FIND_CHUNKS, [table, since, until])).rows;
 }
 
 async function readFrozen({ pool }: Database, chunks: readonly Chunk[]): Promise<readonly string[]> {

@@ -1,6 +1,7 @@
+import type { TableName } from '../tables/table.js';
 import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
-import { readTimescaleDb } from '../tables/catalog.js';
+import { readTimescaleDb } from '../tables/server-facts.js';
 import { closeDatabase, openDatabase, type Database } from '../../db/database.js';
 import { quoteIdentifier } from '../../db/identifiers.js';
 import { microsOf } from '../../db/micros.js';
@@ -15,7 +16,6 @@ import { readAggregateTree, type Aggregate, type AggregateNode, type Timed } fro
 import type { BucketCall } from './bucket-call.js';
 import { BucketGrid } from './bucket-grid.js';
 import { holdsRows, readDroppedBefore, readExtent, type Relation } from './held-rows.js';
-import { timescaleSql } from '../../db/search-path.js';
 
 export interface RefreshedAggregate {
   /** With its schema. */
@@ -96,7 +96,7 @@ const CAN_FORCE = `
  */
 export async function refreshAggregates(
   target: Database,
-  table: string,
+  table: TableName,
   ranges: readonly TimeRange[],
   options: RefreshOptions = {},
 ): Promise<readonly RefreshedAggregate[]> {
@@ -116,7 +116,7 @@ export async function refreshAggregates(
 }
 
 /** The time (µs) of the oldest row of a hypertable that has aggregates; null where there is none. To be read before writing. */
-export async function readOldestRow({ pool }: Database, table: string): Promise<number | null> {
+export async function readOldestRow({ pool }: Database, table: TableName): Promise<number | null> {
   const { installed } = await readTimescaleDb(pool);
   if (installed === null) return null;
   const tree = await readAggregateTree(pool, table);
@@ -128,6 +128,7 @@ class Refresh {
   readonly #done: RefreshedAggregate[] = [];
   readonly #forbidden: Aggregate[] = [];
   #canForce = false;
+  #refreshSql = '';
 
   constructor(
     private readonly target: Database,
@@ -135,13 +136,15 @@ class Refresh {
     private readonly options: RefreshOptions,
   ) {}
 
-  async run(table: string, ranges: readonly TimeRange[]): Promise<readonly RefreshedAggregate[]> {
+  async run(table: TableName, ranges: readonly TimeRange[]): Promise<readonly RefreshedAggregate[]> {
     const tree = await readAggregateTree(this.session, table);
     if (tree.table === null || tree.children.length === 0) return [];
     const extent = await readExtent(this.session, tree.table);
     if (extent === null) return [];
     const { rows } = await this.session.query<{ force: boolean }>(CAN_FORCE);
     this.#canForce = rows[0]?.force === true;
+    const { schema } = await readTimescaleDb(this.session);
+    this.#refreshSql = `call ${quoteIdentifier(schema ?? 'public')}.refresh_continuous_aggregate`;
     const names = [[tree.table.schema, tree.table.name]] as const;
     const source = await this.#sourceOf(
       { ...tree.table, names, extent, oldestBefore: this.options.oldestBefore ?? null },
@@ -268,7 +271,7 @@ class Refresh {
     force: boolean,
   ): Promise<number | null> {
     const options = force ? ', force => true' : '';
-    const sql = `call ${timescaleSql('refresh_continuous_aggregate')}($1::regclass, $2::text::${type}, $3::text::${type}${options})`;
+    const sql = `${this.#refreshSql}($1::regclass, $2::text::${type}, $3::text::${type}${options})`;
     return await repeatBusy(async () => {
       const startedAt = performance.now();
       try {

@@ -5,6 +5,7 @@ import { formatInstant } from '../../domain/time.js';
 import { mergeRanges, type TimeRange } from '../../domain/time-range.js';
 import type { Timed } from './aggregate-catalog.js';
 import type { BucketGrid } from './bucket-grid.js';
+import { readChunks } from './chunks.js';
 
 /** From the oldest to the newest row, both included, in µs. */
 export interface Extent {
@@ -23,10 +24,6 @@ export interface Relation extends Timed {
 
 /** No reading is older: 1685, from which on a number holds whole microseconds. */
 const BEGINNING = -8_990_000_000_000_000;
-
-const READ_CHUNKS = `
-  select ${microsOf('range_start')} as "from", ${microsOf('range_end')} as "to" from timescaledb_information.chunks
-  where hypertable_schema = $1 and hypertable_name = $2 and isfinite(range_start) and isfinite(range_end)`;
 
 /** A paused policy counts too: what it dropped before it was paused is gone. */
 const READ_CUTOFF = `
@@ -88,8 +85,10 @@ async function readBareStretches(
   database: Queryable,
   { schema, name, extent, oldestBefore }: Relation,
 ): Promise<readonly TimeRange[]> {
-  const { rows } = await database.query<{ from: number; to: number }>(READ_CHUNKS, [schema, name]);
-  const chunks = mergeRanges(rows).filter(({ to }) => to > extent.oldest);
+  const finite = (await readChunks(database, { schema, name })).flatMap(({ from, to }) =>
+    from === null || to === null ? [] : [{ from, to }],
+  );
+  const chunks = mergeRanges(finite).filter(({ to }) => to > extent.oldest);
   const ends = chunks.map(({ to }) => to);
   const between = chunks.slice(1).map(({ from }, place) => ({ from: ends[place] ?? from, to: from }));
   const before = Math.max(extent.oldest, oldestBefore ?? extent.oldest);

@@ -1,12 +1,13 @@
 import { JOIN_JOBS_PAUSED, LEAVE_JOBS_PAUSED, PAUSE_JOBS_ALONE, TRY_JOBS_PAUSED_ALONE } from '../../db/locks.js';
 import type pg from 'pg';
-import { readTimescaleDb } from '../tables/catalog.js';
+import { readTimescaleDb } from '../tables/server-facts.js';
 import { closeDatabase, openDatabase, type Database, type Queryable } from '../../db/database.js';
 import { describeFault } from '../../db/sqlstate.js';
 import { repeatCollisions, withTransaction } from '../../db/transaction.js';
 import { sideTitle } from '../../domain/side.js';
 import { UnreachableError } from '../../errors.js';
-import { OWN_SCHEMAS, timescaleSql } from '../../db/search-path.js';
+import { quoteIdentifier } from '../../db/identifiers.js';
+import type { TableName } from '../tables/table.js';
 
 interface Job {
   readonly id: number;
@@ -27,7 +28,7 @@ const CALL_TIMEOUT_MS = 15_000;
 const FIND_JOBS = `
   with recursive place (schema, name) as (
     select hypertable_schema::text, hypertable_name::text from timescaledb_information.hypertables
-    where hypertable_schema = any (${OWN_SCHEMAS}) and hypertable_name = any ($1)
+    where (hypertable_schema, hypertable_name) in (select * from unnest($1::text[], $2::text[]))
     union
     select each.schema, each.name
     from place
@@ -53,9 +54,6 @@ const REMEMBER = `
   select job_id, proc_name, table_name, $4 from unnest($1::int[], $2::text[], $3::text[]) as job (job_id, proc_name, table_name)
   on conflict (job_id) do update set proc_name = excluded.proc_name, table_name = excluded.table_name`;
 
-const SWITCH_OFF = `select ${timescaleSql('alter_job')}(job_id, scheduled => false) from unnest($1::int[]) as job (job_id)`;
-const SWITCH_ON = `select ${timescaleSql('alter_job')}(job_id, scheduled => true, if_exists => true) from unnest($1::int[]) as job (job_id)`;
-
 const FIND_BOOKKEEPING = "select to_regclass('sensorctl.paused_job') is not null as exists";
 
 /** What was deleted, or switched on by hand meanwhile, is not among them. */
@@ -80,7 +78,7 @@ const FORGET = 'delete from sensorctl.paused_job where not job_id = any ($1)';
  */
 export async function withPausedPolicies<Result>(
   target: Database,
-  tables: readonly string[],
+  tables: readonly TableName[],
   runName: string,
   work: () => Promise<Result>,
 ): Promise<Result> {
@@ -120,7 +118,7 @@ class Hold {
 
   private constructor(
     private readonly target: Database,
-    private readonly tables: readonly string[],
+    private readonly tables: readonly TableName[],
     private readonly runName: string,
   ) {
     const { side, connection, pool } = target;
@@ -133,7 +131,7 @@ class Hold {
     }, BEAT_MS);
   }
 
-  static async take(target: Database, tables: readonly string[], runName: string): Promise<Hold> {
+  static async take(target: Database, tables: readonly TableName[], runName: string): Promise<Hold> {
     const hold = new Hold(target, tables, runName);
     try {
       await hold.#join();
@@ -197,16 +195,19 @@ class Hold {
   }
 }
 
-async function pause(target: Database, pool: pg.Pool, tables: readonly string[], runName: string): Promise<void> {
+async function pause(target: Database, pool: pg.Pool, tables: readonly TableName[], runName: string): Promise<void> {
   await withTransaction(pool, async (client) => {
     await client.query(PAUSE_JOBS_ALONE);
-    const jobs = await readJobs(client, FIND_JOBS, [tables]);
+    const jobs = await readJobs(client, FIND_JOBS, [
+      tables.map(({ schema }) => schema),
+      tables.map(({ name }) => name),
+    ]);
     if (jobs.length === 0) return;
     const forbidden = jobs.filter((job) => !job.alterable);
     if (forbidden.length > 0) throw notAllowed(forbidden, 'paused', target);
     const ids = jobs.map(({ id }) => id);
     await client.query(REMEMBER, [ids, jobs.map((job) => job.procName), jobs.map((job) => job.table), runName]);
-    await client.query(SWITCH_OFF, [ids]);
+    await switchJobs(client, ids, 'scheduled => false');
   });
 }
 
@@ -219,13 +220,19 @@ async function restore(target: Database, pool: pg.Pool): Promise<readonly number
       const jobs = await readJobs(client, FIND_PAUSED, []);
       const restored = jobs.filter((job) => job.alterable).map(({ id }) => id);
       const forbidden = jobs.filter((job) => !job.alterable);
-      if (restored.length > 0) await client.query(SWITCH_ON, [restored]);
+      if (restored.length > 0) await switchJobs(client, restored, 'scheduled => true, if_exists => true');
       await client.query(FORGET, [forbidden.map(({ id }) => id)]);
       return { restored, forbidden };
     }),
   );
   if (forbidden.length > 0) throw notAllowed(forbidden, 'switched on again', target);
   return restored;
+}
+
+async function switchJobs(client: Queryable, ids: readonly number[], change: string): Promise<void> {
+  const { schema } = await readTimescaleDb(client);
+  const alter = `${quoteIdentifier(schema ?? 'public')}.alter_job(job_id, ${change})`;
+  await client.query(`select ${alter} from unnest($1::int[]) as job (job_id)`, [ids]);
 }
 
 async function readJobs(client: Queryable, sql: string, values: readonly unknown[]): Promise<Job[]> {

@@ -1,6 +1,6 @@
-import { readTimescaleDb, type TimescaleDbState } from '../tables/catalog.js';
+import { readTimescaleDb, type TimescaleDbState } from '../tables/server-facts.js';
 import type { Queryable } from '../../db/database.js';
-import { OWN_SCHEMAS } from '../../db/search-path.js';
+import type { Table } from '../tables/table.js';
 
 export interface DimensionFacts {
   readonly column: string;
@@ -46,19 +46,18 @@ export interface TimescaleDbCatalog extends TimescaleDbState {
   readonly aggregates: readonly AggregateFacts[];
 }
 
-const HERE = `hypertable_schema = any (${OWN_SCHEMAS})`;
-
-const READ_HYPERTABLES = `
-  select hypertable_name as name, compression_enabled as compressed
-  from timescaledb_information.hypertables as h where ${HERE}`;
+/** The hypertables that are asked for, by their places in the list. */
+const WANTED = `
+  unnest($1::text[], $2::text[]) with ordinality as wanted (hypertable_schema, hypertable_name, place)`;
 
 const READ_DIMENSIONS = `
-  select hypertable_name as hypertable, column_name as column, column_type::text as type, num_partitions as partitions,
+  select place::int - 1 as place, column_name as column, column_type::text as type, num_partitions as partitions,
     coalesce(time_interval::text, integer_interval::text) as interval
-  from timescaledb_information.dimensions where ${HERE} order by hypertable_name, dimension_number`;
+  from timescaledb_information.dimensions join ${WANTED} using (hypertable_schema, hypertable_name)
+  order by place, dimension_number`;
 
 const READ_COMPRESSION = `
-  select hypertable_name as hypertable,
+  select place::int - 1 as place,
     coalesce(string_agg(quote_ident(attname), ', ' order by segmentby_column_index)
       filter (where segmentby_column_index is not null), '') as "segmentBy",
     coalesce(string_agg(
@@ -66,10 +65,11 @@ const READ_COMPRESSION = `
         || case when orderby_nullsfirst = orderby_asc then case when orderby_nullsfirst then ' nulls first' else ' nulls last' end
           else '' end, ', ' order by orderby_column_index
     ) filter (where orderby_column_index is not null), '') as "orderBy"
-  from timescaledb_information.compression_settings where ${HERE} group by hypertable_name`;
+  from timescaledb_information.compression_settings join ${WANTED} using (hypertable_schema, hypertable_name)
+  group by place`;
 
 const READ_POLICIES = `
-  select hypertable_name as hypertable, "after", scheduled, schedule_interval::text as every,
+  select hypertable_schema as schema, hypertable_name as hypertable, "after", scheduled, schedule_interval::text as every,
     config ->> 'start_offset' as "startOffset", config ->> 'end_offset' as "endOffset",
     case proc_name when 'policy_retention' then 'retention' when 'policy_compression' then 'compression'
       when 'policy_reorder' then 'reorder' else 'refresh' end as kind,
@@ -83,64 +83,77 @@ const READ_POLICIES = `
   order by hypertable_name, proc_name, job_id`;
 
 const READ_AGGREGATES = `
-  select view_name as name, hypertable_name as source, view_definition as definition,
-    materialized_only as "materializedOnly", materialization_hypertable_name as storage
+  select view_schema as "viewSchema", view_name as name, hypertable_schema as "sourceSchema", hypertable_name as source,
+    view_definition as definition, materialized_only as "materializedOnly",
+    materialization_hypertable_schema as "storageSchema", materialization_hypertable_name as storage
   from timescaledb_information.continuous_aggregates order by materialization_hypertable_name, view_name`;
 
-type OfHypertable<Facts> = Facts & { readonly hypertable: string };
-type Policies = readonly OfHypertable<PolicyFacts>[];
+type Placed<Facts> = Facts & { readonly place: number };
+type Job = PolicyFacts & { readonly schema: string; readonly hypertable: string };
 interface Compression {
-  readonly hypertable: string;
   readonly segmentBy: string;
   readonly orderBy: string;
 }
-type Aggregate = Omit<AggregateFacts, 'over' | 'policies'> & { readonly source: string; readonly storage: string };
+type Aggregate = Omit<AggregateFacts, 'over' | 'policies'> &
+  Readonly<Record<'viewSchema' | 'sourceSchema' | 'source' | 'storageSchema' | 'storage', string>>;
 
-/** Reads what TimescaleDB does with the tables of the search path, by its information views alone. */
-export async function readTimescaleDbCatalog(database: Queryable): Promise<TimescaleDbCatalog> {
+/** Reads what TimescaleDB does with these tables, and every aggregate, by its information views alone. */
+export async function readTimescaleDbCatalog(
+  database: Queryable,
+  tables: ReadonlyMap<string, Table>,
+): Promise<TimescaleDbCatalog> {
   const state = await readTimescaleDb(database);
   if (state.installed === null) return { ...state, hypertables: new Map(), aggregates: [] };
-  const read = async <Row>(sql: string): Promise<Row[]> =>
-    (await database.query<Row & Record<string, unknown>>(sql)).rows;
-  const [hypertables, dimensions, compression, jobs, aggregates] = await Promise.all([
-    read<{ name: string; compressed: boolean }>(READ_HYPERTABLES),
-    read<OfHypertable<DimensionFacts>>(READ_DIMENSIONS),
-    read<Compression>(READ_COMPRESSION),
-    read<OfHypertable<Omit<PolicyFacts, 'afterSeconds'>> & { afterSeconds: string | null }>(READ_POLICIES),
+  const known = [...tables].flatMap(([label, { name, hypertable }]) =>
+    hypertable === null ? [] : [{ label, name, compressed: hypertable.compressed }],
+  );
+  const names = [known.map(({ name }) => name.schema), known.map(({ name }) => name.name)];
+  const read = async <Row>(sql: string, values: unknown[] = []): Promise<Row[]> =>
+    (await database.query<Row & Record<string, unknown>>(sql, values)).rows;
+  const [dimensions, compression, jobs, aggregates] = await Promise.all([
+    read<Placed<DimensionFacts>>(READ_DIMENSIONS, names),
+    read<Placed<Compression>>(READ_COMPRESSION, names),
+    read<Omit<Job, 'afterSeconds'> & { afterSeconds: string | null }>(READ_POLICIES),
     read<Aggregate>(READ_AGGREGATES),
   ]);
   const policies = jobs.map((job) => ({
     ...job,
     afterSeconds: job.afterSeconds === null ? null : Number(job.afterSeconds),
   }));
-  const factsOf = ({ name, compressed }: (typeof hypertables)[number]): HypertableFacts => {
-    const { segmentBy = '', orderBy = '' } = compression.find(({ hypertable }) => hypertable === name) ?? {};
-    return {
-      compressed,
-      segmentBy,
-      orderBy,
-      dimensions: of(name, dimensions),
-      policies: of(name, policies),
-    };
-  };
+  const hypertables = known.map(({ label, name, compressed }, place): [string, HypertableFacts] => {
+    const { segmentBy = '', orderBy = '' } = compression.find((each) => each.place === place) ?? {};
+    const own = { dimensions: dimensions.filter((each) => each.place === place), policies: policiesOf(name, policies) };
+    return [label, { compressed, segmentBy, orderBy, ...own }];
+  });
   return {
     ...state,
-    hypertables: new Map(hypertables.map((hypertable) => [hypertable.name, factsOf(hypertable)])),
-    aggregates: aggregates.map((aggregate) => aggregateOf(aggregate, aggregates, policies)),
+    hypertables: new Map(hypertables),
+    aggregates: aggregates.map((aggregate) => aggregateOf(aggregate, { aggregates, policies, tables })),
   };
+}
+
+interface Around {
+  readonly aggregates: readonly Aggregate[];
+  readonly policies: readonly Job[];
+  readonly tables: ReadonlyMap<string, Table>;
 }
 
 /** An aggregate over another one names that one's storage as its hypertable. Policies go by either name. */
-function aggregateOf(aggregate: Aggregate, all: readonly Aggregate[], policies: Policies): AggregateFacts {
-  const { source, storage, ...facts } = aggregate;
+function aggregateOf(aggregate: Aggregate, { aggregates, policies, tables }: Around): AggregateFacts {
+  const { source, sourceSchema, storage, storageSchema, viewSchema, ...facts } = aggregate;
+  const below = aggregates.find((each) => each.storage === source && each.storageSchema === sourceSchema);
+  const table = [...tables].find(([, { name }]) => name.schema === sourceSchema && name.name === source);
   return {
     ...facts,
     definition: facts.definition.trim().replace(/;$/, ''),
-    over: all.find((each) => each.storage === source)?.name ?? source,
-    policies: [...of(facts.name, policies), ...of(storage, policies)],
+    over: below?.name ?? table?.[0] ?? `${sourceSchema}.${source}`,
+    policies: [
+      ...policiesOf({ schema: viewSchema, name: facts.name }, policies),
+      ...policiesOf({ schema: storageSchema, name: storage }, policies),
+    ],
   };
 }
 
-function of<Facts>(hypertable: string, rows: readonly OfHypertable<Facts>[]): OfHypertable<Facts>[] {
-  return rows.filter((row) => row.hypertable === hypertable);
+function policiesOf({ schema, name }: Table['name'], policies: readonly Job[]): Job[] {
+  return policies.filter((each) => each.schema === schema && each.hypertable === name);
 }

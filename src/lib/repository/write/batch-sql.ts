@@ -51,7 +51,7 @@ export function primaryBatchSql(tables: readonly ReadingTable[]): string {
   return `with
     ${tables.map((table) => `${accepted(table)} as (${insertReadings(table, parameters, 'returning *')})`).join(',\n')},
     touched as (${tables.map((table) => selectTouched(table, accepted(table))).join('\nunion all\n')}),
-    ${UPDATE_REGISTRY},
+    ${updateRegistrySql(tableSql(REGISTRY))},
     migration as (${BEGIN_MIGRATION}),
     entry as (${ENTER_IN_LEDGER})
     ${[takeOwnPathFirst(width), ...tables.map((table) => selectAccepted(table, width))].join('\nunion all\n')}`;
@@ -74,7 +74,7 @@ export function secondaryBatchSql(
   return `with
     ${[...marked.map((table) => `${marker(table)} as (${insertMarkerSql(table)})`), ...inserts].join(',\n')},
     touched as (${tables.map((table) => selectTouched(table, unnest(table, parameters))).join('\nunion all\n')}),
-    ${UPDATE_REGISTRY}
+    ${updateRegistrySql(tableSql(REGISTRY))}
     select ${tables.map((table) => `(select count(*) from ${accepted(table)})`).join(' + ')} as inserted where ${OWN_PATH_TAKEN}`;
 }
 
@@ -110,7 +110,7 @@ const ENTER_IN_LEDGER = `
   group by table_name`;
 
 /** Merges by maximum: applied in any order, any number of times, both sides end alike. Ties go to the greater value, by bytes: collations differ. */
-export const UPDATE_REGISTRY = `
+export const updateRegistrySql = (registry: string): string => `
     located as (
       insert into sensorctl.sensor_location as known (sensor_id, located_at, lat, lng)
       select distinct on (sensor_id) sensor_id, time, lat, lng
@@ -122,7 +122,7 @@ export const UPDATE_REGISTRY = `
       returning sensor_id, lat, lng
     ),
     registry as (
-      insert into ${tableSql(REGISTRY)} as known (sensor_id, sensor_type, last_seen, location_lat, location_lng)
+      insert into ${registry} as known (sensor_id, sensor_type, last_seen, location_lat, location_lng)
       select newest.sensor_id, sensor_type, time, located.lat, located.lng
       from (
         select distinct on (sensor_id) sensor_id, sensor_type, time

@@ -1,0 +1,151 @@
+import type { Queryable } from '../../db/database.js';
+import { OWN_SCHEMAS } from '../../db/search-path.js';
+import { losesRowsOnConflict, readTimescaleDb } from './server-facts.js';
+import { axisOf, keyOf, type Column, type Hypertable, type Parent, type Table, type UniqueKey } from './table.js';
+
+/** SQL for the oid of the relation of this name (an expression) in the first of the role's own schemas that has one. */
+export function findByPath(name: string): string {
+  return `(
+    select relation.oid from unnest(${OWN_SCHEMAS}) with ordinality as own (schema, place)
+    join pg_namespace as home on home.nspname = own.schema
+    join pg_class as relation on relation.relnamespace = home.oid and relation.relname = ${name}
+    where relation.relkind in ('r', 'p', 'v', 'm', 'f') order by own.place limit 1
+  )`;
+}
+
+/** By its bare name as the search path finds it, or as `schema.table`. */
+const FIND_WANTED = `
+  select given.place, coalesce(
+    ${findByPath('given.name')},
+    (
+      select relation.oid from pg_namespace as home join pg_class as relation
+        on relation.relnamespace = home.oid and relation.relname = substr(given.name, length(home.nspname) + 2)
+      where starts_with(given.name, home.nspname || '.') and relation.relkind in ('r', 'p', 'v', 'm', 'f') limit 1
+    )
+  ) as oid
+  from unnest($1::text[]) with ordinality as given (name, place)`;
+
+const columnNames = (table: string, numbers: string): string => `
+  (select coalesce(json_agg(named.attname order by part.place), '[]')
+    from unnest(${numbers}) with ordinality as part (number, place)
+    join pg_attribute as named on named.attrelid = ${table} and named.attnum = part.number)`;
+
+/** Partial indexes, indexes on expressions, and invalid or deferrable ones keep no key for ON CONFLICT to rely on. */
+const READ_UNIQUE_KEYS = `
+  select json_agg(json_build_object(
+    'columns', ${columnNames('c.oid', '(i.indkey::int2[])[0:i.indnkeyatts - 1]')}, 'primary', i.indisprimary
+  ) order by i.indexrelid)
+  from pg_index as i where i.indrelid = c.oid
+    and i.indisunique and i.indisvalid and i.indimmediate and i.indpred is null and i.indexprs is null`;
+
+const READ_PARENTS = `
+  select json_agg(json_build_object(
+    'constraint', f.conname, 'columns', ${columnNames('f.conrelid', 'f.conkey')},
+    'table', json_build_object('schema', parent_home.nspname, 'name', parent.relname),
+    'parentColumns', ${columnNames('f.confrelid', 'f.confkey')}
+  ) order by f.conname)
+  from pg_constraint as f join pg_class as parent on parent.oid = f.confrelid
+  join pg_namespace as parent_home on parent_home.oid = parent.relnamespace
+  where f.conrelid = c.oid and f.contype = 'f'`;
+
+const READ_COLUMNS = `
+  select json_agg(json_build_object(
+    'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod), 'baseType', format_type(a.atttypid, null),
+    'notNull', a.attnotnull
+  ) order by a.attnum)
+  from pg_attribute as a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped`;
+
+const READ_HYPERTABLE = `
+  select json_build_object('column', d.column_name, 'compressed', h.compression_enabled)
+  from timescaledb_information.hypertables as h
+  join timescaledb_information.dimensions as d using (hypertable_schema, hypertable_name)
+  where h.hypertable_schema = s.nspname and h.hypertable_name = c.relname and d.dimension_number = 1`;
+
+/** SQL for the name of a relation without schema where the role's search path finds it, else with it. */
+export function labelSql(relation: string, home: string): string {
+  return `case when ${findByPath(`${relation}.relname`)} = ${relation}.oid then ${relation}.relname::text
+    else ${home}.nspname || '.' || ${relation}.relname end`;
+}
+
+const readTablesSql = (timescaleDb: boolean): string => `
+  select wanted.place::int - 1 as place, c.oid::int8 as oid, s.nspname as schema, c.relname as name,
+    ${labelSql('c', 's')} as label,
+    case c.relkind when 'r' then 'plain' when 'p' then 'partitioned' when 'v' then 'view'
+      when 'm' then 'materialized view' else 'foreign table' end as kind,
+    (${READ_COLUMNS})::text as columns, (${READ_UNIQUE_KEYS})::text as "uniqueKeys", (${READ_PARENTS})::text as parents,
+    (${timescaleDb ? READ_HYPERTABLE : 'null'})::text as hypertable
+  from (${FIND_WANTED}) as wanted
+  join pg_class as c on c.oid = wanted.oid join pg_namespace as s on s.oid = c.relnamespace
+  order by wanted.place`;
+
+interface TableRow extends Record<string, unknown> {
+  readonly place: number;
+  readonly oid: number;
+  readonly schema: string;
+  readonly name: string;
+  readonly label: string;
+  readonly kind: Exclude<Table['kind'], 'hypertable'>;
+  readonly columns: string | null;
+  readonly uniqueKeys: string | null;
+  readonly parents: string | null;
+  readonly hypertable: string | null;
+}
+
+/**
+ * The one reader of tables: what the catalogs say of those of these names, bare as the role's search path finds them or
+ * with their schema. Answers them by the names that were asked for; those that do not exist are absent. `axes` names the
+ * column along which a table is cut where the catalogs do not say.
+ */
+export async function readTables(
+  database: Queryable,
+  names: readonly string[],
+  axes: ReadonlyMap<string, string> = new Map(),
+): Promise<ReadonlyMap<string, Table>> {
+  const { installed } = await readTimescaleDb(database);
+  const { rows } = await database.query<TableRow>(readTablesSql(installed !== null), [names]);
+  const losesRows = installed !== null && losesRowsOnConflict(installed);
+  return new Map(
+    rows.map((row) => {
+      const asked = names[row.place] ?? row.label;
+      return [asked, tableOf(row, { losesRows, axis: axes.get(asked) })];
+    }),
+  );
+}
+
+/** The names of those of these tables whose rows TimescaleDB can lose: compression may be switched on at any time. */
+export async function findLosingTables(database: Queryable, names: readonly string[]): Promise<string[]> {
+  const { installed } = await readTimescaleDb(database);
+  if (installed === null || !losesRowsOnConflict(installed)) return [];
+  const tables = await readTables(database, names);
+  return [...tables].filter(([, { hypertable }]) => hypertable?.losesRows === true).map(([name]) => name);
+}
+
+/** One of them; undefined where it does not exist. */
+export async function readTable(database: Queryable, name: string): Promise<Table | undefined> {
+  return (await readTables(database, [name])).get(name);
+}
+
+function tableOf(row: TableRow, { losesRows, axis }: { losesRows: boolean; axis: string | undefined }): Table {
+  const { oid, schema, name, label } = row;
+  const columns = parseList<Column>(row.columns);
+  const uniqueKeys = parseList<UniqueKey>(row.uniqueKeys);
+  const found = row.hypertable === null ? null : (JSON.parse(row.hypertable) as Omit<Hypertable, 'losesRows'>);
+  const hypertable = found === null ? null : { ...found, losesRows: losesRows && found.compressed };
+  const key = keyOf({ columns, uniqueKeys });
+  return {
+    name: { schema, name },
+    label,
+    oid,
+    kind: hypertable === null ? row.kind : 'hypertable',
+    columns,
+    uniqueKeys,
+    key,
+    axis: axisOf({ columns, key, hypertable }, axis),
+    parents: parseList<Parent>(row.parents),
+    hypertable,
+  };
+}
+
+function parseList<Item>(json: string | null): Item[] {
+  return json === null ? [] : (JSON.parse(json) as Item[]);
+}
