@@ -1,4 +1,4 @@
-/** The exit codes of the command line, by meaning (DESIGN.md, "The command line"). */
+/** The exit codes of the command line, by meaning (docs/commands.md, "Output and exit codes"). */
 export const EXIT_CODE = {
   yes: 0,
   no: 1,

@@ -10,7 +10,7 @@ const FROM = '2025-07-01T00:00:00.000000Z';
 const TO = '2025-07-11T00:00:00.000000Z';
 const RANGE = ['--from', FROM, '--to', TO];
 const WATER = 'water_level_readings';
-/** What DESIGN.md promises of each table, in its order. */
+/** What docs/json.md promises of each table, in its order. */
 const COUNTS = ['missingOnEc2', 'missingOnLocal', 'different', 'pending', 'knownGap', 'unexplained'];
 const DEAD_SLOW_MS = 100;
 
@@ -54,7 +54,7 @@ describe('compare', function () {
   }
 
   describe('the result', () => {
-    it('has the shape of DESIGN.md, and exit code 0, where both sides are equal', async () => {
+    it('has the shape of docs/json.md, and exit code 0, where both sides are equal', async () => {
       const [report, { code, stderr }] = await runJson(RANGE);
       expect(code, stderr).to.equal(0);
       expect(stderr, 'no terminal, no spinner').to.equal('');

@@ -12,7 +12,7 @@ const DAMAGE = `
   alter table moisture_readings add column note text;
   alter table water_level_readings alter column voltage type numeric(12, 6)`;
 
-describe('acceptance: what --json prints is what JSON.md describes', function () {
+describe('acceptance: what --json prints is what docs/json.md describes', function () {
   this.timeout(30_000);
   const bodies = [...generateTelemetry({ seed: 23, count: 60 }), NOT_JSON];
   const checked = new Set<string>();

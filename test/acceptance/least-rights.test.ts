@@ -4,7 +4,7 @@ import type { MonitorReport } from '../../src/lib/operations/monitor/report.js';
 import type { Snapshot } from '../../src/lib/operations/monitor/snapshot.js';
 import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
 import { generateTelemetry } from '../../src/lib/decoders/generate.js';
-import { grantsOf } from '../support/readme-grants.js';
+import { grantsOf } from '../support/documented-grants.js';
 import { eventually, readContent, REPOSITORY, Stage, timescaleServers } from '../support/cli.js';
 import { seedOf } from '../support/seed.js';
 
@@ -77,7 +77,7 @@ function describeRights(title: string, role: string, findServers: (hook: Mocha.C
       await stage.close();
     });
 
-    it('consume stores, sends, quarantines and repairs with the rights that the README lists', async () => {
+    it('consume stores, sends, quarantines and repairs with the rights that docs/rights.md lists', async () => {
       const { local, ec2 } = stage!;
       const login = loginOf(role);
       await stage!.send(generateTelemetry({ seed: SEED, count: 600 }));
@@ -106,7 +106,7 @@ function describeRights(title: string, role: string, findServers: (hook: Mocha.C
       expect(await readContent(ec2)).to.deep.equal(await readContent(local));
     });
 
-    it('monitor reads everything, records and reports with the rights that the README lists', async () => {
+    it('monitor reads everything, records and reports with the rights that docs/rights.md lists', async () => {
       const monitor = `${role}_monitor`;
       const login = loginOf(monitor);
       const { stdout, stderr } = await stage!.run(['monitor', '--once', '--json'], login);
@@ -119,7 +119,7 @@ function describeRights(title: string, role: string, findServers: (hook: Mocha.C
       expect(notRead).to.deep.equal([]);
     });
 
-    it('compare proves, finds and records with the rights that the README lists, and only finds without those to prove', async () => {
+    it('compare proves, finds and records with the rights that docs/rights.md lists, and only finds without those to prove', async () => {
       const { local, ec2 } = stage!;
       const prover = `${role}_prover`;
       await local.query(`insert into sensorctl.unproven (table_name, times)
@@ -147,7 +147,7 @@ function describeRights(title: string, role: string, findServers: (hook: Mocha.C
       expect(rows).to.deep.equal([{ verdict: 'identical' }, { verdict: 'different' }]);
     });
 
-    it('cutover goes to phase 3 and back with the rights that the README lists', async () => {
+    it('cutover goes to phase 3 and back with the rights that docs/rights.md lists', async () => {
       const login = loginOf(`${role}_operator`);
       await stage!.runJson(['backfill', '--all']);
       await stage!.runJson(['compare', '--all']);
@@ -166,7 +166,7 @@ function describeRights(title: string, role: string, findServers: (hook: Mocha.C
     for (const keyless of [false, true]) {
       const where = keyless ? ', also where EC2 has no unique key' : '';
 
-      it(`backfill repairs, corrects, copies and prunes with the rights that the README lists${where}`, async () => {
+      it(`backfill repairs, corrects, copies and prunes with the rights that docs/rights.md lists${where}`, async () => {
         const { local, ec2 } = stage!;
         const worker = `${role}_backfill`;
         const login = loginOf(worker);

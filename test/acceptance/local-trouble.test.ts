@@ -8,7 +8,7 @@ import { startPostgres } from '../../src/lib/sandbox/postgres.js';
 import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
 import { eventually, REPOSITORY, Stage } from '../support/cli.js';
 import { disposeAtEnd } from '../support/disposal.js';
-import { grantsOf } from '../support/readme-grants.js';
+import { grantsOf } from '../support/documented-grants.js';
 import { seedOf } from '../support/seed.js';
 
 const run = promisify(execFile);

@@ -9,7 +9,7 @@ const { values } = parseArgs({
   options: { messages: { type: 'string', default: '100000' }, seed: { type: 'string', default: '1' } },
 });
 const [messages, seed] = [Number(values.messages), Number(values.seed)];
-/** What the README gives a consumer. */
+/** The memory that docs/commands.md tells users to give a consumer. */
 const MOST_MIB = 1024;
 const DAY_MS = 86_400_000;
 const print = (line: string): void => void process.stdout.write(`${line}\n`);

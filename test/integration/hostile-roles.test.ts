@@ -19,7 +19,7 @@ import { runTransaction } from '../../src/lib/db/transaction.js';
 import { PreparedPair, waterRows } from '../support/backfilled.js';
 import { eventually, poolOf, REPOSITORY } from '../support/cli.js';
 import { createTestDatabase, localServer, type TestDatabase } from '../support/servers.js';
-import { grantsOf } from '../support/readme-grants.js';
+import { grantsOf } from '../support/documented-grants.js';
 
 const PASSWORD = 'only-for-this-test';
 const DENIED = '42501';
@@ -279,7 +279,7 @@ describe('a hostile role', () => {
     });
   });
 
-  describe('with the rights of the README', () => {
+  describe('with the rights of docs/rights.md', () => {
     const roles = {
       consumer: 'mallory_consumer',
       reader: 'mallory_reader',

@@ -1,4 +1,4 @@
-// Each right that the README grants is needed: without it something fails, and the failure names it.
+// Each right that docs/rights.md grants is needed: without it something fails, and the failure names it.
 import { expect } from 'chai';
 import type pg from 'pg';
 import { closeDatabase, openDatabase, type Database } from '../../src/lib/db/database.js';
@@ -19,7 +19,7 @@ import { readSoak, recordSamples, thinSamples } from '../../src/lib/repository/m
 import { repairMissed } from '../../src/lib/repository/repair/repair-missed.js';
 import { PreparedPair, waterRows } from '../support/backfilled.js';
 import { REPOSITORY } from '../support/cli.js';
-import { grantsOf } from '../support/readme-grants.js';
+import { grantsOf } from '../support/documented-grants.js';
 
 const PASSWORD = 'only-for-this-test';
 /** What is needed only where TimescaleDB is, or for sides in the other role: said, and not taken away here. */
@@ -198,7 +198,7 @@ async function recordOnce({ local }: Sides): Promise<void> {
   await readSoak(local, '2025-01-01');
 }
 
-describe('each right of the README is needed', function () {
+describe('each right of docs/rights.md is needed', function () {
   this.timeout(240_000);
   let pair: PreparedPair;
 

@@ -1,9 +1,9 @@
-// Holds what commands print to the types in JSON.md, by the TypeScript compiler: a literal may have no key that its type lacks.
+// Holds what commands print to the types in docs/json.md, by the TypeScript compiler: a literal may have no key that its type lacks.
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import ts from 'typescript';
 
-const FILE = path.resolve(import.meta.dirname, '../../src/commands/JSON.md');
+const FILE = path.resolve(import.meta.dirname, '../../docs/json.md');
 const TYPES = /```ts\n([\s\S]*?)```/.exec(readFileSync(FILE, 'utf8'))?.[1] ?? '';
 
 /** What the types need of the language, in place of its library, which takes seconds to read. */
@@ -17,7 +17,7 @@ type Record<K extends keyof any, V> = { [key in K]: V };
 /** The names of the documented types. */
 export const DOCUMENTED = [...TYPES.matchAll(/^interface (\w+)/gm)].map(([, name]) => name ?? '');
 
-/** What of the document (JSON text) contradicts the type of this name in JSON.md; empty where nothing does. */
+/** What of the document (JSON text) contradicts the type of this name in docs/json.md; empty where nothing does. */
 export function findUndocumented(json: string, type: string): string[] {
   const source = `${LANGUAGE}${TYPES}\nconst document: ${type} = ${json};\n`;
   const file = ts.createSourceFile('document.ts', source, ts.ScriptTarget.ES2023, true);

@@ -1,5 +1,5 @@
-// What must become of the bodies that the generators of telemetry make (src/lib/decoders/generate.ts, test/chaos), by the words of
-// DESIGN.md and without src's decoder.
+// What must become of the bodies that the generators of telemetry make (src/lib/decoders/generate.ts, test/chaos), written
+// down without src's decoder.
 
 type Fields = Readonly<Record<string, unknown>>;
 

@@ -9,11 +9,11 @@ import {
 } from '../../src/lib/repository/write/consume-rights.js';
 import { REGISTRY } from '../../src/lib/repository/tables/reading-tables.js';
 
-const README = readFileSync(path.resolve(import.meta.dirname, '../../README.md'), 'utf8');
+const RIGHTS = readFileSync(path.resolve(import.meta.dirname, '../../docs/rights.md'), 'utf8');
 
 describe('the rights that verify-schema looks for', () => {
   for (const side of ['local', 'ec2'] as const) {
-    it(`are on ${side} those that the README grants for consume`, () => {
+    it(`are on ${side} those that docs/rights.md grants for consume`, () => {
       const tables = [REGISTRY, ...READING_TABLES].map((table) => [table, rightsOnTable(table, side)] as const);
       const bookkeeping = Object.entries(BOOKKEEPING_RIGHTS).map(
         ([relation, rights]) => [`sensorctl.${relation}`, rights] as const,
@@ -24,9 +24,9 @@ describe('the rights that verify-schema looks for', () => {
   }
 });
 
-/** Each relation of the README's block, and what is granted on it. */
+/** Each relation of the block for consume, and what is granted on it. */
 function grantsOf(): Record<string, string[]> {
-  const block = new RegExp(`\`\`\`sql\\n-- either side: consume\\n([^\`]+)\`\`\``).exec(README)?.[1] ?? '';
+  const block = new RegExp(`\`\`\`sql\\n-- either side: consume\\n([^\`]+)\`\`\``).exec(RIGHTS)?.[1] ?? '';
   const grants = [...block.matchAll(/^grant ([a-z, ]+) on (?:function )?(?!schema)(.+) to sensorctl_consumer;$/gm)];
   return Object.fromEntries(
     grants.flatMap(([, rights = '', relations = '']) =>

@@ -248,7 +248,7 @@ function nextStep(error: unknown, { side, connection }: Origin): string {
     case '57014':
       return 'the server ended the statement for taking too long, or somebody ended it: try again, or ask for less';
     case '42501':
-      return `grant the role of ${prefix}_USER the rights that the README lists`;
+      return `grant the role of ${prefix}_USER the rights that docs/rights.md lists`;
     case '25006':
       return `that server is a standby or read-only (default_transaction_read_only): set ${prefix}_HOST to one that takes writes`;
     case '57P01':

@@ -10,7 +10,7 @@ const DEVICE_DATE = /^\d{4}([/-])\d{2}\1\d{2}$/;
 const DEVICE_TIME = /^\d{2}:\d{2}(?::\d{2}(?:\.\d{1,9})?)?$/;
 
 /**
- * The readings of a `moisture` message (DESIGN.md, "Telemetry"): one of a message whose fields stand in `data`, one a
+ * The readings of a `moisture` message: one of a message whose fields stand in `data`, one a
  * sensor of a gateway message. An entry of the latter without a readable time of its own takes `data.date` and
  * `data.time`, the gateway's clock, before the time of receipt; its measurements are its own alone.
  */
@@ -25,7 +25,7 @@ export function decodeMoisture(message: JsonObject, options: DecodeOptions): Dec
   return concludeMoisture(data, { sensorId, time, location: readLocation(message, data) });
 }
 
-/** 1.0 less what DESIGN.md takes off for each value that is missing or implausible; all together take off 1.0. */
+/** 1.0 less something for each value that is missing or implausible; all together take off 1.0. */
 function scoreMoisture(entry: {
   readonly humidHi: number | null;
   readonly humidLow: number | null;

@@ -8,7 +8,7 @@ const EARLIEST_DEVICE_TIME = parseInstant('2000-01-01T00:00:00Z') ?? 0;
 const DEVICE_TIME_LIMIT = parseInstant('2101-01-01T00:00:00Z') ?? 0;
 const SECONDS_LIMIT = 1e11;
 
-/** The reading of a `water-level` message (DESIGN.md, "Telemetry"). */
+/** The reading of a `water-level` message. */
 export function decodeWaterLevel(message: JsonObject, options: DecodeOptions): Decoded {
   const reasons: string[] = [];
   const data = readObject(message, 'data', reasons);

@@ -273,7 +273,7 @@ const MIGRATIONS: readonly string[] = [
   create unique index one_backfill_at_a_time on sensorctl.backfill (md5(scope::text)) where finished_at is null`,
   `
   -- Rights: whoever reads may not forge what others rely on. What must be written is written by functions that check it, and
-  -- run as the owner of this schema; who may call which stands in the README, "Least rights".
+  -- run as the owner of this schema; docs/rights.md says who may call which.
 
   -- Consumers of the version before hold this while they write: none is under way when the lock below begins to count.
   do $old$ begin perform pg_advisory_xact_lock(hashtextextended('sensorctl.fence', 0)); end $old$;

@@ -1,7 +1,7 @@
 import type { Side } from '../../domain/side.js';
 import { ALL_TABLES } from '../tables/reading-tables.js';
 
-/** A relation, and the rights on it that `consume` needs: the same as the README's "Least rights". */
+/** A relation, and the rights on it that `consume` needs: the same as in docs/rights.md. */
 export type Rights = Readonly<Record<string, readonly string[]>>;
 
 const READ = ['select'];
