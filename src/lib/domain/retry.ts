@@ -12,8 +12,8 @@ import { pause } from './pause.js';
 export interface RetryOptions {
   /** Attempts in all; without it there is no limit. */
   readonly attempts?: number;
-  /** The pause before the next attempt, in ms: fixed, or by the number of attempts that failed. */
-  readonly pauseMs: number | ((failures: number) => number);
+  /** The pause before the next attempt, in ms: fixed, or by the number of attempts that failed and the last error. */
+  readonly pauseMs: number | ((failures: number, error: unknown) => number);
   /** Whether another attempt may succeed; without it every error may pass. */
   readonly retryIf?: (error: unknown, attempt: number) => boolean;
   /** Called after each attempt that failed; `pauseMs` is null where it was the last one. */
@@ -42,7 +42,7 @@ export async function withRetries<Result>(
       return await work(attempt);
     } catch (error) {
       const isLast = attempt >= attempts || !retryIf(error, attempt);
-      const pauseMs = typeof options.pauseMs === 'number' ? options.pauseMs : options.pauseMs(attempt);
+      const pauseMs = typeof options.pauseMs === 'number' ? options.pauseMs : options.pauseMs(attempt, error);
       onFailedAttempt?.({ error, attempt, pauseMs: isLast ? null : pauseMs });
       if (isLast) throw error;
       await pause(pauseMs, signal);
@@ -59,12 +59,15 @@ export function backoff(baseMs: number, limitMs?: number): (failures: number) =>
 /** Asks again and again until there is an answer; null once the signal aborts. Throws what `ask` throws. */
 export async function pollUntil<Answer>(
   ask: () => Promise<Answer | null>,
-  { everyMs, signal = NEVER }: { readonly everyMs: number; readonly signal?: AbortSignal },
+  {
+    everyMs,
+    signal = NEVER,
+  }: { readonly everyMs: number | ((asked: number) => number); readonly signal?: AbortSignal },
 ): Promise<Answer | null> {
-  while (!signal.aborted) {
+  for (let asked = 1; !signal.aborted; asked += 1) {
     const answer = await ask();
     if (answer !== null) return answer;
-    await pause(everyMs, signal);
+    await pause(typeof everyMs === 'number' ? everyMs : everyMs(asked), signal);
   }
   return null;
 }
