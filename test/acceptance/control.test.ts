@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import type { ConsumeSummary } from '../../src/lib/operations/consume/tally.js';
+import type { ConsumeSummary } from '../../src/lib/operations/consume/consume-summary.js';
 import { findFreePort } from '../../src/lib/sandbox/ports.js';
 import { generateTelemetry } from '../../src/lib/decoders/generate.js';
 import { readContent, runCli, Stage, type CliResult, type CliSettings } from '../support/cli.js';

@@ -1,6 +1,6 @@
 import { expect } from 'chai';
 import { createRandom } from '../../src/lib/domain/random.js';
-import type { ConsumeSummary } from '../../src/lib/operations/consume/tally.js';
+import type { ConsumeSummary } from '../../src/lib/operations/consume/consume-summary.js';
 import { generateTelemetry } from '../../src/lib/decoders/generate.js';
 import { readContent, Stage } from '../support/cli.js';
 import { expectedOf } from '../support/expected-telemetry.js';

@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { expect } from 'chai';
-import type { ConsumeSummary } from '../../src/lib/operations/consume/tally.js';
+import type { ConsumeSummary } from '../../src/lib/operations/consume/consume-summary.js';
 import { Stage } from '../support/cli.js';
 import { everyHostileKind, hostileMessages, sendHostile } from '../support/hostile.js';
 

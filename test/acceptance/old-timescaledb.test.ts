@@ -48,8 +48,8 @@ describe('compression that is switched on under an old TimescaleDB, while consum
       let batches = 0;
       const write = async (): Promise<void> => {
         batches += 1;
-        const written = await repository.writeBatch({ readings: [reading(batches)], rejects: [] });
-        for (const batch of written) repository.dispatch(batch);
+        const written = await repository.primary.write({ readings: [reading(batches)], rejects: [] });
+        for (const batch of written) repository.secondary?.enqueue(batch);
         await repository.idle();
       };
       await write();

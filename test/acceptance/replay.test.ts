@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { expect } from 'chai';
-import type { ConsumeSummary } from '../../src/lib/operations/consume/tally.js';
+import type { ConsumeSummary } from '../../src/lib/operations/consume/consume-summary.js';
 import { generateTelemetry } from '../../src/lib/decoders/generate.js';
 import { expectedOf } from '../support/expected-telemetry.js';
 import { readContent, Stage, timescaleServers } from '../support/cli.js';

@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import type { ConsumeSummary } from '../../src/lib/operations/consume/tally.js';
+import type { ConsumeSummary } from '../../src/lib/operations/consume/consume-summary.js';
 import { Stage, timescaleServers } from '../support/cli.js';
 import { timesOf } from '../support/times.js';
 

@@ -199,12 +199,12 @@ function startWriters(pair: PreparedPair, random: Random): Writers {
   let written = 0;
   const write = async (repository: DualWriteRepository, writer: number): Promise<void> => {
     for (let batch = 0; !stopping.signal.aborted; batch += 1) {
-      for (const committed of await repository.writeBatch({
+      for (const committed of await repository.primary.write({
         readings: liveReadings(random, writer, batch),
         rejects: [],
       })) {
         written += committed.accepted;
-        repository.dispatch(committed);
+        repository.secondary?.enqueue(committed);
       }
       if (batch % 10 === 9) await repository.idle();
     }

@@ -439,9 +439,9 @@ describe('backfill', () => {
     it('takes over the batches in flight, whose consumers write them no more', async () => {
       await pair.dropKeys();
       const repository = await pair.openRepository();
-      const [batch] = await repository.writeBatch({ readings: readings(30), rejects: [] });
+      const [batch] = await repository.primary.write({ readings: readings(30), rejects: [] });
       expect(await pair.backfill()).to.include({ rowsInserted: 30 });
-      expect(await repository.sendBatch(batch!)).to.have.property('confirmed', false);
+      expect(await repository.secondary!.send(batch!)).to.have.property('confirmed', false);
       await expectEqual();
       await repository.close();
       expect(await pair.backfill({ mode: 'ledger' })).to.include({
@@ -522,8 +522,8 @@ describe('backfill', () => {
       const done = new AbortController();
       const writing = (async () => {
         for (let batch = 0; !done.signal.aborted || batch < 10; batch += 1) {
-          const [written] = await repository.writeBatch({ readings: readings(10, batch), rejects: [] });
-          repository.settle(written!, await repository.sendBatch(written!));
+          const [written] = await repository.primary.write({ readings: readings(10, batch), rejects: [] });
+          repository.settlement.settle(written!, await repository.secondary!.send(written!));
         }
       })();
       for (let run = 0; run < 3; run += 1) {

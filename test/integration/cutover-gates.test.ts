@@ -48,7 +48,8 @@ class Ready {
   /** Writes readings to both sides; what they touch is then unproven. */
   async write(count: number): Promise<void> {
     const readings = Array.from({ length: count }, (_, index) => reading(index));
-    for (const batch of await this.repository.writeBatch({ readings, rejects: [] })) this.repository.dispatch(batch);
+    for (const batch of await this.repository.primary.write({ readings, rejects: [] }))
+      this.repository.secondary?.enqueue(batch);
     await this.repository.idle();
   }
 

@@ -163,8 +163,8 @@ describe('a hostile role', () => {
       for (const side of [pair.local, pair.ec2]) await prepareSide(side, { addKeys: false });
       const repository = await pair.openRepository('dual-write');
       try {
-        const [batch] = await repository.writeBatch({ readings: [reading('a', 1), reading('b', 2)], rejects: [] });
-        expect(await repository.sendBatch(batch!)).to.deep.equal({ confirmed: true, refused: [] });
+        const [batch] = await repository.primary.write({ readings: [reading('a', 1), reading('b', 2)], rejects: [] });
+        expect(await repository.secondary!.send(batch!)).to.deep.equal({ confirmed: true, refused: [] });
       } finally {
         await repository.close();
       }

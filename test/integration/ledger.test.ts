@@ -50,7 +50,7 @@ describe('the ledger', function () {
   });
 
   async function write(...readings: Reading[]): Promise<CommittedBatch> {
-    return (await repository.writeBatch({ readings, rejects: [] }))[0]!;
+    return (await repository.primary.write({ readings, rejects: [] }))[0]!;
   }
 
   async function readLedger(): Promise<Record<string, unknown>[]> {
@@ -108,7 +108,7 @@ describe('the ledger', function () {
   });
 
   it('is empty again once EC2 has confirmed, and remembers what is to be proved', async () => {
-    repository.dispatch(await write(reading(), weather(TODAY)));
+    repository.secondary?.enqueue(await write(reading(), weather(TODAY)));
     await repository.idle();
     expect(await readLedger()).to.deep.equal([]);
     const { rows } = await stage.local.query(
@@ -124,7 +124,7 @@ describe('the ledger', function () {
   it('keeps a batch that EC2 did not take as missed, with the reason', async () => {
     await stage.ec2.query('alter table sensor_readings rename to gone');
     try {
-      repository.dispatch(await write(weather(TODAY)));
+      repository.secondary?.enqueue(await write(weather(TODAY)));
       await repository.idle();
       const [entry] = await readLedger();
       expect(entry).to.include({ state: 'missed', readings: 1, table_name: 'sensor_readings' });
@@ -140,7 +140,7 @@ describe('the ledger', function () {
       const readings = Array.from({ length: 9 }, (_, index) =>
         reading(TODAY, { sensorId: `S${index}`, values: { level_cm: index === 4 ? -1 : 1 } }),
       );
-      repository.dispatch(await write(...readings));
+      repository.secondary?.enqueue(await write(...readings));
       await repository.idle();
       const entries = await readLedger();
       expect(entries).to.have.length(1);
@@ -177,8 +177,8 @@ describe('the ledger', function () {
           faults: [{ reason: 'none', sqlstate: null, table: null, sensorId: null, time: null }],
           furtherFaults: 0,
         } as const;
-        const failure = await repository
-          .writeBatch({ readings: [reading()], rejects: [{ ...reject, messageId: null, body: 'body' }] })
+        const failure = await repository.primary
+          .write({ readings: [reading()], rejects: [{ ...reject, messageId: null, body: 'body' }] })
           .catch((error: unknown) => error);
         expect(failure).to.be.instanceOf(Error);
       } finally {
@@ -204,7 +204,7 @@ describe('the ledger', function () {
   describe('of a consumer that writes to local only', () => {
     async function writeLocalOnly(): Promise<void> {
       const alone = await stage.openRepository('local-only');
-      await alone.repository.writeBatch({ readings: [reading('2025-07-02T00:00:00Z')], rejects: [] });
+      await alone.repository.primary.write({ readings: [reading('2025-07-02T00:00:00Z')], rejects: [] });
       await alone.close();
     }
 
@@ -214,7 +214,7 @@ describe('the ledger', function () {
     });
 
     it('enters the batch as missed during a migration', async () => {
-      repository.dispatch(await write(reading()));
+      repository.secondary?.enqueue(await write(reading()));
       await repository.idle();
       await writeLocalOnly();
       const entries = await readLedger();

@@ -51,8 +51,8 @@ describe('what operators made without a search path of their own', () => {
   it('runs in a batch on both sides', async () => {
     const repository = await pair.openRepository('dual-write');
     try {
-      const [batch] = await repository.writeBatch({ readings: [reading('a')], rejects: [] });
-      expect(await repository.sendBatch(batch!)).to.deep.equal({ confirmed: true, refused: [] });
+      const [batch] = await repository.primary.write({ readings: [reading('a')], rejects: [] });
+      expect(await repository.secondary!.send(batch!)).to.deep.equal({ confirmed: true, refused: [] });
     } finally {
       await repository.close();
     }

@@ -34,8 +34,8 @@ describe('the quarantine', function () {
   });
 
   async function quarantine(...rejects: QuarantineRecord[]): Promise<number> {
-    const [batch] = await repository.writeBatch({ readings: [], rejects });
-    expect(batch).to.include({ accepted: 0, refused: 0, batchId: null });
+    const [batch] = await repository.primary.write({ readings: [], rejects });
+    expect(batch).to.include({ accepted: 0, duplicates: 0, batchId: null });
     expect(batch!.quarantined).to.have.length(rejects.length);
     return batch!.quarantinedAnew;
   }
@@ -132,7 +132,7 @@ describe('the quarantine', function () {
     const writers = [repository, ...others.map((each) => each.repository)];
     const batches = await Promise.all(
       writers.map((writer, index) =>
-        writer.writeBatch({ readings: [], rejects: index % 2 === 0 ? records : records.toReversed() }),
+        writer.primary.write({ readings: [], rejects: index % 2 === 0 ? records : records.toReversed() }),
       ),
     );
     const anew = batches.flat().reduce((sum, batch) => sum + batch.quarantinedAnew, 0);

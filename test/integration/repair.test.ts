@@ -13,7 +13,7 @@ import { CircuitBreaker } from '../../src/lib/repository/write/circuit-breaker.j
 import { healUntilStopped } from '../../src/lib/repository/repair/self-healing.js';
 import { silentLogger } from '../../src/lib/logger.js';
 import { repairMissed, type RepairOutcome } from '../../src/lib/repository/repair/repair-missed.js';
-import { SecondaryWriter } from '../../src/lib/repository/write/secondary-writer.js';
+import { SecondaryWriter } from '../../src/lib/repository/write/send-batch.js';
 import { createTestDatabase, ec2Server, localServer, type TestDatabase } from '../support/servers.js';
 
 const KEY = 'water_level_readings_key';
@@ -84,7 +84,7 @@ describe('repair', () => {
   }
 
   async function commit(readings: readonly Reading[]): Promise<CommittedBatch> {
-    const [batch] = await repository.writeBatch({ readings, rejects: [] });
+    const [batch] = await repository.primary.write({ readings, rejects: [] });
     return batch!;
   }
 
@@ -130,13 +130,13 @@ describe('repair', () => {
     expect(await repair()).to.deep.equal({ entries: 1, copied: 6, inserted: 6, skipped: 0, corrected: 0, refused: 0 });
     expect(await rowsOf(secondary)).to.deep.equal(await rowsOf(primary));
     expect(await ledger()).to.deep.equal({ pending: 1 });
-    expect(await repository.sendBatch(live)).to.deep.equal({ confirmed: true, refused: [] });
+    expect(await repository.secondary!.send(live)).to.deep.equal({ confirmed: true, refused: [] });
     expect(await rowsOf(secondary)).to.deep.equal(await rowsOf(primary));
   });
 
   it('makes a differing row what the primary holds, and keeps what it replaced in the quarantine', async () => {
     const batch = await commit(readingsAt(['a', 'b'], 1));
-    await repository.sendBatch(batch);
+    await repository.secondary!.send(batch);
     await secondary.pool.query(
       "update public.water_level_readings set level_cm = 99, rssi = null where sensor_id = 'b'",
     );
@@ -284,8 +284,8 @@ describe('repair', () => {
 
     it('a batch that is sent again after its answer was lost adds nothing', async () => {
       const batch = await commit(readingsAt(['a', 'b'], 1));
-      expect(await repository.sendBatch(batch)).to.deep.equal({ confirmed: true, refused: [] });
-      expect(await repository.sendBatch(batch)).to.deep.equal({ confirmed: true, refused: [] });
+      expect(await repository.secondary!.send(batch)).to.deep.equal({ confirmed: true, refused: [] });
+      expect(await repository.secondary!.send(batch)).to.deep.equal({ confirmed: true, refused: [] });
       expect(await rowsOf(secondary)).to.deep.equal(await rowsOf(primary));
     });
 
@@ -294,7 +294,7 @@ describe('repair', () => {
       await miss(missed);
       await repair();
       expect(await rowsOf(secondary)).to.deep.equal(await rowsOf(primary));
-      const outcome = await repository.sendBatch(live);
+      const outcome = await repository.secondary!.send(live);
       expect(outcome).to.deep.equal({ confirmed: false, reason: 'a repair on EC2 has taken the batch over' });
       expect(await rowsOf(secondary), 'no duplicate').to.deep.equal(await rowsOf(primary));
       await miss(live);
@@ -308,7 +308,7 @@ describe('repair', () => {
       await miss(missed);
       const blocker = await secondary.pool.connect();
       await blocker.query("begin; insert into public.sensor_registry (sensor_id) values ('b')");
-      const sending = repository.sendBatch(live);
+      const sending = repository.secondary!.send(live);
       await untilWaiting(secondary, 1);
       const repairing = repair();
       await untilWaiting(secondary, 2);

@@ -48,15 +48,15 @@ describe('the repository library', function () {
   });
 
   async function write(...readings: Reading[]): Promise<CommittedBatch> {
-    const batches = await repository.writeBatch({ readings, rejects: [] });
+    const batches = await repository.primary.write({ readings, rejects: [] });
     expect(batches).to.have.length(1);
     return batches[0]!;
   }
 
   async function send(batch: CommittedBatch): Promise<void> {
-    const outcome = await repository.sendBatch(batch);
+    const outcome = await repository.secondary!.send(batch);
     expect(outcome.confirmed, JSON.stringify(outcome)).to.equal(true);
-    repository.settle(batch, outcome);
+    repository.settlement.settle(batch, outcome);
   }
 
   async function expectSidesAlike(): Promise<Record<string, string[]>> {
@@ -73,16 +73,16 @@ describe('the repository library', function () {
   describe('writing a batch', () => {
     it('states what local accepted and what it refused, and writes nothing to EC2', async () => {
       const first = await write(waterLevel(), waterLevel({}, { sensorId: 'B' }), other());
-      expect(first).to.include({ accepted: 3, refused: 0, quarantinedAnew: 0 });
+      expect(first).to.include({ accepted: 3, duplicates: 0, quarantinedAnew: 0 });
       const second = await write(waterLevel({ rssi: -70 }), waterLevel({}, { sensorId: 'C' }));
-      expect(second).to.include({ accepted: 1, refused: 1 });
+      expect(second).to.include({ accepted: 1, duplicates: 1 });
       expect(second.rows.map(({ table, readings }) => [table, readings])).to.deep.equal([['water_level_readings', 1]]);
       expect(await valuesOf('select count(*)::int from water_level_readings', 'ec2')).to.deep.equal([0]);
     });
 
     it('lets the first arrival of a key win, within a batch and across batches, and gives EC2 that one', async () => {
       const first = await write(waterLevel({ rssi: -1 }), waterLevel({ rssi: -2 }), waterLevel({ rssi: -3 }));
-      expect(first).to.include({ accepted: 1, refused: 2 });
+      expect(first).to.include({ accepted: 1, duplicates: 2 });
       const second = await write(waterLevel({ rssi: -4 }), waterLevel({ rssi: -5 }, { sensorId: 'B' }));
       await send(second);
       await send(first);
@@ -101,7 +101,7 @@ describe('the repository library', function () {
 
     it('goes to local alone without a secondary', async () => {
       const alone = await stage.openRepository('local-only');
-      const [batch] = await alone.repository.writeBatch({ readings: [waterLevel()], rejects: [] });
+      const [batch] = await alone.repository.primary.write({ readings: [waterLevel()], rejects: [] });
       expect(batch).to.include({ accepted: 1, batchId: null });
       expect(batch!.rows).to.deep.equal([]);
       await alone.close();
@@ -122,7 +122,7 @@ describe('the repository library', function () {
     it('follows accepted readings only', async () => {
       await send(await write(waterLevel({ location_lat: 1, location_lng: 2 })));
       const refusedOnly = await write(waterLevel({ location_lat: 8, location_lng: 9 }));
-      expect(refusedOnly).to.include({ accepted: 0, refused: 1 });
+      expect(refusedOnly).to.include({ accepted: 0, duplicates: 1 });
       const registry = 'select location_lat, location_lng from sensor_registry';
       expect(await valuesOf(registry)).to.deep.equal([1, 2]);
       await expectSidesAlike();
@@ -208,10 +208,10 @@ describe('the repository library', function () {
       const tooLarge = waterLevel({ level_cm: 123456 }, { sensorId: 'L', source });
       const tooLong = waterLevel({}, { sensorId: 'x'.repeat(256), source: { messageId: 'message-2', body: 'other' } });
       const readings = [...good.slice(0, 7), tooLarge, ...good.slice(7, 8), tooLong, ...good.slice(8)];
-      const batches = await repository.writeBatch({ readings, rejects: [] });
+      const batches = await repository.primary.write({ readings, rejects: [] });
       for (const batch of batches) if (batch.accepted > 0) await send(batch);
       expect(sumOf(batches, (batch) => batch.accepted)).to.equal(20);
-      expect(sumOf(batches, (batch) => batch.refused)).to.equal(0);
+      expect(sumOf(batches, (batch) => batch.duplicates)).to.equal(0);
       expect(sumOf(batches, (batch) => batch.quarantinedAnew)).to.equal(2);
       const { rows } = await stage.local.query(
         `select side, sqlstate, table_name, sensor_id, reading_time, message_id, body from sensorctl.quarantine order by message_id`,
@@ -225,7 +225,7 @@ describe('the repository library', function () {
     });
 
     it('neither enters the registry nor the ledger', async () => {
-      await repository.writeBatch({ readings: [waterLevel({ level_cm: 123456 })], rejects: [] });
+      await repository.primary.write({ readings: [waterLevel({ level_cm: 123456 })], rejects: [] });
       expect(await valuesOf('select sensor_id from sensor_registry')).to.deep.equal([]);
       expect(await valuesOf('select batch_id from sensorctl.ledger')).to.deep.equal([]);
     });

@@ -5,9 +5,9 @@ import { hostname } from 'node:os';
 import { expect } from 'chai';
 import { serveMetrics } from '../../src/lib/http/metrics.js';
 import { serve, type Endpoint } from '../../src/lib/http/serve.js';
-import { createConsumerMetrics } from '../../src/lib/operations/consume/metrics.js';
-import { InHand } from '../../src/lib/operations/consume/in-hand.js';
-import { Intake } from '../../src/lib/operations/consume/intake.js';
+import { createConsumerMetrics } from '../../src/lib/operations/consume/consumer-metrics.js';
+import { InFlightMessages } from '../../src/lib/operations/consume/in-flight-messages.js';
+import { Receiver } from '../../src/lib/operations/consume/receiver.js';
 import { Queue } from '../../src/lib/queue/queue.js';
 import { silentLogger } from '../../src/lib/logger.js';
 import { findFreePort } from '../../src/lib/sandbox/ports.js';
@@ -131,19 +131,26 @@ describe('the polls of a consumer', () => {
     const queue = new Queue({ queueUrl: url, region, endpoint, credentials: { accessKeyId, secretAccessKey } });
     const stop = new AbortController();
     const limits = { messages: 10, bytes: 1_000_000, decodedBytes: 1_000_000 };
-    const intake = new Intake({
-      ...{ queue, inHand: new InHand(queue, 30_000, limits, silentLogger), pollers: 1, waitSeconds: 0 },
-      ...{ maxMessages: Infinity, drain: false, primaryAvailable: () => Promise.resolve(), deliver: () => undefined },
-      ...{ logger: silentLogger, stop: stop.signal },
+    const receiver = new Receiver({
+      queue,
+      inFlight: new InFlightMessages(queue, 30_000, limits, silentLogger),
+      pollers: 1,
+      waitSeconds: 0,
+      maxMessages: Infinity,
+      drain: false,
+      mayReceive: () => Promise.resolve(),
+      deliver: () => undefined,
+      logger: silentLogger,
+      stop: stop.signal,
     });
-    const running = intake.run();
-    await eventually('a poll is refused', () => Promise.resolve(intake.pollFailure !== null));
-    const refusedAt = intake.pollAgeMs;
-    await eventually('time passes', () => Promise.resolve(intake.pollAgeMs > refusedAt + 1_000));
-    expect(intake.pollFailure).to.match(/refused the credentials \(ExpiredToken\)/);
+    const running = receiver.run();
+    await eventually('a poll is refused', () => Promise.resolve(receiver.pollFailure !== null));
+    const refusedAt = receiver.pollAgeMs;
+    await eventually('time passes', () => Promise.resolve(receiver.pollAgeMs > refusedAt + 1_000));
+    expect(receiver.pollFailure).to.match(/refused the credentials \(ExpiredToken\)/);
     answer = (call) => call.forward();
-    await eventually('a poll is answered', () => Promise.resolve(intake.pollFailure === null));
-    expect(intake.pollAgeMs).to.be.below(refusedAt + 1_000);
+    await eventually('a poll is answered', () => Promise.resolve(receiver.pollFailure === null));
+    expect(receiver.pollAgeMs).to.be.below(refusedAt + 1_000);
     stop.abort();
     await running;
     queue.close();
@@ -154,8 +161,7 @@ describe('the polls of a consumer', () => {
     const intake = { messages: 0, inHand: 0, longestWaitMs: 0, quarantined: 0, unacknowledged: 0, pollAgeMs: 61_000 };
     const consumer = {
       meter: { listen: () => undefined } as never,
-      breaker: { state: 'closed' as const },
-      leaseAgeMs: 1,
+      current: { breaker: { state: 'closed' as const }, session: { leaseAgeMs: 1 } },
     };
     const text = await createConsumerMetrics(consumer, () => intake).metrics();
     expect(text).to.match(/^sensorctl_poll_age_seconds 61$/m);

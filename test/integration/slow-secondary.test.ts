@@ -82,9 +82,9 @@ async function open(pair: PreparedPair, maxWaitingBytes: number): Promise<DualWr
 async function writeAll(repository: DualWriteRepository): Promise<Map<string, Written>> {
   const written = new Map<string, Written>();
   for (let batch = 1; batch <= BATCHES; batch += 1) {
-    for (const each of await repository.writeBatch({ readings: readings(batch), rejects: [] })) {
+    for (const each of await repository.primary.write({ readings: readings(batch), rejects: [] })) {
       written.set(each.batchId!, { bytes: each.bytes, rows: new WeakRef(each.rows) });
-      repository.dispatch(each);
+      repository.secondary?.enqueue(each);
     }
   }
   return written;
@@ -92,8 +92,8 @@ async function writeAll(repository: DualWriteRepository): Promise<Map<string, Wr
 
 async function bytesOfABatch(pair: PreparedPair): Promise<number> {
   const repository = await pair.openRepository();
-  const [batch] = await repository.writeBatch({ readings: readings(0), rejects: [] });
-  repository.dispatch(batch!);
+  const [batch] = await repository.primary.write({ readings: readings(0), rejects: [] });
+  repository.secondary?.enqueue(batch!);
   await repository.idle();
   await repository.close();
   return batch!.bytes;

@@ -159,10 +159,10 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'after trouble one reading of each batch is stored, and all are acknowledged',
-    file: 'src/lib/operations/consume/patient-writer.ts',
-    source: 'return await repository.writeBatch({ ...request, doubt });',
+    file: 'src/lib/operations/consume/consume.ts',
+    source: 'return await this.#writers.primary.write({ ...request, doubt });',
     replacement:
-      'return await repository.writeBatch({ ...request, readings: attempt > 1 ? request.readings.slice(0, 1) : request.readings, doubt });',
+      'return await this.#writers.primary.write({ ...request, readings: attempt > 1 ? request.readings.slice(0, 1) : request.readings, doubt });',
     test: 'test/acceptance/local-trouble.test.ts',
     title: 'read-only: nothing is acknowledged',
   },

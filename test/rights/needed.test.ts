@@ -10,7 +10,13 @@ import type { Reading } from '../../src/lib/domain/reading.js';
 import { assertBookkeeping } from '../../src/lib/repository/ledger/bookkeeping-schema.js';
 import { DualWriteRepository } from '../../src/lib/repository/dual-write-repository.js';
 import { findUnfinishedComparison } from '../../src/lib/repository/compare/comparison-record.js';
-import { compactUnproven, markMissed, markUnclaimed, readNewestEntry } from '../../src/lib/repository/ledger/ledger.js';
+import {
+  compactUnproven,
+  markMissed,
+  markUnclaimed,
+  readGaps,
+  readNewestEntry,
+} from '../../src/lib/repository/ledger/ledger.js';
 import { buryConsumers } from '../../src/lib/repository/ledger/markers.js';
 import { copyRecord } from '../../src/lib/repository/phase/deciding-state.js';
 import { readState } from '../../src/lib/repository/phase/state.js';
@@ -114,10 +120,10 @@ async function consumeOnce({ local, ec2 }: Sides, superuser: pg.Pool): Promise<v
       furtherFaults: 0,
     } as const;
     minute += 1;
-    const [sent] = await repository.writeBatch({ readings: readings(minute), rejects: [reject] });
+    const [sent] = await repository.primary.write({ readings: readings(minute), rejects: [reject] });
     minute += 1;
-    const [missed] = await repository.writeBatch({ readings: readings(minute), rejects: [] });
-    const outcome = await repository.sendBatch(sent!);
+    const [missed] = await repository.primary.write({ readings: readings(minute), rejects: [] });
+    const outcome = await repository.secondary!.send(sent!);
     if (!outcome.confirmed) throw new Error(JSON.stringify(outcome));
     await markMissed(local.pool, new Map([[missed!.batchId!, 'a test']]));
     await markUnclaimed(local.pool, missed!.consumerId, []);
@@ -126,7 +132,7 @@ async function consumeOnce({ local, ec2 }: Sides, superuser: pg.Pool): Promise<v
       const { entries } = await repairMissed({ primary: local, secondary: ec2, entries: 10, states: ['missed'] });
       if (entries === 0) break;
     }
-    await repository.readGaps();
+    await readGaps(local.pool);
   } finally {
     await repository.close();
   }

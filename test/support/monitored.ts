@@ -6,7 +6,7 @@ import type { Side } from '../../src/lib/domain/side.js';
 import { composeSnapshot, type Looks } from '../../src/lib/operations/monitor/compose.js';
 import type { SideLook } from '../../src/lib/operations/monitor/side-watch.js';
 import type { Snapshot } from '../../src/lib/operations/monitor/snapshot.js';
-import type { ConsumerStatus } from '../../src/lib/repository/write/consumer-status.js';
+import type { ConsumerStatus } from '../../src/lib/repository/write/consumer-session.js';
 import type { KnownConsumer } from '../../src/lib/repository/monitor/consumer-list.js';
 
 /** 2025-07-01T00:00:00Z in µs. */

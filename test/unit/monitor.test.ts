@@ -6,7 +6,7 @@ import { sparkline } from '../../src/lib/cli/monitor/sparkline.js';
 import { describeCalm, describePhase } from '../../src/lib/cli/monitor/wording.js';
 import { latencyBucket, latencyQuantile, NO_LATENCIES } from '../../src/lib/domain/latency.js';
 import { UsageError } from '../../src/lib/errors.js';
-import { RecentWaits } from '../../src/lib/operations/consume/recent-waits.js';
+import { RecentWaits } from '../../src/lib/operations/consume/consume-summary.js';
 import { parseConditions } from '../../src/lib/operations/monitor/conditions.js';
 import { findGapEpisodes, findIncidents } from '../../src/lib/operations/monitor/incidents.js';
 import { silentLook } from '../../src/lib/operations/monitor/side-watch.js';

@@ -26,7 +26,7 @@ export default class QuarantineRetry extends BaseCommand {
     const logger = this.logger();
     const options = { command: 'quarantine', healRate: 0, logger };
     const { keptOn, outcome } = await withRepository(settings, options, async (repository) => {
-      const side = named?.keptOn ?? repository.primarySide;
+      const side = named?.keptOn ?? repository.roles.primary;
       const database = openSide(side, settings, 'quarantine', logger);
       const ids = named === null ? 'all' : [named.id];
       const done = await withDatabases([database], () =>

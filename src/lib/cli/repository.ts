@@ -37,7 +37,7 @@ export async function withRepository<Result>(
   } catch (error) {
     throw asUnreachable(
       error,
-      repository.primarySide === 'ec2' && settings.ec2 !== null ? { side: 'ec2', connection: settings.ec2 } : local,
+      repository.roles.primary === 'ec2' && settings.ec2 !== null ? { side: 'ec2', connection: settings.ec2 } : local,
     );
   } finally {
     await repository.close();

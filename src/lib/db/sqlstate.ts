@@ -6,12 +6,12 @@ import { AuthenticationError } from './authentication.js';
  * What a failed database call means for the caller:
  * - `collision`: a deadlock or serialization failure; repeat the transaction at once.
  * - `unavailable`: the server, the network or a resource; the same call may succeed later.
- * - `refused`: the data; the same rows will be refused again.
+ * - `rejected`: the data; the same rows will be rejected again.
  * - `misconfigured`: schema, rights or password; a person has to mend it.
  * - `fenced`: this side does not take batches as primary in this epoch; read where the migration stands.
  * - `defect`: an error in sensorctl.
  */
-export type FaultKind = 'collision' | 'unavailable' | 'refused' | 'misconfigured' | 'fenced' | 'defect';
+export type FaultKind = 'collision' | 'unavailable' | 'rejected' | 'misconfigured' | 'fenced' | 'defect';
 
 /** A statement that never left this process: a value of it has no form in which it could be sent. */
 export class UnsendableError extends Error {
@@ -41,21 +41,21 @@ const NOT_OF_THE_DATA = new Set([
 const COLLISION = new Set(['40P01', '40001']);
 /** Raised by sensorctl.assert_primary. */
 const FENCED_CLASS = 'SF';
-const REFUSED_CLASSES = new Set(['22', '23', '44', '54', 'P0']);
+const REJECTED_CLASSES = new Set(['22', '23', '44', '54', 'P0']);
 const MISCONFIGURED_CLASSES = new Set(['0A', '28', '3D', '3F', '42']);
 
 /** Decides what an error of a database call means, by SQLSTATE and by socket error; the one place that does. */
 export function faultKind(error: unknown): FaultKind {
-  if (error instanceof UnsendableError) return 'refused';
+  if (error instanceof UnsendableError) return 'rejected';
   const sqlstate = sqlstateOf(error);
   if (error instanceof AuthenticationError) return 'misconfigured';
   if (sqlstate === undefined) return isProgrammingError(error) ? 'defect' : 'unavailable';
   if (COLLISION.has(sqlstate)) return 'collision';
   if (DEFECTS.has(sqlstate)) return 'defect';
-  const sqlstateClass = sqlstate.slice(0, 2);
-  if (sqlstateClass === FENCED_CLASS) return 'fenced';
-  if (REFUSED_CLASSES.has(sqlstateClass)) return 'refused';
-  return MISCONFIGURED_CLASSES.has(sqlstateClass) ? 'misconfigured' : 'unavailable';
+  const stateClass = sqlstate.slice(0, 2);
+  if (stateClass === FENCED_CLASS) return 'fenced';
+  if (REJECTED_CLASSES.has(stateClass)) return 'rejected';
+  return MISCONFIGURED_CLASSES.has(stateClass) ? 'misconfigured' : 'unavailable';
 }
 
 /** The SQLSTATE a server gave; undefined for errors of the socket, of TLS and of pg itself. */

@@ -94,7 +94,7 @@ export async function retryQuarantined(
       stored += await resolveRecords(database.pool, outcome.stored, 'retried');
       failed.push(...outcome.failed);
     }
-    await repository.idle();
+    await repository.current.idle();
     return { stored, failed };
   });
 }
@@ -113,8 +113,8 @@ async function retryPage(repository: MigratingRepository, records: readonly Stor
     if (fault !== undefined) failures.set(id, fault.reason);
     readings.push(...decoded.readings.map((reading) => ({ ...reading, source: { messageId, body } })));
   }
-  for (const batch of await repository.writeBatch({ readings, rejects: [] })) {
-    repository.dispatch(batch);
+  for (const batch of await repository.current.primary.write({ readings, rejects: [] })) {
+    repository.current.secondary?.enqueue(batch);
     for (const refused of batch.quarantined) {
       const reason = refused.faults[0]?.reason ?? '';
       for (const { id } of records.filter((record) => record.body === refused.body)) failures.set(id, reason);

@@ -5,7 +5,8 @@ export type { Reading, ReadingTable, MessageSource } from '../domain/reading.js'
 export type { Side, WriteMode } from '../domain/side.js';
 export { createLogger, type Logger } from '../logger.js';
 export type { CommittedBatch } from './write/batch.js';
-export type { Doubt, WriteRequest } from './write/division.js';
+export type { Doubt, WriteRequest } from './write/divide-batch.js';
 export { DualWriteRepository, type DualWriteOptions } from './dual-write-repository.js';
 export type { QuarantineFault, QuarantineRecord } from './ledger/quarantine.js';
-export type { RetryPolicy, SendOutcome } from './write/secondary-sender.js';
+export type { RetryPolicy } from './write/send-batch.js';
+export type { SendOutcome } from './write/settle.js';

@@ -1,18 +1,14 @@
 import { asUnreachable, closeDatabase, findSilent, type Database } from '../db/database.js';
 import { describeFault } from '../db/sqlstate.js';
 import { rolesOf, type MigrationState, type Roles } from '../domain/migration.js';
-import { pause } from '../domain/pause.js';
-import { otherSide, sideTitle, type Role, type Side, type WriteMode } from '../domain/side.js';
+import { pollUntil, repeatEvery, singleFlight, type Repeating } from '../domain/retry.js';
+import { otherSide, sideTitle, type Role, type Side } from '../domain/side.js';
 import { ConflictError, UsageError } from '../errors.js';
 import { silentLogger, type Logger } from '../logger.js';
-import type { CommittedBatch } from './write/batch.js';
-import type { BreakerState } from './write/circuit-breaker.js';
-import type { WriteRequest } from './write/division.js';
 import { DualWriteRepository, type DualWriteOptions } from './dual-write-repository.js';
-import type { Gap } from './ledger/ledger.js';
 import { findDecidingState, type MigrationSides } from './phase/deciding-state.js';
 import { callOffOverdue } from './phase/transition.js';
-import { WriteMeter, type SendTotals } from './write/write-meter.js';
+import { WriteMeter } from './write/write-meter.js';
 
 export interface MigratingOptions extends Pick<DualWriteOptions, 'retry' | 'healing'> {
   /** Opens a side with the timeouts of a role; null where the settings name no such side. */
@@ -21,19 +17,19 @@ export interface MigratingOptions extends Pick<DualWriteOptions, 'retry' | 'heal
   readonly dualWrite: boolean | undefined;
   readonly consumer: { readonly host: string; readonly pid: number };
   readonly logger?: Logger;
-  /** Told the roles before anything is written under them. */
+  /** Called with the roles before anything is written under them. */
   readonly onRoles?: (roles: Roles) => void;
 }
 
-/** How often the record is looked at, in ms: that of a consumer without traffic, and that of one that waits. */
+/** How often the record is read, in ms: by a consumer without traffic, and by one that waits. */
 const WATCH_MS = 1_000;
-/** One in so many looks asks both sides: one of them may have been restored from an older copy. */
-const LOOKS_AT_BOTH = 10;
+/** One in so many checks asks both sides: one of them may have been restored from an older copy. */
+const CHECKS_A_CHECK_OF_BOTH = 10;
 const WAIT_MS = 40;
 
 /**
  * A repository whose roles follow the recorded phase: it writes to whichever side is the primary, waits while a change is
- * under way, and takes over when one was committed. What it has in hand is never lost: a batch that the old primary refuses
+ * under way, and takes over when one was committed. What is in flight is never lost: a batch that the old primary refuses
  * is the caller's to write again, once `follow` has returned.
  */
 export class MigratingRepository {
@@ -42,10 +38,9 @@ export class MigratingRepository {
   #sides: MigrationSides;
   #current!: DualWriteRepository;
   #roles!: Roles;
-  #following: Promise<void> | null = null;
-  #watching: Promise<void> | null = null;
-  #watch: NodeJS.Timeout | undefined;
-  #looks = 0;
+  readonly #following = singleFlight((last: Side | null, stop: AbortSignal) => this.#followUntilDecided(last, stop));
+  #watch: Repeating | undefined;
+  #checks = 0;
   readonly #retiring = new Set<Promise<void>>();
   readonly #ended = new AbortController();
   readonly #logger: Logger;
@@ -59,39 +54,23 @@ export class MigratingRepository {
   static async open(options: MigratingOptions): Promise<MigratingRepository> {
     const repository = new MigratingRepository(options);
     try {
-      await repository.#followUntilSettled(null, new AbortController().signal);
+      await repository.#followUntilDecided(null, new AbortController().signal);
     } catch (error) {
       const named = await repository.#nameSilent(error);
       await repository.#closeSides(repository.#sides);
       throw named;
     }
-    repository.#watch = setInterval(() => {
-      repository.#watching ??= repository.#look().finally(() => (repository.#watching = null));
-    }, WATCH_MS);
+    repository.#watch = repeatEvery(WATCH_MS, () => repository.#checkPhase());
     return repository;
   }
 
-  /** As `DualWriteRepository.writeBatch`; after an error of the kind `fenced`, `follow` and write again. */
-  async writeBatch(request: WriteRequest): Promise<CommittedBatch[]> {
-    this.#ended.signal.throwIfAborted();
-    return await this.#current.writeBatch(request);
+  /** The repository of the roles that are recorded; another one after a switch. */
+  get current(): DualWriteRepository {
+    return this.#current;
   }
 
-  /**
-   * Resolves once this process has the roles of the epoch that is recorded, and no change is under way, or `stop` aborts.
-   * Throws where the record cannot be read, or leaves this process no role.
-   */
-  async follow(stop: AbortSignal): Promise<void> {
-    this.#following ??= this.#followUntilSettled(this.#roles.primary, stop).finally(() => (this.#following = null));
-    await this.#following;
-  }
-
-  dispatch(batch: CommittedBatch): void {
-    this.#current.dispatch(batch);
-  }
-
-  async idle(stop?: AbortSignal): Promise<void> {
-    await this.#current.idle(stop);
+  get roles(): Roles {
+    return this.#roles;
   }
 
   /** Aborts when the recorded phase leaves this process no role, or the primary would lose rows; its reason is the error. */
@@ -99,44 +78,27 @@ export class MigratingRepository {
     return this.#ended.signal;
   }
 
-  get primarySide(): Side {
-    return this.#roles.primary;
-  }
-
-  get writeMode(): WriteMode {
-    return this.#roles.writeMode;
-  }
-
-  get totals(): SendTotals {
-    return this.meter.totals;
-  }
-
-  get breaker(): { readonly state: BreakerState; readonly reason: string | null } {
-    return this.#current.breaker;
-  }
-
-  get leaseAgeMs(): number {
-    return this.#current.leaseAgeMs;
-  }
-
-  async readGaps(): Promise<Gap[]> {
-    return await this.#current.readGaps();
+  /**
+   * Resolves once this process has the roles of the epoch that is recorded, and no change is under way, or `stop` aborts.
+   * Throws where the record cannot be read, or leaves this process no role.
+   */
+  async follow(stop: AbortSignal): Promise<void> {
+    await this.#following(this.#roles.primary, stop);
   }
 
   /** Ends the consumer and closes both sides. */
   async close(): Promise<void> {
-    clearInterval(this.#watch);
-    await Promise.allSettled([this.#watching, this.#following]);
+    await Promise.allSettled([this.#watch?.stop(), this.#following.current]);
     await this.#current.close();
     await Promise.all(this.#retiring);
     await this.#closeSides(this.#sides);
   }
 
-  /** One look at the record; trouble is left to the next one, or to whoever writes. */
-  async #look(): Promise<void> {
+  /** Reads the record once; trouble is left to the next time, or to whoever writes. */
+  async #checkPhase(): Promise<void> {
     try {
-      this.#looks += 1;
-      const last = this.#looks % LOOKS_AT_BOTH === 0 ? null : this.#roles.primary;
+      this.#checks += 1;
+      const last = this.#checks % CHECKS_A_CHECK_OF_BOTH === 0 ? null : this.#roles.primary;
       const { state } = await findDecidingState(this.#sides, last, this.#logger);
       if (state.epoch !== this.#roles.epoch) await this.follow(this.#ended.signal);
     } catch (error) {
@@ -145,17 +107,16 @@ export class MigratingRepository {
     }
   }
 
-  async #followUntilSettled(last: Side | null, stop: AbortSignal): Promise<void> {
-    while (!stop.aborted) {
+  async #followUntilDecided(last: Side | null, stop: AbortSignal): Promise<void> {
+    const findDecided = async (): Promise<MigrationState | null> => {
       const { state, primary } = await findDecidingState(this.#sides, last, this.#logger);
-      if (state.attempt === null) {
-        await this.#adopt(state);
-        return;
-      }
+      if (state.attempt === null) return state;
       // The process that began it may be dead; anyone ends it once its time is over.
       await callOffOverdue(primary, `a consumer on ${this.options.consumer.host}`);
-      await pause(WAIT_MS, stop);
-    }
+      return null;
+    };
+    const state = await pollUntil(findDecided, { everyMs: WAIT_MS, signal: stop });
+    if (state !== null) await this.#adopt(state);
   }
 
   async #adopt(state: MigrationState): Promise<void> {
@@ -163,10 +124,11 @@ export class MigratingRepository {
     if (roles === null) throw heldBack(state);
     const before = this.#roles as Roles | undefined;
     if (before?.primary === roles.primary && before.secondary === roles.secondary) {
-      this.#current.enterEpoch(roles.epoch);
+      this.#current.primary.enterEpoch(roles.epoch);
       this.#roles = roles;
       return;
     }
+    const { writeMode, epoch } = roles;
     this.options.onRoles?.(roles);
     const sides = before === undefined && roles.primary === 'local' ? this.#sides : this.#openFor(roles);
     const repository = await this.#open(roles, sides).catch(async (error: unknown) => {
@@ -176,9 +138,8 @@ export class MigratingRepository {
     if (before !== undefined) this.#retire(this.#current, this.#sides);
     else if (sides !== this.#sides) await this.#closeSides(this.#sides);
     [this.#sides, this.#current, this.#roles] = [sides, repository, roles];
-    this.#logger.info(`${sideTitle(roles.primary)} is the primary`, {
-      ...{ phase: state.phase, writeMode: roles.writeMode, epoch: roles.epoch },
-    });
+    const { phase } = state;
+    this.#logger.info(`${sideTitle(roles.primary)} is the primary`, { phase, writeMode, epoch });
   }
 
   /** An error of a call that no server answered does not say which side it was. */
@@ -199,7 +160,13 @@ export class MigratingRepository {
     if (first === null || (secondary !== null && second === null)) throw ec2NotSet();
     const { retry, healing = null, consumer } = this.options;
     return await DualWriteRepository.open({
-      ...{ primary: first, secondary: second, epoch, retry, healing, consumer, logger: this.#logger },
+      primary: first,
+      secondary: second,
+      epoch,
+      retry,
+      healing,
+      consumer,
+      logger: this.#logger,
       meter: this.meter,
       onUnfit: (error) => this.#ended.abort(error),
       // One connection of the pool is left to the repair.
@@ -207,7 +174,7 @@ export class MigratingRepository {
     });
   }
 
-  /** What the old repository has in hand goes on its way while the new one writes. */
+  /** The batches of the old repository are sent and settled while the new one writes. */
   #retire(repository: DualWriteRepository, sides: MigrationSides): void {
     const retiring = repository
       .close()

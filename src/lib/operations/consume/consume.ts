@@ -1,41 +1,45 @@
 import { setMaxListeners } from 'node:events';
-import { describeFault } from '../../db/sqlstate.js';
+import { describeFault, faultKind, isDoubtful, sqlstateOf } from '../../db/sqlstate.js';
+import type { DecodeOptions } from '../../decoders/decode.js';
+import { chunksOf } from '../../domain/chunks.js';
+import { backoff, withRetries, type FailedAttempt } from '../../domain/retry.js';
 import type { Side } from '../../domain/side.js';
 import type { Address, Endpoint } from '../../http/serve.js';
 import { serveMetrics } from '../../http/metrics.js';
 import type { Logger } from '../../logger.js';
 import { asQueueError } from '../../queue/queue-error.js';
-import type { Queue, ReceivedMessage } from '../../queue/queue.js';
-import type { CommittedBatch } from '../../repository/write/batch.js';
-import type { Gap } from '../../repository/ledger/ledger.js';
-import type { MigratingRepository } from '../../repository/migrating-repository.js';
-import type { WriteRequest } from '../../repository/write/division.js';
+import { SQS_BATCH, type Queue, type ReceivedMessage } from '../../queue/queue.js';
+import { readGaps, type Gap } from '../../repository/ledger/ledger.js';
 import { countFaults } from '../../repository/ledger/quarantine.js';
-import type { DecodeOptions } from '../../decoders/decode.js';
+import { leavesNoRole, type MigratingRepository } from '../../repository/migrating-repository.js';
+import type { CommittedBatch } from '../../repository/write/batch.js';
+import type { WriteRequest } from '../../repository/write/divide-batch.js';
+import type { SecondarySender } from '../../repository/write/send-batch.js';
+import type { PrimaryWriter } from '../../repository/write/write-batch.js';
 import { TIMES } from '../../timing.js';
-import { acknowledge } from './acknowledger.js';
-import { Batcher } from './batcher.js';
-import { decodeReceived, faultsOf, type DecodedMessage } from './decoded-message.js';
+import { ConsumeTotals, RecentWaits, type ConsumeSummary } from './consume-summary.js';
+import { createConsumerMetrics, type ReceiveFigures } from './consumer-metrics.js';
+import { FailingReadings, type Suspects } from './failing-readings.js';
 import { judgeVitals, serveHealth, type ConsumerHealth } from './health.js';
-import { InHand } from './in-hand.js';
-import { Intake } from './intake.js';
-import { createConsumerMetrics, type Intaken } from './metrics.js';
-import { PatientWriter } from './patient-writer.js';
-import { PrimaryGate } from './primary-gate.js';
-import { Tally, type ConsumeSummary } from './tally.js';
-import { RecentWaits } from './recent-waits.js';
+import { InFlightMessages } from './in-flight-messages.js';
+import { decodeReceived, faultsOf, MessageBatcher, type DecodedMessage } from './message-batcher.js';
+import { ReceiveGate } from './receive-gate.js';
+import { Receiver } from './receiver.js';
 
 export interface ConsumeOptions {
   readonly queue: Queue;
   readonly repository: MigratingRepository;
   readonly telemetry: DecodeOptions;
+  /** Long polls side by side. */
   readonly pollers: number;
   readonly batchMessages: number;
   readonly lingerMs: number;
+  /** Messages to receive in all; Infinity for no end. */
   readonly maxMessages: number;
+  /** Ends once the queue is empty and nothing is in flight. */
   readonly drain: boolean;
   readonly logger: Logger;
-  /** Ends receiving; what is in hand is finished. */
+  /** Ends receiving; what is in flight is finished. */
   readonly stop: AbortSignal;
   /** Where to answer /healthz and /readyz; null for nowhere. */
   readonly health: Address | null;
@@ -44,19 +48,24 @@ export interface ConsumeOptions {
 }
 
 export interface ConsumeReport extends ConsumeSummary {
-  /** What EC2 may lack, of this run and of all others; null where the ledger did not answer. */
+  /** Time ranges that EC2 may lack, of this run and of all others; null where the ledger did not answer. */
   readonly gaps: readonly Gap[] | null;
 }
 
 const LONG_POLL_SECONDS = Math.ceil(TIMES.longPollMs / 1000);
 const DRAIN_POLL_SECONDS = 1;
-const BATCHES_IN_HAND = 8;
+const BATCHES_IN_FLIGHT = 8;
 const MIB = 1024 * 1024;
 /** Of bodies, and again of what they become. */
-const BYTES_IN_HAND = 64 * MIB;
+const BYTES_IN_FLIGHT = 64 * MIB;
 /** One statement holds no more, so that neither a text of Node nor a message to PostgreSQL comes near its limit. */
 const BATCH_READINGS = 5_000;
 const BATCH_BYTES = 8 * MIB;
+const WRITE_PAUSE = backoff(500, 10_000);
+/** Attempts after which an error of our own, which no other batch disproves, is a defect. */
+const ATTEMPTS_OF_A_DEFECT = 6;
+const DELETE_ATTEMPTS = 4;
+const DELETE_PAUSE = backoff(200);
 
 /**
  * Consumes the queue until it is stopped, drained, or has `maxMessages`: gathers messages into batches, commits each on
@@ -64,146 +73,167 @@ const BATCH_BYTES = 8 * MIB;
  * start, or at a defect; afterwards trouble with queue or databases is waited out.
  */
 export async function consume(options: ConsumeOptions): Promise<ConsumeReport> {
-  const { queue, logger } = options;
+  const { queue, logger, repository } = options;
   const state = await queue.readState().catch((error: unknown) => {
     throw asQueueError(error, queue.url);
   });
-  const messages = options.batchMessages * BATCHES_IN_HAND;
-  const limits = { messages, bytes: BYTES_IN_HAND, decodedBytes: BYTES_IN_HAND };
-  const inHand = new InHand(queue, Math.max(1, state.visibilityTimeoutSeconds) * 1000, limits, logger);
-  inHand.start();
+  const messages = options.batchMessages * BATCHES_IN_FLIGHT;
+  const limits = { messages, bytes: BYTES_IN_FLIGHT, decodedBytes: BYTES_IN_FLIGHT };
+  const inFlight = new InFlightMessages(queue, Math.max(1, state.visibilityTimeoutSeconds) * 1000, limits, logger);
+  inFlight.startHeartbeat();
   try {
-    const summary = await new Consumption(options, inHand).run();
-    const gaps = await options.repository.readGaps().catch((error: unknown) => {
+    const summary = await new Consumer(options, inFlight).run();
+    const gaps = await readGaps(repository.current.primary.database.pool).catch((error: unknown) => {
       logger.warn('the ledger could not be read', { error: describeFault(error) });
       return null;
     });
     return { ...summary, gaps };
   } finally {
-    await inHand.stop();
+    await inFlight.stopHeartbeat();
   }
 }
 
-class Consumption {
-  readonly #gate = new PrimaryGate();
-  readonly #writer: PatientWriter;
-  readonly #received: ReceivedMessage[] = [];
-  #decoding: Promise<void> | null = null;
-  readonly #tally = new Tally();
+/** The way of a message: received, decoded, gathered into a batch, written, sent in the background, acknowledged. */
+class Consumer {
+  readonly #gate = new ReceiveGate();
+  readonly #failing: FailingReadings;
+  readonly #receiver: Receiver;
+  readonly #batcher: MessageBatcher;
+  readonly #totals = new ConsumeTotals();
   readonly #waits = new RecentWaits();
-  readonly #working = new Set<Promise<void>>();
+  /** Messages are decoded one after the other. */
+  #decoded: Promise<void> = Promise.resolve();
+  readonly #processing = new Set<Promise<void>>();
   readonly #failed = new AbortController();
   readonly #stop: AbortSignal;
   #defect: Error | undefined;
 
   constructor(
     private readonly options: ConsumeOptions,
-    private readonly inHand: InHand,
+    private readonly inFlight: InFlightMessages,
   ) {
-    this.#stop = AbortSignal.any([options.stop, options.repository.ended, this.#failed.signal]);
-    this.#writer = new PatientWriter({ ...options, gate: this.#gate, stop: this.#stop });
+    const { repository, lingerMs, batchMessages } = options;
+    this.#stop = AbortSignal.any([options.stop, repository.ended, this.#failed.signal]);
     // Every poller and every batch that waits for the primary listens to it.
     setMaxListeners(0, this.#stop);
-    options.repository.meter.follow(() => this.#readIntake());
+    this.#failing = new FailingReadings(repository, this.#gate, this.#stop);
+    const atMost = { items: batchMessages, readings: BATCH_READINGS, bytes: BATCH_BYTES };
+    this.#batcher = new MessageBatcher(atMost, lingerMs, (batch) => this.#start(batch));
+    this.#receiver = new Receiver({
+      ...options,
+      inFlight,
+      waitSeconds: options.drain ? DRAIN_POLL_SECONDS : LONG_POLL_SECONDS,
+      mayReceive: () => this.#gate.untilOpen(),
+      deliver: (message) => this.#takeOver(message),
+      stop: this.#stop,
+    });
+    repository.meter.follow(() => this.#readFigures());
   }
 
   async run(): Promise<ConsumeSummary> {
     const { options } = this;
-    const atMost = { items: options.batchMessages, readings: BATCH_READINGS, bytes: BATCH_BYTES };
-    const batcher = new Batcher<DecodedMessage>(atMost, options.lingerMs, (batch) => this.#start(batch));
-    const intake = new Intake({
-      ...options,
-      inHand: this.inHand,
-      waitSeconds: options.drain ? DRAIN_POLL_SECONDS : LONG_POLL_SECONDS,
-      primaryAvailable: () => this.#gate.untilOpen(),
-      deliver: (message) => {
-        this.#waits.add(message);
-        this.#received.push(message);
-        this.#decoding ??= this.#decodeReceived(batcher).finally(() => (this.#decoding = null));
-      },
-      stop: this.#stop,
-    });
-    const health = options.health === null ? null : await serveHealth(options.health, () => this.#readHealth(intake));
+    const health = options.health === null ? null : await serveHealth(options.health, () => this.#readHealth());
     let metrics: Endpoint | null = null;
     try {
-      metrics = options.metrics === null ? null : await this.#serveMetrics(options.metrics, intake);
-      await intake.run();
+      const registry = createConsumerMetrics(options.repository, () => this.#readFigures());
+      metrics = options.metrics === null ? null : await serveMetrics(options.metrics, registry);
+      await this.#receiver.run();
       // It receives nothing any more, and is no longer there for who asks.
       health?.close();
-      await this.#decoding;
-      batcher.flush();
-      while (this.#working.size > 0) await Promise.all(this.#working);
+      await this.#decoded;
+      this.#batcher.flush();
+      while (this.#processing.size > 0) await Promise.all(this.#processing);
       if (this.#defect !== undefined) throw this.#defect;
       options.repository.ended.throwIfAborted();
-      await options.repository.idle(this.#stop);
-      return this.#tally.summarize(options.repository);
+      await options.repository.current.idle(this.#stop);
+      return this.#totals.summarize(options.repository);
     } finally {
       for (const endpoint of [health, metrics]) endpoint?.close();
     }
   }
 
-  async #serveMetrics(address: Address, intake: Intake): Promise<Endpoint> {
-    return await serveMetrics(
-      address,
-      createConsumerMetrics(this.options.repository, () => ({ ...this.#readIntake(), pollAgeMs: intake.pollAgeMs })),
-    );
+  /** Those of the roles of this moment: a switch exchanges them. */
+  get #writers(): { readonly primary: PrimaryWriter; readonly secondary: SecondarySender | null } {
+    return this.options.repository.current;
   }
 
-  #readIntake(): Omit<Intaken, 'pollAgeMs'> {
-    const { messages, quarantined, unacknowledged } = this.#tally.summarize(this.options.repository);
-    return {
-      ...{ messages, quarantined, unacknowledged },
-      inHand: this.inHand.size,
-      longestWaitMs: this.#waits.longestMs,
-    };
+  #takeOver(message: ReceivedMessage): void {
+    this.#waits.add(message);
+    this.#decoded = this.#decoded.then(() => this.#decode(message));
   }
 
-  #readHealth(intake: Intake): ConsumerHealth {
-    const { repository } = this.options;
-    return {
-      ...judgeVitals({
-        paused: !this.#gate.isOpen,
-        primary: repository.primarySide,
-        pollAgeMs: intake.pollAgeMs,
-        pollFailure: intake.pollFailure,
-        leaseAgeMs: repository.leaseAgeMs,
-      }),
-      writeMode: repository.writeMode,
-      messages: this.#tally.messages,
-      messagesInHand: this.inHand.size,
-      breaker: repository.breaker,
-    };
-  }
-
-  /** Decodes what was received, one after the other, as long as there is room for what it becomes. */
-  async #decodeReceived(batcher: Batcher<DecodedMessage>): Promise<void> {
-    for (let message = this.#received.shift(); message !== undefined; message = this.#received.shift()) {
-      await this.inHand.untilDecodable();
-      const decoded = decodeReceived(message, this.options.telemetry);
-      this.inHand.addDecoded(message, decoded.bytes);
-      batcher.add(decoded);
-    }
+  /** Waits until there is room for what the message becomes. */
+  async #decode(message: ReceivedMessage): Promise<void> {
+    await this.inFlight.untilDecodable();
+    const decoded = decodeReceived(message, this.options.telemetry);
+    this.inFlight.addDecoded(message, decoded.bytes);
+    this.#batcher.add(decoded);
   }
 
   #start(batch: DecodedMessage[]): void {
-    const work = this.#process(batch)
+    const processing = this.#process(batch)
       .catch((error: unknown) => {
         this.#defect ??= error as Error;
         this.#failed.abort();
       })
-      .finally(() => this.#working.delete(work));
-    this.#working.add(work);
+      .finally(() => this.#processing.delete(processing));
+    this.#processing.add(processing);
   }
 
   async #process(batch: readonly DecodedMessage[]): Promise<void> {
-    const request = requestOf(batch, this.options.repository.primarySide);
-    const { batches, suspects } = await this.#writer.write(request);
+    const request = requestOf(batch, this.options.repository.roles.primary);
+    const suspects: Suspects = new Map();
+    const batches = await this.#write(request, suspects);
+    if (batches !== null) this.#failing.noteStored(request.readings.filter((reading) => !suspects.has(reading)));
     const isDone = ({ source }: DecodedMessage): boolean => ![...suspects].some(([each]) => each.source === source);
-    const done = batch.filter((each) => isDone(each));
     const items = request.readings.length + countFaults(request.rejects) - suspects.size;
-    await this.#finish(done, batches, items);
+    await this.#finish(batch.filter(isDone), batches, items);
     const rest = batch.filter((each) => !isDone(each));
-    if (rest.length > 0) await this.#finish(rest, await this.#writer.writeSuspects(suspects), suspects.size);
+    if (rest.length > 0) await this.#finish(rest, await this.#writeSuspects(suspects), suspects.size);
+  }
+
+  /** Writes until the primary stores it; null where the consumer was told to stop meanwhile: the messages come again. */
+  async #write(request: WriteRequest, suspects: Suspects): Promise<CommittedBatch[] | null> {
+    const { repository } = this.options;
+    const doubt = this.#failing.doubtOf(request, suspects);
+    const attempts = withRetries(
+      async (attempt) => {
+        suspects.clear();
+        if (attempt > 1) await repository.follow(this.#stop);
+        repository.ended.throwIfAborted();
+        return await this.#writers.primary.write({ ...request, doubt });
+      },
+      {
+        pauseMs: (failures, error) => (faultKind(error) === 'fenced' ? 0 : WRITE_PAUSE(failures)),
+        retryIf: (error, attempt) => !isFinal(error, attempt),
+        onFailedAttempt: (failed) => this.#reportFailure(request, failed),
+        signal: this.#stop,
+      },
+    );
+    try {
+      return await attempts;
+    } catch (error) {
+      if (error === this.#stop.reason) return null;
+      throw error;
+    } finally {
+      this.#gate.report(request, null);
+    }
+  }
+
+  #reportFailure(request: WriteRequest, { error, attempt, pauseMs }: FailedAttempt): void {
+    const { repository, logger } = this.options;
+    if (pauseMs === null) return;
+    this.#gate.report(request, isDoubtful(error) ? 'ajar' : 'closed');
+    if (faultKind(error) === 'fenced') return;
+    const fields = { attempt, pauseMs: Math.round(pauseMs), error: describeFault(error) };
+    logger.error(`${repository.roles.primary} write failed; nothing is acknowledged, receiving pauses`, fields);
+  }
+
+  async #writeSuspects(suspects: Suspects): Promise<CommittedBatch[] | null> {
+    const retried = await this.#failing.retry(suspects);
+    if (retried === null || retried.rejects.length === 0) return retried?.batches ?? null;
+    const kept = await this.#write({ readings: [], rejects: retried.rejects }, new Map());
+    return kept && [...retried.batches, ...kept];
   }
 
   /** Acknowledges messages whose readings are committed; where `batches` is null they are left to come again. */
@@ -212,20 +242,73 @@ class Consumption {
     batches: readonly CommittedBatch[] | null,
     items: number,
   ): Promise<void> {
-    const { repository, queue, logger } = this.options;
     const messages = decoded.map(({ message }) => message);
     if (batches !== null) {
-      for (const batch of batches) repository.dispatch(batch);
-      this.#tally.addCommitted(messages.length, items, batches);
-      this.#tally.addUnacknowledged(await acknowledge(queue, messages, logger));
+      for (const batch of batches) this.#writers.secondary?.enqueue(batch);
+      this.#totals.addCommitted(messages.length, items, batches);
+      this.#totals.addUnacknowledged(await this.#acknowledge(messages));
     }
-    this.inHand.remove(messages);
+    this.inFlight.remove(messages);
+  }
+
+  /** Returns how many messages SQS did not confirm as deleted in the end: they come again, and change nothing. */
+  async #acknowledge(messages: readonly ReceivedMessage[]): Promise<number> {
+    const left = await Promise.all(chunksOf(messages, SQS_BATCH).map((group) => this.#delete(group)));
+    return left.reduce((sum, count) => sum + count, 0);
+  }
+  async #delete(group: readonly ReceivedMessage[]): Promise<number> {
+    const { queue, logger } = this.options;
+    let left = [...group];
+    const deleteLeft = async (attempt: number): Promise<void> => {
+      try {
+        left = await queue.delete(left);
+      } catch (error) {
+        const fields = { messages: left.length, attempt, attempts: DELETE_ATTEMPTS };
+        logger.warn('acknowledgement failed', { ...fields, error: asQueueError(error, queue.url).message });
+      }
+      // A batch delete can fail in part: what it did not confirm is deleted again.
+      if (left.length > 0) throw new Error('SQS did not confirm every message');
+    };
+    await withRetries(deleteLeft, { attempts: DELETE_ATTEMPTS, pauseMs: DELETE_PAUSE }).catch(() => undefined);
+    return left.length;
+  }
+
+  #readFigures(): ReceiveFigures {
+    const { messages, quarantined, unacknowledged } = this.#totals.summarize(this.options.repository);
+    const { longestMs: longestWaitMs } = this.#waits;
+    const { pollAgeMs } = this.#receiver;
+    return { messages, quarantined, unacknowledged, inHand: this.inFlight.size, longestWaitMs, pollAgeMs };
+  }
+
+  #readHealth(): ConsumerHealth {
+    const { current, roles } = this.options.repository;
+    const { state, reason } = current.breaker;
+    return {
+      ...judgeVitals({
+        paused: !this.#gate.isOpen,
+        primary: roles.primary,
+        pollAgeMs: this.#receiver.pollAgeMs,
+        pollFailure: this.#receiver.pollFailure,
+        leaseAgeMs: current.session.leaseAgeMs,
+      }),
+      writeMode: roles.writeMode,
+      messages: this.#totals.messages,
+      messagesInHand: this.inFlight.size,
+      breaker: { state, reason },
+    };
   }
 }
 
+/** The readings of a batch, and the records of its messages that decode to faults, for the side that is the primary. */
 function requestOf(batch: readonly DecodedMessage[], side: Side): WriteRequest {
   return {
     readings: batch.flatMap(({ decoded }) => decoded.readings),
     rejects: batch.flatMap((each) => faultsOf(each, side) ?? []),
   };
+}
+
+/** A wrong statement is wrong for every batch; an error that our code throws may be for this one. */
+function isFinal(error: unknown, attempt: number): boolean {
+  if (leavesNoRole(error)) return true;
+  return faultKind(error) === 'defect' && (sqlstateOf(error) !== undefined || attempt >= ATTEMPTS_OF_A_DEFECT);
 }

@@ -2,10 +2,10 @@ import { printableJson } from '../../domain/printable.js';
 import { sideTitle, type Side } from '../../domain/side.js';
 import { serve, type Address, type Endpoint } from '../../http/serve.js';
 import type { BreakerState } from '../../repository/write/circuit-breaker.js';
-import { LEASE_MS } from '../../repository/write/consumer-lease.js';
+import { LEASE_MS } from '../../repository/write/consumer-session.js';
 import { TIMES } from '../../timing.js';
 
-/** How a consumer fares, for whoever watches it. */
+/** The state of a consumer, for whoever watches it. */
 export interface ConsumerHealth {
   /** Alive: the queue answers its polls, or it pauses on purpose. */
   readonly healthy: boolean;
@@ -20,7 +20,7 @@ export interface ConsumerHealth {
   readonly breaker: { readonly state: BreakerState; readonly reason: string | null };
 }
 
-/** What the verdict rests on. */
+/** The facts that health is judged by. */
 export interface Vitals {
   /** The primary does not take batches, and nothing is received until it does. */
   readonly paused: boolean;

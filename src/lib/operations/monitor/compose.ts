@@ -3,7 +3,7 @@ import { READING_TABLES } from '../../domain/reading.js';
 import { newerState, type MigrationState } from '../../domain/migration.js';
 import type { Side } from '../../domain/side.js';
 import { formatInstant, formatInstantText, parseInstant } from '../../domain/time.js';
-import type { ConsumerStatus } from '../../repository/write/consumer-status.js';
+import type { ConsumerStatus } from '../../repository/write/consumer-session.js';
 import type { KnownConsumer } from '../../repository/monitor/consumer-list.js';
 import type { WindowFigures } from '../../repository/monitor/window-counts.js';
 import type { QueueLook } from './queue-watch.js';

@@ -43,7 +43,7 @@ export class Recorder {
       await thinSamples(primary.pool);
     } catch (error) {
       // The primary may be away for a while; what it refuses it will refuse again.
-      this.#refused = faultKind(error) === 'misconfigured' || faultKind(error) === 'refused';
+      this.#refused = faultKind(error) === 'misconfigured' || faultKind(error) === 'rejected';
       if (this.#refused) this.onProblem(`samples are not recorded: ${describeFault(error)}`);
     } finally {
       this.#flushing = null;

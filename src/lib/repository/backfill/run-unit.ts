@@ -8,7 +8,7 @@ import type { ReadingTable } from '../../domain/reading.js';
 import { formatInstant, parseInstant } from '../../domain/time.js';
 import type { DigestMethod } from '../compare/digest-method.js';
 import { readCutoff } from '../compare/window.js';
-import { readUnsettled } from '../ledger/ledger.js';
+import { readUnsettled, type Refusal } from '../ledger/ledger.js';
 import { markTakenOver } from '../ledger/markers.js';
 import { holdAsPrimary, holdAsSecondary } from '../phase/assert-role.js';
 import { bringRows, type Delivery } from '../repair/bring-rows.js';
@@ -24,7 +24,6 @@ import {
   restoreStagedSql,
 } from '../repair/staging-sql.js';
 import type { Transfer } from '../repair/transfer.js';
-import type { Refusal } from '../write/secondary-writer.js';
 import { isCopyStraightSafe } from '../timescaledb/compressed-chunks.js';
 import { digestUnit } from './unit-digest.js';
 import { beginWithUnit, finishAndCommit, type Unit, type UnitCounts } from './unit-store.js';
@@ -169,7 +168,7 @@ async function copyStraight(
     if (there !== here) throw new StraightCopyFailed(unit.id, { cause: 'another writer was there' });
     return { copied, inserted: copied, skipped: 0, corrected: 0, refused: [] };
   } catch (error) {
-    if (faultKind(error) === 'refused') throw new StraightCopyFailed(unit.id, { cause: error });
+    if (faultKind(error) === 'rejected') throw new StraightCopyFailed(unit.id, { cause: error });
     throw error;
   }
 }

@@ -1,10 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { Queryable } from '../../db/database.js';
-import { boundsOf } from '../../db/micros.js';
 import { formatInstantText, formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
-
-const COMPACT_UNPROVEN = 'select sensorctl.compact_unproven()';
 
 export type LedgerState = 'pending' | 'missed' | 'refused';
 
@@ -38,6 +35,9 @@ export interface RefusedReading {
   readonly reason: string;
 }
 
+/** A refused reading before it is known whose batch it was in. */
+export type Refusal = Omit<RefusedReading, 'consumerId'>;
+
 const SETTLE = `
   with settled as (
     delete from sensorctl.ledger where entry_id in (
@@ -70,15 +70,13 @@ const MARK_MISSED = `
   ) as failure
   where entry.entry_id = failure.entry_id`;
 
-/** An entry younger than this may belong to a batch whose commit its consumer has not heard of yet. */
-const UNCLAIMED_AGE = "interval '2 seconds'";
-
+/** An entry younger than two seconds may belong to a batch whose commit its consumer has not heard of yet. */
 const MARK_UNCLAIMED = `
   update sensorctl.ledger set state = 'missed', reason = 'the answer to its commit was lost'
   where entry_id in (
     select entry_id from sensorctl.ledger
     where consumer_id = $1 and state = 'pending' and batch_id <> all($2::uuid[])
-      and committed_at < clock_timestamp() - ${UNCLAIMED_AGE}
+      and committed_at < clock_timestamp() - interval '2 seconds'
     for update skip locked
   )`;
 
@@ -86,14 +84,12 @@ const SUMMARIZE = `
   select table_name as "table", state, count(*) as entries, sum(readings) as readings
   from sensorctl.ledger_state group by table_name, state order by table_name, state`;
 
-/** Entries closer than this are shown as one gap. */
-const NEIGHBOURS = "interval '1 minute'";
-
+/** Entries closer than a minute are shown as one gap. */
 const READ_GAPS = `
   select table_name as "table", min(start)::text as "from", max(stop)::text as "to", count(distinct entry_id) as entries,
     min(reason) as reason
   from (
-    select *, count(*) filter (where start > reached + ${NEIGHBOURS}) over (partition by table_name order by start) as gap
+    select *, count(*) filter (where start > reached + interval '1 minute') over (partition by table_name order by start) as gap
     from (
       select table_name, entry_id, reason, lower(times) as start, upper(times) as stop,
         max(upper(times)) over (
@@ -122,7 +118,8 @@ const FIND_LEDGER = `
 
 const READ_UNSETTLED = `
   select entry_id as "entryId", state, sensor_id as "sensorId",
-    ${boundsOf('range')}
+    (extract(epoch from lower(range)) * 1000000)::bigint as "from",
+    (extract(epoch from upper(range)) * 1000000)::bigint as "to"
   from (
     select entry_id, state, sensor_id, unnest(times) as range from sensorctl.ledger_state
     where table_name = $1 and times && $2::tstzmultirange
@@ -179,10 +176,7 @@ export async function settleBatches(
 }
 
 /** Enters readings that the secondary refused for good, found by a repair: under which consumer does not matter any more. */
-export async function enterRefused(
-  primary: Queryable,
-  refusals: readonly Omit<RefusedReading, 'consumerId'>[],
-): Promise<void> {
+export async function enterRefused(primary: Queryable, refusals: readonly Refusal[]): Promise<void> {
   if (refusals.length === 0) return;
   const consumerId = randomUUID();
   const readings = refusals.map((refusal) => ({ ...refusal, consumerId }));
@@ -205,7 +199,7 @@ export async function markUnclaimed(primary: Queryable, consumerId: string, held
 
 /** Keeps the record of what has to be proved small, however long dual write runs. */
 export async function compactUnproven(primary: Queryable): Promise<void> {
-  await primary.query(COMPACT_UNPROVEN);
+  await primary.query('select sensorctl.compact_unproven()');
 }
 
 export async function summarizeLedger(primary: Queryable): Promise<LedgerSummary[]> {

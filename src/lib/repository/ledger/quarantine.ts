@@ -16,7 +16,7 @@ export interface QuarantineFault {
 
 /** A message that cannot be stored, or not whole: its body once, and each fault found in it. */
 export interface QuarantineRecord {
-  /** Which side refused it. */
+  /** The side that rejected it. */
   readonly side: Side;
   /** Null: a row of a table, not a message. */
   readonly messageId: string | null;
@@ -197,12 +197,12 @@ async function selectRecords(database: Queryable, sql: string, values: unknown[]
   }));
 }
 
-/** A reading that a side refused, with the server's words. */
-export function refusedReading(
+/** The record of a reading that a side rejected, with the server's words. */
+export function rejectedReading(
   reading: Reading,
-  refusal: { side: Side; reason: string; sqlstate: string | null },
+  rejection: { side: Side; reason: string; sqlstate: string | null },
 ): QuarantineRecord {
-  const { side, ...words } = refusal;
+  const { side, ...words } = rejection;
   const { table, sensorId, time } = reading;
   const source: MessageSource = reading.source ?? { messageId: null, body: JSON.stringify(reading) };
   return { side, ...source, faults: [{ ...words, table, sensorId, time }], furtherFaults: 0 };

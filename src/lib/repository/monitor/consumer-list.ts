@@ -1,4 +1,4 @@
-import { parseConsumerStatus, type ConsumerStatus } from '../write/consumer-status.js';
+import { parseConsumerStatus, type ConsumerStatus } from '../write/consumer-session.js';
 import type { Question, Row } from '../../db/ask-together.js';
 
 /** A consumer that has not said goodbye. */

@@ -6,7 +6,7 @@ import { describeFault, faultKind } from '../../db/sqlstate.js';
 import { otherSide, sideTitle, type Side } from '../../domain/side.js';
 import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
-import type { Refusal } from '../write/secondary-writer.js';
+import type { Refusal } from '../ledger/ledger.js';
 import {
   addParentsSql,
   copyFromSql,
@@ -170,7 +170,7 @@ class StagedRows {
       await this.target.query('release savepoint attempt');
       return written;
     } catch (error) {
-      if (faultKind(error) !== 'refused') throw error;
+      if (faultKind(error) !== 'rejected') throw error;
       await this.target.query('rollback to savepoint attempt');
       return error as Error;
     }

@@ -62,7 +62,7 @@ export class RepairInParts {
 /** What a failed repair says of what it claimed: an entry cannot be repaired, no entry of its table can, or (null) nothing. */
 export function culpritOf(error: unknown): 'entry' | 'table' | null {
   if (error instanceof ImpossibleTransferError) return 'table';
-  if (isTooMuch(error) || faultKind(error) === 'refused') return 'entry';
+  if (isTooMuch(error) || faultKind(error) === 'rejected') return 'entry';
   const sqlstate = sqlstateOf(error) ?? '';
   if (sqlstate === LOCK_TIMEOUT) return null;
   if (sqlstate === PART_DROPPED || PART_CLASSES.has(sqlstate.slice(0, 2))) return 'entry';

@@ -19,7 +19,7 @@ export interface CommittedBatch {
   /** Readings that the primary took. */
   readonly accepted: number;
   /** Readings whose key was there already: retransmissions and redeliveries. */
-  readonly refused: number;
+  readonly duplicates: number;
   /** Records that are in the quarantine now; `quarantinedAnew` messages were not there before. */
   readonly quarantined: readonly QuarantineRecord[];
   readonly quarantinedAnew: number;

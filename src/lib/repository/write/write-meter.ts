@@ -1,7 +1,7 @@
 import { addLatencies, latencyBucket, NO_LATENCIES, type LatencyCounts } from '../../domain/latency.js';
 import type { Side } from '../../domain/side.js';
 import type { BreakerState } from './circuit-breaker.js';
-import type { ConsumerStatus, IntakeStatus } from './consumer-status.js';
+import type { ConsumerStatus, IntakeStatus } from './consumer-session.js';
 
 /** Something that happened to the writes of a consumer. */
 export type WriteEvent =

@@ -1,8 +1,9 @@
 import type { CommittedBatch } from '../../repository/write/batch.js';
+import type { ReceivedMessage } from '../../queue/queue.js';
 import type { MigratingRepository } from '../../repository/migrating-repository.js';
 import { countFaults } from '../../repository/ledger/quarantine.js';
 
-/** What one run of the consumer did. messages + furtherReadings = accepted + refused + quarantined. */
+/** The counts of one run of the consumer. messages + furtherReadings = accepted + refused + quarantined. */
 export interface ConsumeSummary {
   readonly writeMode: string;
   /** Messages committed, each delivery counted. */
@@ -26,11 +27,11 @@ export interface ConsumeSummary {
 }
 
 /** Adds up what a run did, batch by batch. */
-export class Tally {
+export class ConsumeTotals {
   #messages = 0;
   #items = 0;
   #accepted = 0;
-  #refused = 0;
+  #duplicates = 0;
   #quarantined = 0;
   #quarantinedAnew = 0;
   #unacknowledged = 0;
@@ -41,7 +42,7 @@ export class Tally {
     this.#items += items;
     for (const batch of batches) {
       this.#accepted += batch.accepted;
-      this.#refused += batch.refused;
+      this.#duplicates += batch.duplicates;
       this.#quarantined += countFaults(batch.quarantined);
       this.#quarantinedAnew += batch.quarantinedAnew;
     }
@@ -55,20 +56,49 @@ export class Tally {
     return this.#messages;
   }
 
-  summarize({ writeMode, totals }: Pick<MigratingRepository, 'writeMode' | 'totals'>): ConsumeSummary {
+  summarize({ roles, meter }: Pick<MigratingRepository, 'roles' | 'meter'>): ConsumeSummary {
+    const { totals } = meter;
     return {
-      writeMode,
+      writeMode: roles.writeMode,
       confirmed: totals.confirmed,
       missed: totals.missed,
       refusedBySecondary: totals.refused,
       messages: this.#messages,
       furtherReadings: this.#items - this.#messages,
       accepted: this.#accepted,
-      refused: this.#refused,
+      refused: this.#duplicates,
       quarantined: this.#quarantined,
       quarantinedAnew: this.#quarantinedAnew,
       unacknowledged: this.#unacknowledged,
       seconds: Math.round(performance.now() - this.#startedAt) / 1000,
     };
+  }
+}
+
+const RECENT_MS = 60_000;
+
+/**
+ * How long messages had been in the queue when they were received. SQS tells the age of its oldest message only to
+ * CloudWatch; this is what a consumer sees of it, as exact as this host's clock.
+ */
+export class RecentWaits {
+  #waits: { readonly at: number; readonly ms: number }[] = [];
+
+  constructor(private readonly now: () => number = Date.now) {}
+
+  add({ sentAtMs }: Pick<ReceivedMessage, 'sentAtMs'>): void {
+    if (sentAtMs === null) return;
+    const at = this.now();
+    const ms = Math.max(0, at - sentAtMs);
+    // What is shorter and older than another one can never be the longest again.
+    while ((this.#waits.at(-1)?.ms ?? Infinity) <= ms) this.#waits.pop();
+    this.#waits.push({ at, ms });
+  }
+
+  /** The longest of the last minute, in ms; null where no message came. */
+  get longestMs(): number | null {
+    const oldest = this.now() - RECENT_MS;
+    while ((this.#waits[0]?.at ?? Infinity) < oldest) this.#waits.shift();
+    return this.#waits[0]?.ms ?? null;
   }
 }

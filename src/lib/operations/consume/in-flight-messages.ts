@@ -1,11 +1,12 @@
 import { chunksOf } from '../../domain/chunks.js';
+import { repeatEvery, WaitList, type Repeating } from '../../domain/retry.js';
 import type { Logger } from '../../logger.js';
 import { asQueueError } from '../../queue/queue-error.js';
 import { SQS_BATCH, type Queue, type ReceivedMessage } from '../../queue/queue.js';
 
 const CALLS_AT_ONCE = 8;
 
-interface Held {
+interface InFlight {
   readonly message: ReceivedMessage;
   /** When SQS would show the message to others again, by our monotonic clock, in ms. */
   invisibleUntil: number;
@@ -14,7 +15,7 @@ interface Held {
   decodedBytes: number;
 }
 
-export interface InHandLimits {
+export interface InFlightLimits {
   readonly messages: number;
   /** Of bodies; a receive that is under way when they are reached may add what it brings. */
   readonly bytes: number;
@@ -23,18 +24,17 @@ export interface InHandLimits {
 }
 
 /** The messages received and not yet acknowledged: bounds their number and memory, and keeps them invisible to others. */
-export class InHand {
-  readonly #held = new Map<string, Held>();
+export class InFlightMessages {
+  readonly #held = new Map<string, InFlight>();
   #bytes = 0;
   #decodedBytes = 0;
-  #waiting: (() => void)[] = [];
-  #keeper: NodeJS.Timeout | undefined;
-  #extending: Promise<void> | null = null;
+  readonly #waiting = new WaitList();
+  #heartbeat: Repeating | undefined;
 
   constructor(
     private readonly queue: Queue,
     private readonly visibilityMs: number,
-    private readonly limits: InHandLimits,
+    private readonly limits: InFlightLimits,
     private readonly logger: Logger,
   ) {}
 
@@ -43,15 +43,12 @@ export class InHand {
   }
 
   /** Starts extending the visibility of whatever has used up half of it. */
-  start(): void {
-    this.#keeper = setInterval(() => {
-      this.#extending ??= this.#extendAgeing().finally(() => (this.#extending = null));
-    }, this.visibilityMs / 4);
+  startHeartbeat(): void {
+    this.#heartbeat = repeatEvery(this.visibilityMs / 4, () => this.#extendAgeing());
   }
 
-  async stop(): Promise<void> {
-    clearInterval(this.#keeper);
-    await this.#extending;
+  async stopHeartbeat(): Promise<void> {
+    await this.#heartbeat?.stop();
   }
 
   add(message: ReceivedMessage): void {
@@ -77,21 +74,18 @@ export class InHand {
       this.#bytes -= held?.bytes ?? 0;
       this.#decodedBytes -= held?.decodedBytes ?? 0;
     }
-    for (const resume of this.#waiting.splice(0)) resume();
+    this.#waiting.notify();
   }
 
   /** Resolves as soon as there is room for another receive. */
   async untilRoom(): Promise<void> {
-    while (this.#held.size >= this.limits.messages || this.#bytes >= this.limits.bytes) {
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    }
+    const { messages, bytes } = this.limits;
+    await this.#waiting.until(() => this.#held.size < messages && this.#bytes < bytes);
   }
 
   /** Resolves as soon as there is room to decode another message. */
   async untilDecodable(): Promise<void> {
-    while (this.#decodedBytes >= this.limits.decodedBytes) {
-      await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    }
+    await this.#waiting.until(() => this.#decodedBytes < this.limits.decodedBytes);
   }
 
   async #extendAgeing(): Promise<void> {
@@ -105,23 +99,23 @@ export class InHand {
     await Promise.all(Array.from({ length: CALLS_AT_ONCE }, work));
   }
 
-  async #extend(group: readonly Held[]): Promise<void> {
+  async #extend(group: readonly InFlight[]): Promise<void> {
     if (group.length === 0) return;
     const messages = group.map((held) => held.message);
     const seconds = Math.ceil(this.visibilityMs / 1000);
     try {
-      const refused = new Set(await this.queue.extendVisibility(messages, seconds));
+      const unconfirmed = new Set(await this.queue.extendVisibility(messages, seconds));
       const until = performance.now() + this.visibilityMs;
-      for (const held of group) if (!refused.has(held.message)) held.invisibleUntil = until;
+      for (const held of group) if (!unconfirmed.has(held.message)) held.invisibleUntil = until;
       // One that was deleted meanwhile cannot be extended, and need not be.
-      const left = group.filter((held) => refused.has(held.message) && this.#isHeld(held));
+      const left = group.filter((held) => unconfirmed.has(held.message) && this.#isHeld(held));
       this.#warn(left.length, 'SQS did not confirm it');
     } catch (error) {
       this.#warn(messages.length, asQueueError(error, this.queue.url).message);
     }
   }
 
-  #isHeld({ message }: Held): boolean {
+  #isHeld({ message }: InFlight): boolean {
     return this.#held.has(message.receiptHandle);
   }
 

@@ -1,9 +1,8 @@
 import { describeFault, faultKind, isDoubtful, sqlstateOf, UnsendableError } from '../../db/sqlstate.js';
-import type { Reading, ReadingTable } from '../../domain/reading.js';
+import { READING_COLUMNS, type ColumnValue, type Reading, type ReadingTable } from '../../domain/reading.js';
 import type { Side } from '../../domain/side.js';
 import type { CommittedBatch } from './batch.js';
-import { fitsColumns } from './column-limits.js';
-import { refusedReading, type QuarantineRecord } from '../ledger/quarantine.js';
+import { rejectedReading, type QuarantineRecord } from '../ledger/quarantine.js';
 
 /** Readings to be stored, and what is known not to be storable. */
 export interface WriteRequest {
@@ -18,15 +17,15 @@ export interface WriteRequest {
  * while others are stored is set aside, to be tried again by itself.
  */
 export interface Doubt {
-  /** Told at each such failure; the primary may be in trouble. */
+  /** Called at each such failure; the primary may be in trouble. */
   failed(error: unknown): void;
   /** Whether the primary stores other readings of the table now. */
   canStoreOthers(table: ReadingTable): Promise<boolean>;
   setAside(reading: Reading, error: unknown): void;
 }
 
-/** What a division needs of the primary. */
-export interface Divided {
+/** The calls on the primary by which a request is written in parts. */
+export interface PartWriter {
   readonly side: Side;
   readonly commitPart: (part: WriteRequest) => Promise<CommittedBatch>;
   /** Throws where no reading of this table can be sent at all. */
@@ -37,28 +36,28 @@ export interface Divided {
 const MORE_FAILURES = 8;
 
 /**
- * True where the readings may be what an error comes from: the server refused them, they cannot be sent, or nobody says.
+ * True where the readings may be what an error comes from: the server rejected them, they cannot be sent, or nobody says.
  * Everything else (a lost connection, a full disk, a missing table) meets any readings alike.
  */
 export function mayBeTheData(error: unknown): boolean {
-  return faultKind(error) === 'refused' || isDoubtful(error);
+  return faultKind(error) === 'rejected' || isDoubtful(error);
 }
 
 /**
  * Writes a request in parts, since it failed as a whole: halves, and halves of these, until the culprits stand alone.
- * What is refused goes to the quarantine, one record a message, when all else is stored.
+ * What the primary rejects goes to the quarantine, one record a message, when all else is stored.
  */
 export class Division {
   /** What was committed so far. */
   readonly batches: CommittedBatch[] = [];
-  readonly #refused: QuarantineRecord[] = [];
+  readonly #rejected: QuarantineRecord[] = [];
   readonly #doubtful: { readonly reading: Reading; readonly error: unknown }[] = [];
   readonly #failuresAtMost: number;
   #failures = 0;
 
   constructor(
     private readonly request: WriteRequest,
-    private readonly primary: Divided,
+    private readonly primary: PartWriter,
   ) {
     this.#failuresAtMost = Math.ceil(Math.log2(request.readings.length + 1)) + MORE_FAILURES;
   }
@@ -68,8 +67,8 @@ export class Division {
     const { readings, rejects } = this.request;
     if (rejects.length > 0) await this.#write(readings);
     else await this.#divide(readings, error);
-    await this.#settleDoubts();
-    await this.#keep([...rejects, ...this.#refused]);
+    await this.#decideDoubts();
+    await this.#keep([...rejects, ...this.#rejected]);
     return this.batches;
   }
 
@@ -90,7 +89,7 @@ export class Division {
     if (only === undefined) throw error;
     if (isDoubtful(error)) await this.#doubt(error, only.table);
     if (readings.length === 1) this.#judge(only, error);
-    else for (const part of splitRefused(readings)) await this.#write(part);
+    else for (const part of splitByFit(readings)) await this.#write(part);
   }
 
   /** Goes on for as long as it is likely that the readings are at fault. */
@@ -113,10 +112,10 @@ export class Division {
       return;
     }
     if (error instanceof UnsendableError) this.primary.assertSendable(reading.table);
-    this.#refused.push(refusedBy(this.primary.side, reading, error));
+    this.#rejected.push(rejectedBy(this.primary.side, reading, error));
   }
 
-  async #settleDoubts(): Promise<void> {
+  async #decideDoubts(): Promise<void> {
     const [first] = this.#doubtful;
     if (first === undefined) return;
     const { doubt } = this.request;
@@ -140,12 +139,12 @@ export class Division {
 }
 
 /** The record of a reading that a side will not store, with the error in words. */
-export function refusedBy(side: Side, reading: Reading, error: unknown): QuarantineRecord {
-  return refusedReading(reading, { side, reason: describeFault(error), sqlstate: sqlstateOf(error) ?? null });
+export function rejectedBy(side: Side, reading: Reading, error: unknown): QuarantineRecord {
+  return rejectedReading(reading, { side, reason: describeFault(error), sqlstate: sqlstateOf(error) ?? null });
 }
 
 /** Sets those apart that look too large for their columns; where none or all of them do, halves. */
-function splitRefused(readings: readonly Reading[]): [readonly Reading[], readonly Reading[]] {
+function splitByFit(readings: readonly Reading[]): [readonly Reading[], readonly Reading[]] {
   const fitting = readings.filter((reading) => fitsColumns(reading));
   if (fitting.length > 0 && fitting.length < readings.length) {
     return [fitting, readings.filter((reading) => !fitsColumns(reading))];
@@ -156,6 +155,31 @@ function splitRefused(readings: readonly Reading[]): [readonly Reading[], readon
 function halve<Item>(items: readonly Item[]): [readonly Item[], readonly Item[]] {
   const middle = items.length >> 1;
   return [items.slice(0, middle), items.slice(middle)];
+}
+
+const NUMERIC = /^numeric\((\d+),(\d+)\)/;
+const INTEGER_LIMIT = 2 ** 31;
+const SENSOR_ID_LENGTH = 255;
+
+/**
+ * Whether a reading fits the columns as sensorctl creates them. Only a guess at what a database will refuse, for an
+ * existing table may be narrower or wider: the database decides.
+ */
+function fitsColumns({ table, sensorId, values }: Reading): boolean {
+  if (sensorId.length > SENSOR_ID_LENGTH) return false;
+  return Object.entries(READING_COLUMNS[table]).every(([column, type]) => fitsType(values[column] ?? null, type));
+}
+
+function fitsType(value: ColumnValue, type: string): boolean {
+  if (value === null) return !type.endsWith('not null');
+  if (type.startsWith('integer')) return Math.abs(Number(value)) < INTEGER_LIMIT;
+  const [, precision, scale] = NUMERIC.exec(type) ?? [];
+  return precision === undefined || Math.abs(Number(value)) < numericLimit(Number(precision), Number(scale));
+}
+
+/** PostgreSQL rounds to the scale first: from here on a number has a digit too many. */
+function numericLimit(precision: number, scale: number): number {
+  return 10 ** (precision - scale) - 0.5 * 10 ** -scale;
 }
 
 const BEYOND_ASCII = /[^\n\r\t -~]/g;

@@ -5,7 +5,7 @@ import type { ReceivedMessage } from '../../queue/queue.js';
 import type { QuarantineRecord } from '../../repository/ledger/quarantine.js';
 import { decodeMessage, type Decoded, type DecodeOptions } from '../../decoders/decode.js';
 
-/** A message in hand, and what it decodes to. */
+/** A message that was received, and the readings and faults that it decodes to. */
 export interface DecodedMessage {
   readonly message: ReceivedMessage;
   /** The same object in each of its readings. */
@@ -26,10 +26,8 @@ export function decodeReceived(message: ReceivedMessage, options: DecodeOptions)
   const source = { messageId, body };
   const decoded = decodeOrFault(body, options, sentAtMs === null ? null : sentAtMs * 1000);
   const readings = decoded.readings.map((reading) => ({ ...reading, source }));
-  return {
-    ...{ message, source, decoded: { ...decoded, readings }, readings: readings.length },
-    bytes: Buffer.byteLength(body) + sizeOf(decoded),
-  };
+  const bytes = Buffer.byteLength(body) + sizeOf(decoded);
+  return { message, source, decoded: { ...decoded, readings }, readings: readings.length, bytes };
 }
 
 /** What the quarantine is to keep of a message, on the side that is the primary; null where it is sound. */
@@ -59,4 +57,53 @@ function textsOf({ sensorId, sensorType, values }: Reading): number {
     (sum, value) => sum + (typeof value === 'string' ? 2 * value.length : 0),
     2 * (sensorId.length + sensorType.length),
   );
+}
+
+/** How large a batch is: its items, their readings, and the memory that they take. */
+export interface Size {
+  readonly items: number;
+  readonly readings: number;
+  readonly bytes: number;
+}
+
+const EMPTY: Size = { items: 0, readings: 0, bytes: 0 };
+
+/** Gathers messages from many pollers into batches that are bounded by number, size and time. */
+export class MessageBatcher {
+  #items: DecodedMessage[] = [];
+  #size: Size = EMPTY;
+  #timer: NodeJS.Timeout | undefined;
+
+  /**
+   * `deliver` gets each batch as soon as it is full, or `lingerMs` after its first item. An item that is larger than a
+   * whole batch is one by itself.
+   */
+  constructor(
+    private readonly atMost: Size,
+    private readonly lingerMs: number,
+    private readonly deliver: (batch: DecodedMessage[]) => void,
+  ) {}
+
+  add(item: DecodedMessage): void {
+    if (this.#items.length > 0 && this.#isBeyond(item)) this.flush();
+    this.#items.push(item);
+    const { items, readings, bytes } = this.#size;
+    this.#size = { items: items + 1, readings: readings + item.readings, bytes: bytes + item.bytes };
+    if (this.#size.items >= this.atMost.items) this.flush();
+    else this.#timer ??= setTimeout(() => this.flush(), this.lingerMs);
+  }
+
+  /** Delivers what has gathered so far. */
+  flush(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const batch = this.#items;
+    this.#items = [];
+    this.#size = EMPTY;
+    if (batch.length > 0) this.deliver(batch);
+  }
+
+  #isBeyond({ readings, bytes }: DecodedMessage): boolean {
+    return this.#size.readings + readings > this.atMost.readings || this.#size.bytes + bytes > this.atMost.bytes;
+  }
 }

@@ -1,17 +1,20 @@
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
 import { LATENCY_BOUNDS_MS } from '../../domain/latency.js';
-import type { IntakeStatus } from '../../repository/write/consumer-status.js';
+import type { IntakeStatus } from '../../repository/write/consumer-session.js';
 import type { WriteEvent, WriteMeter } from '../../repository/write/write-meter.js';
 import type { BreakerState } from '../../repository/write/circuit-breaker.js';
 
 export interface MeteredConsumer {
   readonly meter: WriteMeter;
-  readonly breaker: { readonly state: BreakerState };
-  readonly leaseAgeMs: number;
+  /** Of the roles that the consumer has now. */
+  readonly current: {
+    readonly breaker: { readonly state: BreakerState };
+    readonly session: { readonly leaseAgeMs: number };
+  };
 }
 
-/** What the consumer has done with its messages so far. */
-export interface Intaken extends IntakeStatus {
+/** The messages of the consumer so far. */
+export interface ReceiveFigures extends IntakeStatus {
   readonly quarantined: number;
   readonly unacknowledged: number;
   /** Time since the queue answered a poll, in ms. */
@@ -23,12 +26,12 @@ const BREAKER_STATES: readonly BreakerState[] = ['closed', 'open', 'probing'];
 const BATCH_BOUNDS = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000];
 
 /** The metrics of one consumer, in base units; those of both databases and the queue are the monitor's. */
-export function createConsumerMetrics(consumer: MeteredConsumer, readIntake: () => Intaken): Registry {
+export function createConsumerMetrics(consumer: MeteredConsumer, readFigures: () => ReceiveFigures): Registry {
   const registry = new Registry();
   collectDefaultMetrics({ register: registry });
   const onEvent = countWrites(registry);
   consumer.meter.listen(onEvent);
-  countMessages(registry, readIntake);
+  countMessages(registry, readFigures);
   const registers = [registry];
   new Gauge({
     name: 'sensorctl_breaker_state',
@@ -36,7 +39,7 @@ export function createConsumerMetrics(consumer: MeteredConsumer, readIntake: () 
     labelNames: ['state'],
     registers,
     collect() {
-      for (const state of BREAKER_STATES) this.set({ state }, state === consumer.breaker.state ? 1 : 0);
+      for (const state of BREAKER_STATES) this.set({ state }, state === consumer.current.breaker.state ? 1 : 0);
     },
   });
   new Gauge({
@@ -44,7 +47,7 @@ export function createConsumerMetrics(consumer: MeteredConsumer, readIntake: () 
     help: 'Time since this consumer renewed its lease; at 30 it counts as dead.',
     registers,
     collect() {
-      this.set(consumer.leaseAgeMs / 1000);
+      this.set(consumer.current.session.leaseAgeMs / 1000);
     },
   });
   return registry;
@@ -93,16 +96,16 @@ function countWrites(registry: Registry): (event: WriteEvent) => void {
   };
 }
 
-function countMessages(registry: Registry, readIntake: () => Intaken): void {
+function countMessages(registry: Registry, readFigures: () => ReceiveFigures): void {
   const registers = [registry];
-  const follow = (name: string, help: string, read: (intake: Intaken) => number): Counter =>
+  const follow = (name: string, help: string, read: (figures: ReceiveFigures) => number): Counter =>
     new Counter({
       name,
       help,
       registers,
       collect() {
         this.reset();
-        this.inc(read(readIntake()));
+        this.inc(read(readFigures()));
       },
     });
   follow('sensorctl_messages_total', 'Messages committed, each delivery counted.', ({ messages }) => messages);
@@ -117,7 +120,7 @@ function countMessages(registry: Registry, readIntake: () => Intaken): void {
     help: 'Messages received and not yet acknowledged.',
     registers,
     collect() {
-      this.set(readIntake().inHand);
+      this.set(readFigures().inHand);
     },
   });
   new Gauge({
@@ -125,7 +128,7 @@ function countMessages(registry: Registry, readIntake: () => Intaken): void {
     help: 'Time since the queue answered a poll of this consumer; at 60 /healthz says no.',
     registers,
     collect() {
-      this.set(readIntake().pollAgeMs / 1000);
+      this.set(readFigures().pollAgeMs / 1000);
     },
   });
   new Gauge({
@@ -133,7 +136,7 @@ function countMessages(registry: Registry, readIntake: () => Intaken): void {
     help: 'The longest that a message received in the last minute had been in the queue; 0 where none came.',
     registers,
     collect() {
-      this.set((readIntake().longestWaitMs ?? 0) / 1000);
+      this.set((readFigures().longestWaitMs ?? 0) / 1000);
     },
   });
 }

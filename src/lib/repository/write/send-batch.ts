@@ -1,0 +1,270 @@
+import type pg from 'pg';
+import { randomUUID } from 'node:crypto';
+import type { Database } from '../../db/database.js';
+import { describeFault, faultKind } from '../../db/sqlstate.js';
+import { repeatCollisions, runTransaction, type Statement } from '../../db/transaction.js';
+import type { ReadingTable } from '../../domain/reading.js';
+import { backoff, withRetries } from '../../domain/retry.js';
+import { sideTitle, sideTitleCapitalized, type Side } from '../../domain/side.js';
+import { UnreachableError } from '../../errors.js';
+import type { Logger } from '../../logger.js';
+import type { Refusal } from '../ledger/ledger.js';
+import { countWritten, holdMarkers } from '../ledger/markers.js';
+import { findLosingTables, hasUniqueKey, readTableShapes } from '../tables/catalog.js';
+import { READING_KEY } from '../tables/reading-tables.js';
+import { columnItems, countReadings, halveRows, type AcceptedRows, type CommittedBatch } from './batch.js';
+import { secondaryBatchSql, statementName, type InsertGuard } from './batch-sql.js';
+import type { CircuitBreaker } from './circuit-breaker.js';
+import type { SendOutcome, Settlement } from './settle.js';
+import type { WriteMeter } from './write-meter.js';
+
+export interface RetryPolicy {
+  /** Attempts after the first one. */
+  readonly retries: number;
+  /** Pause before the first retry, in ms; doubles, with jitter. */
+  readonly delayMs: number;
+}
+
+export interface SecondarySenderOptions {
+  readonly writer: SecondaryWriter;
+  readonly breaker: CircuitBreaker;
+  readonly settlement: Settlement;
+  readonly meter: WriteMeter;
+  readonly retry: RetryPolicy;
+  /** Batches sent side by side. */
+  readonly concurrency: number;
+  /** Memory for batches that wait, in bytes; beyond it a batch is entered as missed at once. */
+  readonly maxBytes: number;
+  readonly logger: Logger;
+  readonly signal: AbortSignal;
+}
+
+/** Sends committed batches to the secondary outside the path to the acknowledgement, within bounds, and settles each. */
+export class SecondarySender {
+  #waiting: CommittedBatch[] = [];
+  #waitingBytes = 0;
+  #sending = new Set<Promise<void>>();
+
+  constructor(private readonly options: SecondarySenderOptions) {}
+
+  /** Takes a batch over; never blocks and never throws. Whatever becomes of the batch ends in the ledger. */
+  enqueue(batch: CommittedBatch): void {
+    if (batch.batchId === null) return;
+    const { maxBytes, writer, settlement } = this.options;
+    if (this.#waitingBytes + batch.bytes > maxBytes) {
+      settlement.settle(batch, { confirmed: false, reason: `${sideTitle(writer.side)} is slower than ingestion` });
+      return;
+    }
+    // The quarantined messages have been stored: only what is sent waits.
+    this.#waiting.push({ ...batch, quarantined: [] });
+    this.#waitingBytes += batch.bytes;
+    this.#startNext();
+  }
+
+  /** Resolves when every batch taken over has been confirmed or entered as missed. */
+  async idle(): Promise<void> {
+    while (this.#sending.size > 0) await Promise.all(this.#sending);
+    await this.options.settlement.idle();
+  }
+
+  #startNext(): void {
+    while (this.#sending.size < this.options.concurrency) {
+      const batch = this.#waiting.shift();
+      if (batch === undefined) return;
+      const sending = this.send(batch).then((outcome) => {
+        this.options.settlement.settle(batch, outcome);
+        this.#waitingBytes -= batch.bytes;
+        this.#sending.delete(sending);
+        this.#startNext();
+      });
+      this.#sending.add(sending);
+    }
+  }
+
+  /** Tries until the secondary confirms, the retries are used up, or the breaker is open. Does not throw. */
+  async send(batch: CommittedBatch): Promise<SendOutcome> {
+    const { retry, signal } = this.options;
+    if (batch.batchId === null) return { confirmed: true, refused: [] };
+    const sent: SecondaryBatch = { ...batch, batchId: batch.batchId };
+    const attempts = retry.retries + 1;
+    try {
+      return await withRetries((attempt) => this.#attempt(sent, batch.accepted, { attempt, attempts }), {
+        attempts,
+        pauseMs: backoff(retry.delayMs),
+        retryIf: (error) => faultKind(error) === 'unavailable',
+        signal,
+      });
+    } catch (error) {
+      return { confirmed: false, reason: error === signal.reason ? STOPPED : describeFault(error) };
+    }
+  }
+
+  /** Throws what may be tried again, or not. */
+  async #attempt(
+    batch: SecondaryBatch,
+    readings: number,
+    count: { readonly attempt: number; readonly attempts: number },
+  ): Promise<SendOutcome> {
+    const { writer, breaker, signal } = this.options;
+    if (signal.aborted) return { confirmed: false, reason: STOPPED };
+    if (!breaker.tryAcquire()) return { confirmed: false, reason: breaker.reason ?? 'the circuit breaker is open' };
+    const startedAt = performance.now();
+    try {
+      const result = await writer.write(batch);
+      if ('left' in result) {
+        breaker.succeeded();
+        return { confirmed: false, reason: result.left };
+      }
+      const written = { batch: batch.batchId, readings, refused: result.refused.length };
+      this.#reportSuccess(written, performance.now() - startedAt);
+      return { confirmed: true, refused: result.refused };
+    } catch (error) {
+      this.#reportFailure({ batch: batch.batchId, ...count, error: describeFault(error) });
+      throw error;
+    }
+  }
+
+  #reportSuccess(written: { batch: string; readings: number; refused: number }, tookMs: number): void {
+    const { breaker, logger, meter, writer } = this.options;
+    const { side } = writer;
+    if (breaker.state !== 'closed') logger.info(`${sideTitle(side)} answers again`);
+    breaker.succeeded();
+    meter.written(side, tookMs, written.readings - written.refused);
+    logger.info(`${sideTitleCapitalized(side)} write successful`, { ...written, ms: Math.round(tookMs) });
+  }
+
+  #reportFailure(failed: { batch: string; attempt: number; attempts: number; error: string }): void {
+    const { breaker, logger, meter, writer } = this.options;
+    const { side } = writer;
+    const opened = breaker.failed(failed.error);
+    meter.failed(side, failed.error);
+    logger.warn(`${sideTitleCapitalized(side)} write failed`, { ...failed });
+    if (opened) {
+      logger.warn(`${sideTitle(side)} is left out until it answers again; batches go to the ledger`);
+    }
+  }
+}
+
+const STOPPED = 'the consumer was stopped';
+
+/** Written, but for the refused readings; or left to a repair, with the reason. */
+export type WriteResult = { readonly refused: readonly Refusal[] } | { readonly left: string };
+
+export interface SecondaryBatch {
+  readonly batchId: string;
+  readonly consumerId: string;
+  readonly rows: readonly AcceptedRows[];
+}
+
+/** Writes to the secondary what the primary accepted, one attempt a call. */
+export class SecondaryWriter {
+  readonly #keyed = new Map<ReadingTable, boolean>();
+
+  constructor(private readonly secondary: Database) {}
+
+  get side(): Side {
+    return this.secondary.side;
+  }
+
+  /**
+   * Inserts a batch in one round trip; what is there already stays. Where the secondary refuses a reading the batch is
+   * halved until the culprit stands alone. Throws when anything else was not confirmed.
+   */
+  async write(batch: SecondaryBatch): Promise<WriteResult> {
+    const tables = batch.rows.map((each) => each.table);
+    const keyed = await Promise.all(tables.map((table) => this.#isKeyed(table)));
+    if (keyed.every(Boolean)) return { refused: await this.#insertOrHalve(batch.rows, insertGuardedByKey) };
+    return await this.#writeMarked(batch, (table) => (keyed[tables.indexOf(table)] === true ? 'key' : 'marker'));
+  }
+
+  /** Forgets tables that lose rows by now: the next batch finds that out, and is not written. */
+  async forgetLossyTables(): Promise<void> {
+    if (this.#keyed.size === 0) return;
+    for (const table of await findLosingTables(this.secondary.pool)) this.#keyed.delete(table as ReadingTable);
+  }
+
+  /** Whether the table has the unique key; without it, markers keep readings from being stored twice. */
+  async #isKeyed(table: ReadingTable): Promise<boolean> {
+    const known = this.#keyed.get(table);
+    if (known !== undefined) return known;
+    const shape = (await readTableShapes(this.secondary.pool, [table])).get(table);
+    if (shape?.losesRows === true) throw losingRows(table, this.secondary);
+    // A table that is not there gives its own error when it is written to.
+    const keyed = shape === undefined || hasUniqueKey(shape, READING_KEY);
+    if (shape !== undefined) this.#keyed.set(table, keyed);
+    return keyed;
+  }
+
+  /** The batch is written as a whole or not at all: its marker stands for all of its rows. */
+  async #writeMarked(batch: SecondaryBatch, guardOf: (table: ReadingTable) => InsertGuard): Promise<WriteResult> {
+    const { batchId, consumerId, rows } = batch;
+    const tables = rows.map((each) => each.table);
+    const insert: Statement = {
+      name: statementName('secondary', tables, guardOf),
+      text: secondaryBatchSql(tables, guardOf),
+      values: [batchId, consumerId, ...rows.flatMap((each) => each.columns)],
+    };
+    const statements = [holdMarkers(), insert, countWritten(batchId)];
+    try {
+      const results = await this.#run(statements);
+      const marked = tables.filter((table) => guardOf(table) === 'marker').length;
+      if (Number(results[2]?.rows[0]?.written) === marked) return { refused: [] };
+      return { left: `a repair on ${sideTitle(this.secondary.side)} has taken the batch over` };
+    } catch (error) {
+      if (faultKind(error) === 'rejected') return { left: describeFault(error) };
+      throw error;
+    }
+  }
+
+  async #insertOrHalve(
+    rows: readonly AcceptedRows[],
+    insert: (rows: readonly AcceptedRows[]) => Statement[],
+  ): Promise<Refusal[]> {
+    try {
+      await this.#run(insert(rows));
+      return [];
+    } catch (error) {
+      if (faultKind(error) !== 'rejected') throw error;
+      if (countReadings(rows) === 1) return rows.flatMap((only) => refusalsOf(only, describeFault(error)));
+      const [first, second] = halveRows(rows);
+      return [...(await this.#insertOrHalve(first, insert)), ...(await this.#insertOrHalve(second, insert))];
+    }
+  }
+
+  /** What the catalog said is looked up again after an error that a changed table can explain. */
+  async #run(statements: readonly Statement[]): Promise<pg.QueryResult<Record<string, unknown>>[]> {
+    const [only] = statements;
+    try {
+      return await repeatCollisions(async () => {
+        if (only === undefined || statements.length > 1) return await runTransaction(this.secondary.pool, statements);
+        return [await this.secondary.pool.query({ ...only, values: [...(only.values ?? [])] })];
+      });
+    } catch (error) {
+      if (faultKind(error) === 'misconfigured') this.#keyed.clear();
+      throw error;
+    }
+  }
+}
+
+function insertGuardedByKey(rows: readonly AcceptedRows[]): Statement[] {
+  const tables = rows.map((each) => each.table);
+  const values = rows.flatMap((each) => each.columns);
+  return [{ name: statementName('secondary', tables), text: secondaryBatchSql(tables), values }];
+}
+
+function losingRows(table: ReadingTable, { side }: Database): Error {
+  const message = `${table} on ${sideTitle(side)} is compressed by a TimescaleDB before 2.18.1, which would lose rows`;
+  return new UnreachableError(message, { next: 'upgrade TimescaleDB to 2.18.1 or newer' });
+}
+
+/** Names each of the rows as refused, for one reason. */
+function refusalsOf(rows: AcceptedRows, reason: string): Refusal[] {
+  const [times, sensorIds] = [columnItems(rows, 0), columnItems(rows, 1)];
+  return times.map((time, place) => ({
+    entryId: randomUUID(),
+    table: rows.table,
+    sensorId: sensorIds[place] ?? '',
+    time: time ?? '',
+    reason,
+  }));
+}
