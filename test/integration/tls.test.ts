@@ -192,8 +192,10 @@ describe('TLS, by handshakes', function () {
       ],
     ] as readonly (readonly [string, Trick])[]) {
       it(`who ${what} is not believed with require`, async () => {
-        const { outcome } = await meet(trick, 'require');
+        const { outcome, heard } = await meet(trick, 'require');
         expect(outcome).to.have.property('failed', 'server-unproven' satisfies AuthenticationFault);
+        // What signing in without channel binding sends is enough to guess passwords with.
+        expect(heard).not.to.match(/SCRAM-SHA-256(?!-PLUS)/);
       });
     }
 
@@ -204,8 +206,9 @@ describe('TLS, by handshakes', function () {
     });
 
     it('who relays to the true server in clear, which then offers no channel binding, is not believed', async () => {
-      const { outcome } = await meet(relay(tls.server.port, 'clear'), 'require');
+      const { outcome, heard } = await meet(relay(tls.server.port, 'clear'), 'require');
       expect(outcome).to.have.property('failed', 'server-unproven');
+      expect(heard).not.to.contain('SCRAM');
     });
 
     it('hears nothing at all where certificates are verified', async () => {

@@ -97,7 +97,7 @@ export const MUTANTS: readonly Mutant[] = [
     name: 'verify-full that accepts any host',
     file: CONNECTION,
     source: "if (sslMode === 'verify-full') return",
-    replacement: "if (sslMode === 'disable') return",
+    replacement: "if (sslMode === 'verify-full' && Number(sslRootCert) > 0) return",
     test: HANDSHAKES,
     title: 'verify-full with a root certificate refuses',
   },
@@ -107,7 +107,7 @@ export const MUTANTS: readonly Mutant[] = [
     source: "if (asked === 'scram') return connection.sslMode === 'disable' ? null : 'server-unproven';",
     replacement: "if (asked === 'scram') return null;",
     test: HANDSHAKES,
-    title: 'offers no channel binding, is not believed',
+    title: 'offers no channel binding, is not believed|offers SCRAM without channel binding',
   },
   {
     name: 'a password in clear to whoever asks',

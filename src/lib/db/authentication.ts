@@ -1,8 +1,7 @@
 // What leans on the messages by which pg lets itself be asked for a password (pg.Connection's events, and one error that it
 // tells by its text alone) stands in this file; test/integration/tls.test.ts holds it by real handshakes.
-import type pg from 'pg';
+import pg from 'pg';
 import { isOnThisMachine, isServerVerified, type ConnectionSettings } from './connection.js';
-import { PinnedClient } from './search-path.js';
 
 export type AuthenticationFault = 'no-password' | 'password-exposed' | 'server-unproven';
 
@@ -38,7 +37,7 @@ export function guardedClient(
   connection: ConnectionSettings,
   prepare: (client: pg.ClientBase) => void,
 ): new (config?: pg.ClientConfig) => pg.Client {
-  return class GuardedClient extends PinnedClient {
+  return class GuardedClient extends pg.Client {
     constructor(config: pg.ClientConfig = {}) {
       let asked: Asked | undefined;
       const guarded = {

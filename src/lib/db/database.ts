@@ -4,7 +4,7 @@ import { ConflictError, SensorctlError, UnreachableError } from '../errors.js';
 import { guardedClient } from './authentication.js';
 import { adviseOnConnecting } from './connecting-advice.js';
 import { describeConnection, tlsOptions, type ConnectionSettings } from './connection.js';
-import { pinned } from './search-path.js';
+import { pinSearchPath } from './search-path.js';
 import { TIMES } from '../timing.js';
 import { describeFault, faultKind, sqlstateOf } from './sqlstate.js';
 
@@ -133,7 +133,7 @@ async function prepareConnection(client: pg.ClientBase, options: DatabaseOptions
   // The pool listens only to idle clients.
   client.on('error', () => undefined);
   try {
-    const { stranger } = await pinned(client).pin();
+    const stranger = await pinSearchPath(client);
     if (stranger !== null) throw foreignSchema(stranger, options);
   } catch (error) {
     destroySocket(client);

@@ -88,7 +88,7 @@ export class DualWriteRepository {
       consumer,
       writeMode,
       readStatus: () => meter.readStatus(breaker),
-      checkSecondary: async () => await writer?.forgetLossyTables(),
+      forgetTables: () => writer?.forgetTables(),
       onUnfit,
       logger,
     });

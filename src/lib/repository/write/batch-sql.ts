@@ -1,8 +1,9 @@
 import { quoteIdentifier } from '../../db/identifiers.js';
 import { READING_COLUMNS, type ReadingTable } from '../../domain/reading.js';
 import type { Role } from '../../domain/side.js';
-import { OWN_PATH_TAKEN, tableSql } from '../../db/search-path.js';
+import { OWN_PATH_TAKEN } from '../../db/search-path.js';
 import { REGISTRY } from '../tables/reading-tables.js';
+import type { SideTables } from '../tables/written-tables.js';
 
 /**
  * The statements that write a batch: one for the primary, one for the secondary, each a single round trip whatever the
@@ -26,13 +27,20 @@ export const SENSOR_TYPE: Readonly<Record<ReadingTable, string>> = {
 /** What keeps a reading from being stored twice: the table's unique key, or the batch's marker, which is inserted with the rows. */
 export type InsertGuard = 'key' | 'marker';
 
-/** Names a prepared statement; PostgreSQL cuts names at 63 bytes, so tables and guards stand by their first letters. */
+/** What the statements of a batch are made for: its tables, as one side has them. */
+export interface BatchTables {
+  readonly names: readonly ReadingTable[];
+  readonly on: SideTables;
+}
+
+/** Names a prepared statement; PostgreSQL cuts names at 63 bytes, so tables stand by a digest, guards by a letter. */
 export function statementName(
   role: Role,
-  tables: readonly ReadingTable[],
+  { names, on }: BatchTables,
   guardOf: (table: ReadingTable) => InsertGuard = () => 'key',
 ): string {
-  return `sensorctl ${role} ${tables.map((table) => `${table.slice(0, 1)}${guardOf(table).slice(0, 1)}`).join('')}`;
+  const guards = names.map((table) => guardOf(table).slice(0, 1)).join('');
+  return `sensorctl ${role} ${on.id([REGISTRY, ...names])} ${guards}`;
 }
 
 /** The columns of a table in the order of its parameters. */
@@ -45,13 +53,13 @@ export function batchColumns(table: ReadingTable): readonly string[] {
  * Parameters: batch id, consumer id, ledger state (`pending`, or `missed` for a batch that only the primary takes) and
  * reason, then the arrays of each table. Answers a row a table: `table_name`, `readings` accepted, and `column_0`… as array texts.
  */
-export function primaryBatchSql(tables: readonly ReadingTable[]): string {
+export function primaryBatchSql({ names: tables, on }: BatchTables): string {
   const parameters = arrayParameters(tables, 5);
   const width = Math.max(...tables.map((table) => batchColumns(table).length));
   return `with
-    ${tables.map((table) => `${accepted(table)} as (${insertReadings(table, parameters, 'returning *')})`).join(',\n')},
+    ${tables.map((table) => `${accepted(table)} as (${insertReadings(table, { on, parameters, returning: 'returning *' })})`).join(',\n')},
     touched as (${tables.map((table) => selectTouched(table, accepted(table))).join('\nunion all\n')}),
-    ${updateRegistrySql(tableSql(REGISTRY))},
+    ${updateRegistrySql(on.sql(REGISTRY))},
     migration as (${BEGIN_MIGRATION}),
     entry as (${ENTER_IN_LEDGER})
     ${[takeOwnPathFirst(width), ...tables.map((table) => selectAccepted(table, width))].join('\nunion all\n')}`;
@@ -63,18 +71,19 @@ export function primaryBatchSql(tables: readonly ReadingTable[]): string {
  * Answers the number of rows `inserted`.
  */
 export function secondaryBatchSql(
-  tables: readonly ReadingTable[],
+  { names: tables, on }: BatchTables,
   guardOf: (table: ReadingTable) => InsertGuard = () => 'key',
 ): string {
   const marked = tables.filter((table) => guardOf(table) === 'marker');
   const parameters = arrayParameters(tables, marked.length > 0 ? 3 : 1);
   const inserts = tables.map(
-    (table) => `${accepted(table)} as (${insertReadings(table, parameters, 'returning 1', guardOf(table))})`,
+    (table) =>
+      `${accepted(table)} as (${insertReadings(table, { on, parameters, returning: 'returning 1', guard: guardOf(table) })})`,
   );
   return `with
     ${[...marked.map((table) => `${marker(table)} as (${insertMarkerSql(table)})`), ...inserts].join(',\n')},
     touched as (${tables.map((table) => selectTouched(table, unnest(table, parameters))).join('\nunion all\n')}),
-    ${updateRegistrySql(tableSql(REGISTRY))}
+    ${updateRegistrySql(on.sql(REGISTRY))}
     select ${tables.map((table) => `(select count(*) from ${accepted(table)})`).join(' + ')} as inserted where ${OWN_PATH_TAKEN}`;
 }
 
@@ -152,14 +161,16 @@ function arrayParameters(tables: readonly ReadingTable[], first: number): Parame
   return parameters;
 }
 
-function insertReadings(
-  table: ReadingTable,
-  parameters: Parameters,
-  returning: string,
-  guard: InsertGuard = 'key',
-): string {
+interface Insert {
+  readonly on: SideTables;
+  readonly parameters: Parameters;
+  readonly returning: string;
+  readonly guard?: InsertGuard;
+}
+
+function insertReadings(table: ReadingTable, { on, parameters, returning, guard = 'key' }: Insert): string {
   const columns = batchColumns(table).map(quoteIdentifier).join(', ');
-  return `insert into ${tableSql(table)} (${columns})
+  return `insert into ${on.sql(table)} (${columns})
     select ${columns} from ${unnest(table, parameters)} ${guardCondition(table, guard)}
     order by sensor_id, time, ordinality
     ${guard === 'key' ? 'on conflict (sensor_id, time) do nothing' : ''} ${returning}`;

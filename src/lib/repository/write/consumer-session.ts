@@ -71,8 +71,8 @@ export interface SessionOptions {
   readonly writeMode: WriteMode;
   /** Read at each heartbeat. */
   readonly readStatus: () => ConsumerStatus;
-  /** Called from time to time; it may take long. */
-  readonly checkSecondary: () => Promise<void>;
+  /** Called from time to time: what the secondary's catalogs said is old. */
+  readonly forgetTables: () => void;
   /** Called once the primary has become one that it would not have been opened on. */
   readonly onUnfit: (error: Error) => void;
   readonly logger: Logger;
@@ -180,14 +180,14 @@ export class ConsumerSession {
 
   /** Compression that is switched on while batches are written gives no error, and an old TimescaleDB loses rows by it. */
   async #checkSides(): Promise<void> {
-    const { primary, checkSecondary, onUnfit, logger } = this.options;
+    const { primary, forgetTables, onUnfit, logger } = this.options;
+    forgetTables();
     try {
       const loss = await findLoss(primary);
       if (loss !== null && !this.#isStopped) {
         this.#unfit = unfit(loss, primary);
         onUnfit(this.#unfit);
       }
-      await checkSecondary();
     } catch (error) {
       logger.debug('whether rows are lost could not be read', { error: describeFault(error) });
     }

@@ -10,8 +10,9 @@ import { UnreachableError } from '../../errors.js';
 import type { Logger } from '../../logger.js';
 import type { Refusal } from '../ledger/ledger.js';
 import { countWritten, holdMarkers } from '../ledger/markers.js';
-import { findLosingTables, hasUniqueKey, readTableShapes } from '../tables/catalog.js';
 import { READING_KEY } from '../tables/reading-tables.js';
+import { hasUniqueKey } from '../tables/table.js';
+import { WrittenTables, type SideTables } from '../tables/written-tables.js';
 import { columnItems, countReadings, halveRows, type AcceptedRows, type CommittedBatch } from './batch.js';
 import { secondaryBatchSql, statementName, type InsertGuard } from './batch-sql.js';
 import type { CircuitBreaker } from './circuit-breaker.js';
@@ -158,9 +159,11 @@ export interface SecondaryBatch {
 
 /** Writes to the secondary what the primary accepted, one attempt a call. */
 export class SecondaryWriter {
-  readonly #keyed = new Map<ReadingTable, boolean>();
+  readonly #tables: WrittenTables;
 
-  constructor(private readonly secondary: Database) {}
+  constructor(private readonly secondary: Database) {
+    this.#tables = new WrittenTables(secondary);
+  }
 
   get side(): Side {
     return this.secondary.side;
@@ -171,37 +174,35 @@ export class SecondaryWriter {
    * halved until the culprit stands alone. Throws when anything else was not confirmed.
    */
   async write(batch: SecondaryBatch): Promise<WriteResult> {
+    const on = await this.#tables.read();
     const tables = batch.rows.map((each) => each.table);
-    const keyed = await Promise.all(tables.map((table) => this.#isKeyed(table)));
-    if (keyed.every(Boolean)) return { refused: await this.#insertOrHalve(batch.rows, insertGuardedByKey) };
-    return await this.#writeMarked(batch, (table) => (keyed[tables.indexOf(table)] === true ? 'key' : 'marker'));
+    const losing = tables.find((table) => on.get(table)?.hypertable?.losesRows === true);
+    if (losing !== undefined) throw losingRows(losing, this.secondary);
+    // Without the unique key, markers keep readings from being stored twice; a missing table gives its own error.
+    const isKeyed = (name: ReadingTable): boolean => {
+      const table = on.get(name);
+      return table === undefined || hasUniqueKey(table, READING_KEY);
+    };
+    if (tables.every(isKeyed)) return { refused: await this.#insertOrHalve(batch.rows, on) };
+    return await this.#writeMarked(batch, on, (table) => (isKeyed(table) ? 'key' : 'marker'));
   }
 
-  /** Forgets tables that lose rows by now: the next batch finds that out, and is not written. */
-  async forgetLossyTables(): Promise<void> {
-    if (this.#keyed.size === 0) return;
-    for (const table of await findLosingTables(this.secondary.pool)) this.#keyed.delete(table as ReadingTable);
-  }
-
-  /** Whether the table has the unique key; without it, markers keep readings from being stored twice. */
-  async #isKeyed(table: ReadingTable): Promise<boolean> {
-    const known = this.#keyed.get(table);
-    if (known !== undefined) return known;
-    const shape = (await readTableShapes(this.secondary.pool, [table])).get(table);
-    if (shape?.losesRows === true) throw losingRows(table, this.secondary);
-    // A table that is not there gives its own error when it is written to.
-    const keyed = shape === undefined || hasUniqueKey(shape, READING_KEY);
-    if (shape !== undefined) this.#keyed.set(table, keyed);
-    return keyed;
+  /** What the catalogs said is old by now: tables that lose rows are found out, and not written. */
+  forgetTables(): void {
+    this.#tables.forget();
   }
 
   /** The batch is written as a whole or not at all: its marker stands for all of its rows. */
-  async #writeMarked(batch: SecondaryBatch, guardOf: (table: ReadingTable) => InsertGuard): Promise<WriteResult> {
+  async #writeMarked(
+    batch: SecondaryBatch,
+    on: SideTables,
+    guardOf: (table: ReadingTable) => InsertGuard,
+  ): Promise<WriteResult> {
     const { batchId, consumerId, rows } = batch;
     const tables = rows.map((each) => each.table);
     const insert: Statement = {
-      name: statementName('secondary', tables, guardOf),
-      text: secondaryBatchSql(tables, guardOf),
+      name: statementName('secondary', { names: tables, on }, guardOf),
+      text: secondaryBatchSql({ names: tables, on }, guardOf),
       values: [batchId, consumerId, ...rows.flatMap((each) => each.columns)],
     };
     const statements = [holdMarkers(), insert, countWritten(batchId)];
@@ -216,18 +217,15 @@ export class SecondaryWriter {
     }
   }
 
-  async #insertOrHalve(
-    rows: readonly AcceptedRows[],
-    insert: (rows: readonly AcceptedRows[]) => Statement[],
-  ): Promise<Refusal[]> {
+  async #insertOrHalve(rows: readonly AcceptedRows[], on: SideTables): Promise<Refusal[]> {
     try {
-      await this.#run(insert(rows));
+      await this.#run(insertGuardedByKey(rows, on));
       return [];
     } catch (error) {
       if (faultKind(error) !== 'rejected') throw error;
       if (countReadings(rows) === 1) return rows.flatMap((only) => refusalsOf(only, describeFault(error)));
       const [first, second] = halveRows(rows);
-      return [...(await this.#insertOrHalve(first, insert)), ...(await this.#insertOrHalve(second, insert))];
+      return [...(await this.#insertOrHalve(first, on)), ...(await this.#insertOrHalve(second, on))];
     }
   }
 
@@ -240,14 +238,14 @@ export class SecondaryWriter {
         return [await this.secondary.pool.query({ ...only, values: [...(only.values ?? [])] })];
       });
     } catch (error) {
-      if (faultKind(error) === 'misconfigured') this.#keyed.clear();
+      if (faultKind(error) === 'misconfigured') this.#tables.forget();
       throw error;
     }
   }
 }
 
-function insertGuardedByKey(rows: readonly AcceptedRows[]): Statement[] {
-  const tables = rows.map((each) => each.table);
+function insertGuardedByKey(rows: readonly AcceptedRows[], on: SideTables): Statement[] {
+  const tables = { names: rows.map((each) => each.table), on };
   const values = rows.flatMap((each) => each.columns);
   return [{ name: statementName('secondary', tables), text: secondaryBatchSql(tables), values }];
 }

@@ -7,6 +7,7 @@ import { sideTitleCapitalized, type WriteMode } from '../../domain/side.js';
 import type { Logger } from '../../logger.js';
 import { countFaults, keepQuarantineRecords } from '../ledger/quarantine.js';
 import { assertPrimary } from '../phase/fence.js';
+import { WrittenTables, type SideTables } from '../tables/written-tables.js';
 import { columnArrays, tablesOf, type AcceptedRows, type CommittedBatch } from './batch.js';
 import { batchColumns, primaryBatchSql, statementName } from './batch-sql.js';
 import type { ConsumerSession } from './consumer-session.js';
@@ -32,11 +33,13 @@ const MISSED_ON_PURPOSE: Readonly<Record<WriteMode, string | null>> = {
 /** Commits batches on the primary, each with its ledger entry, for the consumer of the session. */
 export class PrimaryWriter {
   readonly #options: PrimaryWriterOptions;
+  readonly #tables: WrittenTables;
   #epoch: number;
 
   /** `epoch` is the one whose roles are followed; in any other the primary refuses the batch. */
   constructor(options: PrimaryWriterOptions, epoch: number) {
     this.#options = options;
+    this.#tables = new WrittenTables(options.primary);
     this.#epoch = epoch;
   }
 
@@ -103,10 +106,11 @@ export class PrimaryWriter {
     const batch = { batchId: randomUUID(), consumerId: session.consumerId, writeMode };
     session.inFlight.add(batch.batchId);
     try {
+      const tables = await this.#tables.read();
       const fence = assertPrimary(primary.side, this.#epoch);
       const results = await runTransaction(primary.pool, [
         ...fence,
-        ...(readings.length === 0 ? [] : [insertReadings(batch, readings)]),
+        ...(readings.length === 0 ? [] : [insertReadings(batch, readings, tables)]),
         ...(rejects.length === 0 ? [] : [keepQuarantineRecords(rejects)]),
       ]);
       const rows = readings.length === 0 ? [] : (results[fence.length]?.rows ?? []).map((row) => acceptedRows(row));
@@ -118,6 +122,7 @@ export class PrimaryWriter {
     } catch (error) {
       // Did it commit? If its answer was lost, the ledger holds an entry that nobody holds: `markUnclaimed` finds it.
       session.inFlight.delete(batch.batchId);
+      if (faultKind(error) === 'misconfigured') this.#tables.forget();
       throw error;
     }
   }
@@ -127,7 +132,7 @@ export class PrimaryWriter {
     const { session, writeMode } = this.#options;
     const batch = { batchId: randomUUID(), consumerId: session.consumerId, writeMode };
     const reading = { table, time: '2000-01-01T00:00:00.000000Z', sensorId: 'any', sensorType: 'any', values: {} };
-    prepareStatement(insertReadings(batch, [reading]));
+    prepareStatement({ text: '', values: batchValues(batch, [reading]) });
   }
 }
 
@@ -138,15 +143,16 @@ interface BatchIdentity {
   readonly writeMode: WriteMode;
 }
 
-function insertReadings(batch: BatchIdentity, readings: readonly Reading[]): Statement {
-  const tables = tablesOf(readings);
-  const reason = MISSED_ON_PURPOSE[batch.writeMode];
+function insertReadings(batch: BatchIdentity, readings: readonly Reading[], on: SideTables): Statement {
+  const tables = { names: tablesOf(readings), on };
+  const values = batchValues(batch, readings);
+  return { name: statementName('primary', tables), text: primaryBatchSql(tables), values };
+}
+
+function batchValues({ batchId, consumerId, writeMode }: BatchIdentity, readings: readonly Reading[]): unknown[] {
+  const reason = MISSED_ON_PURPOSE[writeMode];
   const ledger = [reason === null ? 'pending' : 'missed', reason];
-  return {
-    name: statementName('primary', tables),
-    text: primaryBatchSql(tables),
-    values: [batch.batchId, batch.consumerId, ...ledger, ...tables.flatMap((table) => columnArrays(table, readings))],
-  };
+  return [batchId, consumerId, ...ledger, ...tablesOf(readings).flatMap((table) => columnArrays(table, readings))];
 }
 
 function acceptedRows(row: Record<string, unknown>): AcceptedRows {

@@ -1,0 +1,63 @@
+import { createHash } from 'node:crypto';
+import type { Database } from '../../db/database.js';
+import { readTables } from './read-tables.js';
+import { ALL_TABLES, KNOWN_AXES } from './reading-tables.js';
+import { readOwnSchema } from './server-facts.js';
+import { tableSql, type Table } from './table.js';
+
+/** The tables that a batch writes, on one side. */
+export class SideTables {
+  constructor(
+    private readonly tables: ReadonlyMap<string, Table>,
+    private readonly ownSchema: string,
+  ) {}
+
+  get(name: string): Table | undefined {
+    return this.tables.get(name);
+  }
+
+  get isComplete(): boolean {
+    return ALL_TABLES.every((name) => this.tables.has(name));
+  }
+
+  /** The table in a statement; one that is not there is looked for where a new one would be, and the server says so. */
+  sql(name: string): string {
+    return tableSql(this.tables.get(name) ?? { name: { schema: this.ownSchema, name } });
+  }
+
+  /** Tells statements apart that name these tables, in 16 characters. */
+  id(names: readonly string[]): string {
+    const tables = names.map((name) => `${this.sql(name)} ${this.tables.get(name)?.oid ?? 0}`);
+    return createHash('sha256').update(tables.join()).digest('base64url').slice(0, 16);
+  }
+}
+
+/** Keeps what the catalogs of a side last said of the tables that a batch writes. */
+export class WrittenTables {
+  #reading: Promise<SideTables> | null = null;
+
+  constructor(private readonly database: Database) {}
+
+  async read(): Promise<SideTables> {
+    this.#reading ??= this.#readOnce();
+    return await this.#reading;
+  }
+
+  /** After an error that a changed table can explain, and now and then: the next batch has the catalogs read again. */
+  forget(): void {
+    this.#reading = null;
+  }
+
+  async #readOnce(): Promise<SideTables> {
+    try {
+      const { pool } = this.database;
+      const [tables, ownSchema] = await Promise.all([readTables(pool, ALL_TABLES, KNOWN_AXES), readOwnSchema(pool)]);
+      const found = new SideTables(tables, ownSchema);
+      if (!found.isComplete) this.forget();
+      return found;
+    } catch (error) {
+      this.forget();
+      throw error;
+    }
+  }
+}
