@@ -75,12 +75,16 @@ describe('compare under load', function () {
         const network = load.stage.network.ec2;
         const hasty = { ...EVERYTHING, settleMs: 500, limit: 100_000 };
         network.blackHole();
-        await eventually('rows are missed', async () => {
-          const { report } = await load.compare(hasty);
-          expect(losses(report), describeReport(report)).to.deep.equal([]);
-          expect(report.verdict).to.equal(sum(report, 'knownGap') > 0 ? 'different' : 'identical');
-          return sum(report, 'knownGap') > 0;
-        });
+        await eventually(
+          'rows are missed',
+          async () => {
+            const { report } = await load.compare(hasty);
+            expect(losses(report), describeReport(report)).to.deep.equal([]);
+            expect(report.verdict).to.equal(sum(report, 'knownGap') > 0 ? 'different' : 'identical');
+            return sum(report, 'knownGap') > 0;
+          },
+          60_000,
+        );
         await load.compareDamaged(DAMAGES[0]!, hasty);
         await network.pass();
         await eventually(

@@ -3,23 +3,19 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import { expect } from 'chai';
 
-import { generateTelemetry } from '../../src/lib/decoders/generate.js';
-import { renderSurvived, runChaos } from '../chaos/chaos.js';
 import { account, countUnsettled, Observer } from '../chaos/invariants.js';
-import { poison, SPACING_MS } from '../chaos/load.js';
-import { ChaosStage, startServers, stopServers } from '../chaos/stage.js';
+import { poison } from '../chaos/load.js';
+import type { ChaosStage } from '../chaos/stage.js';
 import { Ahead } from '../support/ahead.js';
-import { eventually, readContent, type RunningCli } from '../support/cli.js';
+import { readContent } from '../support/cli.js';
 import { COMMITTED, READY_FOR_QUERY } from '../support/proxy.js';
+import { begun, consumed, logged, play, settled, telemetry } from '../support/scenarios.js';
 import { shareServers } from '../support/shared-servers.js';
-import { seedOf } from '../support/seed.js';
 
 const PRIMARY_BATCH = 'sensorctl primary';
 const SECONDARY_BATCH = 'sensorctl secondary';
-const SEED = seedOf(20250701);
 /** Longer than a confirmed batch waits to be settled. */
 const SETTLING_MS = 500;
-const HEALED_WITHIN_MS = 120_000;
 
 describe('the dual write under faults', function () {
   this.timeout(180_000);
@@ -29,21 +25,7 @@ describe('the dual write under faults', function () {
 
   /** A scenario on databases of its own; on servers of its own, where it stops or freezes them. */
   function scenario(title: string, run: (stage: ChaosStage) => Promise<void>, own = false): void {
-    ahead.it(title, () => play(run, own));
-  }
-
-  async function play(run: (stage: ChaosStage) => Promise<void>, own = false): Promise<void> {
-    const servers = own ? await startServers({ durable: false }) : shared();
-    const stage = await ChaosStage.open(servers);
-    try {
-      await run(stage);
-    } catch (error) {
-      (error as Error).message += `\n${stage.readLogs()}`;
-      throw error;
-    } finally {
-      await stage.close();
-      if (own) await stopServers(servers);
-    }
+    ahead.it(title, () => play(run, own ? undefined : shared()));
   }
 
   for (const keyless of [false, true]) {
@@ -129,7 +111,7 @@ describe('the dual write under faults', function () {
       await stage.send(bodies);
       const first = await stage.consume(['--dual-write'], { EC2_WRITE_TIMEOUT: '20000' });
       await begun(first);
-      await eventually('all is committed locally', () => stage.isQueueEmpty());
+      await consumed(stage);
       await sleep(SETTLING_MS);
       first.kill('SIGKILL');
       await first.wait();
@@ -165,7 +147,7 @@ describe('the dual write under faults', function () {
     const few = { TIMESCALE_POOL_MAX: '4', EC2_POOL_MAX: '3' };
     const consumers = await Promise.all(Array.from({ length: 10 }, () => stage.consume(['--dual-write'], few)));
     await stage.send([...bodies, ...bodies]);
-    await eventually('the queue is empty', () => stage.isQueueEmpty(), HEALED_WITHIN_MS);
+    await consumed(stage);
     await settled(stage);
     const worked = consumers.filter(({ stderr }) => stderr.includes('Local write successful'));
     expect(worked).to.have.length.above(5);
@@ -189,14 +171,14 @@ describe('the dual write under faults', function () {
     const bodies = telemetry(90);
     await stage.send(bodies.slice(0, 30));
     const consumer = await stage.consume();
-    await eventually('the first messages are consumed', () => stage.isQueueEmpty());
+    await consumed(stage);
     stage.network.queue.refuse();
     await stage.send(bodies.slice(30, 60));
     await logged(consumer, 'receiving failed, trying again');
     await stage.network.queue.pass();
     const lost = stage.network.queue.swallowAnswer('DeleteMessageBatch', Buffer.from('Successful'), 'reset');
     await stage.send(bodies.slice(60));
-    await eventually('the other messages are consumed', () => stage.isQueueEmpty());
+    await consumed(stage);
     await lost;
     await settled(stage);
     consumer.kill('SIGTERM');
@@ -211,7 +193,7 @@ describe('the dual write under faults', function () {
       stage.network.ec2.delay(300);
       const consumer = await stage.consume(['--dual-write'], { EC2_WRITE_TIMEOUT: '20000' });
       await stage.send(bodies.slice(0, 30));
-      await eventually('all is committed locally', () => stage.isQueueEmpty());
+      await consumed(stage);
       stage.network.local.refuse();
       await stage.send(bodies.slice(30));
       await logged(consumer, 'local write failed; nothing is acknowledged');
@@ -231,30 +213,6 @@ describe('the dual write under faults', function () {
   );
 
   scenario(
-    'EC2 frozen: ingestion goes on, batches go to the ledger, and after the thaw the gap closes by itself',
-    async (stage) => {
-      const bodies = telemetry(300);
-      await stage.send(bodies.slice(0, 50));
-      const consumer = await stage.consume();
-      await settled(stage);
-      await stage.servers.ec2.freeze();
-      const frozenAt = performance.now();
-      await stage.send(bodies.slice(50), 150);
-      await eventually('all is committed locally', () => stage.isQueueEmpty());
-      expect(performance.now() - frozenAt, 'ms to ingest beside a frozen EC2').to.be.below(10_000);
-      await logged(consumer, 'EC2 is left out until it answers again');
-      expect(await countUnsettled(stage)).to.be.above(0);
-      stage.servers.ec2.thaw();
-      expect(await new Observer(stage).look()).to.deep.equal([]);
-      await settled(stage);
-      consumer.kill('SIGTERM');
-      expect((await consumer.wait()).code).to.equal(0);
-      expect(await account(stage, bodies)).to.deep.equal([]);
-    },
-    true,
-  );
-
-  scenario(
     'local restarting: nothing is acknowledged that is not stored, and consumption goes on by itself',
     async (stage) => {
       const bodies = telemetry(120);
@@ -267,7 +225,7 @@ describe('the dual write under faults', function () {
       const { visible, inFlight } = await stage.queue.readState();
       expect(visible + inFlight).to.equal(80);
       await stage.servers.local.start();
-      await eventually('the other messages are consumed', () => stage.isQueueEmpty());
+      await consumed(stage);
       await settled(stage);
       consumer.kill('SIGTERM');
       expect((await consumer.wait()).code).to.equal(0);
@@ -275,49 +233,7 @@ describe('the dual write under faults', function () {
     },
     true,
   );
-
-  ahead.it('twenty seconds of faults by seed: nothing is lost, nothing is twice, no gap is unknown', async () => {
-    const report = await runChaos({
-      seed: SEED,
-      seconds: 20,
-      rate: 60,
-      consumers: 2,
-      lookEveryMs: 500,
-      calmMs: 700,
-      powerCuts: false,
-      restMs: 90_000,
-    });
-    expect(report.looks).to.be.above(3);
-    expect([...report.survived.values()].length, renderSurvived(report.survived)).to.be.above(5);
-  });
-
-  // Its pace is the matter: the others beside it would be measured, too.
-  ahead.alone('EC2 slowed by 200 ms each way keeps up with ingestion', () =>
-    play(async (stage) => {
-      const bodies = telemetry(1_500);
-      stage.network.ec2.delay(200);
-      const consumer = await stage.consume(['--dual-write'], { EC2_WRITE_TIMEOUT: '10000' });
-      await begun(consumer);
-      await stage.send(bodies, 300);
-      await eventually('all is committed locally', () => stage.isQueueEmpty());
-      const pending = await stage.local.query<{ seconds: string }>(
-        'select coalesce(extract(epoch from clock_timestamp() - min(committed_at)), 0) as seconds from sensorctl.ledger',
-      );
-      expect(Number(pending.rows[0]?.seconds), 'lag in seconds').to.be.below(8);
-      await settled(stage);
-      consumer.kill('SIGTERM');
-      const { code, stderr } = await consumer.wait();
-      expect(code).to.equal(0);
-      expect(stderr).not.to.include('EC2 write failed');
-      expect(await account(stage, bodies)).to.deep.equal([]);
-    }),
-  );
 });
-
-/** So far apart in time that each reading is a range of its own in the ledger. */
-function telemetry(count: number, spacingMs = SPACING_MS): string[] {
-  return [...generateTelemetry({ seed: SEED, count, spacingMs })];
-}
 
 function weather(sensorId: string, timestamp: string): string {
   return JSON.stringify({ timestamp, sensorType: 'weather', sensorId, data: { temperature: 30 } });
@@ -326,20 +242,4 @@ function weather(sensorId: string, timestamp: string): string {
 async function ledgerStates(stage: ChaosStage): Promise<string[]> {
   const { rows } = await stage.local.query<{ state: string }>('select distinct state from sensorctl.ledger_state');
   return rows.map((row) => row.state);
-}
-
-/** Waits until queue and ledger are empty. */
-async function settled(stage: ChaosStage): Promise<void> {
-  const isSettled = async () => (await stage.isQueueEmpty()) && (await countUnsettled(stage)) === 0;
-  await eventually('queue and ledger are empty', isSettled, HEALED_WITHIN_MS);
-}
-
-/** Waits until a consumer has its roles; asking an EC2 that is slow or silent for its record takes seconds by itself. */
-async function begun(consumer: RunningCli): Promise<void> {
-  const hasRoles = (): Promise<boolean> => Promise.resolve(consumer.stderr.includes('is the primary'));
-  await eventually('the consumer has its roles', hasRoles, HEALED_WITHIN_MS);
-}
-
-async function logged(consumer: RunningCli, text: string): Promise<void> {
-  await eventually(`"${text}" is logged`, () => Promise.resolve(consumer.stderr.includes(text)));
 }

@@ -59,7 +59,8 @@ export class CompareLoad {
     const stage = await ChaosStage.open(servers, {
       seed: options.seed,
       visibilityTimeoutSeconds: 30,
-      settings: { EC2_WRITE_TIMEOUT: '3000', EC2_RETRY_ATTEMPTS: '0' },
+      // Far longer than a write takes: one that is given up on a machine short of breath is a gap, and no side's fault.
+      settings: { EC2_WRITE_TIMEOUT: '10000', EC2_RETRY_ATTEMPTS: '0' },
     });
     if (options.keyless === true) await stage.dropKeysOfEc2();
     const running = new CompareLoad(stage, options);

@@ -31,7 +31,7 @@ import type { QueueServer } from '../../src/lib/sandbox/queue.js';
 import { startSandbox } from '../../src/lib/sandbox/sandbox.js';
 import { findRuntimeRoot, stageBinaries } from '../../src/lib/sandbox/staging.js';
 import type { HeldServers } from '../support/hold-servers.js';
-import { queueServer, timescaleServer } from '../support/servers.js';
+import { queueServer, startOwnServer, timescaleServer } from '../support/servers.js';
 
 const IS_ROOT = process.getuid?.() === 0;
 const REPOSITORY = path.resolve(import.meta.dirname, '../..');
@@ -51,7 +51,7 @@ describe('sandbox: PostgreSQL', () => {
   });
 
   it('refuses a wrong password', async () => {
-    const server = await scratch.start();
+    const server = await startOwnServer();
     const client = new pg.Client({ ...connectionOf(server), password: 'wrong' });
     const failure = await client.connect().catch((error: unknown) => error);
     expect(failure).to.be.instanceOf(pg.DatabaseError).with.property('code', '28P01');
@@ -158,7 +158,7 @@ describe('sandbox: PostgreSQL', () => {
   });
 
   it('serves what was committed after a stop and a start, on the same port', async () => {
-    const server = await scratch.start();
+    const server = await startOwnServer();
     await query(server, 'create table kept as select 42 as answer');
     for (const mode of ['smart', 'fast', 'immediate'] as const) {
       await server.stop(mode);
@@ -170,7 +170,7 @@ describe('sandbox: PostgreSQL', () => {
   });
 
   it('recovers what was committed before a kill', async () => {
-    const server = await scratch.start();
+    const server = await startOwnServer();
     await query(server, 'create table kept as select 42 as answer');
     await server.kill();
     await server.start();
@@ -178,7 +178,7 @@ describe('sandbox: PostgreSQL', () => {
   });
 
   it('creates a database while another session uses template1', async () => {
-    const server = await scratch.start();
+    const server = await startOwnServer();
     const other = new pg.Client({ ...connectionOf(server), database: 'template1' });
     await other.connect();
     await server.createDatabase('beside_template1');
@@ -189,7 +189,7 @@ describe('sandbox: PostgreSQL', () => {
   });
 
   it('answers nothing while frozen, and the open connection goes on after the thaw', async () => {
-    const server = await scratch.start();
+    const server = await startOwnServer();
     const client = new pg.Client(connectionOf(server));
     await client.connect();
     await server.freeze();
@@ -201,7 +201,7 @@ describe('sandbox: PostgreSQL', () => {
   });
 
   it('stops while frozen', async () => {
-    const server = await scratch.start();
+    const server = await startOwnServer();
     await server.freeze();
     await server.stop();
     expect(server.pid).to.equal(undefined);

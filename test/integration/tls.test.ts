@@ -153,6 +153,7 @@ describe('TLS, by handshakes', function () {
 
     /** What comes of a connection that leads to him, and what he has heard. */
     async function meet(trick: Trick, mode: SslMode, root?: string, certificate = certificates.foreign) {
+      middle?.close();
       middle = await Middle.open(mode === 'disable' ? null : certificate, trick);
       const { user, password } = tls.server;
       const settings = { host: '127.0.0.1', port: middle.port, user, password, database: 'postgres' };

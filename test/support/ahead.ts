@@ -22,14 +22,6 @@ export class Ahead {
     });
   }
 
-  /** Declares a test that runs when no other one does: the last of its suite. */
-  alone(title: string, run: () => Promise<void>): void {
-    it(title, async () => {
-      await this.end();
-      await run();
-    });
-  }
-
   /** Resolves when nothing runs any more. */
   async end(): Promise<void> {
     await Promise.allSettled(this.#runs.flatMap((each) => each.outcome ?? []));

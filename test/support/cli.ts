@@ -30,7 +30,10 @@ import {
 export const REPOSITORY = path.resolve(import.meta.dirname, '../..');
 const PROGRAM = path.join(REPOSITORY, 'bin', 'run.js');
 const TIMEOUT_MS = 45_000;
+/** Soon at first; a condition that takes seconds is not worth the processor that looking for it fifty times a second takes. */
 const POLL_MS = 20;
+const POLL_LONGEST_MS = 100;
+const POLL_GROWTH = 1.2;
 
 /** Settings by variable; undefined takes one away. */
 export type CliSettings = Readonly<Record<string, string | undefined>>;
@@ -128,7 +131,10 @@ export class RunningCli {
       if (this.hasEnded) {
         throw new Error(`the command ended before it printed "${text}" ${times} times:\n${this.stderr}`);
       }
-      await delay(1);
+      await new Promise((resolve) => {
+        this.child.stderr.once('data', resolve);
+        this.child.once('exit', resolve);
+      });
     }
   }
 }
@@ -136,9 +142,9 @@ export class RunningCli {
 /** Resolves once `check` holds; rejects with `what` when it does not within the time. */
 export async function eventually(what: string, check: () => Promise<boolean>, withinMs = 20_000): Promise<void> {
   const deadline = performance.now() + withinMs;
-  while (!(await check())) {
+  for (let pauseMs = POLL_MS; !(await check()); pauseMs = Math.min(pauseMs * POLL_GROWTH, POLL_LONGEST_MS)) {
     if (performance.now() > deadline) throw new Error(`not within ${withinMs} ms: ${what}`);
-    await delay(POLL_MS);
+    await delay(pauseMs);
   }
 }
 

@@ -4,17 +4,17 @@ import { once } from 'node:events';
 import { connect as connectTcp, createServer, type AddressInfo, type Server, type Socket } from 'node:net';
 import path from 'node:path';
 import { connect as connectTls, TLSSocket } from 'node:tls';
-import { startPostgres } from '../../src/lib/sandbox/postgres.js';
 import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
 import type { ServerCertificate } from './certificates.js';
 import { eventually, poolOf } from './cli.js';
+import { startOwnServer } from './servers.js';
 
 /** A server that speaks TLS and takes passwords by SCRAM; the roles `plain` and `old` are asked in clear and by md5. */
 export class TlsServer {
   private constructor(readonly server: PostgresServer) {}
 
   static async start(certificate: ServerCertificate): Promise<TlsServer> {
-    const started = new TlsServer(await startPostgres({ durable: false }));
+    const started = new TlsServer(await startOwnServer());
     await started.present(certificate);
     return started;
   }
