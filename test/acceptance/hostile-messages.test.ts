@@ -209,7 +209,7 @@ describe('a hostile message', function () {
   it('of any kind, among good ones: every good one is on both sides, every bad one in the quarantine, memory bounded', async () => {
     const messages = [...everyHostileKind(1), ...hostileMessages(400, 1)];
     const expected = await sendHostile(stage.queue, messages);
-    const consumer = await stage.start(CONSUME);
+    const consumer = await stage.start(CONSUME, {}, 110_000);
     let peak = 0;
     while (!consumer.hasEnded) {
       const status = await readFile(`/proc/${String(consumer.pid)}/status`, 'utf8').catch(() => '');

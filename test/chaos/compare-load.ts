@@ -10,6 +10,8 @@ import { Fleet } from './fleet.js';
 import { Load } from './load.js';
 import { ChaosStage, type Servers } from './stage.js';
 
+/** Far longer than a write takes: what is given up on a machine short of breath is a gap, and no side's fault. */
+const WRITE_TIMEOUT_MS = 10_000;
 const HOUR_MICROS = 3_600_000_000;
 const ROWS_AT_FIRST = 1_000;
 
@@ -20,6 +22,8 @@ export interface CompareLoadOptions {
   readonly consumers: number;
   /** EC2 has no unique keys. */
   readonly keyless?: boolean;
+  /** After which EC2 counts as silent. */
+  readonly writeTimeoutMs?: number;
 }
 
 /** Compares everything, with the default time to settle. */
@@ -59,8 +63,7 @@ export class CompareLoad {
     const stage = await ChaosStage.open(servers, {
       seed: options.seed,
       visibilityTimeoutSeconds: 30,
-      // Far longer than a write takes: one that is given up on a machine short of breath is a gap, and no side's fault.
-      settings: { EC2_WRITE_TIMEOUT: '10000', EC2_RETRY_ATTEMPTS: '0' },
+      settings: { EC2_WRITE_TIMEOUT: String(options.writeTimeoutMs ?? WRITE_TIMEOUT_MS), EC2_RETRY_ATTEMPTS: '0' },
     });
     if (options.keyless === true) await stage.dropKeysOfEc2();
     const running = new CompareLoad(stage, options);
