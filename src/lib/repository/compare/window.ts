@@ -4,7 +4,7 @@ import { sideTitle } from '../../domain/side.js';
 import { formatInstant, parseInstant } from '../../domain/time.js';
 import { intersect, type TimeRange } from '../../domain/time-range.js';
 import { UnreachableError } from '../../errors.js';
-import { SERVER_CLOCK } from '../phase/recorded-state.js';
+import { SERVER_CLOCK } from '../phase/state.js';
 import { TIME_COLUMN, type ComparedTable } from '../tables/compared-table.js';
 import { timeOf, type Difference } from './resolve.js';
 import { ask, queryableOf, type ComparedSides } from './sides.js';
