@@ -14,17 +14,17 @@ const WAYS: readonly (readonly (readonly [file: string, usedBy: string | null])[
   ],
   [
     ['lib/operations/consume/consume.ts', null],
-    ['lib/operations/consume/intake.ts', 'lib/operations/consume/consume.ts'],
-    ['lib/operations/consume/batcher.ts', 'lib/operations/consume/consume.ts'],
-    ['lib/operations/consume/patient-writer.ts', 'lib/operations/consume/consume.ts'],
-    ['lib/repository/migrating-repository.ts', 'lib/operations/consume/patient-writer.ts'],
-    ['lib/repository/dual-write-repository.ts', 'lib/repository/migrating-repository.ts'],
-    ['primary-writer.ts', 'lib/repository/dual-write-repository.ts'],
-    ['lib/operations/consume/acknowledger.ts', 'lib/operations/consume/consume.ts'],
-    ['secondary-sender.ts', 'lib/repository/dual-write-repository.ts'],
+    ['intake.ts', 'lib/operations/consume/consume.ts'],
+    ['batcher.ts', 'lib/operations/consume/consume.ts'],
+    ['in-hand.ts', 'lib/operations/consume/consume.ts'],
+    ['migrating-repository.ts', 'lib/operations/consume/consume.ts'],
+    ['dual-write-repository.ts', 'migrating-repository.ts'],
+    ['primary-writer.ts', 'dual-write-repository.ts'],
+    ['acknowledger.ts', 'lib/operations/consume/consume.ts'],
+    ['secondary-sender.ts', 'dual-write-repository.ts'],
     ['secondary-writer.ts', 'secondary-sender.ts'],
     ['settlement.ts', 'secondary-sender.ts'],
-    ['ledger.ts', 'settlement.ts'],
+    ['lib/repository/ledger.ts', 'settlement.ts'],
   ],
 ];
 
@@ -46,7 +46,7 @@ print(
   loops.length,
   loops.map(({ file, line }) => `${file}:${line}`),
 );
-print('files that a message passes', way ?? 'none of the known ways');
+print('files that a message passes', way ?? 'none of the ways that are known');
 
 /** How many files a way has; a text where one of them is missing, or is not imported where it should be. */
 function checkWay(
