@@ -8,9 +8,8 @@ import type { Side } from '../../src/lib/domain/side.js';
 import { ConflictError } from '../../src/lib/errors.js';
 import { silentLogger } from '../../src/lib/logger.js';
 import { switchPrimary, type SwitchOutcome } from '../../src/lib/operations/cutover/switch.js';
-import { holdAsSecondary } from '../../src/lib/repository/phase/assert-role.js';
+import { holdAsSecondary, assertPrimary, endWriters, waitForWriters } from '../../src/lib/repository/phase/fence.js';
 import { copyRecord, findDecidingState } from '../../src/lib/repository/phase/deciding-state.js';
-import { assertPrimary, endWriters, waitForWriters } from '../../src/lib/repository/phase/fence.js';
 import { readHistory, readState } from '../../src/lib/repository/phase/state.js';
 import {
   beginDraining,

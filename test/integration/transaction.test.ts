@@ -62,7 +62,7 @@ describe('a transaction in one round trip', () => {
       const insert = { text: 'insert into public.written values ($1)', values: [throwing(error)] };
       const failure = await failureOf(INSERT_1, insert, INSERT_2);
       expect(failure).to.have.property('message').that.includes(error.message);
-      expect(faultKind(failure)).to.equal('refused');
+      expect(faultKind(failure)).to.equal('rejected');
       expect(await written()).to.deep.equal([]);
     });
   }

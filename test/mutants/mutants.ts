@@ -176,7 +176,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'a secondary that may become the primary while it is pruned',
-    file: 'src/lib/repository/phase/assert-role.ts',
+    file: 'src/lib/repository/phase/fence.ts',
     source: 'if ((await readRecordedState(client)).primary !== side) return;',
     replacement: 'if (Date.now() > 0) return;',
     test: 'test/integration/prune-roles.test.ts',

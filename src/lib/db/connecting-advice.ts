@@ -1,4 +1,5 @@
-import { AuthenticationError, isTlsMissing, type AuthenticationFault } from './authentication.js';
+import { AuthenticationError, type AuthenticationFault } from './authentication.js';
+import { isTlsMissing } from './pg-internals.js';
 
 /** The faults of a certificate by the codes that Node gives them. */
 const CERTIFICATE_FAULTS: Readonly<Record<string, 'unknown' | 'expired' | 'of another host'>> = {

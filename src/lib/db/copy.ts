@@ -1,7 +1,7 @@
 import { pipeline } from 'node:stream/promises';
 import type pg from 'pg';
 import { from as copyFrom } from 'pg-copy-streams';
-import { CopyOutput } from './copy-output.js';
+import { CopyOutput, endQueryTimeout } from './pg-internals.js';
 
 /**
  * Streams `COPY … TO STDOUT` of one connection into `COPY … FROM STDIN` of another, at the pace of the slower one and in
@@ -20,9 +20,4 @@ export async function copyBetween(
   } finally {
     for (const stream of [input, output]) endQueryTimeout(stream);
   }
-}
-
-/** pg ends its timer for a query (`query_timeout`) when it calls the query's callback, which these streams never let it do. */
-function endQueryTimeout(stream: object): void {
-  (stream as { callback?: () => void }).callback?.();
 }

@@ -1,9 +1,11 @@
 import pg from 'pg';
+import { withDeadline } from '../domain/retry.js';
 import { sideTitle, type Side } from '../domain/side.js';
 import { ConflictError, SensorctlError, UnreachableError } from '../errors.js';
 import { guardedClient } from './authentication.js';
 import { adviseOnConnecting } from './connecting-advice.js';
 import { describeConnection, tlsOptions, type ConnectionSettings } from './connection.js';
+import { destroySocket, onConnectionError, type PoolConfig } from './pg-internals.js';
 import { pinSearchPath } from './search-path.js';
 import { TIMES } from '../timing.js';
 import { describeFault, faultKind, sqlstateOf } from './sqlstate.js';
@@ -51,12 +53,6 @@ const SESSION = [
 const BOOLEAN = 16;
 const NUMBERS = new Set([20, 21, 23]);
 
-/** As pg-pool has it: it waits for `onConnect`, and knows pipelines. */
-type PoolConfig = Omit<pg.PoolConfig, 'onConnect'> & {
-  readonly pipeline: true;
-  readonly onConnect: (client: pg.ClientBase) => Promise<void>;
-};
-
 /** Opens a side lazily: no connection is made before the first call. */
 export function openDatabase(options: DatabaseOptions): Database {
   const connections = new Set<pg.ClientBase>();
@@ -81,7 +77,7 @@ export function openDatabase(options: DatabaseOptions): Database {
 }
 
 /**
- * Lends a connection of its own, for COPY (which cannot share a pipelined one) and for locks that a session holds; the
+ * Calls `work` with a connection of its own, for COPY (which cannot share a pipelined one) and for locks that a session holds; the
  * connection is cut where the work fails, whatever it was doing.
  */
 export async function withSession<Result>(
@@ -101,12 +97,7 @@ export async function withSession<Result>(
 
 /** A server that fell silent never answers the farewell: what was done stands, and the socket is cut. */
 async function endSession(session: pg.Client): Promise<void> {
-  const timer = setTimeout(() => destroySocket(session), CLOSE_TIMEOUT_MS);
-  try {
-    await session.end();
-  } finally {
-    clearTimeout(timer);
-  }
+  await withDeadline(session.end(), CLOSE_TIMEOUT_MS, () => destroySocket(session));
 }
 
 async function connectSession(options: DatabaseOptions): Promise<pg.Client> {
@@ -163,8 +154,6 @@ function clientConfig({ connection, applicationName }: DatabaseOptions, callTime
 
 /** Ends the pool; connections that a silent server keeps open are cut after two seconds. */
 export async function closeDatabase({ pool, connections }: Database): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const deadline = new Promise<void>((resolve) => (timer = setTimeout(resolve, CLOSE_TIMEOUT_MS)));
   const ended = new Promise<void>((resolve) => {
     const check = (): void => {
       if (connections.size === 0) resolve();
@@ -172,8 +161,7 @@ export async function closeDatabase({ pool, connections }: Database): Promise<vo
     pool.on('remove', check);
     void pool.end().then(check);
   });
-  await Promise.race([ended, deadline]);
-  clearTimeout(timer);
+  await withDeadline(ended, CLOSE_TIMEOUT_MS, () => undefined);
   for (const connection of connections) destroySocket(connection);
 }
 
@@ -193,11 +181,8 @@ type Origin = Pick<Database, 'side' | 'connection'>;
 /** Which side an error came from, of its server or of the way there: it does not say so itself. */
 const origins = new WeakMap<object, Origin>();
 
-function rememberOrigin(client: pg.ClientBase, { side, connection: settings }: Origin): void {
-  const { connection } = client as unknown as { connection: NodeJS.EventEmitter };
-  for (const event of ['errorMessage', 'error']) {
-    connection.on(event, (error: object) => origins.set(error, { side, connection: settings }));
-  }
+function rememberOrigin(client: pg.ClientBase, { side, connection }: Origin): void {
+  onConnectionError(client, (error) => origins.set(error, { side, connection }));
 }
 
 /**
@@ -275,8 +260,4 @@ function nextStep(error: unknown, { side, connection }: Origin): string {
 function parserOf(oid: number): (value: string) => unknown {
   if (oid === BOOLEAN) return (value) => value === 't';
   return NUMBERS.has(oid) ? Number : (value) => value;
-}
-
-function destroySocket(client: pg.ClientBase): void {
-  (client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream.destroy();
 }

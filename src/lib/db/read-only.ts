@@ -2,7 +2,7 @@ import type pg from 'pg';
 import type { Database } from './database.js';
 import { withTransaction } from './transaction.js';
 
-/** Lends an open transaction that sees one state of the database and in which the server refuses every change. */
+/** Calls `work` with an open transaction that sees one state of the database and in which the server refuses every change. */
 export async function readOnly<Result>(
   { pool }: Database,
   work: (client: pg.PoolClient) => Promise<Result>,

@@ -1,6 +1,8 @@
 import pg from 'pg';
 import type { Queryable } from './database.js';
 import { nameHolders } from './lock-holders.js';
+import { repeatEvery, withRetries } from '../domain/retry.js';
+import { prepareValue } from './pg-internals.js';
 import { faultKind, sqlstateOf, UnsendableError } from './sqlstate.js';
 
 /** A statement and its values, to be sent with others in one round trip. */
@@ -40,7 +42,7 @@ export async function runTransaction(
 /** A statement whose values are the texts and bytes that travel. Throws UnsendableError where one has no such form. */
 export function prepareStatement(statement: Statement): { text: string; values: unknown[]; name?: string } {
   try {
-    const values = (statement.values ?? []).map(toWire);
+    const values = (statement.values ?? []).map((value) => prepareValue(value));
     const size = values.reduce<number>((sum, value) => sum + ((value as { length?: number } | null)?.length ?? 0), 0);
     if (size > LARGEST_STATEMENT) throw new RangeError(`its values are ${size} characters long`);
     return { ...statement, values };
@@ -51,9 +53,6 @@ export function prepareStatement(statement: Statement): { text: string; values: 
 
 /** PostgreSQL ends a connection on which a message is 1 GB long; a character takes up to three bytes. */
 const LARGEST_STATEMENT = 256 * 1024 * 1024;
-
-/** What pg itself makes of a value, which its types do not know. */
-const { prepareValue: toWire } = (pg as unknown as { utils: { prepareValue: (value: unknown) => unknown } }).utils;
 
 /**
  * Whether a statement was refused here and never sent: the `commit` behind it would commit the others alone. pg tells
@@ -76,7 +75,7 @@ export async function queryAll(session: Queryable, statements: readonly string[]
 
 type Isolation = 'read committed' | 'repeatable read';
 
-/** Lends an open transaction for the length of `work`; commits when it returns, rolls back when it throws. */
+/** Calls `work` with an open transaction; commits when it returns, rolls back when it throws. */
 export async function withTransaction<Result>(
   pool: pg.Pool,
   work: (client: pg.PoolClient) => Promise<Result>,
@@ -119,17 +118,13 @@ const KEEP_AWAKE_MS = 500;
  * call waits, not one for each half second.
  */
 export async function keepAwake<Result>(transaction: Queryable, work: () => Promise<Result>): Promise<Result> {
-  let asking: Promise<unknown> | null = null;
-  const keeper = setInterval(() => {
-    asking ??= transaction
-      .query('select')
-      .catch(() => undefined)
-      .finally(() => (asking = null));
-  }, KEEP_AWAKE_MS);
+  const keeper = repeatEvery(KEEP_AWAKE_MS, async () => {
+    await transaction.query('select').catch(() => undefined);
+  });
   try {
     return await work();
   } finally {
-    clearInterval(keeper);
+    void keeper.stop();
   }
 }
 
@@ -137,13 +132,11 @@ const COLLISIONS_AT_MOST = 20;
 
 /** Repeats a whole transaction at once when it lost against another one; that is nobody's failure. */
 export async function repeatCollisions<Result>(work: () => Promise<Result>): Promise<Result> {
-  for (let collisions = 1; ; collisions += 1) {
-    try {
-      return await work();
-    } catch (error) {
-      if (faultKind(error) !== 'collision' || collisions === COLLISIONS_AT_MOST) throw error;
-    }
-  }
+  return await withRetries(work, {
+    attempts: COLLISIONS_AT_MOST,
+    pauseMs: 0,
+    retryIf: (error) => faultKind(error) === 'collision',
+  });
 }
 
 /** A statement that the server refused leaves the session as it was; anything else (FATAL, a lost socket) does not. */

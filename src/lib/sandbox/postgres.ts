@@ -1,6 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 
+import { withRetries } from '../domain/retry.js';
 import type { Account, AccountOptions } from './account.js';
 import { findAccount } from './account.js';
 import { findPackagedBinaries } from './binaries.js';
@@ -64,7 +65,8 @@ async function startInPlace(place: Place, options: PostgresOptions): Promise<Pos
   await mkdir(place.dataDir, { recursive: true });
   const cluster = await openCluster(place);
   const settings = { ...durabilitySettings(options.durable ?? true), ...options.settings };
-  for (let attempt = 1; ; attempt++) {
+  let wasTaken = false;
+  const startOnce = async (): Promise<PostgresServer> => {
     const port = options.port ?? (await choosePort(cluster.port));
     const server = new PostgresServer({ ...place, cluster, settings, port });
     try {
@@ -72,10 +74,11 @@ async function startInPlace(place: Place, options: PostgresOptions): Promise<Pos
       await writeCluster(place.dataDir, { ...cluster, port });
       return server;
     } catch (error) {
-      const mayRetry = options.port === undefined && attempt < PORT_ATTEMPTS && !(await isPortFree(port));
-      if (!mayRetry) throw error;
+      wasTaken = options.port === undefined && !(await isPortFree(port));
+      throw error;
     }
-  }
+  };
+  return await withRetries(startOnce, { attempts: PORT_ATTEMPTS, pauseMs: 0, retryIf: () => wasTaken });
 }
 
 async function choosePort(kept: number | undefined): Promise<number> {

@@ -1,7 +1,7 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 
+import { pollUntil } from '../domain/retry.js';
 import { HELPER_ENVIRONMENT } from './environment.js';
 
 interface ProcessEntry {
@@ -36,13 +36,13 @@ export function signalAll(pids: readonly number[], signal: NodeJS.Signals): void
 
 /** Resolves to false if a process of the list is still alive after `timeoutMs`. */
 export async function waitUntilGone(pids: readonly number[], timeoutMs: number): Promise<boolean> {
-  return pollUntil(() => !pids.some(isAlive), timeoutMs);
+  return isDoneWithin(() => !pids.some(isAlive), timeoutMs);
 }
 
 /** Stops the whole family with SIGSTOP, children born meanwhile included. Resolves to false after `timeoutMs`. */
 export async function freezeFamily(pid: number, timeoutMs: number): Promise<boolean> {
   signalAll([pid], 'SIGSTOP');
-  return pollUntil(() => {
+  return isDoneWithin(() => {
     const running = familyEntries(pid).filter(({ state }) => state !== 'T' && state !== 'Z');
     signalAll(
       running.map((entry) => entry.pid),
@@ -56,13 +56,13 @@ export function thawFamily(pid: number): void {
   signalAll(listFamily(pid), 'SIGCONT');
 }
 
-async function pollUntil(isDone: () => boolean, timeoutMs: number): Promise<boolean> {
+async function isDoneWithin(isDone: () => boolean, timeoutMs: number): Promise<boolean> {
   const deadline = performance.now() + timeoutMs;
-  while (!isDone()) {
-    if (performance.now() > deadline) return false;
-    await sleep(POLL_MS);
-  }
-  return true;
+  const ask = (): Promise<boolean | null> => {
+    if (isDone()) return Promise.resolve(true);
+    return Promise.resolve(performance.now() > deadline ? false : null);
+  };
+  return (await pollUntil(ask, { everyMs: POLL_MS })) === true;
 }
 
 function familyEntries(pid: number): ProcessEntry[] {

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Database } from '../../db/database.js';
 import { describeFault, faultKind } from '../../db/sqlstate.js';
 import { counted } from '../../domain/counted.js';
+import { withRetries } from '../../domain/retry.js';
 import type { MigrationState, Phase } from '../../domain/migration.js';
 import { describeHolders, endHoldersSql, readHolders } from '../../db/lock-holders.js';
 import { sideTitle } from '../../domain/side.js';
@@ -213,15 +213,13 @@ class Switch {
   /** Tries until the old primary answers or the deadline is past; answers its record then, null where it stays away. */
   async #callOff(why: Pick<Change, 'by' | 'reason'>): Promise<MigrationState | null> {
     const { from, maxPauseMs } = this.options;
-    for (const until = performance.now() + maxPauseMs; ;) {
-      try {
-        await callOff(from, { token: this.#token }, why);
-        return await readRecordedState(from.pool);
-      } catch (error) {
-        if (faultKind(error) !== 'unavailable' || performance.now() > until) return null;
-        await delay(RETRY_MS);
-      }
-    }
+    const until = performance.now() + maxPauseMs;
+    const callOffOnce = async (): Promise<MigrationState> => {
+      await callOff(from, { token: this.#token }, why);
+      return await readRecordedState(from.pool);
+    };
+    const retryIf = (error: unknown): boolean => faultKind(error) === 'unavailable' && performance.now() <= until;
+    return await withRetries(callOffOnce, { pauseMs: RETRY_MS, retryIf }).catch(() => null);
   }
 
   #reasonFor(error: unknown): string {
@@ -232,16 +230,18 @@ class Switch {
   /** The record on the new primary lets it take batches. Consumers do the same when they find this undone. */
   async #complete(changed: MigrationState): Promise<string> {
     const { from, to, logger, maxPauseMs } = this.options;
-    for (const until = performance.now() + maxPauseMs; ;) {
-      try {
-        await copyRecord(to, changed);
-        return `${sideTitle(to.side)} takes batches`;
-      } catch (error) {
-        if (performance.now() > until) throw notCompleted(error, from, to);
+    const until = performance.now() + maxPauseMs;
+    await withRetries(() => copyRecord(to, changed), {
+      pauseMs: RETRY_MS,
+      retryIf: () => performance.now() <= until,
+      onFailedAttempt: ({ error, pauseMs }) => {
+        if (pauseMs === null) return;
         logger.warn(`${sideTitle(to.side)} does not take the record yet`, { error: describeFault(error) });
-        await delay(RETRY_MS);
-      }
-    }
+      },
+    }).catch((error: unknown) => {
+      throw notCompleted(error, from, to);
+    });
+    return `${sideTitle(to.side)} takes batches`;
   }
 
   #assertInTime(): void {

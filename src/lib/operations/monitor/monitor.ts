@@ -1,7 +1,7 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Database } from '../../db/database.js';
 import { NO_PHASE } from '../../domain/migration.js';
 import { pause } from '../../domain/pause.js';
+import { singleFlight, withDeadline } from '../../domain/retry.js';
 import { READING_TABLES, type ReadingTable } from '../../domain/reading.js';
 import { serveMetrics } from '../../http/metrics.js';
 import type { Address } from '../../http/serve.js';
@@ -110,7 +110,7 @@ class Watching {
 
 /** A side that may take long to answer: a look shows it as silent, and the next one finds its answer. */
 class Patient {
-  #looking: Promise<SideLook> | null = null;
+  readonly #look = singleFlight((tables: readonly ReadingTable[]) => this.watch.look(tables));
   #since = 0;
   #last: SideLook | null = null;
 
@@ -120,18 +120,11 @@ class Patient {
   ) {}
 
   async look(tables: readonly ReadingTable[]): Promise<SideLook> {
-    if (this.#looking === null) {
-      this.#since = performance.now();
-      this.#looking = this.watch.look(tables).finally(() => (this.#looking = null));
-    }
-    const looking = this.#looking;
-    const look = await (this.patienceMs === Infinity ? looking : Promise.race([looking, this.#giveUp()]));
+    if (this.#look.current === null) this.#since = performance.now();
+    const looking = this.#look(tables);
+    const look = await (this.patienceMs === Infinity ? looking : withDeadline(looking, this.patienceMs, () => null));
     const seconds = Math.round((performance.now() - this.#since) / 1000);
     this.#last = look ?? silentLook(this.watch.side, this.#last?.state ?? NO_PHASE, `no answer for ${seconds} s`);
     return this.#last;
-  }
-
-  async #giveUp(): Promise<null> {
-    return await delay(this.patienceMs, null, { ref: false });
   }
 }

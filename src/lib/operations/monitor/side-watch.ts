@@ -9,7 +9,7 @@ import { KNOWN_CONSUMERS, type KnownConsumer } from '../../repository/monitor/co
 import { LAST_COMPARISON, type ComparisonFigures } from '../../repository/monitor/last-comparison.js';
 import { LAG_SECONDS, LEDGER_FIGURES, type LedgerFigures } from '../../repository/monitor/ledger-figures.js';
 import { OPEN_QUARANTINE } from '../../repository/monitor/open-quarantine.js';
-import { RECORDED_STATE, SERVER_CLOCK } from '../../repository/phase/recorded-state.js';
+import { RECORDED_STATE, SERVER_CLOCK } from '../../repository/phase/state.js';
 import { touchedSince, type Touched, type TouchedRange } from '../../repository/monitor/touched-ranges.js';
 import {
   WindowCounts,

@@ -10,7 +10,7 @@ import type { DigestMethod } from '../compare/digest-method.js';
 import { readCutoff } from '../compare/window.js';
 import { readUnsettled, type Refusal } from '../ledger/ledger.js';
 import { markTakenOver } from '../ledger/markers.js';
-import { holdAsPrimary, holdAsSecondary } from '../phase/assert-role.js';
+import { holdAsPrimary, holdAsSecondary } from '../phase/fence.js';
 import { bringRows, type Delivery } from '../repair/bring-rows.js';
 import { lockUnguarded } from '../repair/repair-missed.js';
 import {

@@ -1,8 +1,7 @@
-import { setTimeout as delay } from 'node:timers/promises';
 import { asUnreachable, type Database, type Queryable } from '../../db/database.js';
 import { isTooMuch, isPassing } from '../../db/sqlstate.js';
 import { runTransaction, type Statement } from '../../db/transaction.js';
-import { backoffMs } from '../../domain/backoff.js';
+import { backoff, withRetries } from '../../domain/retry.js';
 
 /** The two databases that are compared. */
 export interface ComparedSides {
@@ -64,12 +63,9 @@ export function queryableOf(database: Database): Queryable {
 
 /** Repeats what reads only, while a side loses the connection or a collision; a server that ran out of time is not asked again. */
 export async function repeatReading<Result>(work: () => Promise<Result>): Promise<Result> {
-  for (let tries = 1; ; tries += 1) {
-    try {
-      return await work();
-    } catch (error) {
-      if (tries === TRIES || isTooMuch(error) || !isPassing(error)) throw error;
-      await delay(backoffMs(tries, RETRY_MS));
-    }
-  }
+  return await withRetries(work, {
+    attempts: TRIES,
+    pauseMs: backoff(RETRY_MS),
+    retryIf: (error) => !isTooMuch(error) && isPassing(error),
+  });
 }

@@ -4,7 +4,7 @@ import { sideTitle, type Role } from '../../domain/side.js';
 import { formatInstant, parseInstant } from '../../domain/time.js';
 import { intersect, type TimeRange } from '../../domain/time-range.js';
 import { UnreachableError } from '../../errors.js';
-import { SERVER_CLOCK } from '../phase/recorded-state.js';
+import { SERVER_CLOCK } from '../phase/state.js';
 import { columnOf } from '../tables/table.js';
 import { sideSql, type TablePair } from '../tables/table-pair.js';
 import { timeOf, type Difference } from './resolve.js';

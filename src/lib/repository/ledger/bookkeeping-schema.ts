@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { PREPARE_ALONE } from '../../db/locks.js';
 import { withTransaction } from '../../db/transaction.js';
+import { withRetries } from '../../domain/retry.js';
 import { sideTitle } from '../../domain/side.js';
 import { sqlstateOf } from '../../db/sqlstate.js';
 import { ConflictError, UnreachableError } from '../../errors.js';
@@ -60,14 +61,11 @@ const CREATED_MEANWHILE = new Set(['23505', '42P06', '42P07']);
 
 /** Two processes at once collide in the catalog; one of them has created it. */
 async function createSchema(pool: Database['pool']): Promise<void> {
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      await pool.query(CREATE_SCHEMA);
-      return;
-    } catch (error) {
-      if (attempt === 20 || !CREATED_MEANWHILE.has(sqlstateOf(error) ?? '')) throw error;
-    }
-  }
+  await withRetries(() => pool.query(CREATE_SCHEMA), {
+    attempts: 20,
+    pauseMs: 0,
+    retryIf: (error) => CREATED_MEANWHILE.has(sqlstateOf(error) ?? ''),
+  });
 }
 
 /** What stands in the schema and is not its owner's, or runs what is not: triggers, functions, and who may add more. */

@@ -19,7 +19,7 @@ export interface DecidingState {
 
 /**
  * Finds the record that decides: a side's own record that names it as the primary. Begins with the side that was the
- * primary when `last` looked, and asks the other one where that side names it, or does not answer. Without `last`, as when
+ * primary when `last` was read, and asks the other one where that side names it, or does not answer. Without `last`, as when
  * a process starts, both are asked: a side that was restored from an older copy still names itself. A switch that was
  * committed and not completed is completed on the way. Throws where the side that may decide does not answer, and a
  * ConflictError where both name themselves in one epoch.
@@ -36,7 +36,7 @@ export async function findDecidingState(
   } catch (error) {
     return await otherAlone(sides, own.side, error);
   }
-  if (state.primary !== own.side) return await settle({ database: own, state }, required(sides, state.primary));
+  if (state.primary !== own.side) return await decideByEpoch({ database: own, state }, required(sides, state.primary));
   const rival = last === null ? await findNamingItself(sides[otherSide(own.side)]) : null;
   return rival === null ? { state, primary: own } : await decideBetween([{ state, primary: own }, rival], logger);
 }
@@ -57,13 +57,14 @@ async function decideBetween([one, other]: [DecidingState, DecidingState], logge
     });
   }
   const [deciding, restored] = epoch > other.state.epoch ? [one, other] : [other, one];
-  // A record of draining is no copy: whoever looks once that is over puts the side behind the fence.
+  // A record of draining is no copy: whoever reads it once that is over puts the side behind the fence.
   if (deciding.state.attempt !== null) return deciding;
   const [older, newer] = [sideTitle(restored.primary.side), sideTitle(deciding.primary.side)];
   logger.warn(
     `the record on ${older} was restored from an older copy: ${newer} is the primary, and ${older} takes no batch`,
     {
-      ...{ epoch: deciding.state.epoch, olderEpoch: restored.state.epoch },
+      epoch: deciding.state.epoch,
+      olderEpoch: restored.state.epoch,
       next: 'sensorctl compare --all shows what else that copy lacks',
     },
   );
@@ -79,7 +80,7 @@ async function otherAlone(sides: MigrationSides, silent: Side, error: unknown): 
 }
 
 /** Of two records that do not both name their own side the higher epoch decides; it is copied to the other side. */
-async function settle(
+async function decideByEpoch(
   pointing: { readonly database: Database; readonly state: MigrationState },
   other: Database,
 ): Promise<DecidingState> {

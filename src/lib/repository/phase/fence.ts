@@ -1,7 +1,9 @@
-import type { Database } from '../../db/database.js';
+import type { Database, Queryable } from '../../db/database.js';
 import { runTransaction, type Statement } from '../../db/transaction.js';
 import { isLockTimeout } from '../../db/sqlstate.js';
-import type { Side } from '../../domain/side.js';
+import { sideTitle, type Side } from '../../domain/side.js';
+import { ConflictError } from '../../errors.js';
+import { readRecordedState } from './state.js';
 
 /**
  * The fence keeps one primary an epoch. Each transaction that writes as primary holds it shared and then, in a later
@@ -47,4 +49,38 @@ export async function waitForWriters({ pool }: Database, waitMs: number): Promis
 export async function endWriters({ pool }: Database): Promise<number> {
   const { rows } = await pool.query<{ pid: number; ended: boolean }>(END_HOLDERS);
   return rows.filter(({ ended }) => ended).length;
+}
+
+/**
+ * Holds, in an open transaction of a side, that it goes on deciding until the transaction ends: what overwrites rows of the
+ * other side would else put older ones over those that came there as to the primary. Throws a ConflictError where it does
+ * not decide. The record is read by another session, as this one's snapshot may be older than the lock.
+ */
+export async function holdAsPrimary(client: Queryable, database: Pick<Database, 'side' | 'pool'>): Promise<void> {
+  await client.query(HOLD_FENCE);
+  await assertDecides(database);
+}
+
+/**
+ * Throws a ConflictError where a side does not decide any more. What overwrites the other side's rows asks after it has
+ * locked them: newer ones cannot be there yet, then.
+ */
+export async function assertDecides({ side, pool }: Pick<Database, 'side' | 'pool'>): Promise<void> {
+  const { primary } = await readRecordedState(pool);
+  if (primary === side) return;
+  throw lostRole(`${sideTitle(side)} is not the primary any more: what ${sideTitle(primary)} holds stays`);
+}
+
+/**
+ * Holds, in an open transaction, that a side does not become the primary before the transaction ends. Throws a
+ * ConflictError where it is the primary.
+ */
+export async function holdAsSecondary(client: Queryable, side: Side): Promise<void> {
+  await client.query(HOLD_FENCE);
+  if ((await readRecordedState(client)).primary !== side) return;
+  throw lostRole(`${sideTitle(side)} is the primary: what only it has is never deleted`);
+}
+
+function lostRole(message: string): ConflictError {
+  return new ConflictError(message, { next: 'see where the migration stands: sensorctl cutover' });
 }

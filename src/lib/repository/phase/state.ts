@@ -1,4 +1,6 @@
+import type { Question } from '../../db/ask-together.js';
 import type { Queryable } from '../../db/database.js';
+import { microsOf } from '../../db/micros.js';
 import { NO_PHASE, type MigrationState, type Phase } from '../../domain/migration.js';
 import type { Side, WriteMode } from '../../domain/side.js';
 import type { Statement } from '../../db/transaction.js';
@@ -65,7 +67,15 @@ export function copyState(state: MigrationState): Statement[] {
     {
       text: COPY_STATE,
       values: [
-        ...[phase, writeMode, epoch, primary, keepLocalCurrent, phaseSince, changedAt, changedBy, reason],
+        phase,
+        writeMode,
+        epoch,
+        primary,
+        keepLocalCurrent,
+        phaseSince,
+        changedAt,
+        changedBy,
+        reason,
         [...state.overriddenGates],
       ],
     },
@@ -91,3 +101,15 @@ export function parseState(row: StateRow): MigrationState {
         : { token, targetPhase, deadline: formatInstantText(deadline) },
   };
 }
+
+/** Where the migration stands, as the side has it on record. */
+export const RECORDED_STATE: Question<MigrationState> = {
+  text: `select ${STATE_COLUMNS} from sensorctl.state`,
+  parse: ([row]) => (row === undefined ? NO_PHASE : parseState(row as unknown as StateRow)),
+};
+
+/** The server's clock, in µs since 1970; the cheapest of all questions. */
+export const SERVER_CLOCK: Question<number> = {
+  text: `select ${microsOf('clock_timestamp()')} as now`,
+  parse: (rows) => Number(rows[0]?.now),
+};

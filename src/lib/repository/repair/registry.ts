@@ -4,7 +4,7 @@ import type { Database, Queryable } from '../../db/database.js';
 import { quoteIdentifier } from '../../db/identifiers.js';
 import { repeatCollisions, withTransaction } from '../../db/transaction.js';
 import { chunksOf } from '../../domain/chunks.js';
-import { assertDecides } from '../phase/assert-role.js';
+import { assertDecides } from '../phase/fence.js';
 import { REGISTRY, REGISTRY_OWN_COLUMNS } from '../tables/reading-tables.js';
 import { underOwnPath, writeUnderOwnPath } from '../../db/search-path.js';
 

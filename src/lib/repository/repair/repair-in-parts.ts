@@ -1,4 +1,5 @@
 import { faultKind, isTooMuch, sqlstateOf } from '../../db/sqlstate.js';
+import { withRetries } from '../../domain/retry.js';
 import { repairMissed, type Claim, type RepairOptions, type RepairOutcome, type Wanted } from './repair-missed.js';
 import { ImpossibleTransferError } from './transfer.js';
 
@@ -37,20 +38,25 @@ export class RepairInParts {
 
   /** Does one repair, and throws what `repairMissed` throws of as few entries as can be, or had to be when `stop` aborted. */
   async repair(wanted: Wanted, stop: AbortSignal): Promise<RepairOutcome> {
-    for (;;) {
+    const onClaim = (claim: Claim): void => void (this.#claim = claim);
+    const repairOnce = async (): Promise<RepairOutcome> => {
       this.#claim = null;
-      try {
-        const onClaim = (claim: Claim): void => void (this.#claim = claim);
-        const outcome = await repairMissed({ ...this.sides, ...wanted, entries: this.#entries, onClaim });
-        if (outcome.entries > 0) this.#grow();
-        return outcome;
-      } catch (error) {
-        const { length } = this.claim?.ids ?? [];
-        if (culpritOf(error) !== 'entry' || length <= 1 || stop.aborted) throw error;
-        this.#entries = Math.ceil(length / SHARE);
-        if (isTooMuch(error)) this.#limit = this.#entries;
-      }
-    }
+      const outcome = await repairMissed({ ...this.sides, ...wanted, entries: this.#entries, onClaim });
+      if (outcome.entries > 0) this.#grow();
+      return outcome;
+    };
+    return await withRetries(repairOnce, {
+      pauseMs: 0,
+      retryIf: (error) => culpritOf(error) === 'entry' && (this.#claim?.ids.length ?? 0) > 1 && !stop.aborted,
+      onFailedAttempt: ({ error, pauseMs }) => {
+        if (pauseMs !== null) this.#shrink(error);
+      },
+    });
+  }
+
+  #shrink(error: unknown): void {
+    this.#entries = Math.ceil((this.#claim?.ids.length ?? 0) / SHARE);
+    if (isTooMuch(error)) this.#limit = this.#entries;
   }
 
   #grow(): void {

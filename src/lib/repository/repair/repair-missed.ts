@@ -8,7 +8,7 @@ import type { TimeRange } from '../../domain/time-range.js';
 import { endingStalledCopies } from './stalled-copies.js';
 import { enterRefused, type LedgerState } from '../ledger/ledger.js';
 import { lockTable, markTakenOver } from '../ledger/markers.js';
-import { holdAsPrimary } from '../phase/assert-role.js';
+import { holdAsPrimary } from '../phase/fence.js';
 import { bringRows, type Delivery } from './bring-rows.js';
 import { planTransfer, type Transfer } from './transfer.js';
 

@@ -1,7 +1,7 @@
 import { describeFault, isLockTimeout } from '../../db/sqlstate.js';
-import { backoffMs } from '../../domain/backoff.js';
-import { isAborted, pause } from '../../domain/pause.js';
+import { pause } from '../../domain/pause.js';
 import { READING_TABLES, type ReadingTable } from '../../domain/reading.js';
+import { backoff, withRetries, type FailedAttempt } from '../../domain/retry.js';
 import { sideTitle } from '../../domain/side.js';
 import type { Logger } from '../../logger.js';
 import { TIMES } from '../../timing.js';
@@ -35,18 +35,15 @@ const SET_ASIDE_MS = TIMES.repairAsideMs;
 export async function healUntilStopped(options: SelfHealingOptions): Promise<void> {
   const { signal, logger } = options;
   const healing = new Healing(options);
-  let failures = 0;
-  while (!signal.aborted) {
-    try {
-      await healing.round();
-      failures = 0;
-    } catch (error) {
-      if (isAborted(signal)) return;
-      failures += 1;
-      logger.warn('repair failed, trying again later', { error: describeFault(error) });
-      await pause(backoffMs(failures, FAILURE_MS, LONGEST_FAILURE_MS), signal);
-    }
-  }
+  const policy = {
+    pauseMs: backoff(FAILURE_MS, LONGEST_FAILURE_MS),
+    onFailedAttempt: ({ error }: FailedAttempt) => {
+      if (!signal.aborted) logger.warn('repair failed, trying again later', { error: describeFault(error) });
+    },
+    signal,
+  };
+  // Only the signal ends the attempts.
+  while (!signal.aborted) await withRetries(() => healing.round(), policy).catch(() => undefined);
 }
 
 class Healing {

@@ -1,3 +1,4 @@
+import { withRetries } from '../../domain/retry.js';
 import { sideTitle } from '../../domain/side.js';
 import { RewrittenError } from '../../errors.js';
 import type { Database, Queryable } from '../../db/database.js';
@@ -123,12 +124,13 @@ const TRIES = 10;
 
 /** Does work that reads in a snapshot, and rolls back what it threw away by a RewrittenError, again: at once, a few times. */
 export async function repeatRewritten<Result>(session: Queryable, work: () => Promise<Result>): Promise<Result> {
-  for (let tries = 1; ; tries += 1) {
-    try {
-      return await work();
-    } catch (error) {
-      if (!(error instanceof RewrittenError) || tries === TRIES) throw error;
-      await session.query('rollback');
-    }
-  }
+  const workAnew = async (attempt: number): Promise<Result> => {
+    if (attempt > 1) await session.query('rollback');
+    return await work();
+  };
+  return await withRetries(workAnew, {
+    attempts: TRIES,
+    pauseMs: 0,
+    retryIf: (error) => error instanceof RewrittenError,
+  });
 }

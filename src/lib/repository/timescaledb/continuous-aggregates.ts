@@ -1,5 +1,4 @@
 import type { TableName } from '../tables/table.js';
-import { setTimeout as delay } from 'node:timers/promises';
 import type pg from 'pg';
 import { readTimescaleDb } from '../tables/server-facts.js';
 import { closeDatabase, openDatabase, type Database } from '../../db/database.js';
@@ -7,7 +6,7 @@ import { quoteIdentifier } from '../../db/identifiers.js';
 import { microsOf } from '../../db/micros.js';
 import { sqlstateOf } from '../../db/sqlstate.js';
 import { repeatCollisions } from '../../db/transaction.js';
-import { backoffMs } from '../../domain/backoff.js';
+import { backoff, withRetries } from '../../domain/retry.js';
 import { sideTitle } from '../../domain/side.js';
 import { formatInstant } from '../../domain/time.js';
 import { intersect, mergeRanges, without, type TimeRange } from '../../domain/time-range.js';
@@ -327,16 +326,14 @@ class Refresh {
 
 async function repeatBusy<Result>(work: () => Promise<Result>): Promise<Result> {
   const deadline = performance.now() + BUSY_AT_MOST_MS;
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      return await repeatCollisions(work);
-    } catch (error) {
+  return await withRetries(() => repeatCollisions(work), {
+    pauseMs: backoff(BUSY_PAUSE_MS, BUSY_PAUSE_AT_MOST_MS),
+    retryIf: (error, attempt) => {
       const sqlstate = sqlstateOf(error);
       const isPassing = sqlstate === LOCK_NOT_AVAILABLE || (sqlstate === MASKED && attempt < MASKED_AT_MOST);
-      if (!isPassing || performance.now() > deadline) throw error;
-      await delay(backoffMs(attempt, BUSY_PAUSE_MS, BUSY_PAUSE_AT_MOST_MS));
-    }
-  }
+      return isPassing && performance.now() <= deadline;
+    },
+  });
 }
 
 function aggregatesOf(nodes: readonly AggregateNode[]): Aggregate[] {

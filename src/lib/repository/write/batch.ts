@@ -1,4 +1,4 @@
-import pg from 'pg';
+import { parseTextArray } from '../../db/pg-internals.js';
 import { READING_TABLES, type Reading, type ReadingTable } from '../../domain/reading.js';
 import type { QuarantineRecord } from '../ledger/quarantine.js';
 import { batchColumns } from './batch-sql.js';
@@ -67,7 +67,7 @@ export function countReadings(rows: readonly AcceptedRows[]): number {
 /** The items of one column. */
 export function columnItems({ columns }: AcceptedRows, index: number): readonly (string | null)[] {
   const column = columns[index] ?? [];
-  return typeof column === 'string' ? parseArray(column) : column;
+  return typeof column === 'string' ? parseTextArray(column) : column;
 }
 
 /** Rows `from` to `to` of all tables counted through, as they stand in their order. */
@@ -87,6 +87,3 @@ function sliceRows(rows: readonly AcceptedRows[], from: number, to: number): Acc
   }
   return slices;
 }
-
-/** pg's own parser of `text[]`, whose type id (1009) its declarations leave out. */
-const parseArray = (pg.types.getTypeParser as (oid: number) => (text: string) => (string | null)[])(1009);
