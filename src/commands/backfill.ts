@@ -1,3 +1,4 @@
+import { CommandLineError } from '../lib/cli/advice.js';
 import * as Flags from '@oclif/core/flags';
 import { renderBackfill, renderPlan, showBackfill, targetOf } from '../lib/cli/backfill.js';
 import { numberFlag } from '../lib/cli/number-flags.js';
@@ -6,7 +7,7 @@ import { confirm } from '../lib/cli/confirm.js';
 import { createProgress } from '../lib/cli/progress.js';
 import { orientSides, withSides } from '../lib/cli/sides.js';
 import { parseRange, RANGE_FLAGS } from '../lib/cli/range-flags.js';
-import { EXIT_CODE, UsageError } from '../lib/errors.js';
+import { EXIT_CODE } from '../lib/errors.js';
 import type { Logger } from '../lib/logger.js';
 import { backfill, planBackfill, type BackfillHooks, type BackfillSides } from '../lib/operations/backfill/backfill.js';
 import type { BackfillMode, BackfillPlan, BackfillReport, BackfillRequest } from '../lib/operations/backfill/report.js';
@@ -96,7 +97,7 @@ Exit code 1 when gaps remain or rows were refused.`;
 /** What was not compared cannot be named as extra. */
 function assertPrunable({ prune, full }: { prune: boolean; full: boolean }): void {
   if (!prune || !full) return;
-  throw new UsageError('--prune needs the comparison that --full leaves out', { next: 'leave --full or --prune out' });
+  throw new CommandLineError('--prune needs the comparison that --full leaves out', 'leave --full or --prune out');
 }
 
 const NO_RANGE = { from: null, to: null, windowMicros: null };
@@ -108,5 +109,5 @@ function modeOf(
   if (hasRange) return flags.full ? 'full' : 'differences';
   const lone = flags.full ? '--full' : flags.prune ? '--prune' : flags.direction !== undefined ? '--direction' : null;
   if (lone === null) return 'ledger';
-  throw new UsageError(`${lone} needs a range`, { next: 'give --all, --window, or --from and --to' });
+  throw new CommandLineError(`${lone} needs a range`, 'give --all, --window, or --from and --to');
 }

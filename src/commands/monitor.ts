@@ -1,4 +1,5 @@
 import * as Flags from '@oclif/core/flags';
+import { adviseOn } from '../lib/cli/advice.js';
 import { BaseCommand } from '../lib/cli/base-command.js';
 import { monitorPresenter } from '../lib/cli/monitor/presenter.js';
 import { LiveWeb } from '../lib/cli/monitor/web.js';
@@ -63,6 +64,7 @@ export default class Monitor extends BaseCommand {
       monitor({
         ...sources,
         ...{ windowMicros, intervalMs, stop, once: flags.once, record: flags.record, metrics: metricsAddress(flags) },
+        advise: adviseOn,
         onSnapshot: (snapshot) => {
           presenter.show(snapshot);
           web?.show(snapshot);

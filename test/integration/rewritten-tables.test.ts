@@ -2,6 +2,7 @@
 // decompress_chunk). Here that happens to local exactly between a reader's snapshot and its reading.
 import { expect } from 'chai';
 import type pg from 'pg';
+import { nextStepFor } from '../../src/lib/cli/advice.js';
 import { openDatabase, closeDatabase, type Database } from '../../src/lib/db/database.js';
 import {
   assertNotRewritten,
@@ -299,9 +300,9 @@ describe('local that is rewritten again and again', function () {
     await pair.miss(WATER, DAY.from, DAY.to);
     const { outcome, rewritten } = await whileRewrittenAtEachTry(pair, () => repair(pair));
     expect(outcome).to.be.instanceOf(RewrittenError);
-    const { message, next } = outcome as RewrittenError;
+    const { message } = outcome as RewrittenError;
     expect(message).to.equal(`${WATER} on local changed its files while it was read: ${WATER} was rewritten`);
-    expect(next).to.contain(`find what rewrites ${WATER}`).and.contain('repeat the command');
+    expect(nextStepFor(outcome)).to.contain(`find what rewrites ${WATER}`).and.contain('repeat the command');
     expect(rewritten).to.be.within(2, 20);
     expect((await pair.there.query(`select from ${WATER}`)).rowCount).to.equal(0);
     expect((await pair.ledger()).map(({ state }) => state)).to.deep.equal(['missed']);

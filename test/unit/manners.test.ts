@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect } from 'chai';
+import { CommandLineError, nextStepFor } from '../../src/lib/cli/advice.js';
 import { withWait } from '../../src/lib/cli/progress.js';
 import { createErrorReport, renderErrorReport } from '../../src/lib/cli/error-report.js';
 import { didYouMean, nearest } from '../../src/lib/domain/suggest.js';
@@ -94,15 +95,18 @@ describe('the manners of the command line: tables', () => {
 
 describe('the manners of the command line: errors', () => {
   it('an error that an operator can act on has no stack, and always a next step', () => {
-    for (const error of [new UnreachableError('gone'), new UsageError('wrong', { next: 'do it right' })]) {
+    for (const error of [new UnreachableError('gone'), new UsageError('wrong', { code: 'ec2-not-set' })]) {
       const report = createErrorReport(error, 'sensorctl init --help');
       const lines = renderErrorReport(report, error);
-      expect(lines).to.deep.equal([`Error: ${error.message}`, `Next: ${error.next ?? 'sensorctl init --help'}`]);
+      expect(lines).to.deep.equal([
+        `Error: ${error.message}`,
+        `Next: ${nextStepFor(error) ?? 'sensorctl init --help'}`,
+      ]);
     }
   });
 
   it('on a terminal breaks the message between words, and nothing that is to be typed', () => {
-    const error = new UsageError('one two three four', { next: 'sensorctl quarantine list' });
+    const error = new CommandLineError('one two three four', 'sensorctl quarantine list');
     expect(renderErrorReport(createErrorReport(error, ''), error, 16)).to.deep.equal([
       ...['Error: one two', 'three four', 'Next: sensorctl quarantine list'],
     ]);

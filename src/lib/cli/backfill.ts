@@ -1,8 +1,8 @@
+import { CommandLineError } from './advice.js';
 import type { BackfillProgress } from '../operations/backfill/backfill.js';
 import type { BackfillPlan, BackfillReport } from '../operations/backfill/report.js';
 import { counted } from '../domain/counted.js';
 import { otherSide, sideTitle, type Side } from '../domain/side.js';
-import { UsageError } from '../errors.js';
 import type { Progress } from './progress.js';
 import { formatBytes, formatCount, formatDuration, formatTime } from './quantities.js';
 import { oneLine } from './output.js';
@@ -88,7 +88,8 @@ export function targetOf(
 ): Side {
   const target = direction === undefined ? otherSide(primary) : direction === 'local-to-ec2' ? 'ec2' : 'local';
   if (!prune || target !== primary) return target;
-  throw new UsageError(`--prune never deletes from ${sideTitle(primary)}, which decides`, {
-    next: 'leave --prune or --direction out',
-  });
+  throw new CommandLineError(
+    `--prune never deletes from ${sideTitle(primary)}, which decides`,
+    'leave --prune or --direction out',
+  );
 }

@@ -1,15 +1,15 @@
+import { CommandLineError } from './advice.js';
 import { createInterface } from 'node:readline/promises';
-import { UsageError } from '../errors.js';
 import { printable } from './output.js';
 
 /** Asks on a terminal; elsewhere the flag --yes has to stand in. Throws a UsageError where nobody agreed. */
 export async function confirm(question: string, yes: boolean): Promise<void> {
   if (yes) return;
   if (!process.stdin.isTTY || !process.stderr.isTTY) {
-    throw new UsageError(`${question} Nobody can be asked here`, { next: 'give --yes' });
+    throw new CommandLineError(`${question} Nobody can be asked here`, 'give --yes');
   }
   const terminal = createInterface({ input: process.stdin, output: process.stderr });
   const answer = await terminal.question(`${printable(question)} [y/N] `);
   terminal.close();
-  if (!/^y(es)?$/i.test(answer.trim())) throw new UsageError('nothing was done', { next: 'answer y, or give --yes' });
+  if (!/^y(es)?$/i.test(answer.trim())) throw new CommandLineError('nothing was done', 'answer y, or give --yes');
 }

@@ -8,6 +8,7 @@ import type { Checks } from '../operations/cutover/gates.js';
 import type { CutoverReport, Gate, Step } from '../operations/cutover/report.js';
 import type { ReportedGate } from '../operations/monitor/report.js';
 import { readState } from '../repository/phase/state.js';
+import { adviseOn } from './advice.js';
 import { withSides } from './sides.js';
 import { formatCount, formatTime } from './quantities.js';
 import { oneLine } from './output.js';
@@ -88,9 +89,21 @@ export function renderCutover(report: CutoverReport, again: string | null): stri
   ].join('\n');
 }
 
+/** What `cutover --json` prints: the report, with the next step for each gate that is not met. */
+export type PrintedCutover = Omit<CutoverReport, 'gates'> & { readonly gates: readonly PrintedGate[] };
+
+type PrintedGate = Omit<Gate, 'advice'> & { readonly next: string | null };
+
+export function printCutover(report: CutoverReport): PrintedCutover {
+  const gates = report.gates.map(({ name, passed, detail, advice, forcible }) => {
+    return { name, passed, detail, next: advice === null ? null : adviseOn(advice), forcible };
+  });
+  return { ...report, gates };
+}
+
 export function renderGates(gates: readonly Gate[]): string {
-  const rows = gates.map(({ name, passed, detail, next }) => {
-    return [name, passed ? 'met' : 'NOT MET', next === null ? detail : [detail, `→ ${next}`]];
+  const rows = gates.map(({ name, passed, detail, advice }) => {
+    return [name, passed ? 'met' : 'NOT MET', advice === null ? detail : [detail, `→ ${adviseOn(advice)}`]];
   });
   return renderTable(['gate', '', 'measured'], rows);
 }
@@ -132,7 +145,7 @@ function renderHistory({ history }: CutoverReport): string {
 function nextStep({ phase, gates, changed, attempt }: CutoverReport): string {
   if (attempt !== null) return 'wait for the change under way: sensorctl cutover';
   const failed = gates.find(({ passed }) => !passed);
-  if (failed !== undefined && !changed) return failed.next ?? 'sensorctl cutover';
+  if (failed !== undefined && !changed) return failed.advice === null ? 'sensorctl cutover' : adviseOn(failed.advice);
   switch (phase) {
     case null:
       return 'sensorctl cutover --phase 1';

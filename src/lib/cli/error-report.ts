@@ -1,4 +1,5 @@
 import { EXIT_CODE, SensorctlError, type ExitCode } from '../errors.js';
+import { nextStepFor } from './advice.js';
 import { ownMessage } from './usage-errors.js';
 import { terminalWidth, wrap } from './wrap.js';
 
@@ -17,7 +18,7 @@ export function createErrorReport(error: Error, usage: string): ErrorReport {
   if (!(error instanceof SensorctlError)) {
     return { error: error.message, next: DEFECT_NEXT, exitCode: EXIT_CODE.defect };
   }
-  return { error: ownMessage(error), next: error.next ?? usage, exitCode: error.exitCode };
+  return { error: ownMessage(error), next: nextStepFor(error) ?? usage, exitCode: error.exitCode };
 }
 
 /**

@@ -1,5 +1,5 @@
+import { CommandLineError } from './advice.js';
 import * as Flags from '@oclif/core/flags';
-import { UsageError } from '../errors.js';
 import type { WindowRequest } from '../repository/compare/window.js';
 import { durationFlag, instantFlag } from './time-flags.js';
 
@@ -28,7 +28,7 @@ export function parseRange({ window, from, to, all }: RangeValues): WindowReques
   const start = from === undefined ? null : instantFlag('from', from);
   const end = to === undefined ? null : instantFlag('to', to);
   if (start !== null && end !== null && start >= end) {
-    throw new UsageError('--to is not after --from', { next: 'ranges are [from, to): give a later --to' });
+    throw new CommandLineError('--to is not after --from', 'ranges are [from, to): give a later --to');
   }
   return { from: start, to: end, windowMicros: window === undefined ? null : durationFlag('window', window) };
 }

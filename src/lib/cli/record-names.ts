@@ -1,4 +1,4 @@
-import { UsageError } from '../errors.js';
+import { CommandLineError } from './advice.js';
 import type { RecordName } from '../operations/quarantine.js';
 
 const NAME = /^(?:(local|ec2):)?(\d{1,15})$/;
@@ -6,10 +6,10 @@ const NAME = /^(?:(local|ec2):)?(\d{1,15})$/;
 /** A record that is named, or null for --all; throws a UsageError where it is neither, or both. */
 export function parseRecordOrAll(text: string | undefined, all: boolean): RecordName | null {
   if (text === undefined && !all) {
-    throw new UsageError('no record is named', { next: 'name one, such as local:12, or give --all' });
+    throw new CommandLineError('no record is named', 'name one, such as local:12, or give --all');
   }
   if (text !== undefined && all) {
-    throw new UsageError(`${text} and --all exclude each other`, { next: 'leave one of the two out' });
+    throw new CommandLineError(`${text} and --all exclude each other`, 'leave one of the two out');
   }
   return text === undefined ? null : parseRecordName(text);
 }
@@ -18,9 +18,10 @@ export function parseRecordOrAll(text: string | undefined, all: boolean): Record
 export function parseRecordName(text: string): RecordName {
   const match = NAME.exec(text);
   if (match === null) {
-    throw new UsageError(`${text} names no quarantine record; it should be like local:12`, {
-      next: 'sensorctl quarantine list',
-    });
+    throw new CommandLineError(
+      `${text} names no quarantine record; it should be like local:12`,
+      'sensorctl quarantine list',
+    );
   }
   return { keptOn: match[1] === 'ec2' ? 'ec2' : 'local', id: Number(match[2]) };
 }

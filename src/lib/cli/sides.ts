@@ -35,7 +35,7 @@ interface OpenOptions {
 function open(side: Side, settings: Settings, { command, logger, callTimeoutMs }: OpenOptions): Database {
   const connection = side === 'local' ? settings.local : settings.ec2;
   if (connection === null) {
-    throw new UsageError('EC2_DB_HOST is not set', { next: 'set EC2_DB_HOST in .env.local (see .env.dual-write)' });
+    throw new UsageError('EC2_DB_HOST is not set', { code: 'ec2-not-set' });
   }
   if (side === 'ec2') warnOnce(settings, logger);
   const { host, port, poolMax } = connection;

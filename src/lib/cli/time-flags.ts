@@ -1,6 +1,6 @@
+import { CommandLineError } from './advice.js';
 import { parseDuration } from '../domain/duration.js';
 import { parseInstant } from '../domain/time.js';
-import { UsageError } from '../errors.js';
 
 const DATE = /^\d{4}-\d{2}-\d{2}$/;
 
@@ -9,9 +9,9 @@ export function durationFlag(name: string, text: string, atLeast = 1): number {
   const micros = parseDuration(text);
   if (micros !== null && micros >= atLeast) return micros;
   if (micros !== null) {
-    throw new UsageError(`--${name} ${text} is too short`, { next: `give at least ${formatLeast(atLeast)}` });
+    throw new CommandLineError(`--${name} ${text} is too short`, `give at least ${formatLeast(atLeast)}`);
   }
-  throw new UsageError(`--${name} is not a duration: ${text}`, { next: `write it like --${name} 90s, 15m, 1h or 2d` });
+  throw new CommandLineError(`--${name} is not a duration: ${text}`, `write it like --${name} 90s, 15m, 1h or 2d`);
 }
 
 /** `200ms`, `60s`. */
@@ -23,5 +23,5 @@ function formatLeast(micros: number): string {
 export function instantFlag(name: string, text: string): number {
   const micros = parseInstant(DATE.test(text) ? `${text}T00:00` : text);
   if (micros !== null) return micros;
-  throw new UsageError(`--${name} is not a time: ${text}`, { next: `write it like --${name} 2025-07-01T06:00:00Z` });
+  throw new CommandLineError(`--${name} is not a time: ${text}`, `write it like --${name} 2025-07-01T06:00:00Z`);
 }

@@ -1,5 +1,6 @@
 import { CLIError } from '@oclif/core/errors';
-import { SensorctlError, UsageError } from '../errors.js';
+import { SensorctlError, type UsageError } from '../errors.js';
+import { CommandLineError } from './advice.js';
 import { didYouMean } from '../domain/suggest.js';
 
 /** The command that was called, as far as its errors need it. */
@@ -15,7 +16,7 @@ const AROUND = /^Parsing --\S+ \n\t|\nSee more help with --help$/g;
 /** Wrong flags and arguments, which oclif's parser throws, as errors of our own; null for what is none of its errors. */
 export function asUsageError(error: Error, { name, flags }: CalledCommand): UsageError | null {
   if (error instanceof SensorctlError || !(error instanceof CLIError)) return null;
-  return new UsageError(messageOf(error, { name, flags }), { next: `sensorctl ${name} --help`, cause: error });
+  return new CommandLineError(messageOf(error, { name, flags }), `sensorctl ${name} --help`, error);
 }
 
 /** The message of an error without what oclif's parser puts around it. */

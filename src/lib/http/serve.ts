@@ -54,7 +54,7 @@ export async function serve(
   return await new Promise((resolve, reject) => {
     server.once('error', (error) => {
       const message = `the ${what} port ${host}:${port} cannot be opened: ${error.message}`;
-      reject(new UsageError(message, { next: `choose another --${what}-port`, cause: error }));
+      reject(new UsageError(message, { code: 'port-taken', facts: { what }, cause: error }));
     });
     server.listen(port, host, () => resolve({ close }));
   });

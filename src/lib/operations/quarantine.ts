@@ -150,5 +150,5 @@ async function reach<Result>(database: Database, work: () => Promise<Result>): P
 }
 
 function unknownRecord(side: Side, id: number): UsageError {
-  return new UsageError(`the quarantine has no record ${side}:${id}`, { next: 'sensorctl quarantine list --all' });
+  return new UsageError(`the quarantine has no record ${side}:${id}`, { code: 'record-unknown' });
 }

@@ -62,8 +62,10 @@ export async function* readBodies(paths: readonly string[]): AsyncGenerator<stri
         if (line.trim() !== '') yield line;
       }
     } catch (error) {
-      const next = 'name JSON-lines files that exist and can be read';
-      throw new UsageError(`${path} cannot be read: ${describeFileFault(error)}`, { next, cause: error });
+      throw new UsageError(`${path} cannot be read: ${describeFileFault(error)}`, {
+        code: 'replay-file-unreadable',
+        cause: error,
+      });
     }
   }
 }
@@ -91,7 +93,7 @@ async function sendAll(queue: Queue, bodies: readonly string[]): Promise<void> {
       throw new UnreachableError(
         `the queue ${queue.url} refused ${left.length} of ${counted(bodies.length, 'message')}`,
         {
-          next: 'look for lines that are larger than the queue takes, or hold characters that SQS refuses',
+          code: 'messages-refused',
         },
       );
     }

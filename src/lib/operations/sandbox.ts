@@ -35,7 +35,7 @@ async function assertOwn(file: string): Promise<void> {
   const text = await readFile(file, 'utf8').catch(() => '');
   if (text.trim() === '' || text.startsWith(MARK)) return;
   throw new UsageError(`${file} exists, and no sandbox has written it`, {
-    next: 'move it away, or give --write-env another file',
+    code: 'settings-file-foreign',
   });
 }
 

@@ -214,11 +214,11 @@ export class DualWriteRepository {
 
   async #warnOfObstacles(secondary: Database): Promise<void> {
     try {
-      for (const { table, problem, next, blocks } of await findObstacles(secondary)) {
+      for (const { table, problem, advice, blocks } of await findObstacles(secondary)) {
         const consequence = blocks
           ? 'batches with readings for it are entered in the ledger until it is mended'
           : 'batch markers stand in for it in phase 1; from phase 2 on it is required';
-        this.#logger.warn(`${table} on ${sideTitle(secondary.side)} ${problem}; ${consequence}`, { next });
+        this.#logger.warn(`${table} on ${sideTitle(secondary.side)} ${problem}; ${consequence}`, { next: advice });
       }
     } catch (error) {
       this.#logger.warn(`${sideTitle(secondary.side)} could not be looked at`, { error: describeFault(error) });
@@ -299,8 +299,8 @@ export class DualWriteRepository {
   }
 }
 
-function unfit({ table, problem, next }: Obstacle, { side }: Database): UnreachableError {
-  return new UnreachableError(`${table} on ${sideTitle(side)} ${problem}`, { next });
+function unfit({ table, problem, advice }: Obstacle, { side }: Database): UnreachableError {
+  return new UnreachableError(`${table} on ${sideTitle(side)} ${problem}`, advice);
 }
 
 function countAccepted(batches: readonly CommittedBatch[]): number {

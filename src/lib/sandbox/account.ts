@@ -36,7 +36,7 @@ export async function findAccount(options: AccountOptions = {}): Promise<Account
   }
   throw new UnreachableError(
     `PostgreSQL refuses to run as root, and root could not become any unprivileged account of ${passwdFile}.`,
-    { next: 'Run the command as an ordinary user, or add an account: useradd --system postgres' },
+    { code: 'no-account' },
   );
 }
 

@@ -40,7 +40,7 @@ function resolvePackage(name: string, from: string): string {
     return createRequire(from).resolve(name);
   } catch (error) {
     throw new UsageError(`The sandbox needs the optional package ${name}, which is not installed here.`, {
-      next: 'npm install --include=optional',
+      code: 'package-missing',
       cause: error,
     });
   }

@@ -59,13 +59,13 @@ async function readCluster(dataDir: string): Promise<Cluster | undefined> {
 async function assertUsable({ dataDir, account }: ClusterPlace): Promise<void> {
   if (!(await canEnter(dataDir, account))) {
     throw new UsageError(`PostgreSQL runs as ${account?.name ?? 'this user'}, who may not enter ${dataDir}.`, {
-      next: 'Name a data directory that every user may enter, for example below /var/tmp.',
+      code: 'data-directory-closed',
     });
   }
   const foreign = (await readdir(dataDir)).filter((name) => !/^(pgdata|server\.log)/.test(name));
   if (foreign.length > 0) {
     throw new UsageError(`${dataDir} holds other things than a sandbox server: ${foreign.slice(0, 3).join(', ')}.`, {
-      next: 'Name an empty directory, or one that the sandbox made.',
+      code: 'data-directory-foreign',
     });
   }
 }
@@ -111,14 +111,14 @@ async function runInitdb(
     child.pid && keeper.watchServer(child.pid),
   ]).catch((error: unknown) => {
     throw new UnreachableError(`${initdb} could not be run: ${(error as Error).message}.`, {
-      next: 'npm ci --include=optional brings the programs of PostgreSQL anew',
+      code: 'programs-broken',
       cause: error,
     });
   });
   if (child.pid) await keeper.releaseServer(child.pid);
   if (code !== 0) {
     throw new UnreachableError(`initdb failed for ${directory}: ${errors.trim()}`, {
-      next: 'see what it says; TMPDIR names another place for the sandbox',
+      code: 'cluster-not-made',
     });
   }
 }

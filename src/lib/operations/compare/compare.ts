@@ -247,8 +247,9 @@ class Comparer {
   async #throwIfStopped(recorder: Recorder): Promise<void> {
     if (!this.hooks.stop.aborted) return;
     await recorder.saveNow();
-    const next = recorder.records ? 'the same command with --resume goes on from here' : 'run it again';
-    throw new InterruptedError('the comparison was stopped before it had a verdict', { next });
+    throw new InterruptedError('the comparison was stopped before it had a verdict', {
+      code: recorder.records ? 'comparison-stopped' : 'comparison-lost',
+    });
   }
 }
 

@@ -73,7 +73,7 @@ export class Recorder {
     return await withSession(this.sides.primary, async (session) => {
       if (await tryHolding(session, id)) return await work();
       throw new ConflictError('another process works on this comparison', {
-        next: 'wait for it, or compare anew without --resume',
+        code: 'comparison-held',
       });
     });
   }
@@ -117,5 +117,5 @@ export class Recorder {
 }
 
 function nothingToResume(message: string): UsageError {
-  return new UsageError(message, { next: 'run it again without --resume' });
+  return new UsageError(message, { code: 'nothing-to-resume' });
 }

@@ -18,17 +18,17 @@ export async function planTables(sides: ComparedSides, names: readonly string[] 
   const problems = plans.flatMap((plan) => (typeof plan === 'string' ? [plan] : []));
   if (problems.length > 0) {
     throw new UnreachableError(`these tables cannot be compared: ${problems.join('; ')}`, {
-      next: 'sensorctl verify-schema',
+      code: 'schema-differs',
     });
   }
   const tables = plans.filter((plan): plan is ComparedTable => plan !== null && typeof plan !== 'string');
   const unknown = names.filter((name) => !tables.some((table) => table.name === name));
   if (unknown.length > 0) {
     throw new UsageError(`neither side has the table ${unknown.join(', ')}`, {
-      next: 'check the names given with --table',
+      code: 'tables-unknown',
     });
   }
-  if (tables.length === 0) throw new UsageError('there is no table to compare', { next: 'sensorctl init' });
+  if (tables.length === 0) throw new UsageError('there is no table to compare', { code: 'no-tables' });
   return tables;
 }
 

@@ -153,18 +153,20 @@ function targetOf(to: Phase | 'back', { phase }: MigrationState): Phase {
     if (phase === 3) return 2;
     if (phase === 2) return 1;
     throw new UsageError(`there is no phase before ${phase === null ? 'the first' : 'phase 1'}`, {
-      next: 'to write to local only, set ENABLE_DUAL_WRITE=false and restart the consumers',
+      code: 'no-phase-before',
     });
   }
   const last = phase ?? 0;
   if (to === last || to === last + 1) return to;
-  const next = to < last ? 'sensorctl cutover --rollback' : `sensorctl cutover --phase ${last + 1}`;
-  throw new UsageError(`phase ${to} does not follow phase ${phase ?? 'none'}`, { next });
+  throw new UsageError(`phase ${to} does not follow phase ${phase ?? 'none'}`, {
+    code: 'phase-out-of-order',
+    facts: { step: to < last ? 'back' : last + 1 },
+  });
 }
 
 function underWay({ attempt, changedBy, primary }: MigrationState): ConflictError {
   return new ConflictError(
     `a change to phase ${attempt?.targetPhase ?? '?'} is under way, begun by ${changedBy ?? 'somebody'}; ${sideTitle(primary)} lets anyone call it off at ${attempt?.deadline ?? '?'}`,
-    { next: 'wait for it: sensorctl cutover shows where the migration stands' },
+    { code: 'change-under-way' },
   );
 }

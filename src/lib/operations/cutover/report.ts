@@ -1,3 +1,4 @@
+import type { Problem } from '../../errors.js';
 import type { MigrationState } from '../../domain/migration.js';
 
 /** One condition of a change of phase, as it was measured. */
@@ -6,8 +7,8 @@ export interface Gate {
   readonly passed: boolean;
   /** What was measured. */
   readonly detail: string;
-  /** What to do about one that failed. */
-  readonly next: string | null;
+  /** What advice on one that failed needs. */
+  readonly advice: Problem | null;
   /** Whether --force may override it. */
   readonly forcible: boolean;
 }

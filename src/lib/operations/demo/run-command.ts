@@ -41,7 +41,7 @@ export function startCommand(
       else
         reject(
           new UnreachableError(`sensorctl ${commandLine.join(' ')} ended with ${code ?? signal ?? '?'}:\n${log}`, {
-            next: 'see what it says above, and run the demo again',
+            code: 'demo-command-failed',
           }),
         );
     });

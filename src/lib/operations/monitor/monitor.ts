@@ -11,7 +11,7 @@ import { createMonitorMetrics } from './metrics.js';
 import { Pace } from './pace.js';
 import { QueueWatch } from './queue-watch.js';
 import { Recorder } from './recorder.js';
-import { silentLook, SideWatch, type SideLook } from './side-watch.js';
+import { silentLook, SideWatch, type Advise, type SideLook } from './side-watch.js';
 import type { Snapshot } from './snapshot.js';
 
 export interface MonitorOptions {
@@ -27,6 +27,7 @@ export interface MonitorOptions {
   readonly record: boolean;
   /** Where to answer /metrics; null for nowhere. */
   readonly metrics: Address | null;
+  readonly advise: Advise;
   readonly onSnapshot: (snapshot: Snapshot) => void;
   /** Told what hinders the monitor itself. */
   readonly onProblem: (problem: string) => void;
@@ -76,7 +77,7 @@ class Watching {
   constructor(private readonly options: MonitorOptions) {
     const patienceMs = options.once ? Infinity : Math.max(PATIENCE_MS, options.intervalMs);
     const watch = (database: Database): Patient =>
-      new Patient(new SideWatch(database, options.windowMicros), patienceMs);
+      new Patient(new SideWatch(database, options.windowMicros, options.advise), patienceMs);
     this.#local = watch(options.local);
     this.#ec2 = options.ec2 === null ? null : watch(options.ec2);
     this.#queue = options.queue === null ? null : new QueueWatch(options.queue);

@@ -81,7 +81,7 @@ export async function readReport({ local, ec2, sinceMs, gates }: ReportOptions):
     (one, other) => other.epoch - one.epoch || Number(other.primary) - Number(one.primary),
   )[0];
   if (lead === undefined) {
-    throw failures[0] ?? new UnreachableError('no side answers', { next: 'sensorctl monitor --once' });
+    throw failures[0] ?? new UnreachableError('no side answers', { code: 'no-side-answers' });
   }
   const { since, until, phase, epoch, soak } = lead;
   const samples = found

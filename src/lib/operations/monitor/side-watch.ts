@@ -4,6 +4,7 @@ import { describeFault, faultKind } from '../../db/sqlstate.js';
 import { READING_TABLES, type ReadingTable } from '../../domain/reading.js';
 import { NO_PHASE, type MigrationState } from '../../domain/migration.js';
 import type { Side } from '../../domain/side.js';
+import { SensorctlError, type Problem } from '../../errors.js';
 import { askTogether, type Answer, type Question } from '../../db/ask-together.js';
 import { KNOWN_CONSUMERS, type KnownConsumer } from '../../repository/monitor/consumer-list.js';
 import { LAST_COMPARISON, type ComparisonFigures } from '../../repository/monitor/last-comparison.js';
@@ -13,6 +14,9 @@ import { RECORDED_STATE, SERVER_CLOCK } from '../../repository/phase/recorded-st
 import { touchedSince, type Touched, type TouchedRange } from '../../repository/monitor/touched-ranges.js';
 import { WindowCounts, type BucketCounts, type WindowFigures } from '../../repository/monitor/window-counts.js';
 import { Pace } from './pace.js';
+
+/** Puts the next step for a problem into words. */
+export type Advise = (problem: Problem) => string;
 
 /** What one side said when it was looked at; null is what it did not say, or was not asked yet. */
 export interface SideLook {
@@ -57,6 +61,7 @@ export class SideWatch {
   constructor(
     private readonly database: Database,
     windowMicros: number,
+    private readonly advise: Advise = ({ code }) => code,
     private readonly now: () => number = () => performance.now(),
   ) {
     this.#pace = new Pace(now);
@@ -107,7 +112,10 @@ export class SideWatch {
       return {
         ...this.#known,
         answers: true,
-        problem: firstRefusal([...Object.values(answers), ...counts.values()], this.database),
+        problem: firstRefusal([...Object.values(answers), ...counts.values()], {
+          database: this.database,
+          advise: this.advise,
+        }),
         now,
         tables: now === null ? new Map<ReadingTable, WindowFigures>() : this.#figures(now),
         touched: touched?.ranges ?? [],
@@ -171,11 +179,15 @@ function valueOf<Value, Otherwise>(answer: Answer<Value> | undefined, otherwise:
 }
 
 /** In words: where, and what to do about it. */
-function firstRefusal(answers: readonly (Answer<unknown> | undefined)[], database: Database): string | null {
+function firstRefusal(
+  answers: readonly (Answer<unknown> | undefined)[],
+  { database, advise }: { database: Database; advise: Advise },
+): string | null {
   for (const answer of answers) {
     if (answer === undefined || 'value' in answer) continue;
-    const error = asUnreachable(answer.refusal, database) as Error & { next?: string };
-    return `${describeFault(answer.refusal)}${error.next === undefined ? '' : ` (${error.next})`}`;
+    const error = asUnreachable(answer.refusal, database);
+    const advice = error instanceof SensorctlError && error.problem !== null ? ` (${advise(error.problem)})` : '';
+    return `${describeFault(answer.refusal)}${advice}`;
   }
   return null;
 }

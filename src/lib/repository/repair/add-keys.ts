@@ -105,7 +105,8 @@ async function addKey(database: Database, table: ReadingTable, { hypertable }: T
 function compressed(table: ReadingTable, { side }: Database): Error {
   const message = `${table} on ${sideTitle(side)} has compressed chunks, in which duplicates cannot be removed`;
   return new UnreachableError(message, {
-    next: `run: select decompress_chunk(c, true) from show_chunks('${table}') c;`,
+    code: 'duplicates-compressed',
+    facts: { table },
   });
 }
 

@@ -83,5 +83,5 @@ function guardOf(source: TableShape, target: TableShape): Guard {
 }
 
 function impossible(table: string, problem: string): ImpossibleTransferError {
-  return new ImpossibleTransferError(`${table} cannot be copied: ${problem}`, { next: 'sensorctl verify-schema' });
+  return new ImpossibleTransferError(`${table} cannot be copied: ${problem}`, { code: 'schema-differs' });
 }
