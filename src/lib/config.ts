@@ -2,7 +2,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseEnv } from 'node:util';
 import { z } from 'zod';
-import { counted } from './domain/counted.js';
+import { counted } from './domain/words.js';
 import {
   isOnThisMachine,
   isServerVerified,

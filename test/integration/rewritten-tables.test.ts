@@ -12,7 +12,7 @@ import {
 } from '../../src/lib/repository/tables/rewritten-tables.js';
 import { createRandom } from '../../src/lib/domain/random.js';
 import { isLockTimeout } from '../../src/lib/db/sqlstate.js';
-import { pause } from '../../src/lib/domain/pause.js';
+import { pause } from '../../src/lib/domain/async.js';
 import type { Side } from '../../src/lib/domain/side.js';
 import { RewrittenError } from '../../src/lib/errors.js';
 import { silentLogger } from '../../src/lib/logger.js';

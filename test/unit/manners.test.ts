@@ -4,7 +4,7 @@ import { expect } from 'chai';
 import { CommandLineError, nextStepFor } from '../../src/lib/cli/advice.js';
 import { withWait } from '../../src/lib/cli/progress.js';
 import { createErrorReport, renderErrorReport } from '../../src/lib/cli/error-report.js';
-import { didYouMean, nearest } from '../../src/lib/domain/suggest.js';
+import { didYouMean, nearest } from '../../src/lib/domain/words.js';
 import { renderTable } from '../../src/lib/cli/table.js';
 import { UnreachableError, UsageError } from '../../src/lib/errors.js';
 import { createLogger } from '../../src/lib/logger.js';

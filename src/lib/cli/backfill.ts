@@ -1,7 +1,7 @@
 import { CommandLineError } from './advice.js';
 import type { BackfillProgress } from '../operations/backfill/backfill.js';
 import type { BackfillPlan, BackfillReport } from '../operations/backfill/report.js';
-import { counted } from '../domain/counted.js';
+import { counted } from '../domain/words.js';
 import { otherSide, sideTitle, type Side } from '../domain/side.js';
 import type { Progress } from './progress.js';
 import { formatBytes, formatCount, formatDuration, formatTime } from './quantities.js';

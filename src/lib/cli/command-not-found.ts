@@ -3,7 +3,7 @@ import type { Hook } from '@oclif/core/hooks';
 import type { UsageError } from '../errors.js';
 import { createErrorReport, renderErrorReport } from './error-report.js';
 import { writeJson, writeNote } from './output.js';
-import { nearest } from '../domain/suggest.js';
+import { nearest } from '../domain/words.js';
 
 /** oclif's hook for words that name no command: `help COMMAND`, a typing error, or an argument too many. */
 const commandNotFound: Hook<'command_not_found'> = async function ({ id, argv = [], config }) {

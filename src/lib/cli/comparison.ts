@@ -1,6 +1,6 @@
 import type { CompareOutcome } from '../operations/compare/compare.js';
 import type { CompareReport, DifferenceRecord, SideReport, Strip, TableReport } from '../operations/compare/report.js';
-import { counted } from '../domain/counted.js';
+import { counted } from '../domain/words.js';
 import { otherSide, sideTitle, type Side } from '../domain/side.js';
 import { ALL_TABLES } from '../repository/tables/reading-tables.js';
 import { formatCount, formatTime } from './quantities.js';

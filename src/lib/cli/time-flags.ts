@@ -1,5 +1,5 @@
 import { CommandLineError } from './advice.js';
-import { parseDuration } from '../domain/duration.js';
+import { parseDuration } from '../domain/words.js';
 import { parseInstant } from '../domain/time.js';
 
 const DATE = /^\d{4}-\d{2}-\d{2}$/;

@@ -1,7 +1,7 @@
 import { CLIError } from '@oclif/core/errors';
 import { SensorctlError, type UsageError } from '../errors.js';
 import { CommandLineError } from './advice.js';
-import { didYouMean } from '../domain/suggest.js';
+import { didYouMean } from '../domain/words.js';
 
 /** The command that was called, as far as its errors need it. */
 interface CalledCommand {

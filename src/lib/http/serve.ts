@@ -1,6 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { isIP } from 'node:net';
 import { hostname } from 'node:os';
+import type { Registry } from 'prom-client';
 import { UsageError } from '../errors.js';
 
 export interface Address {
@@ -82,4 +83,16 @@ function isOurName(host: string | undefined, bound: string): boolean {
     .toLowerCase();
   const own = hostname().toLowerCase();
   return isIP(name) !== 0 || ['localhost', bound.toLowerCase(), own, own.split('.')[0]].includes(name);
+}
+
+/** Answers GET /metrics in Prometheus's text format. Throws a UsageError where the port cannot be had. */
+export async function serveMetrics(address: Address, registry: Registry): Promise<Endpoint> {
+  return await serve(address, 'metrics', async (path, response) => {
+    if (path !== '/metrics') {
+      response.writeHead(404).end();
+      return;
+    }
+    const text = await registry.metrics();
+    response.writeHead(200, { 'content-type': registry.contentType }).end(text);
+  });
 }

@@ -1,10 +1,9 @@
 import { open } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
-import { counted } from '../domain/counted.js';
-import { pause } from '../domain/pause.js';
+import { counted } from '../domain/words.js';
+import { pause } from '../domain/async.js';
 import { describeFileFault, UnreachableError, UsageError } from '../errors.js';
-import { asQueueError } from '../queue/queue-error.js';
-import { SQS_BATCH, type Queue } from '../queue/queue.js';
+import { asQueueError, SQS_BATCH, type Queue } from '../queue/queue.js';
 
 export interface ReplayOptions {
   readonly queue: Queue;

@@ -1,6 +1,6 @@
 import { open, readFile } from 'node:fs/promises';
 import { UsageError } from '../errors.js';
-import { startSandbox } from '../sandbox/sandbox.js';
+import { startSandbox } from '../sandbox/start-sandbox.js';
 
 export interface SandboxOptions {
   /** Keeps the data of both servers; absent, it is discarded at the end. */

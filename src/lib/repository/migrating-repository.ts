@@ -1,7 +1,7 @@
 import { asUnreachable, closeDatabase, findSilent, type Database } from '../db/database.js';
 import { describeFault } from '../db/sqlstate.js';
 import { rolesOf, type MigrationState, type Roles } from '../domain/migration.js';
-import { pause } from '../domain/pause.js';
+import { pause } from '../domain/async.js';
 import { otherSide, sideTitle, type Role, type Side, type WriteMode } from '../domain/side.js';
 import { ConflictError, UsageError } from '../errors.js';
 import { silentLogger, type Logger } from '../logger.js';

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 
 import { UnreachableError } from '../errors.js';
-import { HELPER_ENVIRONMENT } from './environment.js';
+import { HELPER_ENVIRONMENT } from './helper-process.js';
 
 /** An entry of the passwd file: initdb refuses a uid that has none. */
 export interface Account {

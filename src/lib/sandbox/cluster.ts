@@ -6,11 +6,9 @@ import path from 'node:path';
 import { text } from 'node:stream/consumers';
 
 import { UnreachableError, UsageError } from '../errors.js';
-import type { Account } from './account.js';
-import { canEnter } from './account.js';
-import { HELPER_ENVIRONMENT } from './environment.js';
-import { keeper } from './keeper.js';
-import { makeTemporaryDirectory, removeTemporaryDirectory } from './temporary.js';
+import { type Account, canEnter } from './account.js';
+import { HELPER_ENVIRONMENT } from './helper-process.js';
+import { keeper, makeTemporaryDirectory, removeTemporaryDirectory } from './keeper.js';
 
 /** What a data directory remembers of its server, so that a second start serves the same clients. */
 export interface Cluster {

@@ -1,5 +1,4 @@
-import type { ChildProcess } from 'node:child_process';
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { open, readFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -9,12 +8,10 @@ import pg from 'pg';
 
 import { ConflictError, UnreachableError } from '../errors.js';
 import type { Account } from './account.js';
-import type { Cluster } from './cluster.js';
-import { identityOf, pgDataOf } from './cluster.js';
-import { keeper } from './keeper.js';
+import { type Cluster, identityOf, pgDataOf } from './cluster.js';
+import { keeper, removeTemporaryDirectory } from './keeper.js';
 import { isPortFree, releasePort } from './ports.js';
 import { freezeFamily, listFamily, signalAll, thawFamily, waitUntilGone } from './processes.js';
-import { removeTemporaryDirectory } from './temporary.js';
 
 /** PostgreSQL's own words: smart waits for clients, fast ends their transactions, immediate leaves recovery to the next start. */
 export type StopMode = 'smart' | 'fast' | 'immediate';

@@ -1,4 +1,4 @@
-import { counted } from '../../domain/counted.js';
+import { counted } from '../../domain/words.js';
 import { otherSide, sideTitle } from '../../domain/side.js';
 import { parseInstant } from '../../domain/time.js';
 import { figuresOf } from '../../operations/monitor/figures.js';

@@ -1,4 +1,4 @@
-import { counted } from '../../domain/counted.js';
+import { counted } from '../../domain/words.js';
 import { parseInstant } from '../../domain/time.js';
 import { HOLE_SECONDS } from '../../operations/monitor/incidents.js';
 import type { MonitorReport } from '../../operations/monitor/report.js';

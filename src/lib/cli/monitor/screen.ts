@@ -1,4 +1,4 @@
-import { counted } from '../../domain/counted.js';
+import { counted } from '../../domain/words.js';
 import { mapTexts, oneLine } from '../../domain/printable.js';
 import { otherSide, sideTitle } from '../../domain/side.js';
 import { leavesSecondaryOut, type ConsumerSnapshot, type Snapshot } from '../../operations/monitor/snapshot.js';

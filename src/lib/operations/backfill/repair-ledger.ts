@@ -1,8 +1,6 @@
 import type { Database } from '../../db/database.js';
 import { describeFault, isPassing } from '../../db/sqlstate.js';
-import { backoffMs } from '../../domain/backoff.js';
-import { isAborted, pause } from '../../domain/pause.js';
-import { workTogether } from '../../domain/work-together.js';
+import { backoffMs, isAborted, pause, workTogether } from '../../domain/async.js';
 import { READING_TABLES, type ReadingTable } from '../../domain/reading.js';
 import type { Logger } from '../../logger.js';
 import { readNewestEntry } from '../../repository/ledger/ledger.js';

@@ -1,9 +1,7 @@
 import type pg from 'pg';
 import { withSession } from '../../db/database.js';
 import { isTooMuch, isPassing } from '../../db/sqlstate.js';
-import { backoffMs } from '../../domain/backoff.js';
-import { pause } from '../../domain/pause.js';
-import { workTogether } from '../../domain/work-together.js';
+import { backoffMs, pause, workTogether } from '../../domain/async.js';
 import { runUnit, StraightCopyFailed, type UnitContext } from '../../repository/backfill/run-unit.js';
 import { readRunState, splitUnit, type RunState, type Unit } from '../../repository/backfill/unit-store.js';
 import { endingStalledCopies, endStalledCopies } from '../../repository/repair/stalled-copies.js';

@@ -1,9 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { backoffMs } from '../../domain/backoff.js';
+import { backoffMs } from '../../domain/async.js';
 import { chunksOf } from '../../domain/chunks.js';
 import type { Logger } from '../../logger.js';
-import { asQueueError } from '../../queue/queue-error.js';
-import { SQS_BATCH, type Queue, type ReceivedMessage } from '../../queue/queue.js';
+import { asQueueError, SQS_BATCH, type Queue, type ReceivedMessage } from '../../queue/queue.js';
 
 const TRIES = 4;
 const RETRY_MS = 200;

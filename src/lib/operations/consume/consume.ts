@@ -1,11 +1,9 @@
 import { setMaxListeners } from 'node:events';
 import { describeFault } from '../../db/sqlstate.js';
 import type { Side } from '../../domain/side.js';
-import type { Address, Endpoint } from '../../http/serve.js';
-import { serveMetrics } from '../../http/metrics.js';
+import { type Address, type Endpoint, serveMetrics } from '../../http/serve.js';
 import type { Logger } from '../../logger.js';
-import { asQueueError } from '../../queue/queue-error.js';
-import type { Queue, ReceivedMessage } from '../../queue/queue.js';
+import { asQueueError, type Queue, type ReceivedMessage } from '../../queue/queue.js';
 import type { CommittedBatch } from '../../repository/write/batch.js';
 import type { Gap } from '../../repository/ledger/ledger.js';
 import type { MigratingRepository } from '../../repository/migrating-repository.js';

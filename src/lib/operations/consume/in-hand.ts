@@ -1,7 +1,6 @@
 import { chunksOf } from '../../domain/chunks.js';
 import type { Logger } from '../../logger.js';
-import { asQueueError } from '../../queue/queue-error.js';
-import { SQS_BATCH, type Queue, type ReceivedMessage } from '../../queue/queue.js';
+import { asQueueError, SQS_BATCH, type Queue, type ReceivedMessage } from '../../queue/queue.js';
 
 const CALLS_AT_ONCE = 8;
 

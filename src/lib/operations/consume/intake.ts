@@ -1,8 +1,6 @@
-import { backoffMs } from '../../domain/backoff.js';
-import { pause } from '../../domain/pause.js';
+import { backoffMs, pause } from '../../domain/async.js';
 import type { Logger } from '../../logger.js';
-import { asQueueError } from '../../queue/queue-error.js';
-import { SQS_BATCH, type Queue, type ReceivedMessage } from '../../queue/queue.js';
+import { asQueueError, SQS_BATCH, type Queue, type ReceivedMessage } from '../../queue/queue.js';
 import type { InHand } from './in-hand.js';
 
 export interface IntakeOptions {

@@ -1,6 +1,5 @@
 import { describeFault, faultKind, isDoubtful, sqlstateOf } from '../../db/sqlstate.js';
-import { backoffMs } from '../../domain/backoff.js';
-import { pause } from '../../domain/pause.js';
+import { backoffMs, pause } from '../../domain/async.js';
 import type { Reading, ReadingTable } from '../../domain/reading.js';
 import type { Logger } from '../../logger.js';
 import type { CommittedBatch } from '../../repository/write/batch.js';

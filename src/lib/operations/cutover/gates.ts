@@ -2,7 +2,7 @@ import { CLOCK_LIMIT_MS, readClock, readServerCatalog } from '../../repository/t
 import { asUnreachable, type Database } from '../../db/database.js';
 import { readIdentity } from '../../db/identity.js';
 import { describeFault, sqlstateOf } from '../../db/sqlstate.js';
-import { counted } from '../../domain/counted.js';
+import { counted } from '../../domain/words.js';
 import type { MigrationState, Phase } from '../../domain/migration.js';
 import { otherSide, sideTitle, type Side } from '../../domain/side.js';
 import { assertBookkeeping } from '../../repository/ledger/bookkeeping-schema.js';

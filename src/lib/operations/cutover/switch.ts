@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Database } from '../../db/database.js';
 import { describeFault, faultKind } from '../../db/sqlstate.js';
-import { counted } from '../../domain/counted.js';
+import { counted } from '../../domain/words.js';
 import type { MigrationState, Phase } from '../../domain/migration.js';
 import { describeHolders, endHoldersSql, readHolders } from '../../db/lock-holders.js';
 import { sideTitle } from '../../domain/side.js';

@@ -1,6 +1,6 @@
 import { closeDatabase, openDatabase, type Database } from '../../db/database.js';
 import { Queue } from '../../queue/queue.js';
-import { startSandbox, type Sandbox } from '../../sandbox/sandbox.js';
+import { startSandbox, type Sandbox } from '../../sandbox/start-sandbox.js';
 import type { PostgresServer } from '../../sandbox/postgres-server.js';
 import type { Side } from '../../domain/side.js';
 import { InterruptedError } from '../../errors.js';

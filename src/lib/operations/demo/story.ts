@@ -1,5 +1,5 @@
-import type { Sandbox } from '../../sandbox/sandbox.js';
-import { counted } from '../../domain/counted.js';
+import type { Sandbox } from '../../sandbox/start-sandbox.js';
+import { counted } from '../../domain/words.js';
 import { startCommand, type CommandRunner, type RunningCommand } from './run-command.js';
 import type { TelemetryFiles } from './telemetry-files.js';
 import { wait } from './wait.js';

@@ -1,5 +1,4 @@
-import { parseDuration } from '../../domain/duration.js';
-import { didYouMean } from '../../domain/suggest.js';
+import { parseDuration, didYouMean } from '../../domain/words.js';
 import { UsageError } from '../../errors.js';
 import { leavesSecondaryOut, type Snapshot } from './snapshot.js';
 

@@ -1,10 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Database } from '../../db/database.js';
 import { NO_PHASE } from '../../domain/migration.js';
-import { pause } from '../../domain/pause.js';
+import { pause } from '../../domain/async.js';
 import { READING_TABLES, type ReadingTable } from '../../domain/reading.js';
-import { serveMetrics } from '../../http/metrics.js';
-import type { Address } from '../../http/serve.js';
+import { serveMetrics, type Address } from '../../http/serve.js';
 import type { Queue } from '../../queue/queue.js';
 import { composeSnapshot } from './compose.js';
 import { createMonitorMetrics } from './metrics.js';

@@ -1,4 +1,4 @@
-import { counted } from '../../domain/counted.js';
+import { counted } from '../../domain/words.js';
 import { otherSide, sideTitle, sideTitleCapitalized, type Side } from '../../domain/side.js';
 import { leavesSecondaryOut, type Health, type Snapshot, type Trouble, type TroubleKind } from './snapshot.js';
 

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { asUnreachable, type Database, type Queryable } from '../../db/database.js';
 import { isTooMuch, isPassing } from '../../db/sqlstate.js';
 import { runTransaction, type Statement } from '../../db/transaction.js';
-import { backoffMs } from '../../domain/backoff.js';
+import { backoffMs } from '../../domain/async.js';
 
 /** The two databases that are compared. */
 export interface ComparedSides {

@@ -1,6 +1,5 @@
 import { describeFault, isLockTimeout } from '../../db/sqlstate.js';
-import { backoffMs } from '../../domain/backoff.js';
-import { isAborted, pause } from '../../domain/pause.js';
+import { backoffMs, isAborted, pause } from '../../domain/async.js';
 import { READING_TABLES, type ReadingTable } from '../../domain/reading.js';
 import { sideTitle } from '../../domain/side.js';
 import type { Logger } from '../../logger.js';

@@ -6,7 +6,7 @@ import { quoteIdentifier } from '../../db/identifiers.js';
 import { microsOf } from '../../db/micros.js';
 import { sqlstateOf } from '../../db/sqlstate.js';
 import { repeatCollisions } from '../../db/transaction.js';
-import { backoffMs } from '../../domain/backoff.js';
+import { backoffMs } from '../../domain/async.js';
 import { sideTitle } from '../../domain/side.js';
 import { formatInstant } from '../../domain/time.js';
 import { intersect, mergeRanges, without, type TimeRange } from '../../domain/time-range.js';

@@ -1,6 +1,5 @@
 import { describeFault, faultKind } from '../../db/sqlstate.js';
-import { backoffMs } from '../../domain/backoff.js';
-import { pause } from '../../domain/pause.js';
+import { backoffMs, pause } from '../../domain/async.js';
 import { sideTitle, sideTitleCapitalized, type Side } from '../../domain/side.js';
 import type { Logger } from '../../logger.js';
 import type { CommittedBatch } from './batch.js';

@@ -1,6 +1,5 @@
 import type { Database } from '../../db/database.js';
-import { backoffMs } from '../../domain/backoff.js';
-import { pause } from '../../domain/pause.js';
+import { backoffMs, pause } from '../../domain/async.js';
 import type { Logger } from '../../logger.js';
 import { describeFault } from '../../db/sqlstate.js';
 import { markMissed, settleBatches, type RefusedReading } from '../ledger/ledger.js';

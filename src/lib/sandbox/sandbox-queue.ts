@@ -1,8 +1,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
-
 import { UnreachableError, UsageError } from '../errors.js';
-import { forkEntry } from './fork.js';
+import { forkEntry } from './helper-process.js';
 import type { QueueReport } from './queue-process.js';
 
 export interface QueueOptions {

@@ -1,9 +1,12 @@
-import type { ChildProcess } from 'node:child_process';
-import { fork } from 'node:child_process';
+import { type ChildProcess, fork } from 'node:child_process';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-import { HELPER_ENVIRONMENT } from './environment.js';
+/**
+ * All that a helper program of the sandbox learns of this process's environment, which holds passwords: nothing. Others of
+ * the machine may read what a process of theirs was given.
+ */
+export const HELPER_ENVIRONMENT: Readonly<Record<string, string>> = { LC_ALL: 'C', TZ: 'UTC', PATH: '/usr/bin:/bin' };
 
 /**
  * Starts a file of this folder as a child process, from src (.ts, under tsx) as from dist (.js). It has its own session,

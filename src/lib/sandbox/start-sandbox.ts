@@ -1,10 +1,7 @@
 import path from 'node:path';
-
-import type { PostgresOptions } from './postgres.js';
-import { startPostgres } from './postgres.js';
 import type { PostgresServer } from './postgres-server.js';
-import type { QueueServer } from './queue.js';
-import { startQueue } from './queue.js';
+import { type PostgresOptions, startPostgres } from './postgres.js';
+import { type QueueServer, startQueue } from './sandbox-queue.js';
 
 export interface SandboxOptions extends Pick<PostgresOptions, 'durable' | 'settings' | 'binDir'> {
   /** Keeps the data of both servers here. Absent: it is removed when the sandbox stops. Queues are never kept. */
