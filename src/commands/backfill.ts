@@ -1,16 +1,20 @@
 import { CommandLineError } from '../lib/cli/advice.js';
 import * as Flags from '@oclif/core/flags';
-import { renderBackfill, renderPlan, showBackfill, targetOf } from '../lib/cli/backfill.js';
-import { numberFlag } from '../lib/cli/number-flags.js';
+import { renderBackfill, renderPlan, showBackfill, targetOf } from '../lib/cli/render-backfill.js';
+import { numberFlag, parseRange, RANGE_FLAGS } from '../lib/cli/flags.js';
 import { BaseCommand } from '../lib/cli/base-command.js';
-import { confirm } from '../lib/cli/confirm.js';
+import { confirm } from '../lib/cli/operator.js';
 import { createProgress } from '../lib/cli/progress.js';
-import { orientSides, withSides } from '../lib/cli/sides.js';
-import { parseRange, RANGE_FLAGS } from '../lib/cli/range-flags.js';
+import { orientSides, withSides } from '../lib/cli/open-sides.js';
 import { EXIT_CODE } from '../lib/errors.js';
 import type { Logger } from '../lib/logger.js';
 import { backfill, planBackfill, type BackfillHooks, type BackfillSides } from '../lib/operations/backfill/backfill.js';
-import type { BackfillMode, BackfillPlan, BackfillReport, BackfillRequest } from '../lib/operations/backfill/report.js';
+import type {
+  BackfillMode,
+  BackfillPlan,
+  BackfillReport,
+  BackfillRequest,
+} from '../lib/operations/backfill/backfill-report.js';
 
 export default class Backfill extends BaseCommand {
   static override summary = 'Bring to EC2 exactly what it missed, and verify it.';

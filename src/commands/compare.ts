@@ -1,19 +1,17 @@
 import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../lib/cli/base-command.js';
-import { numberFlag } from '../lib/cli/number-flags.js';
-import { renderBackfill, renderPlan, showBackfill } from '../lib/cli/backfill.js';
-import { renderComparison } from '../lib/cli/comparison.js';
+import { durationFlag, numberFlag, parseRange, RANGE_FLAGS } from '../lib/cli/flags.js';
 import { withJsonLines } from '../lib/cli/json-lines.js';
-import { parseRange, RANGE_FLAGS } from '../lib/cli/range-flags.js';
+import { orientSides, withSides } from '../lib/cli/open-sides.js';
 import { createProgress } from '../lib/cli/progress.js';
-import { orientSides, withSides } from '../lib/cli/sides.js';
-import { counted, formatDuration } from '../lib/cli/quantities.js';
-import { durationFlag } from '../lib/cli/time-flags.js';
+import { counted } from '../lib/cli/quantities.js';
+import { renderBackfill, renderPlan, showBackfill } from '../lib/cli/render-backfill.js';
+import { renderComparison, renderShare } from '../lib/cli/render-compare.js';
 import { EXIT_CODE } from '../lib/errors.js';
+import { type BackfillReport, requestForRanges } from '../lib/operations/backfill/backfill-report.js';
 import type { BackfillSides } from '../lib/operations/backfill/backfill.js';
-import { requestForRanges, type BackfillReport } from '../lib/operations/backfill/report.js';
+import { type CompareReport, DIGEST_NAMES, type DigestName } from '../lib/operations/compare/compare-report.js';
 import { compare, type CompareOutcome, type CompareRequest } from '../lib/operations/compare/compare.js';
-import { DIGEST_NAMES, type CompareReport, type DigestName } from '../lib/operations/compare/report.js';
 
 export default class Compare extends BaseCommand {
   static override summary = 'Prove that both sides hold the same rows, or name each difference.';
@@ -122,11 +120,4 @@ function requestOf({ table = [], bucket, settle, ...flags }: CompareFlags): Comp
     bucketMicros: bucket === undefined ? null : durationFlag('bucket', bucket),
     settleMs: durationFlag('settle', settle, 0) / 1000,
   };
-}
-
-/** `42 %, about 3 min left`. */
-function renderShare(done: number, leftMs: number | null): string {
-  const share = `${Math.floor(done * 100)} %`;
-  if (leftMs === null) return share;
-  return `${share}, about ${formatDuration(leftMs)} left`;
 }

@@ -1,19 +1,18 @@
 import { CommandLineError } from '../lib/cli/advice.js';
 import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../lib/cli/base-command.js';
-import { confirm } from '../lib/cli/confirm.js';
+import { createChecks } from '../lib/cli/cutover-checks.js';
+import { confirm, describeOperator } from '../lib/cli/operator.js';
 import {
-  createChecks,
   describeChange,
-  describeOperator,
   printCutover,
   renderCutover,
   renderGates,
   type PrintedCutover,
-} from '../lib/cli/cutover.js';
+} from '../lib/cli/render-cutover.js';
 import { createProgress } from '../lib/cli/progress.js';
-import { withSides } from '../lib/cli/sides.js';
-import { durationFlag } from '../lib/cli/time-flags.js';
+import { withSides } from '../lib/cli/open-sides.js';
+import { durationFlag } from '../lib/cli/flags.js';
 import { EXIT_CODE } from '../lib/errors.js';
 import { cutover, type CutoverRequest } from '../lib/operations/cutover/cutover.js';
 

@@ -1,6 +1,6 @@
 import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../lib/cli/base-command.js';
-import { openSide, withDatabases } from '../lib/cli/sides.js';
+import { openSide, withDatabases } from '../lib/cli/open-sides.js';
 import { printPreparation, renderPreparation, type PrintedPreparation } from '../lib/cli/render-init.js';
 import { EXIT_CODE } from '../lib/errors.js';
 import { prepareSide, type SidePreparation } from '../lib/operations/init.js';

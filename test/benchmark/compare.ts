@@ -4,7 +4,7 @@ import { promisify } from 'node:util';
 import type pg from 'pg';
 
 import { readTableShapes } from '../../src/lib/repository/tables/catalog.js';
-import type { CompareReport } from '../../src/lib/operations/compare/report.js';
+import type { CompareReport } from '../../src/lib/operations/compare/compare-report.js';
 import { planTable } from '../../src/lib/repository/tables/compared-table.js';
 import { DIGEST_METHODS } from '../../src/lib/repository/compare/digest-method.js';
 import { digestRanges } from '../../src/lib/repository/compare/slices.js';

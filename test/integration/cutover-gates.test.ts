@@ -2,14 +2,14 @@
 import { expect } from 'chai';
 import type pg from 'pg';
 import { adviseOn } from '../../src/lib/cli/advice.js';
-import { createChecks } from '../../src/lib/cli/cutover.js';
+import { createChecks } from '../../src/lib/cli/cutover-checks.js';
 import { closeDatabase, openDatabase, type Database } from '../../src/lib/db/database.js';
 import type { MigrationState, Phase } from '../../src/lib/domain/migration.js';
 import type { Reading } from '../../src/lib/domain/reading.js';
 import type { Side } from '../../src/lib/domain/side.js';
 import { BOOKKEEPING_VERSION } from '../../src/lib/repository/ledger/bookkeeping-schema.js';
 import { measureGates, type Checks } from '../../src/lib/operations/cutover/gates.js';
-import type { Gate } from '../../src/lib/operations/cutover/report.js';
+import type { Gate } from '../../src/lib/operations/cutover/cutover-report.js';
 import type { DualWriteRepository } from '../../src/lib/repository/dual-write-repository.js';
 import { copyRecord } from '../../src/lib/repository/phase/deciding-state.js';
 import { changePhase, recordFirstPhase } from '../../src/lib/repository/phase/transition.js';

@@ -17,7 +17,7 @@ import type { Side } from '../../src/lib/domain/side.js';
 import { RewrittenError } from '../../src/lib/errors.js';
 import { silentLogger } from '../../src/lib/logger.js';
 import { compare, type CompareOutcome, type CompareRequest } from '../../src/lib/operations/compare/compare.js';
-import type { DifferenceRecord } from '../../src/lib/operations/compare/report.js';
+import type { DifferenceRecord } from '../../src/lib/operations/compare/compare-report.js';
 import { switchPrimary } from '../../src/lib/operations/cutover/switch.js';
 import { proveUnproven } from '../../src/lib/repository/cutover/prove-unproven.js';
 import { changePhase, recordFirstPhase } from '../../src/lib/repository/phase/transition.js';

@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { renderProgress, showBackfill } from '../../src/lib/cli/backfill.js';
+import { renderProgress, showBackfill } from '../../src/lib/cli/render-backfill.js';
 import { renderBar } from '../../src/lib/cli/progress.js';
 import type { BackfillProgress } from '../../src/lib/operations/backfill/backfill.js';
 

@@ -3,9 +3,9 @@ import * as Args from '@oclif/core/args';
 import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../../lib/cli/base-command.js';
 import { counted } from '../../lib/cli/quantities.js';
-import { parseRecordOrAll } from '../../lib/cli/record-names.js';
-import { openSide, withDatabases } from '../../lib/cli/sides.js';
-import { discardQuarantined } from '../../lib/operations/quarantine.js';
+import { parseRecordOrAll } from '../../lib/cli/flags.js';
+import { openSide, withDatabases } from '../../lib/cli/open-sides.js';
+import { discardQuarantined } from '../../lib/operations/manage-quarantine.js';
 
 export default class QuarantineDiscard extends BaseCommand {
   static override summary = 'Close a quarantined record without storing it; its body is kept.';

@@ -7,10 +7,9 @@ import { EXIT_CODE, type ExitCode } from '../errors.js';
 import { createLogger, type Logger } from '../logger.js';
 import { adviseOn, CommandLineError } from './advice.js';
 import { createErrorReport, describeCauses, renderErrorReport } from './error-report.js';
-import { writeJson, writeNote, writeResult, writeScript, writeStyled } from './output.js';
-import { createRedactor } from './redact.js';
+import { writeJson, writeNote, writeResult, writeScript, writeStyled, createRedactor } from './output.js';
 import { trapSignals } from './signals.js';
-import { asUsageError } from './usage-errors.js';
+import { asUsageError } from './oclif-internals.js';
 
 /** What a write of the result can meet where stdout is a file. */
 const DISK_FAULTS: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EFBIG', 'EIO']);

@@ -1,7 +1,7 @@
 import { EXIT_CODE, SensorctlError, type ExitCode } from '../errors.js';
 import { nextStepFor } from './advice.js';
-import { ownMessage } from './usage-errors.js';
-import { terminalWidth, wrap } from './wrap.js';
+import { ownMessage } from './oclif-internals.js';
+import { terminalWidth, wrap } from './text-layout.js';
 
 /** What a command says when it fails; with `--json` the document on stdout. */
 export interface ErrorReport {

@@ -1,7 +1,7 @@
 import Table from 'cli-table3';
 import { oneLine } from '../domain/printable.js';
 import { formatCount } from './quantities.js';
-import { terminalWidth, wrap } from './wrap.js';
+import { terminalWidth, wrap } from './text-layout.js';
 
 /** A text is one line; several lines are so many texts. */
 export type Cell = string | number | readonly string[];

@@ -1,10 +1,3 @@
-import { counted } from '../../domain/words.js';
-import { mapTexts, oneLine } from '../../domain/printable.js';
-import { otherSide, sideTitle } from '../../domain/side.js';
-import { leavesSecondaryOut, type ConsumerSnapshot, type Snapshot } from '../../operations/monitor/snapshot.js';
-import { formatCount, formatDuration } from '../quantities.js';
-import { fitLine, type Paint } from '../paint.js';
-import { sparkline } from './sparkline.js';
 import {
   describeCalm,
   describePhase,
@@ -18,6 +11,12 @@ import {
   rowsAndNewest,
   UNKNOWN,
 } from './wording.js';
+import { fitLine, type Paint } from '../output.js';
+import { formatCount, formatDuration } from '../quantities.js';
+import { mapTexts, oneLine } from '../../domain/printable.js';
+import { otherSide, sideTitle } from '../../domain/side.js';
+import { counted } from '../../domain/words.js';
+import { type ConsumerSnapshot, leavesSecondaryOut, type Snapshot } from '../../operations/monitor/monitor-snapshot.js';
 
 export interface ScreenOptions {
   readonly columns: number;
@@ -175,4 +174,16 @@ function renderConsumer(consumer: ConsumerSnapshot, paint: Paint): string {
 
 function consumerLine([name = '', rate = '', breaker = '', inHand = '', error = '']: readonly string[]): string {
   return `${name.padEnd(28)}${rate.padStart(9)}  ${breaker.padEnd(8)}${inHand.padStart(7)}  ${error}`;
+}
+
+const HEIGHTS = '▁▂▃▄▅▆▇█';
+
+/** The last values as one character each, the highest of them (or of `atLeast`) as a full block; unknown ones are blank. */
+export function sparkline(values: readonly (number | null)[], width: number, atLeast = 1): string {
+  const shown = values.slice(-width);
+  const most = Math.max(atLeast, ...shown.map((value) => value ?? 0));
+  const height = (value: number | null): string => {
+    return value === null ? ' ' : (HEIGHTS[Math.round((value / most) * (HEIGHTS.length - 1))] ?? ' ');
+  };
+  return shown.map(height).join('').padStart(width);
 }

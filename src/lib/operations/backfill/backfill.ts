@@ -38,7 +38,7 @@ import {
   type BackfillPlan,
   type BackfillReport,
   type BackfillRequest,
-} from './report.js';
+} from './backfill-report.js';
 import { runUnits } from './run-units.js';
 import { Throttle } from './throttle.js';
 

@@ -17,7 +17,7 @@ import { countBuckets } from '../../repository/compare/slices.js';
 import { rangeOfTable, type LeftOut, type OpenRange } from '../../repository/compare/window.js';
 import { assertWritable } from '../../repository/timescaledb/compressed-chunks.js';
 import type { Transfer } from '../../repository/repair/transfer.js';
-import type { BackfillRequest } from './report.js';
+import type { BackfillRequest } from './backfill-report.js';
 import { tableSql } from '../../db/search-path.js';
 
 export interface PlanningOptions {

@@ -7,7 +7,7 @@ import { readNewestEntry } from '../../repository/ledger/ledger.js';
 import { endStalledCopies } from '../../repository/repair/stalled-copies.js';
 import { culpritOf, RepairInParts } from '../../repository/repair/repair-in-parts.js';
 import { findMissed, type Claim, type RepairOutcome, type Wanted } from '../../repository/repair/repair-missed.js';
-import { addCounts, NO_ROWS, type BackfillCounts } from './report.js';
+import { addCounts, NO_ROWS, type BackfillCounts } from './backfill-report.js';
 import type { Throttle } from './throttle.js';
 
 export interface LedgerRepairOptions {

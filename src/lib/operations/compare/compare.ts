@@ -20,7 +20,7 @@ import { resolveLeaves, type Difference } from '../../repository/compare/resolve
 import { scanRange } from '../../repository/compare/scan.js';
 import { queryableOf, type ComparedSides } from '../../repository/compare/sides.js';
 import { hasLedger } from '../../repository/ledger/ledger.js';
-import { Recorder } from './recorder.js';
+import { Recorder } from './comparison-recorder.js';
 import {
   verdictOf,
   type CompareReport,
@@ -28,9 +28,9 @@ import {
   type DifferenceRecord,
   type Strip,
   type TableReport,
-} from './report.js';
-import { columnsNotCompared, isInLedger, isRegistry, planTables } from './tables.js';
-import { Tally } from './tally.js';
+} from './compare-report.js';
+import { columnsNotCompared, isInLedger, isRegistry, planTables } from './plan-tables.js';
+import { Tally } from './difference-tally.js';
 import {
   rangeOfTable,
   resolveWindow,

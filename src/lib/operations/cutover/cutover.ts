@@ -10,7 +10,7 @@ import { readHistory } from '../../repository/phase/state.js';
 import { callOffOverdue, changePhase, recordFirstPhase, type Change } from '../../repository/phase/transition.js';
 import { describeFault } from '../../db/sqlstate.js';
 import { measureGates, type Checks } from './gates.js';
-import type { CutoverReport, Gate, StepName } from './report.js';
+import type { CutoverReport, Gate, StepName } from './cutover-report.js';
 import { switchPrimary, type SwitchOutcome } from './switch.js';
 
 export interface CutoverRequest {

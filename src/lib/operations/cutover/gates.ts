@@ -20,7 +20,7 @@ import { probeRoom, probeWrite } from '../../repository/phase/writable.js';
 import { ALL_TABLES, findObstacles } from '../../repository/tables/reading-tables.js';
 import { readSoak, SAMPLE_EVERY_SECONDS } from '../../repository/monitor/samples.js';
 import { SensorctlError, type Problem } from '../../errors.js';
-import type { Gate } from './report.js';
+import type { Gate } from './cutover-report.js';
 
 /** What other commands find out for the gates. */
 export interface Checks {

@@ -22,7 +22,7 @@ import { proveUnproven, type Proof } from '../../repository/cutover/prove-unprov
 import { readRecordedState } from '../../repository/phase/state.js';
 import { beginDraining, callOff, commitSwitch, type Change } from '../../repository/phase/transition.js';
 import { moveQuarantine } from '../../repository/ledger/quarantine.js';
-import type { Step, StepName } from './report.js';
+import type { Step, StepName } from './cutover-report.js';
 
 export interface SwitchOptions {
   /** The primary that is given up, and the side that becomes it. */

@@ -1,6 +1,6 @@
 import { parseDuration, didYouMean } from '../../domain/words.js';
 import { UsageError } from '../../errors.js';
-import { leavesSecondaryOut, type Snapshot } from './snapshot.js';
+import { leavesSecondaryOut, type Snapshot } from './monitor-snapshot.js';
 
 /** A condition of `--fail-on`, such as `lag>60s`. */
 export interface Condition {

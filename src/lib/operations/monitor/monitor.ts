@@ -5,13 +5,12 @@ import { pause } from '../../domain/async.js';
 import { READING_TABLES, type ReadingTable } from '../../domain/reading.js';
 import { serveMetrics, type Address } from '../../http/serve.js';
 import type { Queue } from '../../queue/queue.js';
-import { composeSnapshot } from './compose.js';
-import { createMonitorMetrics } from './metrics.js';
-import { Pace } from './pace.js';
+import { composeSnapshot } from './compose-snapshot.js';
+import { createMonitorMetrics } from './monitor-metrics.js';
+import { Pace, silentLook, SideWatch, type Advise, type SideLook } from './side-watch.js';
 import { QueueWatch } from './queue-watch.js';
-import { Recorder } from './recorder.js';
-import { silentLook, SideWatch, type Advise, type SideLook } from './side-watch.js';
-import type { Snapshot } from './snapshot.js';
+import { Recorder } from './sample-recorder.js';
+import type { Snapshot } from './monitor-snapshot.js';
 
 export interface MonitorOptions {
   readonly local: Database;

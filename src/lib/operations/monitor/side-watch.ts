@@ -1,19 +1,17 @@
-import type { Database } from '../../db/database.js';
-import { asUnreachable } from '../../db/database.js';
+import { type Answer, askTogether, type Question } from '../../db/ask-together.js';
+import { asUnreachable, type Database } from '../../db/database.js';
 import { describeFault, faultKind } from '../../db/sqlstate.js';
+import { type MigrationState, NO_PHASE } from '../../domain/migration.js';
 import { READING_TABLES, type ReadingTable } from '../../domain/reading.js';
-import { NO_PHASE, type MigrationState } from '../../domain/migration.js';
 import type { Side } from '../../domain/side.js';
-import { SensorctlError, type Problem } from '../../errors.js';
-import { askTogether, type Answer, type Question } from '../../db/ask-together.js';
+import { type Problem, SensorctlError } from '../../errors.js';
 import { KNOWN_CONSUMERS, type KnownConsumer } from '../../repository/monitor/consumer-list.js';
-import { LAST_COMPARISON, type ComparisonFigures } from '../../repository/monitor/last-comparison.js';
+import { type ComparisonFigures, LAST_COMPARISON } from '../../repository/monitor/last-comparison.js';
 import { LAG_SECONDS, LEDGER_FIGURES, type LedgerFigures } from '../../repository/monitor/ledger-figures.js';
 import { OPEN_QUARANTINE } from '../../repository/monitor/open-quarantine.js';
+import { type Touched, type TouchedRange, touchedSince } from '../../repository/monitor/touched-ranges.js';
+import { type BucketCounts, WindowCounts, type WindowFigures } from '../../repository/monitor/window-counts.js';
 import { RECORDED_STATE, SERVER_CLOCK } from '../../repository/phase/recorded-state.js';
-import { touchedSince, type Touched, type TouchedRange } from '../../repository/monitor/touched-ranges.js';
-import { WindowCounts, type BucketCounts, type WindowFigures } from '../../repository/monitor/window-counts.js';
-import { Pace } from './pace.js';
 
 /** Puts the next step for a problem into words. */
 export type Advise = (problem: Problem) => string;
@@ -190,4 +188,23 @@ function firstRefusal(
     return `${describeFault(answer.refusal)}${advice}`;
   }
   return null;
+}
+
+/** The share of one processor core of a server that any one question may take: 1 ms of work a second. */
+const SHARE = 0.001;
+const LONGEST_PAUSE_MS = 600_000;
+
+/** Says when a question may be asked again: the more it costs the server, the more seldom, whatever the data's size. */
+export class Pace {
+  readonly #freeAt = new Map<string, number>();
+
+  constructor(private readonly now: () => number = () => performance.now()) {}
+
+  isDue(name: string): boolean {
+    return this.now() >= (this.#freeAt.get(name) ?? 0);
+  }
+
+  spent(name: string, costMs: number): void {
+    this.#freeAt.set(name, this.now() + Math.min(costMs / SHARE, LONGEST_PAUSE_MS));
+  }
 }
