@@ -6,6 +6,7 @@ import { withWait } from '../../src/lib/cli/progress.js';
 import { createErrorReport, renderErrorReport } from '../../src/lib/cli/error-report.js';
 import { didYouMean, nearest } from '../../src/lib/domain/words.js';
 import { renderTable } from '../../src/lib/cli/table.js';
+import { padEnd, padStart, shorten, widthOf, wrap } from '../../src/lib/cli/text-layout.js';
 import { UnreachableError, UsageError } from '../../src/lib/errors.js';
 import { createLogger } from '../../src/lib/logger.js';
 
@@ -76,6 +77,12 @@ describe('the manners of the command line: tables', () => {
 
   it('keeps each row on one line where there is no width', () => {
     expect(renderTable(head, rows, Infinity).split('\n')).to.have.length(rows.length + 4);
+  });
+
+  it('counts columns, not letters: a Thai vowel sign takes none, a Chinese character two', () => {
+    expect([widthOf('ที่นี่'), widthOf('水位'), widthOf('a\n水位')]).to.deep.equal([2, 4, 4]);
+    expect([padEnd('ที่', 3), padStart('水', 3), shorten('水位計', 5)]).to.deep.equal(['ที่  ', ' 水', '水位…']);
+    expect(wrap('  水位 水位 水位', 11)).to.deep.equal(['  水位 水位', '  水位']);
   });
 
   it('breaks a word where nothing else helps, and loses none of it', () => {

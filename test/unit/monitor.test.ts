@@ -1,6 +1,7 @@
 import { expect } from 'chai';
 import { nextStepFor } from '../../src/lib/cli/advice.js';
-import { createPaint, fitLine } from '../../src/lib/cli/output.js';
+import { createPaint } from '../../src/lib/cli/output.js';
+import { fitLine } from '../../src/lib/cli/text-layout.js';
 import { renderLine } from '../../src/lib/cli/monitor/presenter.js';
 import { renderScreen, sparkline } from '../../src/lib/cli/monitor/screen.js';
 import { describeCalm, describePhase } from '../../src/lib/cli/monitor/wording.js';
@@ -191,9 +192,9 @@ describe('the picture in text', () => {
 
   it('a painted line is cut by what is seen of it, and shows that it was', () => {
     const paint = createPaint(true);
-    expect(fitLine(`ab${paint('cdef', 'red')}`, 4)).to.equal('ab\u001b[31mc…\u001b[0m');
+    expect(fitLine(`ab${paint('cdef', 'red')}`, 4)).to.equal('ab\u001b[31mc…\u001b[39m');
     expect(fitLine(`ab${paint('cd', 'red')}`, 4)).to.equal('ab\u001b[31mcd\u001b[0m');
-    expect(fitLine(`abc${paint('def', 'red')}ghi`, 4)).to.equal('abc…\u001b[31m\u001b[0m');
+    expect(fitLine(`abc${paint('def', 'red')}ghi`, 4)).to.equal('abc…');
   });
 
   it('a sparkline shows the newest values, its highest full, the unknown blank', () => {

@@ -55,24 +55,6 @@ export function printableButStyle(text: string): string {
   return parts.map((part, place) => (place % 2 === 1 ? part : printable(part))).join('');
 }
 
-/** Cuts a line to so many columns, and shows that it did; the sequences of `createPaint` take none, and a cut one ends. */
-export function fitLine(line: string, columns: number): string {
-  const parts = line.split(SEQUENCE);
-  const isSequenceAt = (place: number): boolean => place % 2 === 1;
-  const seen = parts.filter((_, place) => !isSequenceAt(place)).join('');
-  const isCut = seen.trimEnd().length > columns;
-  let left = isCut ? columns - 1 : columns;
-  let fitted = '';
-  for (const [place, part] of parts.entries()) {
-    const isSequence = isSequenceAt(place);
-    const text = isSequence ? part : part.slice(0, left);
-    fitted += text;
-    if (!isSequence) left -= text.length;
-    if (isCut && !isSequence && left === 0 && text !== '') fitted += '…';
-  }
-  return fitted;
-}
-
 /**
  * Returns a function that masks every occurrence of the secrets, as they are, as URLs and forms carry them, as JSON writes
  * them, and as a terminal is shown them.

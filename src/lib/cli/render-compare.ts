@@ -1,6 +1,7 @@
 import { oneLine } from './output.js';
 import { counted, formatCount, formatDuration, formatTime } from './quantities.js';
 import { renderTable } from './table.js';
+import { padEnd } from './text-layout.js';
 import { otherSide, type Side, sideTitle } from '../domain/side.js';
 import {
   type CompareReport,
@@ -67,7 +68,7 @@ function extraIn({ missingOnEc2, missingOnLocal }: TableReport, primary: Side): 
 function renderStrips(tables: readonly TableReport[], strips: ReadonlyMap<string, Strip>): string[] {
   const shown = tables.flatMap(({ table }) => {
     const strip = strips.get(table);
-    return strip === undefined ? [] : [`${oneLine(table).padEnd(22)} |${renderStrip(strip)}|`];
+    return strip === undefined ? [] : [`${padEnd(oneLine(table), 22)} |${renderStrip(strip)}|`];
   });
   return shown.length === 0 ? [] : ['Where they lie, from the beginning of the window to its end:', ...shown];
 }

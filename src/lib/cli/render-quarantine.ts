@@ -1,6 +1,7 @@
 import { oneLine } from './output.js';
 import { counted, formatTime } from './quantities.js';
 import { renderTable } from './table.js';
+import { shorten } from './text-layout.js';
 import { type NamedRecord } from '../operations/manage-quarantine.js';
 
 export function describeNone(resolvedToo: boolean, isOneSilent: boolean): string {
@@ -15,12 +16,11 @@ export function renderRecords(records: readonly NamedRecord[]): string {
     const [first] = faults;
     const more = faults.length + furtherFaults - 1;
     const reason = `${more > 0 ? `(1 of ${more + 1}) ` : ''}${first?.reason ?? ''}`;
-    const short = reason.length > REASON_WIDTH ? `${reason.slice(0, REASON_WIDTH - 1)}…` : reason;
     return [
       `${keptOn}:${id}`,
       formatTime(quarantinedAt).slice(0, 19),
       first?.sensorId ?? '-',
-      short,
+      shorten(oneLine(reason), REASON_WIDTH),
       resolution ?? 'open',
     ];
   });

@@ -1,5 +1,6 @@
 import { oneLine } from './output.js';
 import { renderTable } from './table.js';
+import { shorten } from './text-layout.js';
 import type { Finding } from '../operations/verify-schema/finding.js';
 import { type SchemaVerdict } from '../operations/verify-schema/verify-schema.js';
 
@@ -7,7 +8,7 @@ const CELL_WIDTH = 40;
 
 export function renderFindings(verdict: SchemaVerdict['verdict'], findings: readonly Finding[]): string {
   const rows = findings.map(({ weight, table, subject, local, ec2 }) =>
-    [weight, table ?? '-', subject, local, ec2].map(shorten),
+    [weight, table ?? '-', subject, local, ec2].map(cellText),
   );
   const details = findings
     .filter(({ weight }) => weight !== 'notes')
@@ -27,7 +28,7 @@ Next: sensorctl verify-schema --sql > ec2.sql    # mends EC2: read it, psql it i
 const COMPATIBLE = `Compatible: nothing blocks dual write or repair.
 Next: sensorctl consume --dual-write`;
 
-function shorten(text: string): string {
+function cellText(text: string): string {
   const line = text.replaceAll(/\s+/g, ' ').trim();
-  return line.length > CELL_WIDTH ? `${line.slice(0, CELL_WIDTH - 1)}…` : line;
+  return shorten(line, CELL_WIDTH);
 }

@@ -11,7 +11,8 @@ import {
   rowsAndNewest,
   UNKNOWN,
 } from './wording.js';
-import { fitLine, type Paint } from '../output.js';
+import type { Paint } from '../output.js';
+import { fitLine, padEnd, padStart, shorten } from '../text-layout.js';
 import { formatCount, formatDuration } from '../quantities.js';
 import { mapTexts, oneLine } from '../../domain/printable.js';
 import { otherSide, sideTitle } from '../../domain/side.js';
@@ -68,7 +69,7 @@ function renderTables({ tables, windowSeconds, at, sides }: Snapshot, paint: Pai
   const window = formatDuration(windowSeconds * 1000);
   const columns = (cells: readonly string[]): string => {
     const [name = '', ...rest] = cells;
-    return name.padEnd(23) + rest.map((cell, place) => cell.padStart([11, 12, 11, 12, 10][place] ?? 0)).join('');
+    return padEnd(name, 23) + rest.map((cell, place) => padStart(cell, [11, 12, 11, 12, 10][place] ?? 0)).join('');
   };
   const title = columns([`rows of the last ${window}`, 'local', 'newest', 'EC2', 'newest', 'apart']);
   const lines = tables.map(({ table, local, ec2 }) => {
@@ -161,11 +162,11 @@ function renderConsumer(consumer: ConsumerSnapshot, paint: Paint): string {
   const { host, pid, state, rate, breaker, messagesInHand, lastError } = consumer;
   const error = lastError === null ? '-' : `${formatDuration(lastError.agoSeconds * 1000)} ago: ${lastError.text}`;
   const cells = [
-    `${host.slice(0, 20)} ${pid}`,
+    `${shorten(host, 20)} ${pid}`,
     state === 'running' ? formatRate(rate) : state,
     breaker ?? '-',
     messagesInHand === null ? '-' : formatCount(messagesInHand),
-    error.slice(0, ERROR_COLUMNS),
+    shorten(error, ERROR_COLUMNS),
   ];
   const line = consumerLine(cells);
   if (state === 'lost') return paint(line, 'red');
@@ -173,7 +174,7 @@ function renderConsumer(consumer: ConsumerSnapshot, paint: Paint): string {
 }
 
 function consumerLine([name = '', rate = '', breaker = '', inHand = '', error = '']: readonly string[]): string {
-  return `${name.padEnd(28)}${rate.padStart(9)}  ${breaker.padEnd(8)}${inHand.padStart(7)}  ${error}`;
+  return `${padEnd(name, 28)}${rate.padStart(9)}  ${breaker.padEnd(8)}${inHand.padStart(7)}  ${error}`;
 }
 
 const HEIGHTS = '▁▂▃▄▅▆▇█';
