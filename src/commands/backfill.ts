@@ -66,8 +66,13 @@ Exit code 1 when gaps remain or rows were refused.`;
       const target = targetOf(flags, primary);
       const request: BackfillRequest = {
         ...(range ?? NO_RANGE),
-        ...{ mode, target, primary, tables: [...new Set(flags.table ?? [])], prune: flags.prune },
-        ...{ jobs: flags.jobs ?? null, maxRate: flags['max-rate'] ?? null },
+        mode,
+        target,
+        primary,
+        tables: [...new Set(flags.table ?? [])],
+        prune: flags.prune,
+        jobs: flags.jobs ?? null,
+        maxRate: flags['max-rate'] ?? null,
       };
       if (flags['dry-run']) return await this.#plan(sides, request, logger);
       if (flags.prune) await confirm(`Rows that only ${target} has will be deleted there.`, flags.yes);
@@ -91,7 +96,8 @@ Exit code 1 when gaps remain or rows were refused.`;
   async #withHooks<Result>(logger: Logger, work: (hooks: BackfillHooks) => Promise<Result>): Promise<Result> {
     const progress = createProgress('Backfill');
     return await work({
-      ...{ stop: this.stopSignal(), logger },
+      stop: this.stopSignal(),
+      logger,
       onPlan: (plan) => this.note(renderPlan(plan)),
       onProgress: showBackfill(progress),
     }).finally(() => progress.stop());

@@ -66,7 +66,8 @@ Exit code 0: identical, with nothing but pending rows between them. Exit code 1:
     const progress = createProgress('Comparing');
     const outcome = await withJsonLines(output, (onDifference) =>
       compare(sides, request, {
-        ...{ stop, onDifference },
+        stop,
+        onDifference,
         onProgress: ({ table, step, rows, done, leftMs }) =>
           progress.update(`${table}, ${step}, ${counted(rows, 'row')}, ${renderShare(done, leftMs)}`),
       }),
@@ -84,7 +85,8 @@ Exit code 0: identical, with nothing but pending rows between them. Exit code 1:
     // What --repair alone needs takes its time to load.
     const { backfill } = await import('../lib/operations/backfill/backfill.js');
     const report = await backfill(sides, requestForRanges(differing, sides.primary.side), {
-      ...{ stop, logger: this.logger() },
+      stop,
+      logger: this.logger(),
       onPlan: (plan) => this.note(renderPlan(plan)),
       onProgress: showBackfill(progress),
     }).finally(() => progress.stop());
@@ -114,7 +116,9 @@ function requestOf({ table = [], bucket, settle, ...flags }: CompareFlags): Comp
   const { jobs, limit, resume, digest } = flags;
   return {
     ...(parseRange(flags) ?? { from: null, to: null, windowMicros: HOUR_MICROS }),
-    ...{ jobs, limit, resume },
+    jobs,
+    limit,
+    resume,
     digest,
     tables: [...new Set(table)],
     bucketMicros: bucket === undefined ? null : durationFlag('bucket', bucket),

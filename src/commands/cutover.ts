@@ -56,8 +56,12 @@ Exit code 1 when a gate is not met or the change went back, 4 when somebody else
       throw new CommandLineError('--force wants a reason', '--reason "why"');
     const to = flags.rollback ? 'back' : flags.phase === undefined ? null : (Number(flags.phase) as 1 | 2 | 3);
     const request: CutoverRequest = {
-      ...{ to, dryRun: flags['dry-run'], force: flags.force, reason: flags.reason ?? null },
-      ...{ keepLocalCurrent: keepsLocal(flags['keep-local-current'], to), by: describeOperator() },
+      to,
+      dryRun: flags['dry-run'],
+      force: flags.force,
+      reason: flags.reason ?? null,
+      keepLocalCurrent: keepsLocal(flags['keep-local-current'], to),
+      by: describeOperator(),
       minSoakMs: durationFlag('min-soak', flags['min-soak'], 0) / 1000,
       maxPauseMs: durationFlag('max-pause', flags['max-pause']) / 1000,
     };
@@ -70,7 +74,8 @@ Exit code 1 when a gate is not met or the change went back, 4 when somebody else
       cutover(sides, request, {
         checks: createChecks(sides, stop),
         hooks: {
-          ...{ stop, logger },
+          stop,
+          logger,
           confirm: async (plan) => {
             progress.stop();
             if (to === null || flags.yes) return;

@@ -61,7 +61,12 @@ export default class Monitor extends BaseCommand {
     const last = await withMonitored(settings, this.logger(), (sources) =>
       monitor({
         ...sources,
-        ...{ windowMicros, intervalMs, stop, once: flags.once, record: flags.record, metrics: metricsAddress(flags) },
+        windowMicros,
+        intervalMs,
+        stop,
+        once: flags.once,
+        record: flags.record,
+        metrics: metricsAddress(flags),
         advise: adviseOn,
         onSnapshot: (snapshot) => {
           presenter.show(snapshot);

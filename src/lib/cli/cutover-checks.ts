@@ -8,8 +8,16 @@ import type { ReportedGate } from '../operations/monitor/monitor-report.js';
 import { readState } from '../repository/phase/state.js';
 
 const LAST_HOUR: CompareRequest = {
-  ...{ tables: [], from: null, to: null, windowMicros: 3_600_000_000, bucketMicros: null },
-  ...{ settleMs: 10_000, jobs: 1, limit: 0, resume: false, recorded: false },
+  tables: [],
+  from: null,
+  to: null,
+  windowMicros: 3_600_000_000,
+  bucketMicros: null,
+  settleMs: 10_000,
+  jobs: 1,
+  limit: 0,
+  resume: false,
+  recorded: false,
 };
 
 /** What verify-schema and compare find out for the gates; loaded when a gate asks, since most runs only look. */
@@ -25,7 +33,9 @@ export function createChecks(sides: BackfillSides, stop: AbortSignal): Checks {
     countForeignOnEc2: async () => {
       const { compare } = await import('../operations/compare/compare.js');
       const { report } = await compare({ primary: sides.local, secondary: sides.ec2 }, LAST_HOUR, {
-        ...{ stop, onDifference: () => Promise.resolve(), onProgress: () => undefined },
+        stop,
+        onDifference: () => Promise.resolve(),
+        onProgress: () => undefined,
       });
       return report.tables.reduce((sum, { missingOnLocal, different }) => sum + missingOnLocal + different, 0);
     },
@@ -49,8 +59,14 @@ export async function surveyGates(
     if (state?.phase !== 2) return null;
     const { measureGates } = await import('../operations/cutover/gates.js');
     const gates = await measureGates({
-      ...{ sides, state, target: 3, minSoakMs: DAY_MS, checks: createChecks(sides, stop) },
-      ...{ dryRun: true, stop, onGate: () => undefined },
+      sides,
+      state,
+      target: 3,
+      minSoakMs: DAY_MS,
+      checks: createChecks(sides, stop),
+      dryRun: true,
+      stop,
+      onGate: () => undefined,
     });
     return gates.map(({ name, passed, detail }) => ({ name, passed, detail }));
   });

@@ -41,8 +41,17 @@ export interface Roles {
 }
 
 export const NO_PHASE: MigrationState = {
-  ...{ phase: null, writeMode: null, epoch: 0, primary: 'local', keepLocalCurrent: false, phaseSince: null },
-  ...{ changedAt: null, changedBy: null, reason: null, overriddenGates: [], attempt: null },
+  phase: null,
+  writeMode: null,
+  epoch: 0,
+  primary: 'local',
+  keepLocalCurrent: false,
+  phaseSince: null,
+  changedAt: null,
+  changedBy: null,
+  reason: null,
+  overriddenGates: [],
+  attempt: null,
 };
 
 /** Of the records of both sides the one that decides: each change has a higher epoch. */

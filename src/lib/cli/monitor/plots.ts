@@ -16,18 +16,27 @@ export interface PlotsOptions {
 export function renderPlots({ stretch, points, confirmed, lag }: PlotsOptions): string {
   return [
     renderPlot({
-      ...{ ...stretch, title: 'Readings a second', format: (value) => formatRate(value), atLeast: 1 },
+      ...stretch,
+      title: 'Readings a second',
+      format: (value) => formatRate(value),
+      atLeast: 1,
       series: [
         { name: 'in', points: points(({ inPerSecond }) => inPerSecond) },
         { name: confirmed, points: points(({ toSecondaryPerSecond }) => toSecondaryPerSecond) },
       ],
     }),
     renderPlot({
-      ...{ ...stretch, title: 'Lag', format: (value) => formatSeconds(value), atLeast: 1 },
+      ...stretch,
+      title: 'Lag',
+      format: (value) => formatSeconds(value),
+      atLeast: 1,
       series: [{ name: lag, points: points(({ lagSeconds }) => lagSeconds) }],
     }),
     renderPlot({
-      ...{ ...stretch, title: 'Write latency', format: (value) => formatMs(value), atLeast: 10 },
+      ...stretch,
+      title: 'Write latency',
+      format: (value) => formatMs(value),
+      atLeast: 10,
       series: [
         { name: 'local p50', points: points(({ localP50Ms }) => localP50Ms) },
         { name: 'EC2 p50', points: points(({ ec2P50Ms }) => ec2P50Ms) },
@@ -36,7 +45,10 @@ export function renderPlots({ stretch, points, confirmed, lag }: PlotsOptions): 
       ],
     }),
     renderPlot({
-      ...{ ...stretch, title: 'Readings that the secondary lacks', format: formatCount, atLeast: 10 },
+      ...stretch,
+      title: 'Readings that the secondary lacks',
+      format: formatCount,
+      atLeast: 10,
       series: [{ name: 'readings', points: points(({ gapReadings }) => gapReadings) }],
     }),
   ].join('');

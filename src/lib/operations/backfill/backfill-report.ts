@@ -92,8 +92,14 @@ export type BackfillCounts = Pick<
 >;
 
 export const NO_ROWS: BackfillCounts = {
-  ...{ ranges: 0, rowsCopied: 0, rowsInserted: 0, rowsSkipped: 0, rowsCorrected: 0, rowsRefused: 0 },
-  ...{ rowsExtra: 0, rowsPruned: 0 },
+  ranges: 0,
+  rowsCopied: 0,
+  rowsInserted: 0,
+  rowsSkipped: 0,
+  rowsCorrected: 0,
+  rowsRefused: 0,
+  rowsExtra: 0,
+  rowsPruned: 0,
 };
 
 export function addCounts(one: BackfillCounts, other: BackfillCounts): BackfillCounts {

@@ -191,8 +191,14 @@ class Backfill {
     const { tables, maxRate } = this.request;
     const entries = entriesAtOnce(missed, maxRate === null ? null : (maxRate * RATE_SECONDS) / jobs);
     return await repairLedger({
-      ...{ primary: this.#source, secondary: this.#target, tables, jobs, entries, throttle: this.#throttle },
-      ...{ stop, logger },
+      primary: this.#source,
+      secondary: this.#target,
+      tables,
+      jobs,
+      entries,
+      throttle: this.#throttle,
+      stop,
+      logger,
       onProgress: ({ rowsCopied }) => this.#progress({ step: 'repairing gaps', table: null, rows: rowsCopied, ofRows }),
     });
   }
@@ -270,8 +276,12 @@ class Backfill {
     const planned: Planned[] = [];
     const step = this.request.mode === 'full' ? 'counting rows' : 'looking for differences';
     const options = {
-      ...{ source: this.#source, target: this.#target, request: this.request, stop: this.hooks.stop },
-      ...{ method: await this.#method(), jobs: await this.#jobs() },
+      source: this.#source,
+      target: this.#target,
+      request: this.request,
+      stop: this.hooks.stop,
+      method: await this.#method(),
+      jobs: await this.#jobs(),
       window: await resolveWindow({ primary: this.#source, secondary: this.#target }, this.request),
       onProgress: (table: string, rows: number) => this.#progress({ step, table, rows, ofRows: null }),
     };
@@ -283,7 +293,10 @@ class Backfill {
 
   async #runUnits(runId: number): Promise<RunState> {
     const context: Omit<UnitContext, 'onClaim'> = {
-      ...{ runId, source: this.#source, target: this.#target, ledger: this.#toSecondary },
+      runId,
+      source: this.#source,
+      target: this.#target,
+      ledger: this.#toSecondary,
       transferOf: (table) => this.#transferOf(table),
       method: await this.#method(),
       overwrite: this.#toSecondary,
@@ -295,7 +308,10 @@ class Backfill {
       viaStaging: new Set(),
     };
     return await runUnits({
-      ...{ context, jobs: await this.#jobs(), throttle: this.#throttle, stop: this.hooks.stop },
+      context,
+      jobs: await this.#jobs(),
+      throttle: this.#throttle,
+      stop: this.hooks.stop,
       onProgress: ({ rows, openRows }) =>
         this.#progress({ step: 'copying', table: null, rows: rows - openRows, ofRows: rows }),
     });
@@ -401,7 +417,13 @@ function entriesAtOnce({ entries, readings }: Missed, rows: number | null): numb
 
 function countsOf({ units, copied, inserted, skipped, corrected, refused, extra, pruned }: RunState): BackfillCounts {
   return {
-    ...{ ranges: units, rowsCopied: copied, rowsInserted: inserted, rowsSkipped: skipped },
-    ...{ rowsCorrected: corrected, rowsRefused: refused, rowsExtra: extra, rowsPruned: pruned },
+    ranges: units,
+    rowsCopied: copied,
+    rowsInserted: inserted,
+    rowsSkipped: skipped,
+    rowsCorrected: corrected,
+    rowsRefused: refused,
+    rowsExtra: extra,
+    rowsPruned: pruned,
   };
 }

@@ -66,7 +66,8 @@ export async function planUnits(transfer: Transfer, options: PlanningOptions): P
     assertWritable(target, transfer.table, ranges),
   ]);
   const units = buildUnits(transfer.table, ranges, {
-    ...{ rows: unitRows(request, jobs), cuts },
+    rows: unitRows(request, jobs),
+    cuts,
     // Without a comparison there is nothing between them.
     betweenRows: request.mode === 'full' ? 0 : BETWEEN_ROWS,
   });
@@ -112,7 +113,10 @@ async function findDifferences(
 
 function scanOptions({ table }: Transfer, range: TimeRange, { jobs, stop, onProgress }: PlanningOptions): ScanOptions {
   return {
-    ...{ range, bucketMicros: null, jobs: Math.min(SEGMENTS_AT_ONCE, jobs), stop },
+    range,
+    bucketMicros: null,
+    jobs: Math.min(SEGMENTS_AT_ONCE, jobs),
+    stop,
     onProgress: ({ primary }: ScanProgress) => {
       onProgress(table, primary.rows);
       return Promise.resolve();

@@ -82,7 +82,8 @@ class LedgerRepair {
       rowsSkipped: outcome.skipped,
       rowsCorrected: outcome.corrected,
       rowsRefused: outcome.refused,
-      ...{ rowsExtra: 0, rowsPruned: 0 },
+      rowsExtra: 0,
+      rowsPruned: 0,
     });
     this.options.onProgress(this.counts);
   }

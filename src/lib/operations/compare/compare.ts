@@ -168,7 +168,10 @@ class Comparer {
     const { bucketMicros, jobs } = this.request;
     const estimate = estimator(range, resumed?.scan.frontier ?? range.from);
     const scan = await scanRange(comparison, {
-      ...{ range, bucketMicros, jobs, stop: this.hooks.stop },
+      range,
+      bucketMicros,
+      jobs,
+      stop: this.hooks.stop,
       onProgress: async (progress) => {
         await recorder.save(table.name, { range, scan: progress });
         const { rows } = progress.primary;

@@ -59,7 +59,10 @@ export class Tally {
       ec2: sideReport(isLocal ? secondary : primary),
       missingOnEc2: isLocal ? missing : extra,
       missingOnLocal: isLocal ? extra : missing,
-      ...{ different, pending, knownGap: this.#counts['known gap'], unexplained },
+      different,
+      pending,
+      knownGap: this.#counts['known gap'],
+      unexplained,
     };
   }
 

@@ -134,7 +134,10 @@ function newestComparison(...looks: readonly (SideLook | null)[]): Snapshot['com
 function consumerSnapshot(consumer: KnownConsumer): ConsumerSnapshot {
   const { consumerId, host, pid, writeMode, alive, status, statusAgeSeconds } = consumer;
   return {
-    ...{ consumerId, host, pid, writeMode },
+    consumerId,
+    host,
+    pid,
+    writeMode,
     state: alive ? (status === null ? 'starting' : 'running') : 'lost',
     rate: alive ? (status?.rates.accepted ?? null) : null,
     breaker: status?.breaker.state ?? null,

@@ -119,7 +119,8 @@ export function createMonitorMetrics(readSnapshot: () => Snapshot | null): Regis
   const registry = new Registry();
   for (const { name, help, labels, read } of METRICS) {
     new Gauge({
-      ...{ name, help },
+      name,
+      help,
       labelNames: [...labels],
       registers: [registry],
       collect() {

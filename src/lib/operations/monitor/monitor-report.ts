@@ -87,7 +87,12 @@ export async function readReport({ local, ec2, sinceMs, gates }: ReportOptions):
     .flatMap((each) => each.samples)
     .toSorted((one, other) => (one.takenAt < other.takenAt ? -1 : 1));
   return {
-    ...{ since, until, phase, epoch, soak, gates },
+    since,
+    until,
+    phase,
+    epoch,
+    soak,
+    gates,
     incidents: findIncidents(samples, until),
     gaps: findGapEpisodes(samples),
     comparisons: found
@@ -106,7 +111,11 @@ async function readEvidence({ pool, side }: Database, sinceMs: number): Promise<
   const samples = await readSamples(pool, since);
   const history = await readHistory(pool, CHANGES_AT_MOST);
   return {
-    ...{ since, until, phase, epoch, primary: primary === side },
+    since,
+    until,
+    phase,
+    epoch,
+    primary: primary === side,
     soak: readableSoak(await readSoak({ pool }, since)),
     comparisons: await readComparisons(pool, since),
     changes: history.map((state) => ({
