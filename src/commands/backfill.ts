@@ -8,8 +8,10 @@ import { createProgress } from '../lib/cli/progress.js';
 import { orientSides, withSides } from '../lib/cli/open-sides.js';
 import { EXIT_CODE } from '../lib/errors.js';
 import type { Logger } from '../lib/logger.js';
-import { backfill, planBackfill, type BackfillHooks, type BackfillSides } from '../lib/operations/backfill/backfill.js';
+import { backfill, planBackfill } from '../lib/operations/backfill/backfill.js';
 import type {
+  BackfillHooks,
+  BackfillSides,
   BackfillMode,
   BackfillPlan,
   BackfillReport,

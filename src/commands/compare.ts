@@ -8,8 +8,11 @@ import { counted } from '../lib/cli/quantities.js';
 import { renderBackfill, renderPlan, showBackfill } from '../lib/cli/render-backfill.js';
 import { renderComparison, renderShare } from '../lib/cli/render-compare.js';
 import { EXIT_CODE } from '../lib/errors.js';
-import { type BackfillReport, requestForRanges } from '../lib/operations/backfill/backfill-report.js';
-import type { BackfillSides } from '../lib/operations/backfill/backfill.js';
+import {
+  type BackfillReport,
+  requestForRanges,
+  type BackfillSides,
+} from '../lib/operations/backfill/backfill-report.js';
 import { type CompareReport, DIGEST_NAMES, type DigestName } from '../lib/operations/compare/compare-report.js';
 import { compare, type CompareOutcome, type CompareRequest } from '../lib/operations/compare/compare.js';
 

@@ -1,6 +1,6 @@
 import type { Side } from './domain/side.js';
 
-/** The exit codes of the command line, by meaning (DESIGN.md, "The command line"). */
+/** The exit codes of the command line, by meaning. */
 export const EXIT_CODE = {
   yes: 0,
   no: 1,
@@ -196,7 +196,7 @@ export class UnreachableError extends SensorctlError {
   readonly exitCode = EXIT_CODE.unreachable;
 }
 
-/** What a snapshot showed of a table does not count: its files were replaced meanwhile. The same work may succeed when repeated. */
+/** A table's files were replaced while it was read, so that what the snapshot showed does not count. Repeating may succeed. */
 export class RewrittenError extends UnreachableError {}
 
 /** Someone else holds or changed the state. */

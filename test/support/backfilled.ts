@@ -4,8 +4,9 @@ import type pg from 'pg';
 import { closeDatabase, openDatabase, type Database } from '../../src/lib/db/database.js';
 import type { Side, WriteMode } from '../../src/lib/domain/side.js';
 import { silentLogger, type Logger } from '../../src/lib/logger.js';
-import { backfill, planBackfill, type BackfillHooks } from '../../src/lib/operations/backfill/backfill.js';
+import { backfill, planBackfill } from '../../src/lib/operations/backfill/backfill.js';
 import type {
+  BackfillHooks,
   BackfillPlan,
   BackfillReport,
   BackfillRequest,

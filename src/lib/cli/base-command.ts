@@ -11,10 +11,10 @@ import { writeJson, writeNote, writeResult, writeScript, writeStyled, createReda
 import { trapSignals } from './signals.js';
 import { asUsageError } from './oclif-internals.js';
 
-/** What a write of the result can meet where stdout is a file. */
+/** Codes of the errors that writing the result can meet where stdout is a file. */
 const DISK_FAULTS: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EFBIG', 'EIO']);
 
-/** What every command shares: settings, a logger on stderr, signals, and exit codes. */
+/** The base of every command: settings, a logger on stderr, signals, and exit codes. */
 export abstract class BaseCommand extends Command {
   static override baseFlags = {
     verbose: Flags.boolean({

@@ -1,7 +1,7 @@
 import { withSides } from './open-sides.js';
 import type { Settings } from '../config.js';
 import type { Logger } from '../logger.js';
-import type { BackfillSides } from '../operations/backfill/backfill.js';
+import type { BackfillSides } from '../operations/backfill/backfill-report.js';
 import type { CompareRequest } from '../operations/compare/compare.js';
 import type { Checks } from '../operations/cutover/gates.js';
 import type { ReportedGate } from '../operations/monitor/monitor-report.js';

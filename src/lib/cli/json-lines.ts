@@ -8,7 +8,7 @@ import type { UsageError } from '../errors.js';
 import { describeFileFault } from '../errors.js';
 
 /**
- * Lends a function that appends a value to a file as a line of JSON; without a file it does nothing. Throws a UsageError
+ * Runs `work` with a function that appends a value to a file as a line of JSON, or does nothing without a file. Throws a UsageError
  * where the file cannot be written.
  */
 export async function withJsonLines<Result>(

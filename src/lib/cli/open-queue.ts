@@ -12,14 +12,14 @@ export function openQueue({ queue }: Settings): Queue {
   return new Queue({ ...queue, queueUrl });
 }
 
-/** What a monitor looks at; null is what the settings do not name. */
+/** The databases and the queue that a monitor watches; null where the settings do not name one. */
 export interface Monitored {
   readonly local: Database;
   readonly ec2: Database | null;
   readonly queue: Queue | null;
 }
 
-/** Lends both sides and the queue for the length of `work`; none of them has to answer. */
+/** Opens both sides and the queue for `work`, and closes them; none of them has to answer. */
 export async function withMonitored<Result>(
   settings: Settings,
   logger: Logger,

@@ -54,7 +54,7 @@ function open(side: Side, settings: Settings, { command, logger, callTimeoutMs }
 
 const warned = new WeakSet<Settings>();
 
-/** Whoever opens EC2 says what is unwise about the way there; once, however often it is opened. */
+/** Logs once, however often EC2 is opened, what is unwise about the connection. */
 function warnOnce(settings: Settings, logger: Logger): void {
   if (warned.has(settings)) return;
   warned.add(settings);
@@ -71,7 +71,7 @@ export async function orientSides({
   return primary === 'local' ? { primary: local, secondary: ec2 } : { primary: ec2, secondary: local };
 }
 
-/** Lends databases for the length of `work` and closes them whatever happens. */
+/** Runs `work`, and closes the databases afterwards, whatever happens. */
 export async function withDatabases<Result>(
   databases: readonly Database[],
   work: () => Promise<Result>,
@@ -83,7 +83,7 @@ export async function withDatabases<Result>(
   }
 }
 
-/** Lends both sides for statements that read or move much: EC2_WRITE_TIMEOUT is not meant for them. */
+/** Opens both sides for `work` whose statements read or move much, without EC2_WRITE_TIMEOUT, and closes them. */
 export async function withSides<Result>(
   settings: Settings,
   command: string,

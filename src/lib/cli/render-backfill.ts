@@ -5,8 +5,7 @@ import { formatBytes, formatCount, formatDuration, formatTime } from './quantiti
 import { renderTable } from './table.js';
 import { otherSide, type Side, sideTitle } from '../domain/side.js';
 import { counted } from '../domain/words.js';
-import type { BackfillProgress } from '../operations/backfill/backfill.js';
-import type { BackfillPlan, BackfillReport } from '../operations/backfill/backfill-report.js';
+import type { BackfillProgress, BackfillPlan, BackfillReport } from '../operations/backfill/backfill-report.js';
 
 const GAPS_SHOWN = 10;
 

@@ -11,11 +11,11 @@ export interface RepositoryOptions {
   /** Rows a second that self-healing may repair; 0 switches it off. */
   readonly healRate: number;
   readonly logger: Logger;
-  /** Told what will be written where, before it is. */
+  /** Called with a line that says which databases will be written. */
   readonly tell?: (line: string) => void;
 }
 
-/** Lends the repository that settings and recorded phase describe for the length of `work`, and closes it whatever happens. */
+/** Opens the repository that settings and recorded phase describe, runs `work` with it, and closes it whatever happens. */
 export async function withRepository<Result>(
   settings: Settings,
   { command, healRate, logger, tell }: RepositoryOptions,

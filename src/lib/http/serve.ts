@@ -61,7 +61,7 @@ export async function serve(
   });
 }
 
-/** What fails inside is nobody's business outside. */
+/** Answers 500 without a reason where the answer fails: outsiders learn nothing of it. */
 async function respond(answer: Answer, request: IncomingMessage, response: ServerResponse): Promise<void> {
   try {
     await answer(request.url ?? '', response, request);

@@ -7,7 +7,7 @@ export interface SandboxOptions {
   readonly dataDir: string | undefined;
   /** File to write the settings to, readable by its owner only. */
   readonly envFile: string | undefined;
-  /** Told once everything answers, with the settings by variable. */
+  /** Called once everything answers, with the settings by variable. */
   readonly onReady: (settings: Readonly<Record<string, string>>) => void;
   readonly stop: AbortSignal;
 }

@@ -16,7 +16,7 @@ const HISTORY = 200;
 export class LiveScreen {
   readonly #paint = createOutputPaint();
   #history: readonly Snapshot[] = [];
-  /** What is shown while it is paused. */
+  /** The looks that are shown while the picture is paused. */
   #frozen: readonly Snapshot[] | null = null;
   #help = false;
 
@@ -65,7 +65,7 @@ export class LiveScreen {
   };
 }
 
-/** What the picture says, for the key ?. */
+/** The explanation that the key ? shows. */
 export const HELP: readonly string[] = [
   'What it means                                                  ? back   q quit',
   '',

@@ -1,8 +1,10 @@
+import { type Database } from '../../db/database.js';
 import { isReadingTable } from '../../domain/reading.js';
 import { otherSide, type Side } from '../../domain/side.js';
+import type { Logger } from '../../logger.js';
 import type { DifferingRange } from '../../repository/compare/find-leaves.js';
-import type { LeftOut, WindowRequest } from '../../repository/compare/window.js';
-import type { Gap } from '../../repository/ledger/ledger.js';
+import { type LeftOut, type WindowRequest } from '../../repository/compare/window.js';
+import { type Gap } from '../../repository/ledger/ledger.js';
 
 /** Repair what the ledger says; compare and copy what differs; copy without comparing; copy ranges that were found before. */
 export type BackfillMode = 'ledger' | 'differences' | 'full' | 'given';
@@ -105,4 +107,27 @@ export const NO_ROWS: BackfillCounts = {
 export function addCounts(one: BackfillCounts, other: BackfillCounts): BackfillCounts {
   const names = Object.keys(NO_ROWS) as (keyof BackfillCounts)[];
   return Object.fromEntries(names.map((name) => [name, one[name] + other[name]])) as unknown as BackfillCounts;
+}
+
+export interface BackfillSides {
+  readonly local: Database;
+  readonly ec2: Database;
+}
+
+export interface BackfillHooks {
+  readonly stop: AbortSignal;
+  readonly logger: Logger;
+  /** Called with what will be done, once that is known. */
+  readonly onPlan: (plan: BackfillPlan) => void;
+  readonly onProgress: (progress: BackfillProgress) => void;
+}
+
+export interface BackfillProgress {
+  readonly step: 'repairing gaps' | 'looking for differences' | 'counting rows' | 'copying';
+  readonly table: string | null;
+  readonly rows: number;
+  /** Null where it is not known. */
+  readonly ofRows: number | null;
+  /** Why it holds back; null where it does not. */
+  readonly throttled: string | null;
 }

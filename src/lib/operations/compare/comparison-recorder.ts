@@ -22,7 +22,7 @@ export interface TableProgress {
   readonly scan: ScanProgress;
 }
 
-/** What is saved. */
+/** The progress that is saved. */
 interface Progress {
   readonly window?: OpenRange;
   readonly tables?: Readonly<Record<string, TableProgress>>;
@@ -66,7 +66,7 @@ export class Recorder {
     return new Recorder(sides, record.id, record.progress as Progress, formatInstantText(record.begun));
   }
 
-  /** Lends the comparison to this process alone; throws a ConflictError where another one works on it. */
+  /** Runs `work` while no other process can work on this comparison; throws a ConflictError where one does. */
   async hold<Result>(work: () => Promise<Result>): Promise<Result> {
     const { id } = this;
     if (id === null) return await work();

@@ -13,6 +13,9 @@ export interface Gate {
   readonly forcible: boolean;
 }
 
+/** A measured gate; left out, there is no advice, and --force may override it. */
+export type Measured = Pick<Gate, 'passed' | 'detail'> & { readonly advice?: Problem; readonly forcible?: boolean };
+
 export const STEPS = ['prove', 'pause', 'wait for writers', 'drain', 'compare', 'switch', 'complete'] as const;
 
 /** A step of the switch. */

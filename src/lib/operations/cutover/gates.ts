@@ -6,21 +6,14 @@ import { counted } from '../../domain/words.js';
 import type { MigrationState, Phase } from '../../domain/migration.js';
 import { otherSide, sideTitle, type Side } from '../../domain/side.js';
 import { assertBookkeeping } from '../../repository/ledger/bookkeeping-schema.js';
-import {
-  countConsumersSince,
-  readAgeSeconds,
-  readConsumers,
-  readTimeBefore,
-  readVerdicts,
-  type Verdicts,
-} from '../../repository/cutover/evidence.js';
+import { readConsumers, readVerdicts, type Verdicts } from '../../repository/cutover/evidence.js';
 import { countLedger } from '../../repository/cutover/drain-ledger.js';
 import { proveUnproven } from '../../repository/cutover/prove-unproven.js';
 import { probeRoom, probeWrite } from '../../repository/phase/writable.js';
 import { ALL_TABLES, findObstacles } from '../../repository/tables/reading-tables.js';
-import { readSoak, SAMPLE_EVERY_SECONDS } from '../../repository/monitor/samples.js';
 import { SensorctlError, type Problem } from '../../errors.js';
-import type { Gate } from './cutover-report.js';
+import type { Gate, Measured } from './cutover-report.js';
+import { measureSoak } from './soak-gate.js';
 
 /** What other commands find out for the gates. */
 export interface Checks {
@@ -39,11 +32,9 @@ export interface GateOptions {
   /** What is proven on the way is not recorded. */
   readonly dryRun: boolean;
   readonly stop: AbortSignal;
-  /** Told which gate is being looked at. */
+  /** Called with the name of each gate before it is measured. */
   readonly onGate: (name: string) => void;
 }
-
-type Measured = Pick<Gate, 'passed' | 'detail'> & { readonly advice?: Problem; readonly forcible?: boolean };
 
 interface Condition {
   readonly name: string;
@@ -54,8 +45,6 @@ interface Condition {
 const SPARE_CONNECTIONS = 5;
 /** A consumer whose lease ran out so long ago counts as gone. */
 const GONE_SECONDS = 300;
-/** No longer than this part of the soak may it have been unwatched in one piece. */
-const HOLES_OF_A_SOAK = 12;
 /** Batches on their way may take so long to settle. */
 const SETTLE_MS = 10_000;
 
@@ -223,52 +212,7 @@ class Gates {
   }
 
   async soak(): Promise<Measured> {
-    const { state, minSoakMs } = this.options;
-    const since = state.phaseSince ?? '';
-    const seconds = await readAgeSeconds(this.#primary.pool, since);
-    const hours = (ms: number): string => (ms / 3_600_000).toFixed(ms < 3_600_000 ? 2 : 1);
-    const age = `${hours(seconds * 1000)} h in phase 2`;
-    if (seconds * 1000 < minSoakMs) {
-      const detail = `${age}, ${hours(minSoakMs)} h wanted`;
-      return { passed: false, detail, advice: { code: 'soak-short' } };
-    }
-    const { identical } = await this.#verdictsSince(since);
-    const begin = await readTimeBefore(this.#primary.pool, minSoakMs);
-    const { different } = await this.#verdictsSince(begin);
-    if (different !== null) {
-      const detail = `${age}; a comparison that ended at ${different} found an unexplained difference`;
-      return { passed: false, detail, advice: { code: 'soak-disturbed', facts: { hours: hours(minSoakMs) } } };
-    }
-    if (identical === 0) {
-      return {
-        passed: false,
-        detail: `${age}, and no comparison was made in it`,
-        advice: { code: 'soak-uncompared' },
-      };
-    }
-    const consumers = await countConsumersSince(this.#primary.pool, since);
-    if (consumers === 0) {
-      const detail = `${age}, and no consumer ran in it`;
-      return { passed: false, detail, advice: { code: 'soak-unused' } };
-    }
-    const { largestHoleSeconds, samples, unexplained } = await readSoak(this.#primary, begin);
-    const holeLimitSeconds = Math.max(SAMPLE_EVERY_SECONDS * 6, minSoakMs / 1000 / HOLES_OF_A_SOAK);
-    if (largestHoleSeconds > holeLimitSeconds) {
-      const unwatched = samples === 0 ? 'no monitor' : `for ${hours(largestHoleSeconds * 1000)} h no monitor`;
-      return {
-        passed: false,
-        detail: `${age}, and ${unwatched} watched it`,
-        advice: { code: 'soak-unwatched' },
-      };
-    }
-    const seen =
-      samples === 0
-        ? 'no monitor watched it'
-        : `a monitor saw it ${counted(samples, 'time')}, ${unexplained} of them with trouble that an outage of EC2 does not explain`;
-    return {
-      passed: true,
-      detail: `${age}; ${counted(identical, 'identical comparison')}, none different; ${counted(consumers, 'consumer')}; ${seen}`,
-    };
+    return await measureSoak(this.#primary, this.options, (since) => this.#verdictsSince(since));
   }
 
   async #verdictsSince(since: string): Promise<Verdicts> {

@@ -39,7 +39,7 @@ export interface SwitchOptions {
   readonly force: boolean;
   readonly stop: AbortSignal;
   readonly logger: Logger;
-  /** Told before each step. */
+  /** Called before each step. */
   readonly onStep: (name: StepName, detail: string) => void | Promise<void>;
 }
 

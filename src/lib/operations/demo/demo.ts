@@ -17,7 +17,7 @@ export interface DemoOptions {
   readonly loadSeconds: number;
   /** Starts `sensorctl` with these arguments; the demo runs the commands that an operator would. */
   readonly runner: CommandRunner;
-  /** Told what happens, a line a step. */
+  /** Called with a line for each step. */
   readonly tell: (line: string) => void;
   readonly stop: AbortSignal;
 }

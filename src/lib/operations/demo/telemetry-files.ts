@@ -17,7 +17,7 @@ export interface TelemetryFiles {
   readonly directory: string;
 }
 
-/** Lends the telemetry as files, with the number of messages in them, for the length of `work`. */
+/** Runs `work` with the telemetry as files and the number of messages in them; generated files are removed afterwards. */
 export async function withTelemetryFiles<Result>(
   source: TelemetrySource,
   work: (telemetry: TelemetryFiles) => Promise<Result>,

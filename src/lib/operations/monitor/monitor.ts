@@ -27,7 +27,7 @@ export interface MonitorOptions {
   readonly metrics: Address | null;
   readonly advise: Advise;
   readonly onSnapshot: (snapshot: Snapshot) => void;
-  /** Told what hinders the monitor itself. */
+  /** Called with what hinders the monitor itself. */
   readonly onProblem: (problem: string) => void;
   readonly stop: AbortSignal;
 }
