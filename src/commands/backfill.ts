@@ -1,15 +1,22 @@
+import { CommandLineError } from '../lib/cli/advice.js';
 import * as Flags from '@oclif/core/flags';
-import { renderBackfill, renderPlan, showBackfill, targetOf } from '../lib/cli/backfill.js';
-import { numberFlag } from '../lib/cli/number-flags.js';
+import { renderBackfill, renderPlan, showBackfill, targetOf } from '../lib/cli/render-backfill.js';
+import { numberFlag, parseRange, RANGE_FLAGS } from '../lib/cli/flags.js';
 import { BaseCommand } from '../lib/cli/base-command.js';
-import { confirm } from '../lib/cli/confirm.js';
+import { confirm } from '../lib/cli/operator.js';
 import { createProgress } from '../lib/cli/progress.js';
-import { orientSides, withSides } from '../lib/cli/sides.js';
-import { parseRange, RANGE_FLAGS } from '../lib/cli/range-flags.js';
-import { EXIT_CODE, UsageError } from '../lib/errors.js';
+import { orientSides, withSides } from '../lib/cli/open-sides.js';
+import { EXIT_CODE } from '../lib/errors.js';
 import type { Logger } from '../lib/logger.js';
-import { backfill, planBackfill, type BackfillHooks, type BackfillSides } from '../lib/operations/backfill/backfill.js';
-import type { BackfillMode, BackfillPlan, BackfillReport, BackfillRequest } from '../lib/operations/backfill/report.js';
+import { backfill, planBackfill } from '../lib/operations/backfill/backfill.js';
+import type {
+  BackfillHooks,
+  BackfillSides,
+  BackfillMode,
+  BackfillPlan,
+  BackfillReport,
+  BackfillRequest,
+} from '../lib/operations/backfill/backfill-report.js';
 
 export default class Backfill extends BaseCommand {
   static override summary = 'Bring to EC2 exactly what it missed, and verify it.';
@@ -61,8 +68,13 @@ Exit code 1 when gaps remain or rows were refused.`;
       const target = targetOf(flags, primary);
       const request: BackfillRequest = {
         ...(range ?? NO_RANGE),
-        ...{ mode, target, primary, tables: [...new Set(flags.table ?? [])], prune: flags.prune },
-        ...{ jobs: flags.jobs ?? null, maxRate: flags['max-rate'] ?? null },
+        mode,
+        target,
+        primary,
+        tables: [...new Set(flags.table ?? [])],
+        prune: flags.prune,
+        jobs: flags.jobs ?? null,
+        maxRate: flags['max-rate'] ?? null,
       };
       if (flags['dry-run']) return await this.#plan(sides, request, logger);
       if (flags.prune) await confirm(`Rows that only ${target} has will be deleted there.`, flags.yes);
@@ -86,7 +98,8 @@ Exit code 1 when gaps remain or rows were refused.`;
   async #withHooks<Result>(logger: Logger, work: (hooks: BackfillHooks) => Promise<Result>): Promise<Result> {
     const progress = createProgress('Backfill');
     return await work({
-      ...{ stop: this.stopSignal(), logger },
+      stop: this.stopSignal(),
+      logger,
       onPlan: (plan) => this.note(renderPlan(plan)),
       onProgress: showBackfill(progress),
     }).finally(() => progress.stop());
@@ -96,7 +109,7 @@ Exit code 1 when gaps remain or rows were refused.`;
 /** What was not compared cannot be named as extra. */
 function assertPrunable({ prune, full }: { prune: boolean; full: boolean }): void {
   if (!prune || !full) return;
-  throw new UsageError('--prune needs the comparison that --full leaves out', { next: 'leave --full or --prune out' });
+  throw new CommandLineError('--prune needs the comparison that --full leaves out', 'leave --full or --prune out');
 }
 
 const NO_RANGE = { from: null, to: null, windowMicros: null };
@@ -108,5 +121,5 @@ function modeOf(
   if (hasRange) return flags.full ? 'full' : 'differences';
   const lone = flags.full ? '--full' : flags.prune ? '--prune' : flags.direction !== undefined ? '--direction' : null;
   if (lone === null) return 'ledger';
-  throw new UsageError(`${lone} needs a range`, { next: 'give --all, --window, or --from and --to' });
+  throw new CommandLineError(`${lone} needs a range`, 'give --all, --window, or --from and --to');
 }

@@ -1,19 +1,20 @@
 import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../lib/cli/base-command.js';
-import { numberFlag } from '../lib/cli/number-flags.js';
-import { renderBackfill, renderPlan, showBackfill } from '../lib/cli/backfill.js';
-import { renderComparison } from '../lib/cli/comparison.js';
+import { durationFlag, numberFlag, parseRange, RANGE_FLAGS } from '../lib/cli/flags.js';
 import { withJsonLines } from '../lib/cli/json-lines.js';
-import { parseRange, RANGE_FLAGS } from '../lib/cli/range-flags.js';
+import { orientSides, withSides } from '../lib/cli/open-sides.js';
 import { createProgress } from '../lib/cli/progress.js';
-import { orientSides, withSides } from '../lib/cli/sides.js';
-import { counted, formatDuration } from '../lib/cli/quantities.js';
-import { durationFlag } from '../lib/cli/time-flags.js';
+import { counted } from '../lib/cli/quantities.js';
+import { renderBackfill, renderPlan, showBackfill } from '../lib/cli/render-backfill.js';
+import { renderComparison, renderShare } from '../lib/cli/render-compare.js';
 import { EXIT_CODE } from '../lib/errors.js';
-import type { BackfillSides } from '../lib/operations/backfill/backfill.js';
-import { requestForRanges, type BackfillReport } from '../lib/operations/backfill/report.js';
+import {
+  type BackfillReport,
+  requestForRanges,
+  type BackfillSides,
+} from '../lib/operations/backfill/backfill-report.js';
+import { type CompareReport, DIGEST_NAMES, type DigestName } from '../lib/operations/compare/compare-report.js';
 import { compare, type CompareOutcome, type CompareRequest } from '../lib/operations/compare/compare.js';
-import { DIGEST_NAMES, type CompareReport, type DigestName } from '../lib/operations/compare/report.js';
 
 export default class Compare extends BaseCommand {
   static override summary = 'Prove that both sides hold the same rows, or name each difference.';
@@ -68,7 +69,8 @@ Exit code 0: identical, with nothing but pending rows between them. Exit code 1:
     const progress = createProgress('Comparing');
     const outcome = await withJsonLines(output, (onDifference) =>
       compare(sides, request, {
-        ...{ stop, onDifference },
+        stop,
+        onDifference,
         onProgress: ({ table, step, rows, done, leftMs }) =>
           progress.update(`${table}, ${step}, ${counted(rows, 'row')}, ${renderShare(done, leftMs)}`),
       }),
@@ -86,7 +88,8 @@ Exit code 0: identical, with nothing but pending rows between them. Exit code 1:
     // What --repair alone needs takes its time to load.
     const { backfill } = await import('../lib/operations/backfill/backfill.js');
     const report = await backfill(sides, requestForRanges(differing, sides.primary.side), {
-      ...{ stop, logger: this.logger() },
+      stop,
+      logger: this.logger(),
       onPlan: (plan) => this.note(renderPlan(plan)),
       onProgress: showBackfill(progress),
     }).finally(() => progress.stop());
@@ -116,17 +119,12 @@ function requestOf({ table = [], bucket, settle, ...flags }: CompareFlags): Comp
   const { jobs, limit, resume, digest } = flags;
   return {
     ...(parseRange(flags) ?? { from: null, to: null, windowMicros: HOUR_MICROS }),
-    ...{ jobs, limit, resume },
+    jobs,
+    limit,
+    resume,
     digest,
     tables: [...new Set(table)],
     bucketMicros: bucket === undefined ? null : durationFlag('bucket', bucket),
     settleMs: durationFlag('settle', settle, 0) / 1000,
   };
-}
-
-/** `42 %, about 3 min left`. */
-function renderShare(done: number, leftMs: number | null): string {
-  const share = `${Math.floor(done * 100)} %`;
-  if (leftMs === null) return share;
-  return `${share}, about ${formatDuration(leftMs)} left`;
 }

@@ -1,6 +1,6 @@
 import * as Args from '@oclif/core/args';
 import { BaseCommand } from '../lib/cli/base-command.js';
-import { renderCompletion, SHELLS, type CompletedCommand, type Shell } from '../lib/cli/completion.js';
+import { renderCompletion, SHELLS, type CompletedCommand, type Shell } from '../lib/cli/render-completion.js';
 
 export default class Completion extends BaseCommand {
   static override summary = 'Print the script that lets bash, zsh or fish complete commands, flags and values.';

@@ -1,11 +1,9 @@
 import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../lib/cli/base-command.js';
-import { metricsAddress, METRICS_FLAGS } from '../lib/cli/metrics-flags.js';
-import { numberFlag } from '../lib/cli/number-flags.js';
-import { openQueue } from '../lib/cli/queue.js';
-import { withRepository } from '../lib/cli/repository.js';
-import { counted, formatTime } from '../lib/cli/quantities.js';
-import { renderTable } from '../lib/cli/table.js';
+import { METRICS_FLAGS, metricsAddress, numberFlag } from '../lib/cli/flags.js';
+import { openQueue } from '../lib/cli/open-queue.js';
+import { renderConsumeReport } from '../lib/cli/render-consume.js';
+import { withRepository } from '../lib/cli/with-repository.js';
 import { consume, type ConsumeReport } from '../lib/operations/consume/consume.js';
 
 export default class Consume extends BaseCommand {
@@ -82,40 +80,7 @@ The first Ctrl-C or SIGTERM finishes what is in hand and exits with 0; the secon
       }),
     );
     queue.close();
-    this.log(renderReport(report));
+    this.log(renderConsumeReport(report));
     return report;
   }
-}
-
-function renderReport({ gaps, ...summary }: ConsumeReport): string {
-  const items = summary.accepted + summary.refused + summary.quarantined;
-  const unsent = Math.max(0, summary.accepted - summary.confirmed - summary.missed - summary.refusedBySecondary);
-  const account = renderTable(
-    ['consumed', 'count'],
-    [
-      ['messages', summary.messages],
-      ['further readings of gateway messages', summary.furtherReadings],
-      ['= readings accepted by the primary', summary.accepted],
-      ['+ retransmissions that it refused', summary.refused],
-      ['+ quarantined', summary.quarantined],
-      ['  (sum)', items],
-      ['sent to the secondary and confirmed', summary.confirmed],
-      ['entered in the ledger as missed', summary.missed],
-      ['entered in the ledger as refused by the secondary', summary.refusedBySecondary],
-      ['neither yet (one side alone is written, or on the way)', unsent],
-      ['not acknowledged (will come again)', summary.unacknowledged],
-    ],
-  );
-  if (gaps === null) return `${account}\nThe ledger did not answer: run consume --drain again to see the gaps.`;
-  return gaps.length === 0 ? account : `${account}\n${renderGaps(gaps)}`;
-}
-
-const GAPS_SHOWN = 10;
-
-function renderGaps(gaps: NonNullable<ConsumeReport['gaps']>): string {
-  const shown = gaps
-    .slice(0, GAPS_SHOWN)
-    .map(({ table, from, to, entries }) => [table, formatTime(from), formatTime(to), entries]);
-  const more = gaps.length > GAPS_SHOWN ? `\nand ${counted(gaps.length - GAPS_SHOWN, 'gap')} more` : '';
-  return `${renderTable(['gap: the secondary may lack readings of', 'from (UTC)', 'to (UTC)', 'ledger entries'], shown)}${more}`;
 }

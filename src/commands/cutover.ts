@@ -1,13 +1,20 @@
+import { CommandLineError } from '../lib/cli/advice.js';
 import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../lib/cli/base-command.js';
-import { confirm } from '../lib/cli/confirm.js';
-import { createChecks, describeChange, describeOperator, renderCutover, renderGates } from '../lib/cli/cutover.js';
+import { createChecks } from '../lib/cli/cutover-checks.js';
+import { confirm, describeOperator } from '../lib/cli/operator.js';
+import {
+  describeChange,
+  printCutover,
+  renderCutover,
+  renderGates,
+  type PrintedCutover,
+} from '../lib/cli/render-cutover.js';
 import { createProgress } from '../lib/cli/progress.js';
-import { withSides } from '../lib/cli/sides.js';
-import { durationFlag } from '../lib/cli/time-flags.js';
-import { EXIT_CODE, UsageError } from '../lib/errors.js';
+import { withSides } from '../lib/cli/open-sides.js';
+import { durationFlag } from '../lib/cli/flags.js';
+import { EXIT_CODE } from '../lib/errors.js';
 import { cutover, type CutoverRequest } from '../lib/operations/cutover/cutover.js';
-import type { CutoverReport } from '../lib/operations/cutover/report.js';
 
 const DEFAULT_SOAK = '24h';
 
@@ -43,14 +50,18 @@ Exit code 1 when a gate is not met or the change went back, 4 when somebody else
     'max-pause': Flags.string({ default: '60s', description: 'time consumers may pause, at most' }),
   };
 
-  async run(): Promise<CutoverReport> {
+  async run(): Promise<PrintedCutover> {
     const { flags } = await this.parse(Cutover);
     if (flags.force && flags.reason?.trim() === '')
-      throw new UsageError('--force wants a reason', { next: '--reason "why"' });
+      throw new CommandLineError('--force wants a reason', '--reason "why"');
     const to = flags.rollback ? 'back' : flags.phase === undefined ? null : (Number(flags.phase) as 1 | 2 | 3);
     const request: CutoverRequest = {
-      ...{ to, dryRun: flags['dry-run'], force: flags.force, reason: flags.reason ?? null },
-      ...{ keepLocalCurrent: keepsLocal(flags['keep-local-current'], to), by: describeOperator() },
+      to,
+      dryRun: flags['dry-run'],
+      force: flags.force,
+      reason: flags.reason ?? null,
+      keepLocalCurrent: keepsLocal(flags['keep-local-current'], to),
+      by: describeOperator(),
       minSoakMs: durationFlag('min-soak', flags['min-soak'], 0) / 1000,
       maxPauseMs: durationFlag('max-pause', flags['max-pause']) / 1000,
     };
@@ -63,7 +74,8 @@ Exit code 1 when a gate is not met or the change went back, 4 when somebody else
       cutover(sides, request, {
         checks: createChecks(sides, stop),
         hooks: {
-          ...{ stop, logger },
+          stop,
+          logger,
           confirm: async (plan) => {
             progress.stop();
             if (to === null || flags.yes) return;
@@ -81,11 +93,11 @@ Exit code 1 when a gate is not met or the change went back, 4 when somebody else
     const told = report.changed && !flags.yes ? { ...report, gates: [] } : report;
     this.log(renderCutover(told, to === null ? null : `sensorctl cutover ${change}${soak}`));
     if (!report.changed && report.gates.some(({ passed }) => !passed)) process.exitCode = EXIT_CODE.no;
-    return report;
+    return printCutover(report);
   }
 }
 
 function keepsLocal(flag: boolean, to: number | 'back' | null): boolean {
-  if (flag && to !== 3) throw new UsageError('--keep-local-current belongs to --phase 3', { next: 'leave it out' });
+  if (flag && to !== 3) throw new CommandLineError('--keep-local-current belongs to --phase 3', 'leave it out');
   return flag;
 }

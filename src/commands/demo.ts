@@ -1,8 +1,8 @@
 import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../lib/cli/base-command.js';
-import { numberFlag } from '../lib/cli/number-flags.js';
 import { commandRunner } from '../lib/cli/command-runner.js';
-import { renderTable } from '../lib/cli/table.js';
+import { numberFlag } from '../lib/cli/flags.js';
+import { renderDemoReport } from '../lib/cli/render-demo.js';
 import { EXIT_CODE } from '../lib/errors.js';
 import { demo, type DemoReport } from '../lib/operations/demo/demo.js';
 
@@ -37,35 +37,8 @@ export default class Demo extends BaseCommand {
       tell: (line) => this.note(line),
       stop: this.stopSignal(),
     });
-    this.log(renderReport(report));
+    this.log(renderDemoReport(report));
     if (!report.adds) process.exitCode = EXIT_CODE.no;
     return report;
   }
-}
-
-function renderReport({ sent, consumed, local, ec2, missed, adds }: DemoReport): string {
-  const sides = renderTable(
-    ['table', 'local rows', 'EC2 rows', 'local newest', 'EC2 newest'],
-    local.tables.map((here, index) => {
-      const there = ec2.tables[index];
-      return [here.table, here.rows, there?.rows ?? 0, here.newest ?? '-', there?.newest ?? '-'];
-    }),
-  );
-  const account = renderTable(
-    ['account of every message', 'count'],
-    [
-      ['messages sent', sent],
-      ['+ further readings of gateway messages', consumed.furtherReadings],
-      ['= readings that local accepted', consumed.accepted],
-      ['+ retransmissions that local refused', consumed.refused],
-      ['+ quarantined, with the reason', consumed.quarantined],
-      ['readings on local', local.rows],
-      ['= readings on EC2', ec2.rows],
-      ['+ readings that the ledger says EC2 lacks', missed],
-    ],
-  );
-  const verdict = adds
-    ? 'It adds up: nothing is lost, and what EC2 lacks is known.'
-    : 'It does not add up: this is a defect in sensorctl.';
-  return `${sides}\n${account}\n${verdict}`;
 }

@@ -1,9 +1,7 @@
 import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../lib/cli/base-command.js';
-import { counted } from '../lib/cli/quantities.js';
-import { openSide, withDatabases } from '../lib/cli/sides.js';
-import { oneLine } from '../lib/cli/output.js';
-import { renderTable } from '../lib/cli/table.js';
+import { openSide, withDatabases } from '../lib/cli/open-sides.js';
+import { printPreparation, renderPreparation, type PrintedPreparation } from '../lib/cli/render-init.js';
 import { EXIT_CODE } from '../lib/errors.js';
 import { prepareSide, type SidePreparation } from '../lib/operations/init.js';
 
@@ -30,7 +28,7 @@ Exit code 1 when something still stands in the way.`;
     'add-keys': Flags.boolean({ description: 'remove duplicates and create missing unique keys (see above)' }),
   };
 
-  async run(): Promise<{ sides: SidePreparation[] }> {
+  async run(): Promise<{ sides: PrintedPreparation[] }> {
     const { flags } = await this.parse(Init);
     const settings = this.settings();
     const wanted = flags.side ?? (settings.ec2 === null ? 'local' : 'both');
@@ -42,32 +40,6 @@ Exit code 1 when something still stands in the way.`;
     );
     this.log(renderPreparation(prepared));
     if (prepared.some(({ obstacles }) => obstacles.length > 0)) process.exitCode = EXIT_CODE.no;
-    return { sides: prepared };
+    return { sides: prepared.map(printPreparation) };
   }
-}
-
-function renderPreparation(sides: readonly SidePreparation[]): string {
-  const tables = sides.flatMap(({ side, tables: prepared, keysAdded }) =>
-    prepared.map(({ table, action, hypertable }) => {
-      const added = keysAdded.find((key) => key.table === table);
-      const key = added
-        ? `key added, ${counted(added.duplicatesRemoved, 'duplicate')} removed, ${added.quarantined} quarantined`
-        : '';
-      return [side, table, action, hypertable ? 'hypertable' : 'table', key];
-    }),
-  );
-  const bookkeeping = sides.map(({ side, bookkeeping: { from, to }, timescaleDb }) => {
-    const change = from === to ? 'kept' : from === 0 ? 'created' : `upgraded from ${from}`;
-    return [side, 'sensorctl (bookkeeping)', change, `version ${to}`, `TimescaleDB ${timescaleDb ?? 'not in use'}`];
-  });
-  const obstacles = sides.flatMap(({ side, obstacles: found }) =>
-    found.map(
-      ({ table, problem, next }) =>
-        `In the way on ${side}: ${oneLine(`${table} ${problem}`)}.\n  Next: ${oneLine(next)}`,
-    ),
-  );
-  const table = renderTable(['side', 'table', 'action', 'kind', 'note'], [...bookkeeping, ...tables]);
-  const missing = sides[0]?.side === 'local' ? 'ec2' : 'local';
-  const next = sides.length === 2 ? 'sensorctl verify-schema' : `sensorctl init --side ${missing}`;
-  return [table, ...obstacles, ...(obstacles.length === 0 ? [`Next: ${next}`] : [])].join('\n');
 }

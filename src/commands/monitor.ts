@@ -1,15 +1,14 @@
 import * as Flags from '@oclif/core/flags';
+import { adviseOn } from '../lib/cli/advice.js';
 import { BaseCommand } from '../lib/cli/base-command.js';
 import { monitorPresenter } from '../lib/cli/monitor/presenter.js';
-import { LiveWeb } from '../lib/cli/monitor/web.js';
-import { withMonitored } from '../lib/cli/monitor/monitored.js';
-import { numberFlag } from '../lib/cli/number-flags.js';
-import { metricsAddress, METRICS_FLAGS } from '../lib/cli/metrics-flags.js';
-import { durationFlag } from '../lib/cli/time-flags.js';
+import { LiveWeb } from '../lib/cli/monitor/live-page.js';
+import { withMonitored } from '../lib/cli/open-queue.js';
+import { numberFlag, metricsAddress, METRICS_FLAGS, durationFlag } from '../lib/cli/flags.js';
 import { EXIT_CODE } from '../lib/errors.js';
 import { parseConditions } from '../lib/operations/monitor/conditions.js';
 import { monitor } from '../lib/operations/monitor/monitor.js';
-import type { Snapshot } from '../lib/operations/monitor/snapshot.js';
+import type { Snapshot } from '../lib/operations/monitor/monitor-snapshot.js';
 
 export default class Monitor extends BaseCommand {
   static override summary = 'Watch the migration: one look says whether all is well, and why not.';
@@ -62,7 +61,13 @@ export default class Monitor extends BaseCommand {
     const last = await withMonitored(settings, this.logger(), (sources) =>
       monitor({
         ...sources,
-        ...{ windowMicros, intervalMs, stop, once: flags.once, record: flags.record, metrics: metricsAddress(flags) },
+        windowMicros,
+        intervalMs,
+        stop,
+        once: flags.once,
+        record: flags.record,
+        metrics: metricsAddress(flags),
+        advise: adviseOn,
         onSnapshot: (snapshot) => {
           presenter.show(snapshot);
           web?.show(snapshot);

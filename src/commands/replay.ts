@@ -1,8 +1,8 @@
 import * as Args from '@oclif/core/args';
 import { BaseCommand } from '../lib/cli/base-command.js';
-import { numberFlag } from '../lib/cli/number-flags.js';
+import { numberFlag } from '../lib/cli/flags.js';
 import { createProgress } from '../lib/cli/progress.js';
-import { openQueue } from '../lib/cli/queue.js';
+import { openQueue } from '../lib/cli/open-queue.js';
 import { counted } from '../lib/cli/quantities.js';
 import { EXIT_CODE } from '../lib/errors.js';
 import { readBodies, replay, type ReplaySummary } from '../lib/operations/replay.js';

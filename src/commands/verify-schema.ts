@@ -1,11 +1,9 @@
 import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../lib/cli/base-command.js';
-import { withSides } from '../lib/cli/sides.js';
-import { oneLine } from '../lib/cli/output.js';
-import { renderTable } from '../lib/cli/table.js';
+import { withSides } from '../lib/cli/open-sides.js';
+import { renderFindings } from '../lib/cli/render-verify-schema.js';
 import { EXIT_CODE } from '../lib/errors.js';
-import type { Finding } from '../lib/operations/verify-schema/finding.js';
-import { verifySchema, type SchemaVerdict } from '../lib/operations/verify-schema/verify-schema.js';
+import { type SchemaVerdict, verifySchema } from '../lib/operations/verify-schema/verify-schema.js';
 
 export default class VerifySchema extends BaseCommand {
   static override summary = 'Compare both schemas and say what makes dual write or repair unsafe.';
@@ -40,33 +38,4 @@ Exit code 1 when something blocks.`;
     if (verdict === 'blocked') process.exitCode = EXIT_CODE.no;
     return { verdict, findings };
   }
-}
-
-const CELL_WIDTH = 40;
-
-function renderFindings(verdict: SchemaVerdict['verdict'], findings: readonly Finding[]): string {
-  const rows = findings.map(({ weight, table, subject, local, ec2 }) =>
-    [weight, table ?? '-', subject, local, ec2].map(shorten),
-  );
-  const details = findings
-    .filter(({ weight }) => weight !== 'notes')
-    .map(({ weight, table, subject, reason, mend }) => {
-      const what = `${weight === 'blocks' ? 'Blocks' : 'Warns'}: ${table === null ? '' : `${table}, `}${subject}: ${reason}.`;
-      return mend === null ? oneLine(what) : `${oneLine(what)}\n  ${mend.replaceAll('\n', '\n  ')}`;
-    });
-  return [
-    ...(rows.length === 0 ? [] : [renderTable(['weight', 'table', 'what', 'local', 'ec2'], rows)]),
-    ...details,
-    verdict === 'blocked' ? BLOCKED : COMPATIBLE,
-  ].join('\n');
-}
-
-const BLOCKED = `Blocked: dual write or repair is not safe yet.
-Next: sensorctl verify-schema --sql > ec2.sql    # mends EC2: read it, psql it into EC2, and verify again`;
-const COMPATIBLE = `Compatible: nothing blocks dual write or repair.
-Next: sensorctl consume --dual-write`;
-
-function shorten(text: string): string {
-  const line = text.replaceAll(/\s+/g, ' ').trim();
-  return line.length > CELL_WIDTH ? `${line.slice(0, CELL_WIDTH - 1)}…` : line;
 }

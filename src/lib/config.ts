@@ -2,7 +2,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseEnv } from 'node:util';
 import { z } from 'zod';
-import { counted } from './domain/counted.js';
+import { counted } from './domain/words.js';
 import {
   isOnThisMachine,
   isServerVerified,
@@ -173,7 +173,8 @@ function readEnvFile(directory: string, name: string): Readonly<Record<string, s
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return {};
     throw new UsageError(`${name} cannot be read: ${describeFileFault(error)}`, {
-      next: `let this user read ${join(directory, name)}, or remove it`,
+      code: 'settings-file-unreadable',
+      facts: { path: join(directory, name) },
       cause: error,
     });
   }
@@ -283,6 +284,6 @@ function describeType(field: z.ZodType | undefined): string | undefined {
 function wrongSettings(faults: readonly string[]): UsageError {
   const list = faults.map((fault) => `\n  - ${fault}`).join('');
   return new UsageError(`${counted(faults.length, 'setting is', 'settings are')} wrong:${list}`, {
-    next: 'correct it in .env.local (start from .env.dual-write), in the environment, or by its flag',
+    code: 'settings-wrong',
   });
 }

@@ -1,3 +1,5 @@
+import type { Side } from './domain/side.js';
+
 /** The exit codes of the command line, by meaning (docs/commands.md, "Output and exit codes"). */
 export const EXIT_CODE = {
   yes: 0,
@@ -11,21 +13,171 @@ export const EXIT_CODE = {
 
 export type ExitCode = (typeof EXIT_CODE)[keyof typeof EXIT_CODE];
 
-interface ErrorDetails {
-  /** The next command or step to try, as the operator would type or do it. */
-  next?: string;
-  cause?: unknown;
+interface OfSide {
+  readonly side: Side;
 }
 
-/** An error that an operator can act on: what happened, where, and what to try next. */
+/**
+ * What can stand in the way, by name, with the facts that advice on it needs; null where it needs none. `cli/advice.ts`
+ * holds the next step for each: below the command line nothing knows commands, flags or variables.
+ */
+export interface ProblemFacts {
+  // Settings
+  'settings-wrong': null;
+  'settings-file-unreadable': { readonly path: string };
+  'ec2-not-set': null;
+  'sides-are-one': null;
+  'port-taken': { readonly what: 'health' | 'metrics' | 'web' };
+  // Connecting to a database
+  'no-password': OfSide;
+  'password-exposed': OfSide;
+  'password-wrong': OfSide;
+  'server-unproven': OfSide;
+  'sign-in-refused': OfSide & { readonly isEncrypted: boolean };
+  'tls-missing': OfSide;
+  'certificate-unknown': OfSide;
+  'certificate-expired': OfSide;
+  'certificate-of-another-host': OfSide;
+  'server-unreachable': OfSide;
+  // A database that answers
+  'server-starting': OfSide;
+  'server-read-only': OfSide;
+  'server-answered': OfSide;
+  'server-too-old': null;
+  'encoding-not-utf8': null;
+  'database-missing': OfSide;
+  'right-missing': OfSide;
+  'connections-used-up': OfSide;
+  'disk-full': OfSide;
+  'lock-held': OfSide;
+  'limit-exceeded': OfSide;
+  'statement-ended': OfSide;
+  // Schemas
+  'not-prepared': OfSide;
+  'schema-foreign': OfSide;
+  'schema-holds-foreign': null;
+  'schema-differs': null;
+  'column-missing': { readonly statement: string };
+  'key-missing': OfSide;
+  'duplicates-compressed': { readonly table: string };
+  'table-not-on-local': null;
+  // TimescaleDB
+  'timescaledb-too-old': null;
+  'chunks-frozen': null;
+  'chunks-compressed': { readonly statements: readonly string[] };
+  'aggregate-too-slow': { readonly statement: string };
+  'aggregates-not-owned': { readonly owners: readonly string[]; readonly user: string };
+  'jobs-not-owned': {
+    readonly statements: readonly string[];
+    readonly owners: readonly string[];
+    readonly user: string;
+  };
+  'policies-not-restored': null;
+  // The queue and files of messages
+  'queue-missing': null;
+  'queue-credentials-refused': null;
+  'queue-call-refused': null;
+  'queue-unreachable': null;
+  'messages-refused': null;
+  'replay-file-unreadable': null;
+  // Comparison and repair
+  'tables-unknown': null;
+  'no-tables': null;
+  'table-rewritten': { readonly table: string };
+  'time-outside-range': null;
+  'digests-differ': null;
+  'comparison-stopped': null;
+  'comparison-lost': null;
+  'comparison-held': null;
+  'nothing-to-resume': null;
+  'backfill-stopped': null;
+  'record-unknown': null;
+  // Phases
+  'phase-changed': null;
+  'phase-out-of-order': { readonly step: number | 'back' };
+  'no-phase-before': null;
+  'two-primaries': null;
+  'record-restored': null;
+  'held-back-from-ec2': null;
+  'change-under-way': null;
+  // Gates
+  'gate-not-measured': null;
+  'readings-refused': null;
+  'readings-missed': null;
+  'not-proven': null;
+  'rows-differ': null;
+  'clocks-apart': null;
+  'connections-few': null;
+  'slots-idle': null;
+  'archiving-fails': null;
+  'soak-short': null;
+  'soak-disturbed': { readonly hours: string };
+  'soak-uncompared': null;
+  'soak-unused': null;
+  'soak-unwatched': null;
+  'consumer-silent': { readonly goneSeconds: number };
+  'consumer-local-only': null;
+  'ec2-has-more': null;
+  'way-back-closed': OfSide;
+  // The switch
+  'cutover-ended': null;
+  'readings-refused-in-switch': null;
+  'writers-hang': { readonly statement: string };
+  'switch-unknown': OfSide;
+  'switch-incomplete': OfSide;
+  // Monitor
+  'no-side-answers': null;
+  'figure-unknown': { readonly names: readonly string[] };
+  'condition-malformed': { readonly operators: readonly string[] };
+  'limit-malformed': { readonly figure: string; readonly operator: string; readonly isDuration: boolean };
+  // Sandbox and demo
+  'settings-file-foreign': null;
+  'package-missing': null;
+  'programs-broken': null;
+  'no-account': null;
+  'data-directory-closed': null;
+  'data-directory-foreign': null;
+  'cluster-not-made': null;
+  'temporary-directory-closed': null;
+  'temporary-directory-foreign': null;
+  'sandbox-port-taken': null;
+  'sandbox-server-failed': null;
+  'processes-not-killed': null;
+  'server-not-frozen': null;
+  'sandbox-queue-refused': null;
+  'sandbox-queue-not-started': null;
+  'demo-command-failed': null;
+  'telemetry-file-unreadable': null;
+}
+
+export type ProblemCode = keyof ProblemFacts;
+
+/** The codes whose only fact is the side. */
+export type CodeOfSide = {
+  [Code in ProblemCode]: OfSide extends ProblemFacts[Code] ? Code : never;
+}[ProblemCode];
+
+/** A problem with its facts. */
+export type Problem = {
+  [Code in ProblemCode]: ProblemFacts[Code] extends null
+    ? { readonly code: Code; readonly facts?: undefined }
+    : { readonly code: Code; readonly facts: ProblemFacts[Code] };
+}[ProblemCode];
+
+type ErrorDetails = (Problem | { readonly code?: undefined; readonly facts?: undefined }) & {
+  readonly cause?: unknown;
+};
+
+/** An error that an operator can act on: what happened and where, and the problem for which there is advice. */
 export abstract class SensorctlError extends Error {
   abstract readonly exitCode: ExitCode;
-  readonly next: string | undefined;
+  /** Null where the usage of the command is all that can be advised. */
+  readonly problem: Problem | null;
 
-  constructor(message: string, details: ErrorDetails = {}) {
-    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+  constructor(message: string, { cause, code, facts }: ErrorDetails = {}) {
+    super(message, cause === undefined ? undefined : { cause });
     this.name = new.target.name;
-    this.next = details.next;
+    this.problem = code === undefined ? null : ({ code, facts } as Problem);
   }
 }
 
@@ -44,7 +196,7 @@ export class UnreachableError extends SensorctlError {
   readonly exitCode = EXIT_CODE.unreachable;
 }
 
-/** What a snapshot showed of a table does not count: its files were replaced meanwhile. The same work may succeed when repeated. */
+/** A table's files were replaced while it was read, so that what the snapshot showed does not count. Repeating may succeed. */
 export class RewrittenError extends UnreachableError {}
 
 /** Someone else holds or changed the state. */

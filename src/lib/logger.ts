@@ -1,6 +1,9 @@
 import { oneLine, printableJson } from './domain/printable.js';
+import type { Problem } from './errors.js';
 
-export type LogFields = Readonly<Record<string, string | number | boolean | null | undefined>>;
+type LogValue = string | number | boolean | null | undefined;
+
+export type LogFields = Readonly<Record<string, LogValue | Problem>>;
 
 /** Where library code reports what an operator may want to read later; it never prints by itself. */
 export interface Logger {
@@ -14,26 +17,37 @@ type Level = keyof Logger;
 
 const LEVELS: readonly Level[] = ['debug', 'info', 'warn', 'error'];
 
-/** Writes one line an event, `2025-07-01T01:00:03.021Z info  message key=value`, to `write`. */
-export function createLogger(write: (line: string) => void, lowest: Level = 'info'): Logger {
+/**
+ * Writes one line for each event, `2025-07-01T01:00:03.021Z info  message key=value`, to `write`. `advise` puts a problem
+ * among the fields into words; by its code alone otherwise.
+ */
+export function createLogger(
+  write: (line: string) => void,
+  lowest: Level = 'info',
+  advise: (problem: Problem) => string = ({ code }) => code,
+): Logger {
   const log = (level: Level) => (message: string, fields?: LogFields) => {
     if (LEVELS.indexOf(level) < LEVELS.indexOf(lowest)) return;
-    write(`${new Date().toISOString()} ${level.padEnd(5)} ${oneLine(message)}${formatFields(fields)}`);
+    write(`${new Date().toISOString()} ${level.padEnd(5)} ${oneLine(message)}${formatFields(fields, advise)}`);
   };
   return { debug: log('debug'), info: log('info'), warn: log('warn'), error: log('error') };
 }
 
 export const silentLogger: Logger = createLogger(() => undefined);
 
-function formatFields(fields: LogFields = {}): string {
+function formatFields(fields: LogFields = {}, advise: (problem: Problem) => string): string {
   return Object.entries(fields)
     .filter(([, value]) => value !== undefined)
-    .map(([key, value]) => ` ${key}=${formatValue(value)}`)
+    .map(([key, value]) => ` ${key}=${formatValue(isProblem(value) ? advise(value) : value)}`)
     .join('');
 }
 
+function isProblem(value: LogValue | Problem): value is Problem {
+  return typeof value === 'object' && value !== null;
+}
+
 /** Quoted where it would be misread. */
-function formatValue(value: string | number | boolean | null | undefined): string {
+function formatValue(value: LogValue): string {
   const text = String(value);
   const quoted = printableJson(text);
   return /[\s"=]/.test(text) || quoted !== `"${text}"` ? quoted : text;

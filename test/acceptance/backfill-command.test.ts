@@ -2,7 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { expect } from 'chai';
 import { createRandom } from '../../src/lib/domain/random.js';
-import type { BackfillReport } from '../../src/lib/operations/backfill/report.js';
+import type { BackfillReport } from '../../src/lib/operations/backfill/backfill-report.js';
 import { findFreePort } from '../../src/lib/sandbox/ports.js';
 import { generateTelemetry } from '../../src/lib/decoders/generate.js';
 import { WATER_SENSORS, waterRows } from '../support/backfilled.js';

@@ -1,7 +1,7 @@
 // Compare under load: consumers write all the time, EC2 is slow or away, rows are damaged by hand. Promise 8 is to hold.
 import { expect } from 'chai';
 
-import type { CompareReport } from '../../src/lib/operations/compare/report.js';
+import type { CompareReport } from '../../src/lib/operations/compare/compare-report.js';
 import { CompareLoad, describeReport, EVERYTHING, losses, REQUESTS } from '../chaos/compare-load.js';
 import { DAMAGES } from '../chaos/damage.js';
 import { eventually } from '../support/cli.js';

@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 import type pg from 'pg';
-import type { MonitorReport } from '../../src/lib/operations/monitor/report.js';
-import type { Snapshot } from '../../src/lib/operations/monitor/snapshot.js';
+import type { MonitorReport } from '../../src/lib/operations/monitor/monitor-report.js';
+import type { Snapshot } from '../../src/lib/operations/monitor/monitor-snapshot.js';
 import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
 import { generateTelemetry } from '../../src/lib/decoders/generate.js';
 import { grantsOf } from '../support/documented-grants.js';

@@ -8,7 +8,7 @@ import { expect } from 'chai';
 import { commandRunner } from '../../src/lib/cli/command-runner.js';
 import { startCommand } from '../../src/lib/operations/demo/run-command.js';
 import { withTelemetryFiles } from '../../src/lib/operations/demo/telemetry-files.js';
-import { forkEntry } from '../../src/lib/sandbox/fork.js';
+import { forkEntry } from '../../src/lib/sandbox/helper-process.js';
 import { findFreePort } from '../../src/lib/sandbox/ports.js';
 import { Authority } from '../support/certificates.js';
 import { eventually, REPOSITORY, runCli, Stage, startCli } from '../support/cli.js';

@@ -4,7 +4,7 @@ import { promisify } from 'node:util';
 
 import type pg from 'pg';
 
-import type { BackfillReport } from '../../src/lib/operations/backfill/report.js';
+import type { BackfillReport } from '../../src/lib/operations/backfill/backfill-report.js';
 import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
 import { TcpProxy } from '../support/proxy.js';
 import { fillHistory, HISTORY_BEGIN, singleCorePool } from './history.js';

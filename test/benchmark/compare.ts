@@ -5,7 +5,7 @@ import type pg from 'pg';
 
 import { readTables } from '../../src/lib/repository/tables/read-tables.js';
 import { KNOWN_AXES, KNOWN_TABLES } from '../../src/lib/repository/tables/reading-tables.js';
-import type { CompareReport } from '../../src/lib/operations/compare/report.js';
+import type { CompareReport } from '../../src/lib/operations/compare/compare-report.js';
 import { pairTables } from '../../src/lib/repository/tables/table-pair.js';
 import { DIGEST_METHODS } from '../../src/lib/repository/compare/digest-method.js';
 import { digestRanges } from '../../src/lib/repository/compare/slices.js';

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 
-import type { CutoverReport } from '../../src/lib/operations/cutover/report.js';
+import type { CutoverReport } from '../../src/lib/operations/cutover/cutover-report.js';
 import type { Comparison } from './report.js';
 import { SENSORCTL, type Stage } from './stage.js';
 

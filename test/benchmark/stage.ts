@@ -9,7 +9,7 @@ import pg from 'pg';
 
 import { replay } from '../../src/lib/operations/replay.js';
 import { Queue, type QueueState } from '../../src/lib/queue/queue.js';
-import { startSandbox, type Sandbox, type SandboxOptions } from '../../src/lib/sandbox/sandbox.js';
+import { startSandbox, type Sandbox, type SandboxOptions } from '../../src/lib/sandbox/start-sandbox.js';
 import { generateTelemetry } from '../../src/lib/decoders/generate.js';
 
 /** The program as it is installed. */

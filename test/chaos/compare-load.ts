@@ -1,7 +1,7 @@
 import { closeDatabase, openDatabase, type Database } from '../../src/lib/db/database.js';
 import type { Side } from '../../src/lib/domain/side.js';
 import { compare, type CompareOutcome, type CompareRequest } from '../../src/lib/operations/compare/compare.js';
-import type { CompareReport, DifferenceRecord } from '../../src/lib/operations/compare/report.js';
+import type { CompareReport, DifferenceRecord } from '../../src/lib/operations/compare/compare-report.js';
 import type { ComparedSides } from '../../src/lib/repository/compare/sides.js';
 import { eventually } from '../support/cli.js';
 import { busyTelemetry } from './busy-telemetry.js';

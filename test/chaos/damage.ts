@@ -1,6 +1,6 @@
 import type pg from 'pg';
 
-import type { DifferenceRecord } from '../../src/lib/operations/compare/report.js';
+import type { DifferenceRecord } from '../../src/lib/operations/compare/compare-report.js';
 import { BUSY_SENSORS, CROWD } from './busy-telemetry.js';
 import type { ChaosStage } from './stage.js';
 

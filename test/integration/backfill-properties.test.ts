@@ -2,7 +2,7 @@ import { expect } from 'chai';
 import type pg from 'pg';
 import { createRandom } from '../../src/lib/domain/random.js';
 import type { Reading } from '../../src/lib/domain/reading.js';
-import type { BackfillReport } from '../../src/lib/operations/backfill/report.js';
+import type { BackfillReport } from '../../src/lib/operations/backfill/backfill-report.js';
 import type { DualWriteRepository } from '../../src/lib/repository/dual-write-repository.js';
 import { PreparedPair } from '../support/backfilled.js';
 import { seedOf } from '../support/seed.js';

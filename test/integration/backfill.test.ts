@@ -1,5 +1,6 @@
 import { expect } from 'chai';
 import type pg from 'pg';
+import { nextStepFor } from '../../src/lib/cli/advice.js';
 import type { Database } from '../../src/lib/db/database.js';
 import type { Reading } from '../../src/lib/domain/reading.js';
 import { ConflictError, InterruptedError } from '../../src/lib/errors.js';
@@ -743,10 +744,10 @@ describe('backfill', () => {
     await pair.here.query('drop schema sensorctl cascade');
     const error = await pair.backfill().then(
       () => null,
-      (reason: unknown) => reason as Error & { next?: string },
+      (reason: unknown) => reason as Error,
     );
     expect(error?.message).to.match(/local database/);
-    expect(error?.next).to.equal('sensorctl init --side local');
+    expect(nextStepFor(error)).to.equal('sensorctl init --side local');
   });
 
   it('a dry run changes nothing', async () => {

@@ -3,7 +3,7 @@ import type pg from 'pg';
 import { closeDatabase, openDatabase, type Database } from '../../src/lib/db/database.js';
 import type { Side } from '../../src/lib/domain/side.js';
 import { compare, type CompareRequest } from '../../src/lib/operations/compare/compare.js';
-import type { CompareReport } from '../../src/lib/operations/compare/report.js';
+import type { CompareReport } from '../../src/lib/operations/compare/compare-report.js';
 import { Stage } from '../support/cli.js';
 
 const NOON = '2025-07-01T12:00:00.000001Z';

@@ -1,10 +1,10 @@
 import { expect } from 'chai';
 import pg from 'pg';
-import type { SidePreparation } from '../../src/lib/operations/init.js';
+import type { PrintedPreparation } from '../../src/lib/cli/render-init.js';
 import { Stage, TABLES, timescaleServers, type CliResult } from '../support/cli.js';
 
 interface InitReport {
-  readonly sides: readonly SidePreparation[];
+  readonly sides: readonly PrintedPreparation[];
 }
 
 const READING_TABLES = TABLES.slice(1);

@@ -1,4 +1,5 @@
 import { expect } from 'chai';
+import { adviseOn } from '../../src/lib/cli/advice.js';
 import type { ReadingTable } from '../../src/lib/domain/reading.js';
 import { SideWatch } from '../../src/lib/operations/monitor/side-watch.js';
 import {
@@ -29,7 +30,7 @@ describe('a watch of one side', () => {
   beforeEach(async () => {
     await pair.here.query(`truncate ${TABLE}, sensorctl.ledger, sensorctl.unproven`);
     now = 0;
-    watch = new SideWatch(pair.local, HOUR_MICROS, () => now);
+    watch = new SideWatch(pair.local, HOUR_MICROS, adviseOn, () => now);
   });
 
   async function insert(sensorId: string, age: string): Promise<void> {
@@ -81,7 +82,7 @@ describe('a watch of one side', () => {
   });
 
   it('counts the whole of a wide window in slices, none of them twice', async () => {
-    watch = new SideWatch(pair.local, 24 * HOUR_MICROS, () => now);
+    watch = new SideWatch(pair.local, 24 * HOUR_MICROS, adviseOn, () => now);
     for (const age of ['1 second', '7 hours', '13 hours', '23 hours']) await insert(age, age);
     const seen: (number | undefined)[] = [];
     while (!watch.isCounted) seen.push(await rows());

@@ -1,5 +1,6 @@
 // Pruning deletes on the secondary only: what it holds on to while the sides may change their roles.
 import { expect } from 'chai';
+import { nextStepFor } from '../../src/lib/cli/advice.js';
 import { ConflictError } from '../../src/lib/errors.js';
 import { waitForWriters } from '../../src/lib/repository/phase/fence.js';
 import { PreparedPair, WATER_SENSORS, waterRows } from '../support/backfilled.js';
@@ -40,7 +41,7 @@ describe('backfill --prune, while the roles of the sides change', () => {
     expect((await pair.there.query('select from sensorctl.quarantine')).rowCount).to.equal(0);
     expect(outcome).to.be.instanceOf(ConflictError);
     expect((outcome as ConflictError).message).to.contain('what only it has is never deleted');
-    expect((outcome as ConflictError).next).to.contain('sensorctl cutover');
+    expect(nextStepFor(outcome)).to.contain('sensorctl cutover');
   });
 
   it('keeps the secondary in its role until what it deletes has committed', async () => {

@@ -1,4 +1,5 @@
 import { expect } from 'chai';
+import { nextStepFor } from '../../src/lib/cli/advice.js';
 import { createRandom } from '../../src/lib/domain/random.js';
 import type { ColumnValue, Reading } from '../../src/lib/domain/reading.js';
 import type { CommittedBatch, DualWriteRepository } from '../../src/lib/repository/index.js';
@@ -313,7 +314,7 @@ describe('the repository library', function () {
     const bare = await Stage.open('unprepared');
     const failure = await bare.openRepository().catch((error: unknown) => error);
     expect(failure).to.have.property('message', 'the local database was never prepared');
-    expect(failure).to.have.property('next').that.contains('sensorctl init');
+    expect(nextStepFor(failure)).to.contain('sensorctl init');
     await bare.close();
   });
 });

@@ -2,6 +2,7 @@
 // decompress_chunk). Here that happens to local exactly between a reader's snapshot and its reading.
 import { expect } from 'chai';
 import type pg from 'pg';
+import { nextStepFor } from '../../src/lib/cli/advice.js';
 import { openDatabase, closeDatabase, type Database } from '../../src/lib/db/database.js';
 import {
   assertNotRewritten,
@@ -11,12 +12,12 @@ import {
 } from '../../src/lib/repository/tables/rewritten-tables.js';
 import { createRandom } from '../../src/lib/domain/random.js';
 import { isLockTimeout } from '../../src/lib/db/sqlstate.js';
-import { pause } from '../../src/lib/domain/pause.js';
+import { pause } from '../../src/lib/domain/async.js';
 import type { Side } from '../../src/lib/domain/side.js';
 import { RewrittenError } from '../../src/lib/errors.js';
 import { silentLogger } from '../../src/lib/logger.js';
 import { compare, type CompareOutcome, type CompareRequest } from '../../src/lib/operations/compare/compare.js';
-import type { DifferenceRecord } from '../../src/lib/operations/compare/report.js';
+import type { DifferenceRecord } from '../../src/lib/operations/compare/compare-report.js';
 import { switchPrimary } from '../../src/lib/operations/cutover/switch.js';
 import { proveUnproven } from '../../src/lib/repository/cutover/prove-unproven.js';
 import { changePhase, recordFirstPhase } from '../../src/lib/repository/phase/transition.js';
@@ -299,9 +300,9 @@ describe('local that is rewritten again and again', function () {
     await pair.miss(WATER, DAY.from, DAY.to);
     const { outcome, rewritten } = await whileRewrittenAtEachTry(pair, () => repair(pair));
     expect(outcome).to.be.instanceOf(RewrittenError);
-    const { message, next } = outcome as RewrittenError;
+    const { message } = outcome as RewrittenError;
     expect(message).to.equal(`${WATER} on local changed its files while it was read: ${WATER} was rewritten`);
-    expect(next).to.contain(`find what rewrites ${WATER}`).and.contain('repeat the command');
+    expect(nextStepFor(outcome)).to.contain(`find what rewrites ${WATER}`).and.contain('repeat the command');
     expect(rewritten).to.be.within(2, 20);
     expect((await pair.there.query(`select from ${WATER}`)).rowCount).to.equal(0);
     expect((await pair.ledger()).map(({ state }) => state)).to.deep.equal(['missed']);

@@ -1,5 +1,4 @@
-import type { ChildProcess } from 'node:child_process';
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { access, chmod, chown, cp, mkdtemp, readdir, rm, stat, unlink, writeFile } from 'node:fs/promises';
 import { createServer, connect } from 'node:net';
@@ -8,8 +7,8 @@ import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-import type { Message } from '@aws-sdk/client-sqs';
 import {
+  type Message,
   DeleteMessageCommand,
   QueueDoesNotExist,
   ReceiveMessageCommand,
@@ -19,17 +18,16 @@ import {
 import { expect } from 'chai';
 import pg from 'pg';
 
+import { nextStepFor } from '../../src/lib/cli/advice.js';
 import { ConflictError, UnreachableError, UsageError } from '../../src/lib/errors.js';
-import type { Account } from '../../src/lib/sandbox/account.js';
-import { canEnter, findAccount, parsePasswd } from '../../src/lib/sandbox/account.js';
-import { findPackagedBinaries } from '../../src/lib/sandbox/binaries.js';
+import { type Account, canEnter, findAccount, parsePasswd } from '../../src/lib/sandbox/account.js';
+import { findPackagedBinaries, findRuntimeRoot, stageBinaries } from '../../src/lib/sandbox/postgres-binaries.js';
 import { findFreePort } from '../../src/lib/sandbox/ports.js';
 import { startPostgres } from '../../src/lib/sandbox/postgres.js';
 import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
 import { isAlive, waitUntilGone } from '../../src/lib/sandbox/processes.js';
-import type { QueueServer } from '../../src/lib/sandbox/queue.js';
-import { startSandbox } from '../../src/lib/sandbox/sandbox.js';
-import { findRuntimeRoot, stageBinaries } from '../../src/lib/sandbox/staging.js';
+import type { QueueServer } from '../../src/lib/sandbox/sandbox-queue.js';
+import { startSandbox } from '../../src/lib/sandbox/start-sandbox.js';
 import type { HeldServers } from '../support/hold-servers.js';
 import { queueServer, startOwnServer, timescaleServer } from '../support/servers.js';
 
@@ -245,7 +243,8 @@ describe('sandbox: accounts', () => {
   it('says what to do where root has no account to turn into', async function () {
     if (!IS_ROOT) skip(this, 'needs root');
     const failure = await findAccount({ passwdFile: await scratch.file('passwd', 'root:x:0:0::/:/\n') }).catch(same);
-    expect(failure).to.be.instanceOf(UnreachableError).with.property('next').that.includes('useradd');
+    expect(failure).to.be.instanceOf(UnreachableError);
+    expect(nextStepFor(failure)).to.include('useradd');
   });
 });
 

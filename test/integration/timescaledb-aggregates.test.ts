@@ -1,4 +1,5 @@
 import { expect } from 'chai';
+import { nextStepFor } from '../../src/lib/cli/advice.js';
 import { UnreachableError } from '../../src/lib/errors.js';
 import { closeDatabase } from '../../src/lib/db/database.js';
 import { parseInstant } from '../../src/lib/domain/time.js';
@@ -313,7 +314,7 @@ describe('continuous aggregates that are refreshed', () => {
       const error = await refreshAggregates(role, NAME, all).catch((each: unknown) => each);
       expect(error).to.be.instanceOf(UnreachableError);
       expect((error as UnreachableError).message).to.contain('"public"."hourly"');
-      expect((error as UnreachableError).next).to.contain('to aggregates_role');
+      expect(nextStepFor(error)).to.contain('to aggregates_role');
     } finally {
       await closeDatabase(role);
     }

@@ -1,4 +1,5 @@
 import { expect } from 'chai';
+import { nextStepFor } from '../../src/lib/cli/advice.js';
 import { closeDatabase, type Database } from '../../src/lib/db/database.js';
 import { restoreAbandonedPolicies, withPausedPolicies } from '../../src/lib/repository/timescaledb/paused-jobs.js';
 import { UnreachableError } from '../../src/lib/errors.js';
@@ -184,14 +185,14 @@ describe('policies that a run pauses', () => {
       const error = await paused(role, [WATER], () => Promise.resolve((worked = true))).catch((each: unknown) => each);
       expect(worked).to.equal(false);
       expect(error).to.be.instanceOf(UnreachableError);
-      const { message, next } = error as UnreachableError;
+      const { message } = error as UnreachableError;
       const ids = await stage.read(
         'select job_id from timescaledb_information.jobs where hypertable_name = $1 order by 1',
         [WATER],
       );
       for (const id of ids) {
         expect(message).to.contain(id);
-        expect(next).to.contain(`select alter_job(${id}, scheduled => false)`);
+        expect(nextStepFor(error)).to.contain(`select alter_job(${id}, scheduled => false)`);
       }
       expect(await stage.read(JOBS)).to.deep.equal(original);
       await stage.pool.query(
@@ -218,7 +219,7 @@ describe('policies that a run pauses', () => {
       expect(error).to.be.instanceOf(UnreachableError);
       const ids = await remembers();
       expect(ids).to.have.length(5);
-      for (const id of ids) expect((error as UnreachableError).next).to.contain(`alter_job(${id}, scheduled => true)`);
+      for (const id of ids) expect(nextStepFor(error)).to.contain(`alter_job(${id}, scheduled => true)`);
     } finally {
       await closeDatabase(role);
     }

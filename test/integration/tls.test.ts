@@ -1,9 +1,9 @@
 import { expect } from 'chai';
+import { nextStepFor } from '../../src/lib/cli/advice.js';
 import { AuthenticationError, type AuthenticationFault } from '../../src/lib/db/authentication.js';
 import type { ConnectionSettings, SslMode } from '../../src/lib/db/connection.js';
 import { asUnreachable, closeDatabase, openDatabase } from '../../src/lib/db/database.js';
 import { describeFault, sqlstateOf } from '../../src/lib/db/sqlstate.js';
-import type { SensorctlError } from '../../src/lib/errors.js';
 import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
 import { Authority, type ServerCertificate } from '../support/certificates.js';
 import { eventually, poolOf } from '../support/cli.js';
@@ -26,10 +26,10 @@ async function ask(connection: ConnectionSettings): Promise<Outcome> {
     );
     return { encrypted: rows[0]!.encrypted };
   } catch (error) {
-    const told = asUnreachable(error, database) as Error & Pick<SensorctlError, 'next'>;
+    const told = asUnreachable(error, database);
     const { code } = error as { code?: string };
     const fault = error instanceof AuthenticationError ? error.fault : (sqlstateOf(error) ?? code);
-    return { failed: fault ?? describeFault(error), next: told.next ?? '' };
+    return { failed: fault ?? describeFault(error), next: nextStepFor(told) ?? '' };
   } finally {
     await closeDatabase(database);
   }

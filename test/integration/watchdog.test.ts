@@ -6,7 +6,7 @@ import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import { expect } from 'chai';
 import { isAlive } from '../../src/lib/sandbox/processes.js';
-import { makeTemporaryDirectory, removeTemporaryDirectory } from '../../src/lib/sandbox/temporary.js';
+import { makeTemporaryDirectory, removeTemporaryDirectory } from '../../src/lib/sandbox/keeper.js';
 import type { Left } from '../fixtures/leaves-servers.js';
 import { eventually, REPOSITORY } from '../support/cli.js';
 import { disposeAtEnd } from '../support/disposal.js';

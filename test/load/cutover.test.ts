@@ -1,6 +1,6 @@
 // The whole migration under load. Its pauses are the matter: nothing else runs meanwhile.
 import { expect } from 'chai';
-import type { CutoverReport } from '../../src/lib/operations/cutover/report.js';
+import type { CutoverReport } from '../../src/lib/operations/cutover/cutover-report.js';
 import { generateTelemetry } from '../../src/lib/decoders/generate.js';
 import { account, accountOn } from '../chaos/invariants.js';
 import { Load } from '../chaos/load.js';

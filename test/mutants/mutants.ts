@@ -46,7 +46,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     name: 'secrets masked as they are alone',
-    file: 'src/lib/cli/redact.ts',
+    file: 'src/lib/cli/output.ts',
     source:
       "...[secret, oneLine(secret), encodeURIComponent(secret), encodeURIComponent(secret).replaceAll('%20', '+')],",
     replacement: '...[secret, oneLine(secret)],',

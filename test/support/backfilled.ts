@@ -4,10 +4,15 @@ import type pg from 'pg';
 import { closeDatabase, openDatabase, type Database } from '../../src/lib/db/database.js';
 import type { Side, WriteMode } from '../../src/lib/domain/side.js';
 import { silentLogger, type Logger } from '../../src/lib/logger.js';
-import { backfill, planBackfill, type BackfillHooks } from '../../src/lib/operations/backfill/backfill.js';
-import type { BackfillPlan, BackfillReport, BackfillRequest } from '../../src/lib/operations/backfill/report.js';
+import { backfill, planBackfill } from '../../src/lib/operations/backfill/backfill.js';
+import type {
+  BackfillHooks,
+  BackfillPlan,
+  BackfillReport,
+  BackfillRequest,
+} from '../../src/lib/operations/backfill/backfill-report.js';
 import { compare } from '../../src/lib/operations/compare/compare.js';
-import type { CompareReport } from '../../src/lib/operations/compare/report.js';
+import type { CompareReport } from '../../src/lib/operations/compare/compare-report.js';
 import { prepareSide } from '../../src/lib/operations/init.js';
 import { DualWriteRepository } from '../../src/lib/repository/dual-write-repository.js';
 import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';

@@ -14,9 +14,8 @@ import { replay } from '../../src/lib/operations/replay.js';
 import { Queue } from '../../src/lib/queue/queue.js';
 import type * as Library from '../../src/lib/repository/index.js';
 import type { DualWriteOptions, DualWriteRepository } from '../../src/lib/repository/index.js';
-import { keeper } from '../../src/lib/sandbox/keeper.js';
+import { keeper, makeTemporaryDirectory, removeTemporaryDirectory } from '../../src/lib/sandbox/keeper.js';
 import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
-import { makeTemporaryDirectory, removeTemporaryDirectory } from '../../src/lib/sandbox/temporary.js';
 import { disposeAtEnd } from './disposal.js';
 import {
   createTestDatabase,

@@ -3,7 +3,7 @@ import pg from 'pg';
 import { closeDatabase, openDatabase, type Database } from '../../src/lib/db/database.js';
 import type { Side } from '../../src/lib/domain/side.js';
 import { compare, type CompareOutcome, type CompareRequest } from '../../src/lib/operations/compare/compare.js';
-import type { DifferenceRecord } from '../../src/lib/operations/compare/report.js';
+import type { DifferenceRecord } from '../../src/lib/operations/compare/compare-report.js';
 import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
 import { poolOf } from './cli.js';
 import { createTestDatabase, type TestDatabase } from './servers.js';

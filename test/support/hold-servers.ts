@@ -1,6 +1,6 @@
 // Starts a PostgreSQL server and a queue, tells their pids on stdout, and holds them until it is killed.
 import { startPostgres } from '../../src/lib/sandbox/postgres.js';
-import { startQueue } from '../../src/lib/sandbox/queue.js';
+import { startQueue } from '../../src/lib/sandbox/sandbox-queue.js';
 
 /** One line of JSON on stdout. */
 export interface HeldServers {

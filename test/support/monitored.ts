@@ -1,11 +1,10 @@
 // A snapshot in which all is well, for tests that change one thing of it.
-import type { MigrationState } from '../../src/lib/domain/migration.js';
-import { NO_PHASE } from '../../src/lib/domain/migration.js';
+import { type MigrationState, NO_PHASE } from '../../src/lib/domain/migration.js';
 import { NO_LATENCIES } from '../../src/lib/domain/latency.js';
 import type { Side } from '../../src/lib/domain/side.js';
-import { composeSnapshot, type Looks } from '../../src/lib/operations/monitor/compose.js';
+import { composeSnapshot, type Looks } from '../../src/lib/operations/monitor/compose-snapshot.js';
 import type { SideLook } from '../../src/lib/operations/monitor/side-watch.js';
-import type { Snapshot } from '../../src/lib/operations/monitor/snapshot.js';
+import type { Snapshot } from '../../src/lib/operations/monitor/monitor-snapshot.js';
 import type { ConsumerStatus } from '../../src/lib/repository/write/consumer-session.js';
 import type { KnownConsumer } from '../../src/lib/repository/monitor/consumer-list.js';
 

@@ -11,9 +11,8 @@ import pg from 'pg';
 import type { Side } from '../../src/lib/domain/side.js';
 import { startPostgres, type PostgresOptions } from '../../src/lib/sandbox/postgres.js';
 import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
-import type { QueueServer } from '../../src/lib/sandbox/queue.js';
-import { startQueue } from '../../src/lib/sandbox/queue.js';
-import { makeTemporaryDirectory, removeTemporaryDirectory } from '../../src/lib/sandbox/temporary.js';
+import { type QueueServer, startQueue } from '../../src/lib/sandbox/sandbox-queue.js';
+import { makeTemporaryDirectory, removeTemporaryDirectory } from '../../src/lib/sandbox/keeper.js';
 import { disposeAtEnd, disposeOfAll } from './disposal.js';
 
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true';

@@ -4,7 +4,7 @@ import { describeFault } from '../../src/lib/db/sqlstate.js';
 import type { MigrationState } from '../../src/lib/domain/migration.js';
 import { otherSide, type Side } from '../../src/lib/domain/side.js';
 import { silentLogger } from '../../src/lib/logger.js';
-import type { StepName } from '../../src/lib/operations/cutover/report.js';
+import type { StepName } from '../../src/lib/operations/cutover/cutover-report.js';
 import { switchPrimary, type SwitchOutcome } from '../../src/lib/operations/cutover/switch.js';
 import { copyRecord, findDecidingState } from '../../src/lib/repository/phase/deciding-state.js';
 import { readRecordedState } from '../../src/lib/repository/phase/state.js';

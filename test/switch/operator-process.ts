@@ -1,11 +1,11 @@
 // An operator as a process of its own: says each step of its switch on stdout, and waits at one of them for a line on stdin.
 import { createInterface } from 'node:readline';
 import { loadSettings } from '../../src/lib/config.js';
-import { withSides } from '../../src/lib/cli/sides.js';
+import { withSides } from '../../src/lib/cli/open-sides.js';
 import { describeFault } from '../../src/lib/db/sqlstate.js';
 import { otherSide } from '../../src/lib/domain/side.js';
 import { silentLogger } from '../../src/lib/logger.js';
-import type { StepName } from '../../src/lib/operations/cutover/report.js';
+import type { StepName } from '../../src/lib/operations/cutover/cutover-report.js';
 import { switchPrimary } from '../../src/lib/operations/cutover/switch.js';
 import { findDecidingState } from '../../src/lib/repository/phase/deciding-state.js';
 

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import path from 'node:path';
-import type { StepName } from '../../src/lib/operations/cutover/report.js';
+import type { StepName } from '../../src/lib/operations/cutover/cutover-report.js';
 import { eventually, REPOSITORY, type CliSettings } from '../support/cli.js';
 import type { OperatorRequest } from './operator-process.js';
 

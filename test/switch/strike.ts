@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
 import type { Side } from '../../src/lib/domain/side.js';
-import { STEPS, type StepName } from '../../src/lib/operations/cutover/report.js';
+import { STEPS, type StepName } from '../../src/lib/operations/cutover/cutover-report.js';
 import { eventually, type RunningCli } from '../support/cli.js';
 import { deadlinePast, type Arena } from './arena.js';
 

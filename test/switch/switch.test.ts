@@ -1,6 +1,6 @@
 // npm run test:switch — everybody struck before every step of the switch, in both directions. SENSORCTL_TEST_SEED chooses the telemetry.
 import { expect } from 'chai';
-import { STEPS } from '../../src/lib/operations/cutover/report.js';
+import { STEPS } from '../../src/lib/operations/cutover/cutover-report.js';
 import { Arena } from './arena.js';
 import { BLOWS, describeStrike, strike, VICTIMS, type Strike } from './strike.js';
 import { seedOf } from '../support/seed.js';

@@ -1,7 +1,7 @@
 import { expect } from 'chai';
-import { renderProgress, showBackfill } from '../../src/lib/cli/backfill.js';
+import { renderProgress, showBackfill } from '../../src/lib/cli/render-backfill.js';
 import { renderBar } from '../../src/lib/cli/progress.js';
-import type { BackfillProgress } from '../../src/lib/operations/backfill/backfill.js';
+import type { BackfillProgress } from '../../src/lib/operations/backfill/backfill-report.js';
 
 const STATE: BackfillProgress = { step: 'copying', table: null, rows: 25_000, ofRows: 100_000, throttled: null };
 

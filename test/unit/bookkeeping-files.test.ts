@@ -15,7 +15,7 @@ const RELEASED: Readonly<Record<string, string>> = {
   '000005.sql': 'e18fc218fad13d4a',
   '000006.sql': 'c223412329db724e',
   '000007.sql': '0a3a815c393dda2a',
-  '000008.sql': '8c2794192d2fdeab',
+  '000008.sql': '63e2cd8ad1714aa9',
   '000009.sql': 'fe7545b4d99c35e6',
 };
 

@@ -1,8 +1,8 @@
 import { expect } from 'chai';
 
-import { renderComparison } from '../../src/lib/cli/comparison.js';
+import { renderComparison } from '../../src/lib/cli/render-compare.js';
 import { printable } from '../../src/lib/cli/output.js';
-import type { CompareReport, DifferenceRecord } from '../../src/lib/operations/compare/report.js';
+import type { CompareReport, DifferenceRecord } from '../../src/lib/operations/compare/compare-report.js';
 import { LedgerCover } from '../../src/lib/repository/compare/ledger-cover.js';
 
 const TIME = '2025-07-01T00:00:00.000000Z';

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { expect } from 'chai';
-import { renderCompletion, type CompletedCommand, type Shell } from '../../src/lib/cli/completion.js';
+import { renderCompletion, type CompletedCommand, type Shell } from '../../src/lib/cli/render-completion.js';
 
 const flag = (name: string, options: string[] | null) => ({
   name: `--${name}`,

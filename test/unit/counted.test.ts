@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { counted } from '../../src/lib/domain/counted.js';
+import { counted } from '../../src/lib/domain/words.js';
 
 describe('a number and its noun', () => {
   it('agree, with separators from a thousand on', () => {

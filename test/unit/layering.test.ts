@@ -17,7 +17,7 @@ const ARROWS: Readonly<Record<string, readonly string[]>> = {
   http: [],
   domain: [],
   config: ['db', 'domain'],
-  errors: [],
+  errors: ['domain'],
   logger: ['domain'],
   timing: [],
 };

@@ -1,10 +1,12 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect } from 'chai';
+import { CommandLineError, nextStepFor } from '../../src/lib/cli/advice.js';
 import { withWait } from '../../src/lib/cli/progress.js';
 import { createErrorReport, renderErrorReport } from '../../src/lib/cli/error-report.js';
-import { didYouMean, nearest } from '../../src/lib/domain/suggest.js';
+import { didYouMean, nearest } from '../../src/lib/domain/words.js';
 import { renderTable } from '../../src/lib/cli/table.js';
+import { padEnd, padStart, shorten, widthOf, wrap } from '../../src/lib/cli/text-layout.js';
 import { UnreachableError, UsageError } from '../../src/lib/errors.js';
 import { createLogger } from '../../src/lib/logger.js';
 
@@ -77,6 +79,12 @@ describe('the manners of the command line: tables', () => {
     expect(renderTable(head, rows, Infinity).split('\n')).to.have.length(rows.length + 4);
   });
 
+  it('counts columns, not letters: a Thai vowel sign takes none, a Chinese character two', () => {
+    expect([widthOf('ที่นี่'), widthOf('水位'), widthOf('a\n水位')]).to.deep.equal([2, 4, 4]);
+    expect([padEnd('ที่', 3), padStart('水', 3), shorten('水位計', 5)]).to.deep.equal(['ที่  ', ' 水', '水位…']);
+    expect(wrap('  水位 水位 水位', 11)).to.deep.equal(['  水位 水位', '  水位']);
+  });
+
   it('breaks a word where nothing else helps, and loses none of it', () => {
     const word = 'x'.repeat(100);
     const table = renderTable(['key'], [[word]], 40);
@@ -94,15 +102,18 @@ describe('the manners of the command line: tables', () => {
 
 describe('the manners of the command line: errors', () => {
   it('an error that an operator can act on has no stack, and always a next step', () => {
-    for (const error of [new UnreachableError('gone'), new UsageError('wrong', { next: 'do it right' })]) {
+    for (const error of [new UnreachableError('gone'), new UsageError('wrong', { code: 'ec2-not-set' })]) {
       const report = createErrorReport(error, 'sensorctl init --help');
       const lines = renderErrorReport(report, error);
-      expect(lines).to.deep.equal([`Error: ${error.message}`, `Next: ${error.next ?? 'sensorctl init --help'}`]);
+      expect(lines).to.deep.equal([
+        `Error: ${error.message}`,
+        `Next: ${nextStepFor(error) ?? 'sensorctl init --help'}`,
+      ]);
     }
   });
 
   it('on a terminal breaks the message between words, and nothing that is to be typed', () => {
-    const error = new UsageError('one two three four', { next: 'sensorctl quarantine list' });
+    const error = new CommandLineError('one two three four', 'sensorctl quarantine list');
     expect(renderErrorReport(createErrorReport(error, ''), error, 16)).to.deep.equal([
       ...['Error: one two', 'three four', 'Next: sensorctl quarantine list'],
     ]);

@@ -1,18 +1,16 @@
 import { expect } from 'chai';
-import { escapeHtml, hashSource, htmlCard, htmlTable } from '../../src/lib/cli/monitor/html.js';
+import { escapeHtml, hashSource, htmlCard, htmlTable, PAGE_STYLE } from '../../src/lib/cli/monitor/html.js';
 import { createErrorReport, renderErrorReport } from '../../src/lib/cli/error-report.js';
 import { renderLiveBody } from '../../src/lib/cli/monitor/live-page.js';
-import { createPaint, printableButStyle } from '../../src/lib/cli/paint.js';
+import { createPaint, printableButStyle, createRedactor } from '../../src/lib/cli/output.js';
 import { renderReportPage } from '../../src/lib/cli/monitor/report-page.js';
-import { PAGE_STYLE } from '../../src/lib/cli/monitor/page-style.js';
-import { createRedactor } from '../../src/lib/cli/redact.js';
 import { renderTable } from '../../src/lib/cli/table.js';
 import { describeFault } from '../../src/lib/db/sqlstate.js';
 import { mapTexts, oneLine, printable, printableJson } from '../../src/lib/domain/printable.js';
 import { UnreachableError } from '../../src/lib/errors.js';
 import { createLogger } from '../../src/lib/logger.js';
 import { judgeVitals, type Vitals } from '../../src/lib/operations/consume/health.js';
-import type { MonitorReport } from '../../src/lib/operations/monitor/report.js';
+import type { MonitorReport } from '../../src/lib/operations/monitor/monitor-report.js';
 import type { SampleFigures } from '../../src/lib/repository/monitor/samples.js';
 import { snapshotOf } from '../support/monitored.js';
 

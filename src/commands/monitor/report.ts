@@ -1,12 +1,13 @@
+import { CommandLineError } from '../../lib/cli/advice.js';
 import { writeFile } from 'node:fs/promises';
 import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../../lib/cli/base-command.js';
-import { surveyGates } from '../../lib/cli/cutover.js';
-import { withMonitored } from '../../lib/cli/monitor/monitored.js';
+import { surveyGates } from '../../lib/cli/cutover-checks.js';
+import { withMonitored } from '../../lib/cli/open-queue.js';
 import { describeReport, renderReportPage } from '../../lib/cli/monitor/report-page.js';
-import { durationFlag } from '../../lib/cli/time-flags.js';
-import { describeFileFault, UsageError } from '../../lib/errors.js';
-import { readReport, type MonitorReport } from '../../lib/operations/monitor/report.js';
+import { durationFlag } from '../../lib/cli/flags.js';
+import { describeFileFault } from '../../lib/errors.js';
+import { readReport, type MonitorReport } from '../../lib/operations/monitor/monitor-report.js';
 
 export default class MonitorReportCommand extends BaseCommand {
   static override summary = 'Write what monitors and comparisons have seen as one file, for a change ticket.';
@@ -33,9 +34,10 @@ export default class MonitorReportCommand extends BaseCommand {
       readReport({ local, ec2, sinceMs, gates }),
     );
     await writeFile(flags.output, renderReportPage(report)).catch((error: unknown) => {
-      throw new UsageError(`${flags.output} cannot be written: ${describeFileFault(error)}`, {
-        next: 'give another --output',
-      });
+      throw new CommandLineError(
+        `${flags.output} cannot be written: ${describeFileFault(error)}`,
+        'give another --output',
+      );
     });
     for (const message of report.notRead) this.note(`Warning: ${message}`);
     this.log(`${describeReport(report)}\nWritten: ${flags.output}`);

@@ -1,11 +1,11 @@
+import { CommandLineError } from '../../lib/cli/advice.js';
 import * as Args from '@oclif/core/args';
 import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../../lib/cli/base-command.js';
 import { counted } from '../../lib/cli/quantities.js';
-import { parseRecordOrAll } from '../../lib/cli/record-names.js';
-import { openSide, withDatabases } from '../../lib/cli/sides.js';
-import { UsageError } from '../../lib/errors.js';
-import { discardQuarantined } from '../../lib/operations/quarantine.js';
+import { parseRecordOrAll } from '../../lib/cli/flags.js';
+import { openSide, withDatabases } from '../../lib/cli/open-sides.js';
+import { discardQuarantined } from '../../lib/operations/manage-quarantine.js';
 
 export default class QuarantineDiscard extends BaseCommand {
   static override summary = 'Close a quarantined record without storing it; its body is kept.';
@@ -24,7 +24,7 @@ export default class QuarantineDiscard extends BaseCommand {
     const { args, flags } = await this.parse(QuarantineDiscard);
     const named = parseRecordOrAll(args.record, flags.all);
     const side = named?.keptOn ?? flags.side;
-    if (side === undefined) throw new UsageError('--all wants the side', { next: 'give --side local or --side ec2' });
+    if (side === undefined) throw new CommandLineError('--all wants the side', 'give --side local or --side ec2');
     const database = openSide(side, this.settings(), 'quarantine', this.logger());
     const discarded = await withDatabases([database], () =>
       discardQuarantined(database, named === null ? 'all' : [named.id]),

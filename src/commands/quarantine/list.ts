@@ -1,10 +1,9 @@
 import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../../lib/cli/base-command.js';
-import { numberFlag } from '../../lib/cli/number-flags.js';
-import { openSide, withDatabases } from '../../lib/cli/sides.js';
-import { formatTime } from '../../lib/cli/quantities.js';
-import { renderTable } from '../../lib/cli/table.js';
-import { listQuarantine, type NamedRecord } from '../../lib/operations/quarantine.js';
+import { numberFlag } from '../../lib/cli/flags.js';
+import { openSide, withDatabases } from '../../lib/cli/open-sides.js';
+import { describeNone, renderRecords } from '../../lib/cli/render-quarantine.js';
+import { listQuarantine, type NamedRecord } from '../../lib/operations/manage-quarantine.js';
 
 export default class QuarantineList extends BaseCommand {
   static override summary = 'List what could not be stored, on both sides, the oldest first.';
@@ -31,29 +30,4 @@ export default class QuarantineList extends BaseCommand {
     for (const failure of failures) this.note(`Warning: ${failure.message}`);
     return { records: [...records] };
   }
-}
-
-function describeNone(resolvedToo: boolean, isOneSilent: boolean): string {
-  const what = resolvedToo ? 'No record' : 'No open record';
-  return isOneSilent ? `${what} on the side that answers.` : `${what} on any side.`;
-}
-
-const REASON_WIDTH = 60;
-
-function renderRecords(records: readonly NamedRecord[]): string {
-  const rows = records.map(({ keptOn, id, quarantinedAt, faults, furtherFaults, resolution }) => {
-    const [first] = faults;
-    const more = faults.length + furtherFaults - 1;
-    const reason = `${more > 0 ? `(1 of ${more + 1}) ` : ''}${first?.reason ?? ''}`;
-    const short = reason.length > REASON_WIDTH ? `${reason.slice(0, REASON_WIDTH - 1)}…` : reason;
-    return [
-      `${keptOn}:${id}`,
-      formatTime(quarantinedAt).slice(0, 19),
-      first?.sensorId ?? '-',
-      short,
-      resolution ?? 'open',
-    ];
-  });
-  const table = renderTable(['record', 'since (UTC)', 'sensor', 'reason', 'state'], rows);
-  return `${table}\nNext: sensorctl quarantine show ${rows[0]?.[0] ?? ''}`;
 }

@@ -1,12 +1,12 @@
 import * as Args from '@oclif/core/args';
 import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../../lib/cli/base-command.js';
-import { parseRecordOrAll } from '../../lib/cli/record-names.js';
-import { withRepository } from '../../lib/cli/repository.js';
-import { openSide, withDatabases } from '../../lib/cli/sides.js';
+import { parseRecordOrAll } from '../../lib/cli/flags.js';
+import { withRepository } from '../../lib/cli/with-repository.js';
+import { openSide, withDatabases } from '../../lib/cli/open-sides.js';
 import { oneLine } from '../../lib/cli/output.js';
 import { EXIT_CODE } from '../../lib/errors.js';
-import { retryQuarantined, type RetryOutcome } from '../../lib/operations/quarantine.js';
+import { retryQuarantined, type RetryOutcome } from '../../lib/operations/manage-quarantine.js';
 
 export default class QuarantineRetry extends BaseCommand {
   static override summary = 'Decode quarantined messages again and store them, after what was in their way is mended.';

@@ -3,18 +3,18 @@ import { ExitError } from '@oclif/core/errors';
 import * as Flags from '@oclif/core/flags';
 import { loadSettings, type RequiredSettings, type Settings } from '../config.js';
 import { mapTexts } from '../domain/printable.js';
-import { EXIT_CODE, UsageError, type ExitCode } from '../errors.js';
+import { EXIT_CODE, type ExitCode } from '../errors.js';
 import { createLogger, type Logger } from '../logger.js';
+import { adviseOn, CommandLineError } from './advice.js';
 import { createErrorReport, describeCauses, renderErrorReport } from './error-report.js';
-import { writeJson, writeNote, writeResult, writeScript, writeStyled } from './output.js';
-import { createRedactor } from './redact.js';
+import { writeJson, writeNote, writeResult, writeScript, writeStyled, createRedactor } from './output.js';
 import { trapSignals } from './signals.js';
-import { asUsageError } from './usage-errors.js';
+import { asUsageError } from './oclif-internals.js';
 
-/** What a write of the result can meet where stdout is a file. */
+/** Codes of the errors that writing the result can meet where stdout is a file. */
 const DISK_FAULTS: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EFBIG', 'EIO']);
 
-/** What every command shares: settings, a logger on stderr, signals, and exit codes. */
+/** The base of every command: settings, a logger on stderr, signals, and exit codes. */
 export abstract class BaseCommand extends Command {
   static override baseFlags = {
     verbose: Flags.boolean({
@@ -51,7 +51,7 @@ export abstract class BaseCommand extends Command {
 
   /** Logs to stderr: with --verbose, which every command has, the steps between too. */
   protected logger(): Logger {
-    return createLogger((line) => this.note(line), this.#verbose ? 'debug' : 'info');
+    return createLogger((line) => this.note(line), this.#verbose ? 'debug' : 'info', adviseOn);
   }
 
   /** Writes a line to stderr: log, progress, advice. */
@@ -97,7 +97,7 @@ export abstract class BaseCommand extends Command {
   #reportUncaught(error: NodeJS.ErrnoException): ExitCode {
     if (!DISK_FAULTS.has(error.code ?? '')) return this.#report(error);
     const next = 'make room, or send stdout elsewhere; what the command did stands';
-    return this.#report(new UsageError(`stdout cannot be written: ${error.message}`, { next }), false);
+    return this.#report(new CommandLineError(`stdout cannot be written: ${error.message}`, next), false);
   }
 
   #report(thrown: Error, json = this.jsonEnabled()): ExitCode {

@@ -1,8 +1,9 @@
+import { CommandLineError } from './advice.js';
 import type { Hook } from '@oclif/core/hooks';
-import { UsageError } from '../errors.js';
+import type { UsageError } from '../errors.js';
 import { createErrorReport, renderErrorReport } from './error-report.js';
 import { writeJson, writeNote } from './output.js';
-import { nearest } from '../domain/suggest.js';
+import { nearest } from '../domain/words.js';
 
 /** oclif's hook for words that name no command: `help COMMAND`, a typing error, or an argument too many. */
 const commandNotFound: Hook<'command_not_found'> = async function ({ id, argv = [], config }) {
@@ -30,12 +31,13 @@ function explain(words: readonly string[], commands: readonly string[], bin: str
   const typed = words.join(' ');
   const inTopic = commands.filter((command) => command.startsWith(`${first} `));
   if (commands.includes(first) && nearest(typed, inTopic) === null) {
-    return new UsageError(`${first} takes no argument: ${rest.join(' ')}`, { next: `${bin} ${first} --help` });
+    return new CommandLineError(`${first} takes no argument: ${rest.join(' ')}`, `${bin} ${first} --help`);
   }
   // The words after a misspelt command may be its own: `cmopare extra`.
   const meant = nearest(typed, commands) ?? (inTopic.length === 0 ? nearest(first, commands) : null);
   const near = meant ?? (inTopic.length === 0 ? '' : first);
-  return new UsageError(`there is no command ${typed}${meant === null ? '' : `; did you mean ${meant}?`}`, {
-    next: `${[bin, near].join(' ').trimEnd()} --help`,
-  });
+  return new CommandLineError(
+    `there is no command ${typed}${meant === null ? '' : `; did you mean ${meant}?`}`,
+    `${[bin, near].join(' ').trimEnd()} --help`,
+  );
 }

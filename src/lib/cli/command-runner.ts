@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { CommandRunner } from '../operations/demo/run-command.js';
 
-/** What a command needs of its surroundings; all that it is to know of databases and queues it is told. */
+/** The variables that every program needs; settings of databases and queues are passed to the command one by one. */
 const NEEDED = ['PATH', 'HOME', 'TMPDIR', 'LANG', 'LC_ALL', 'NO_COLOR', 'SystemRoot'];
 
 /** Runs this very sensorctl, with nothing of the operator's environment but what every program needs. */

@@ -1,8 +1,9 @@
 import { EXIT_CODE, SensorctlError, type ExitCode } from '../errors.js';
-import { ownMessage } from './usage-errors.js';
-import { terminalWidth, wrap } from './wrap.js';
+import { nextStepFor } from './advice.js';
+import { ownMessage } from './oclif-internals.js';
+import { terminalWidth, wrap } from './text-layout.js';
 
-/** What a command says when it fails; with `--json` the document on stdout. */
+/** A failed command's message; with `--json` it is the document on stdout. */
 export interface ErrorReport {
   readonly error: string;
   /** The next command or step to try. */
@@ -17,7 +18,7 @@ export function createErrorReport(error: Error, usage: string): ErrorReport {
   if (!(error instanceof SensorctlError)) {
     return { error: error.message, next: DEFECT_NEXT, exitCode: EXIT_CODE.defect };
   }
-  return { error: ownMessage(error), next: error.next ?? usage, exitCode: error.exitCode };
+  return { error: ownMessage(error), next: nextStepFor(error) ?? usage, exitCode: error.exitCode };
 }
 
 /**
@@ -35,7 +36,7 @@ export function renderErrorReport(
   return [...wrap(`Error: ${message.replaceAll(/\n(?! )/g, '\n  ')}`, width), ...frames, `Next: ${next}`];
 }
 
-/** What lies behind an error, the nearest cause first; for --verbose. */
+/** The causes of an error, the nearest first; for --verbose. */
 export function describeCauses({ cause }: Error): string[] {
   if (!(cause instanceof Error)) return [];
   const code = (cause as { code?: unknown }).code;

@@ -1,12 +1,14 @@
+import { CommandLineError } from './advice.js';
 import { once } from 'node:events';
 import { createWriteStream, type WriteStream } from 'node:fs';
 import { rename, stat } from 'node:fs/promises';
 import { finished } from 'node:stream/promises';
 import { printableJson } from '../domain/printable.js';
-import { describeFileFault, UsageError } from '../errors.js';
+import type { UsageError } from '../errors.js';
+import { describeFileFault } from '../errors.js';
 
 /**
- * Lends a function that appends a value to a file as a line of JSON; without a file it does nothing. Throws a UsageError
+ * Runs `work` with a function that appends a value to a file as a line of JSON, or does nothing without a file. Throws a UsageError
  * where the file cannot be written.
  */
 export async function withJsonLines<Result>(
@@ -49,7 +51,5 @@ async function close(stream: WriteStream): Promise<void> {
 }
 
 function unwritable(file: string, error: Error): UsageError {
-  return new UsageError(`${file} cannot be written: ${describeFileFault(error)}`, {
-    next: 'give --output another path',
-  });
+  return new CommandLineError(`${file} cannot be written: ${describeFileFault(error)}`, 'give --output another path');
 }

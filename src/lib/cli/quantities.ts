@@ -1,5 +1,5 @@
 /** For commands, which take what they print from here. */
-export { counted } from '../domain/counted.js';
+export { counted } from '../domain/words.js';
 
 const SECOND_MS = 1_000;
 const MINUTE_MS = 60_000;

@@ -1,7 +1,7 @@
 import Table from 'cli-table3';
 import { oneLine } from '../domain/printable.js';
 import { formatCount } from './quantities.js';
-import { terminalWidth, wrap } from './wrap.js';
+import { terminalWidth, widthOf, wrap } from './text-layout.js';
 
 /** A text is one line; several lines are so many texts. */
 export type Cell = string | number | readonly string[];
@@ -22,10 +22,8 @@ export function renderTable(
 ): string {
   const numeric = head.map((_, index) => rows.length > 0 && rows.every((row) => typeof row[index] === 'number'));
   const body = rows.map((row) => row.map(cellText));
-  const widthOf = (index: number, lines: readonly (readonly string[])[]): number =>
-    Math.max(...lines.map((row) => lineWidth(row[index] ?? '')));
   const columns = head.map((_, index) => ({
-    width: widthOf(index, [head, ...body]),
+    width: Math.max(...[head, ...body].map((row) => widthOf(row[index] ?? ''))),
     // Words are broken only where they are longer than any name of ours, or where nothing else helps.
     narrowest: Math.min(LONGEST_WORD, Math.max(...[head, ...body].map((row) => longestWord(row[index] ?? '')))),
   }));
@@ -47,7 +45,7 @@ export function renderTable(
   return table.toString();
 }
 
-/** Takes from the widest column, a letter at a time, until all of them fit or none can give any more. */
+/** Takes from the widest column, one of its width at a time, until all of them fit or none can give any more. */
 function fitColumns(columns: readonly { width: number; narrowest: number }[], available: number): number[] {
   const widths = columns.map(({ width }) => width);
   const canGive = (index: number): boolean => (widths[index] ?? 0) > (columns[index]?.narrowest ?? 0);
@@ -60,12 +58,8 @@ function fitColumns(columns: readonly { width: number; narrowest: number }[], av
   return widths;
 }
 
-function lineWidth(text: string): number {
-  return Math.max(...text.split('\n').map((line) => line.length));
-}
-
 function longestWord(text: string): number {
-  return Math.max(...text.split(/\s/).map((word) => word.length));
+  return Math.max(...text.split(/\s/).map(widthOf));
 }
 
 /** Whatever came from a device or a database: it makes no line of its own, and acts on no terminal. */

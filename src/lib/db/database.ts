@@ -1,9 +1,9 @@
 import pg from 'pg';
 import { withDeadline } from '../domain/retry.js';
 import { sideTitle, type Side } from '../domain/side.js';
-import { ConflictError, SensorctlError, UnreachableError } from '../errors.js';
+import { ConflictError, SensorctlError, UnreachableError, type CodeOfSide, type Problem } from '../errors.js';
 import { guardedClient } from './authentication.js';
-import { adviseOnConnecting } from './connecting-advice.js';
+import { findConnectingProblem } from './connecting-advice.js';
 import { describeConnection, tlsOptions, type ConnectionSettings } from './connection.js';
 import { destroySocket, onConnectionError, type PoolConfig } from './pg-internals.js';
 import { pinSearchPath } from './search-path.js';
@@ -170,9 +170,7 @@ function foreignSchema(owner: string, { side, connection }: DatabaseOptions): Co
   const where = `the ${sideTitle(side)} database at ${describeConnection(connection)}`;
   return new ConflictError(
     `the schema sensorctl in ${where} belongs to ${owner}, and is not sensorctl's own; nothing was called there`,
-    {
-      next: `find out what it is; then drop it, or give it to the owner of the database: alter schema sensorctl owner to …; then sensorctl init --side ${side}`,
-    },
+    { code: 'schema-foreign', facts: { side } },
   );
 }
 
@@ -193,14 +191,14 @@ export function asUnreachable(error: unknown, otherwise: Origin): Error {
   if (error instanceof SensorctlError || faultKind(error) === 'defect') return error as Error;
   if (faultKind(error) === 'fenced') {
     return new ConflictError(describeFault(error), {
-      next: 'see where the migration stands: sensorctl cutover',
+      code: 'phase-changed',
       cause: error,
     });
   }
   const { side, connection } = origins.get(error as object) ?? otherwise;
   const where = `the ${sideTitle(side)} database at ${describeConnection(connection)}`;
   return new UnreachableError(`${where} failed: ${describeFault(error)}`, {
-    next: nextStep(error, { side, connection }),
+    ...problemOf(error, { side, connection }),
     cause: error,
   });
 }
@@ -214,46 +212,32 @@ export async function findSilent(first: Database, other: Database): Promise<Data
   return answers ? other : first;
 }
 
-function nextStep(error: unknown, { side, connection }: Origin): string {
-  const prefix = side === 'local' ? 'TIMESCALE' : 'EC2_DB';
-  switch (sqlstateOf(error)) {
-    case '28000':
-      return connection.sslMode === 'disable'
-        ? `check ${prefix}_USER; where that server wants encryption, set ${prefix}_SSLMODE=verify-full and ${prefix}_SSLROOTCERT`
-        : `check ${prefix}_USER, and that server's pg_hba.conf`;
-    case '28P01':
-      return `check ${prefix}_USER and ${prefix}_PASSWORD`;
-    case '3D000':
-      return `create the database, or set ${prefix}_${side === 'local' ? 'DB' : 'NAME'} to the one that exists`;
-    case '42P01':
-    case '3F000':
-      return `sensorctl init --side ${side}`;
-    case '55P03':
-      return 'wait for the session that holds the lock, or end it: select pg_terminate_backend(<its process>)';
-    case '57014':
-      return 'the server ended the statement for taking too long, or somebody ended it: try again, or ask for less';
-    case '42501':
-      return `grant the role of ${prefix}_USER the rights that docs/rights.md lists`;
-    case '25006':
-      return `that server is a standby or read-only (default_transaction_read_only): set ${prefix}_HOST to one that takes writes`;
-    case '57P01':
-    case '57P02':
-    case '57P03':
-      return 'that server is starting or stopping: wait until it answers, and repeat the command';
-    case '53400':
-      return 'the server has a limit that this exceeds: raise the one that the error names, or ask for less';
-    case '53300':
-      return `free connections of that server, raise its max_connections, or lower ${prefix}_POOL_MAX`;
-    case '53100':
-      return 'the disk of that server is full: make room there; nothing that was acknowledged is lost';
-    case undefined:
-      return (
-        adviseOnConnecting(error, prefix) ??
-        `check that the server runs and that ${prefix}_HOST, ${prefix}_PORT and ${prefix}_SSLMODE are right`
-      );
-    default:
-      return 'the server answered so; its own log says more';
+/** What a SQLSTATE means for an operator. */
+const PROBLEMS: Readonly<Record<string, CodeOfSide>> = {
+  '28P01': 'password-wrong',
+  '3D000': 'database-missing',
+  '42P01': 'not-prepared',
+  '3F000': 'not-prepared',
+  '55P03': 'lock-held',
+  '57014': 'statement-ended',
+  '42501': 'right-missing',
+  '25006': 'server-read-only',
+  '57P01': 'server-starting',
+  '57P02': 'server-starting',
+  '57P03': 'server-starting',
+  '53400': 'limit-exceeded',
+  '53300': 'connections-used-up',
+  '53100': 'disk-full',
+};
+
+/** The problem that a failed call shows, by its SQLSTATE or by what failed on the way to the server. */
+function problemOf(error: unknown, { side, connection }: Origin): Problem {
+  const sqlstate = sqlstateOf(error);
+  if (sqlstate === undefined) return { code: findConnectingProblem(error) ?? 'server-unreachable', facts: { side } };
+  if (sqlstate === '28000') {
+    return { code: 'sign-in-refused', facts: { side, isEncrypted: connection.sslMode !== 'disable' } };
   }
+  return { code: PROBLEMS[sqlstate] ?? 'server-answered', facts: { side } };
 }
 
 /** Times, numerics and JSON stay text: a Date would lose the microseconds, a double the digits. */

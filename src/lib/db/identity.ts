@@ -14,7 +14,7 @@ export async function assertDistinct(one: Queryable, other: Queryable): Promise<
   const [name, otherName] = await Promise.all([one, other].map((side) => readName(side, READ_INSTANCE)));
   if (name !== otherName) return;
   throw new UsageError('local and EC2 are one and the same database', {
-    next: 'check the TIMESCALE_ and EC2_DB_ settings for host, port and database',
+    code: 'sides-are-one',
   });
 }
 

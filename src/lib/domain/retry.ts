@@ -1,5 +1,4 @@
-import { backoffMs } from './backoff.js';
-import { pause } from './pause.js';
+import { backoffMs, pause } from './async.js';
 
 /*
  * The one place in which something is tried again, joined, limited in time, or waited for.

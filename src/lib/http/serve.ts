@@ -1,6 +1,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { isIP } from 'node:net';
 import { hostname } from 'node:os';
+import type { Registry } from 'prom-client';
 import { UsageError } from '../errors.js';
 
 export interface Address {
@@ -54,13 +55,13 @@ export async function serve(
   return await new Promise((resolve, reject) => {
     server.once('error', (error) => {
       const message = `the ${what} port ${host}:${port} cannot be opened: ${error.message}`;
-      reject(new UsageError(message, { next: `choose another --${what}-port`, cause: error }));
+      reject(new UsageError(message, { code: 'port-taken', facts: { what }, cause: error }));
     });
     server.listen(port, host, () => resolve({ close }));
   });
 }
 
-/** What fails inside is nobody's business outside. */
+/** Answers 500 without a reason where the answer fails: outsiders learn nothing of it. */
 async function respond(answer: Answer, request: IncomingMessage, response: ServerResponse): Promise<void> {
   try {
     await answer(request.url ?? '', response, request);
@@ -82,4 +83,16 @@ function isOurName(host: string | undefined, bound: string): boolean {
     .toLowerCase();
   const own = hostname().toLowerCase();
   return isIP(name) !== 0 || ['localhost', bound.toLowerCase(), own, own.split('.')[0]].includes(name);
+}
+
+/** Answers GET /metrics in Prometheus's text format. Throws a UsageError where the port cannot be had. */
+export async function serveMetrics(address: Address, registry: Registry): Promise<Endpoint> {
+  return await serve(address, 'metrics', async (path, response) => {
+    if (path !== '/metrics') {
+      response.writeHead(404).end();
+      return;
+    }
+    const text = await registry.metrics();
+    response.writeHead(200, { 'content-type': registry.contentType }).end(text);
+  });
 }

@@ -11,6 +11,8 @@ import {
   type TablePreparation,
 } from '../repository/tables/reading-tables.js';
 
+export type { Obstacle };
+
 /** What `init` found and did on one side. */
 export interface SidePreparation {
   readonly side: Side;

@@ -1,10 +1,9 @@
 import { open } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
-import { counted } from '../domain/counted.js';
-import { pause } from '../domain/pause.js';
+import { counted } from '../domain/words.js';
+import { pause } from '../domain/async.js';
 import { describeFileFault, UnreachableError, UsageError } from '../errors.js';
-import { asQueueError } from '../queue/queue-error.js';
-import { SQS_BATCH, type Queue } from '../queue/queue.js';
+import { asQueueError, SQS_BATCH, type Queue } from '../queue/queue.js';
 
 export interface ReplayOptions {
   readonly queue: Queue;
@@ -62,8 +61,10 @@ export async function* readBodies(paths: readonly string[]): AsyncGenerator<stri
         if (line.trim() !== '') yield line;
       }
     } catch (error) {
-      const next = 'name JSON-lines files that exist and can be read';
-      throw new UsageError(`${path} cannot be read: ${describeFileFault(error)}`, { next, cause: error });
+      throw new UsageError(`${path} cannot be read: ${describeFileFault(error)}`, {
+        code: 'replay-file-unreadable',
+        cause: error,
+      });
     }
   }
 }
@@ -91,7 +92,7 @@ async function sendAll(queue: Queue, bodies: readonly string[]): Promise<void> {
       throw new UnreachableError(
         `the queue ${queue.url} refused ${left.length} of ${counted(bodies.length, 'message')}`,
         {
-          next: 'look for lines that are larger than the queue takes, or hold characters that SQS refuses',
+          code: 'messages-refused',
         },
       );
     }

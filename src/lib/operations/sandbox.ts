@@ -1,13 +1,13 @@
 import { open, readFile } from 'node:fs/promises';
 import { UsageError } from '../errors.js';
-import { startSandbox } from '../sandbox/sandbox.js';
+import { startSandbox } from '../sandbox/start-sandbox.js';
 
 export interface SandboxOptions {
   /** Keeps the data of both servers; absent, it is discarded at the end. */
   readonly dataDir: string | undefined;
   /** File to write the settings to, readable by its owner only. */
   readonly envFile: string | undefined;
-  /** Told once everything answers, with the settings by variable. */
+  /** Called once everything answers, with the settings by variable. */
   readonly onReady: (settings: Readonly<Record<string, string>>) => void;
   readonly stop: AbortSignal;
 }
@@ -35,7 +35,7 @@ async function assertOwn(file: string): Promise<void> {
   const text = await readFile(file, 'utf8').catch(() => '');
   if (text.trim() === '' || text.startsWith(MARK)) return;
   throw new UsageError(`${file} exists, and no sandbox has written it`, {
-    next: 'move it away, or give --write-env another file',
+    code: 'settings-file-foreign',
   });
 }
 

@@ -141,11 +141,11 @@ interface RepositoryParts {
 
 async function warnOfObstacles(secondary: Database, logger: Logger): Promise<void> {
   try {
-    for (const { table, problem, next, blocks } of await findObstacles(secondary)) {
+    for (const { table, problem, advice, blocks } of await findObstacles(secondary)) {
       const consequence = blocks
         ? 'batches with readings for it are entered in the ledger until it is mended'
         : 'batch markers stand in for it in phase 1; from phase 2 on it is required';
-      logger.warn(`${table} on ${sideTitle(secondary.side)} ${problem}; ${consequence}`, { next });
+      logger.warn(`${table} on ${sideTitle(secondary.side)} ${problem}; ${consequence}`, { next: advice });
     }
   } catch (error) {
     logger.warn(`${sideTitle(secondary.side)} could not be looked at`, { error: describeFault(error) });

@@ -196,12 +196,12 @@ export function leavesNoRole(error: unknown): boolean {
 function heldBack({ phase }: MigrationState): ConflictError {
   return new ConflictError(
     `the migration is in phase ${phase ?? 'none'}: EC2 is the primary, and this consumer was told to write to local only`,
-    { next: 'remove ENABLE_DUAL_WRITE=false (or --no-dual-write), or go back: sensorctl cutover --rollback' },
+    { code: 'held-back-from-ec2' },
   );
 }
 
 function ec2NotSet(): UsageError {
   return new UsageError('the recorded phase writes to EC2, and EC2_DB_HOST is not set', {
-    next: 'set EC2_DB_HOST in .env.local (see .env.dual-write)',
+    code: 'ec2-not-set',
   });
 }

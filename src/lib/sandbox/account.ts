@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 
 import { UnreachableError } from '../errors.js';
-import { HELPER_ENVIRONMENT } from './environment.js';
+import { HELPER_ENVIRONMENT } from './helper-process.js';
 
 /** An entry of the passwd file: initdb refuses a uid that has none. */
 export interface Account {
@@ -36,7 +36,7 @@ export async function findAccount(options: AccountOptions = {}): Promise<Account
   }
   throw new UnreachableError(
     `PostgreSQL refuses to run as root, and root could not become any unprivileged account of ${passwdFile}.`,
-    { next: 'Run the command as an ordinary user, or add an account: useradd --system postgres' },
+    { code: 'no-account' },
   );
 }
 

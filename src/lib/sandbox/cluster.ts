@@ -6,11 +6,9 @@ import path from 'node:path';
 import { text } from 'node:stream/consumers';
 
 import { UnreachableError, UsageError } from '../errors.js';
-import type { Account } from './account.js';
-import { canEnter } from './account.js';
-import { HELPER_ENVIRONMENT } from './environment.js';
-import { keeper } from './keeper.js';
-import { makeTemporaryDirectory, removeTemporaryDirectory } from './temporary.js';
+import { type Account, canEnter } from './account.js';
+import { HELPER_ENVIRONMENT } from './helper-process.js';
+import { keeper, makeTemporaryDirectory, removeTemporaryDirectory } from './keeper.js';
 
 /** What a data directory remembers of its server, so that a second start serves the same clients. */
 export interface Cluster {
@@ -59,13 +57,13 @@ async function readCluster(dataDir: string): Promise<Cluster | undefined> {
 async function assertUsable({ dataDir, account }: ClusterPlace): Promise<void> {
   if (!(await canEnter(dataDir, account))) {
     throw new UsageError(`PostgreSQL runs as ${account?.name ?? 'this user'}, who may not enter ${dataDir}.`, {
-      next: 'Name a data directory that every user may enter, for example below /var/tmp.',
+      code: 'data-directory-closed',
     });
   }
   const foreign = (await readdir(dataDir)).filter((name) => !/^(pgdata|server\.log)/.test(name));
   if (foreign.length > 0) {
     throw new UsageError(`${dataDir} holds other things than a sandbox server: ${foreign.slice(0, 3).join(', ')}.`, {
-      next: 'Name an empty directory, or one that the sandbox made.',
+      code: 'data-directory-foreign',
     });
   }
 }
@@ -111,14 +109,14 @@ async function runInitdb(
     child.pid && keeper.watchServer(child.pid),
   ]).catch((error: unknown) => {
     throw new UnreachableError(`${initdb} could not be run: ${(error as Error).message}.`, {
-      next: 'npm ci --include=optional brings the programs of PostgreSQL anew',
+      code: 'programs-broken',
       cause: error,
     });
   });
   if (child.pid) await keeper.releaseServer(child.pid);
   if (code !== 0) {
     throw new UnreachableError(`initdb failed for ${directory}: ${errors.trim()}`, {
-      next: 'see what it says; TMPDIR names another place for the sandbox',
+      code: 'cluster-not-made',
     });
   }
 }

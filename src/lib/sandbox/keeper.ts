@@ -1,7 +1,8 @@
 import type { ChildProcess } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-
-import { forkEntry } from './fork.js';
+import { mkdir, rm } from 'node:fs/promises';
+import { forkEntry } from './helper-process.js';
 
 /** What must not outlive this process: servers, other children, and data that nobody asked to keep. */
 export interface Charges {
@@ -68,4 +69,18 @@ async function startKeeper(onExit: () => void): Promise<ChildProcess> {
   child.unref();
   child.channel?.unref();
   return child;
+}
+
+/** Makes a directory of a name nobody else has; it is removed when this process ends, however it ends. */
+export async function makeTemporaryDirectory(prefix: string): Promise<string> {
+  const directory = `${prefix}${randomBytes(6).toString('hex')}`;
+  await keeper.watchDirectory(directory); // before it exists: a kill between the two leaves nothing
+  await mkdir(directory, { mode: 0o700 });
+  return directory;
+}
+
+/** Removes a temporary directory now. */
+export async function removeTemporaryDirectory(directory: string): Promise<void> {
+  await rm(directory, { recursive: true, force: true });
+  await keeper.releaseDirectory(directory);
 }

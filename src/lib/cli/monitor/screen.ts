@@ -1,10 +1,3 @@
-import { counted } from '../../domain/counted.js';
-import { mapTexts, oneLine } from '../../domain/printable.js';
-import { otherSide, sideTitle } from '../../domain/side.js';
-import { leavesSecondaryOut, type ConsumerSnapshot, type Snapshot } from '../../operations/monitor/snapshot.js';
-import { formatCount, formatDuration } from '../quantities.js';
-import { fitLine, type Paint } from '../paint.js';
-import { sparkline } from './sparkline.js';
 import {
   describeCalm,
   describePhase,
@@ -18,6 +11,13 @@ import {
   rowsAndNewest,
   UNKNOWN,
 } from './wording.js';
+import type { Paint } from '../output.js';
+import { fitLine, padEnd, padStart, shorten } from '../text-layout.js';
+import { formatCount, formatDuration } from '../quantities.js';
+import { mapTexts, oneLine } from '../../domain/printable.js';
+import { otherSide, sideTitle } from '../../domain/side.js';
+import { counted } from '../../domain/words.js';
+import { type ConsumerSnapshot, leavesSecondaryOut, type Snapshot } from '../../operations/monitor/monitor-snapshot.js';
 
 export interface ScreenOptions {
   readonly columns: number;
@@ -69,7 +69,7 @@ function renderTables({ tables, windowSeconds, at, sides }: Snapshot, paint: Pai
   const window = formatDuration(windowSeconds * 1000);
   const columns = (cells: readonly string[]): string => {
     const [name = '', ...rest] = cells;
-    return name.padEnd(23) + rest.map((cell, place) => cell.padStart([11, 12, 11, 12, 10][place] ?? 0)).join('');
+    return padEnd(name, 23) + rest.map((cell, place) => padStart(cell, [11, 12, 11, 12, 10][place] ?? 0)).join('');
   };
   const title = columns([`rows of the last ${window}`, 'local', 'newest', 'EC2', 'newest', 'apart']);
   const lines = tables.map(({ table, local, ec2 }) => {
@@ -162,11 +162,11 @@ function renderConsumer(consumer: ConsumerSnapshot, paint: Paint): string {
   const { host, pid, state, rate, breaker, messagesInHand, lastError } = consumer;
   const error = lastError === null ? '-' : `${formatDuration(lastError.agoSeconds * 1000)} ago: ${lastError.text}`;
   const cells = [
-    `${host.slice(0, 20)} ${pid}`,
+    `${shorten(host, 20)} ${pid}`,
     state === 'running' ? formatRate(rate) : state,
     breaker ?? '-',
     messagesInHand === null ? '-' : formatCount(messagesInHand),
-    error.slice(0, ERROR_COLUMNS),
+    shorten(error, ERROR_COLUMNS),
   ];
   const line = consumerLine(cells);
   if (state === 'lost') return paint(line, 'red');
@@ -174,5 +174,17 @@ function renderConsumer(consumer: ConsumerSnapshot, paint: Paint): string {
 }
 
 function consumerLine([name = '', rate = '', breaker = '', inHand = '', error = '']: readonly string[]): string {
-  return `${name.padEnd(28)}${rate.padStart(9)}  ${breaker.padEnd(8)}${inHand.padStart(7)}  ${error}`;
+  return `${padEnd(name, 28)}${rate.padStart(9)}  ${breaker.padEnd(8)}${inHand.padStart(7)}  ${error}`;
+}
+
+const HEIGHTS = '▁▂▃▄▅▆▇█';
+
+/** The last values as one character each, the highest of them (or of `atLeast`) as a full block; unknown ones are blank. */
+export function sparkline(values: readonly (number | null)[], width: number, atLeast = 1): string {
+  const shown = values.slice(-width);
+  const most = Math.max(atLeast, ...shown.map((value) => value ?? 0));
+  const height = (value: number | null): string => {
+    return value === null ? ' ' : (HEIGHTS[Math.round((value / most) * (HEIGHTS.length - 1))] ?? ' ');
+  };
+  return shown.map(height).join('').padStart(width);
 }

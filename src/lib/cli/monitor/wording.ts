@@ -1,7 +1,7 @@
 import { counted, formatCount, formatDuration } from '../quantities.js';
 import { sideTitle } from '../../domain/side.js';
 import { parseInstant } from '../../domain/time.js';
-import type { Snapshot } from '../../operations/monitor/snapshot.js';
+import type { Snapshot } from '../../operations/monitor/monitor-snapshot.js';
 
 export const UNKNOWN = '?';
 

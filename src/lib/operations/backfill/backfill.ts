@@ -1,77 +1,55 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import { asUnreachable, type Database, findSilent, withSession } from '../../db/database.js';
 import { assertDistinct } from '../../db/identity.js';
-import { asUnreachable, findSilent, withSession, type Database } from '../../db/database.js';
 import { READING_TABLES } from '../../domain/reading.js';
 import { otherSide } from '../../domain/side.js';
 import { InterruptedError } from '../../errors.js';
-import type { Logger } from '../../logger.js';
+import {
+  addCounts,
+  type BackfillCounts,
+  type BackfillHooks,
+  type BackfillPlan,
+  type BackfillProgress,
+  type BackfillReport,
+  type BackfillRequest,
+  type BackfillSides,
+  NO_ROWS,
+} from './backfill-report.js';
+import { type Planned, planUnits } from './plan-units.js';
+import { countMissed, entriesAtOnce, repairLedger } from './repair-ledger.js';
+import { countsOf, measureRoundTrip, runUnits } from './run-units.js';
+import { Throttle } from './throttle.js';
 import type { UnitContext } from '../../repository/backfill/run-unit.js';
 import {
   addUnits,
+  type BackfillRun,
   dropUnits,
   finishRun,
   joinRun,
   markPlanned,
+  type OldestTimes,
   readOldestTimes,
   readRun,
   readTouched,
-  tryPlanning,
-  type BackfillRun,
-  type OldestTimes,
   type RunState,
+  tryPlanning,
 } from '../../repository/backfill/unit-store.js';
-import { assertBookkeeping } from '../../repository/ledger/bookkeeping-schema.js';
 import { agreeOnMethod, type DigestMethod } from '../../repository/compare/digest-method.js';
 import { queryableOf } from '../../repository/compare/sides.js';
-import { resolveWindow, type LeftOut } from '../../repository/compare/window.js';
-import { enterRefused, readGaps, type Gap } from '../../repository/ledger/ledger.js';
-import { planTransfer, type Transfer } from '../../repository/repair/transfer.js';
+import { type LeftOut, resolveWindow } from '../../repository/compare/window.js';
+import { assertBookkeeping } from '../../repository/ledger/bookkeeping-schema.js';
+import { enterRefused, type Gap, readGaps } from '../../repository/ledger/ledger.js';
 import { repairRegistry } from '../../repository/repair/registry.js';
+import { planTransfer, type Transfer } from '../../repository/repair/transfer.js';
 import { readOldestRow, refreshAggregates } from '../../repository/timescaledb/continuous-aggregates.js';
 import { restoreAbandonedPolicies, withPausedPolicies } from '../../repository/timescaledb/paused-jobs.js';
 import type { Table, TableName } from '../../repository/tables/table.js';
-import { planUnits, type Planned } from './plan-units.js';
-import { repairLedger } from './repair-ledger.js';
-import {
-  addCounts,
-  NO_ROWS,
-  type BackfillCounts,
-  type BackfillPlan,
-  type BackfillReport,
-  type BackfillRequest,
-} from './report.js';
-import { runUnits } from './run-units.js';
-import { Throttle } from './throttle.js';
-
-export interface BackfillSides {
-  readonly local: Database;
-  readonly ec2: Database;
-}
-
-export interface BackfillHooks {
-  readonly stop: AbortSignal;
-  readonly logger: Logger;
-  /** Told what will be done, once that is known. */
-  readonly onPlan: (plan: BackfillPlan) => void;
-  readonly onProgress: (progress: BackfillProgress) => void;
-}
-
-export interface BackfillProgress {
-  readonly step: 'repairing gaps' | 'looking for differences' | 'counting rows' | 'copying';
-  readonly table: string | null;
-  readonly rows: number;
-  /** Null where it is not known. */
-  readonly ofRows: number | null;
-  /** Why it holds back; null where it does not. */
-  readonly throttled: string | null;
-}
 
 /** Together with what they read and write, they keep two cores of each server busy, beside live writes. */
 const NEAR_JOBS = 2;
 const FAR_JOBS = 8;
 const LONG_ROUND_TRIP_MS = 20;
 const PLANNING_POLL_MS = 300;
-const ENTRIES_AT_ONCE = 500;
 /** Seconds that what is repaired at once may take at a rate that was asked for. */
 const RATE_SECONDS = 2;
 /** What a backfill copies a second on a usual machine, for the estimate. */
@@ -158,7 +136,7 @@ class Backfill {
 
   async plan(): Promise<BackfillPlan> {
     if (this.request.mode !== 'ledger') return this.#estimate(await this.#planUnits());
-    const { readings: rows } = await this.#countMissed();
+    const { readings: rows } = await countMissed(this.#source, this.#tables());
     return {
       ...this.#estimate({ units: [], bytes: 0, leftOut: [] }),
       ranges: (await this.#readGaps()).length,
@@ -186,14 +164,20 @@ class Backfill {
   async #repairLedger(): Promise<BackfillCounts> {
     const jobs = await this.#jobs();
     const { stop, logger } = this.hooks;
-    const missed = await this.#countMissed();
+    const missed = await countMissed(this.#source, this.#tables());
     const ofRows = missed.readings;
     if (missed.entries > 0 && this.request.mode === 'ledger') this.hooks.onPlan(await this.plan());
     const { tables, maxRate } = this.request;
     const entries = entriesAtOnce(missed, maxRate === null ? null : (maxRate * RATE_SECONDS) / jobs);
     return await repairLedger({
-      ...{ primary: this.#source, secondary: this.#target, tables, jobs, entries, throttle: this.#throttle },
-      ...{ stop, logger },
+      primary: this.#source,
+      secondary: this.#target,
+      tables,
+      jobs,
+      entries,
+      throttle: this.#throttle,
+      stop,
+      logger,
       onProgress: ({ rowsCopied }) => this.#progress({ step: 'repairing gaps', table: null, rows: rowsCopied, ofRows }),
     });
   }
@@ -278,8 +262,12 @@ class Backfill {
     const planned: Planned[] = [];
     const step = this.request.mode === 'full' ? 'counting rows' : 'looking for differences';
     const options = {
-      ...{ source: this.#source, target: this.#target, request: this.request, stop: this.hooks.stop },
-      ...{ method: await this.#method(), jobs: await this.#jobs() },
+      source: this.#source,
+      target: this.#target,
+      request: this.request,
+      stop: this.hooks.stop,
+      method: await this.#method(),
+      jobs: await this.#jobs(),
       window: await resolveWindow({ primary: this.#source, secondary: this.#target }, this.request),
       onProgress: (table: string, rows: number) => this.#progress({ step, table, rows, ofRows: null }),
     };
@@ -291,7 +279,10 @@ class Backfill {
 
   async #runUnits(runId: number): Promise<RunState> {
     const context: Omit<UnitContext, 'onClaim'> = {
-      ...{ runId, source: this.#source, target: this.#target, ledger: this.#toSecondary },
+      runId,
+      source: this.#source,
+      target: this.#target,
+      ledger: this.#toSecondary,
       transferOf: (table) => this.#transferOf(table),
       method: await this.#method(),
       overwrite: this.#toSecondary,
@@ -303,7 +294,10 @@ class Backfill {
       viaStaging: new Set(),
     };
     return await runUnits({
-      ...{ context, jobs: await this.#jobs(), throttle: this.#throttle, stop: this.hooks.stop },
+      context,
+      jobs: await this.#jobs(),
+      throttle: this.#throttle,
+      stop: this.hooks.stop,
       onProgress: ({ rows, openRows }) =>
         this.#progress({ step: 'copying', table: null, rows: rows - openRows, ofRows: rows }),
     });
@@ -351,11 +345,6 @@ class Backfill {
     return (await readGaps(this.#source.pool)).filter(({ table }) => this.#tables().includes(table));
   }
 
-  async #countMissed(): Promise<Missed> {
-    const { rows } = await this.#source.pool.query<Missed & Record<string, unknown>>(COUNT_MISSED, [this.#tables()]);
-    return rows[0] ?? { entries: 0, readings: 0 };
-  }
-
   #tables(): readonly string[] {
     return this.request.tables.length > 0 ? this.request.tables : READING_TABLES;
   }
@@ -383,41 +372,7 @@ class Backfill {
   #assertNotStopped(): void {
     if (!this.#isStopped()) return;
     throw new InterruptedError('the backfill was stopped before it was done; what it has written is verified', {
-      next: 'the same command goes on from here',
+      code: 'backfill-stopped',
     });
   }
-}
-
-/** On one connection: opening one takes several. */
-async function measureRoundTrip({ pool }: Database): Promise<number> {
-  const client = await pool.connect();
-  try {
-    const startedAt = performance.now();
-    await client.query('select');
-    return performance.now() - startedAt;
-  } finally {
-    client.release();
-  }
-}
-
-interface Missed {
-  readonly entries: number;
-  readonly readings: number;
-}
-
-const COUNT_MISSED = `
-  select count(*) as entries, coalesce(sum(readings), 0)::bigint as readings
-  from sensorctl.ledger_state where state <> 'pending' and table_name = any ($1)`;
-
-/** Ledger entries for one repair; not more of them than hold so many rows, about. */
-function entriesAtOnce({ entries, readings }: Missed, rows: number | null): number {
-  if (rows === null || readings === 0) return ENTRIES_AT_ONCE;
-  return Math.min(ENTRIES_AT_ONCE, Math.max(1, Math.floor((rows * entries) / readings)));
-}
-
-function countsOf({ units, copied, inserted, skipped, corrected, refused, extra, pruned }: RunState): BackfillCounts {
-  return {
-    ...{ ranges: units, rowsCopied: copied, rowsInserted: inserted, rowsSkipped: skipped },
-    ...{ rowsCorrected: corrected, rowsRefused: refused, rowsExtra: extra, rowsPruned: pruned },
-  };
 }

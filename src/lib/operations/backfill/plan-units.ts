@@ -17,7 +17,7 @@ import { countBuckets } from '../../repository/compare/slices.js';
 import { rangeOfTable, type LeftOut, type OpenRange } from '../../repository/compare/window.js';
 import { assertWritable } from '../../repository/timescaledb/compressed-chunks.js';
 import type { Transfer } from '../../repository/repair/transfer.js';
-import type { BackfillRequest } from './report.js';
+import type { BackfillRequest } from './backfill-report.js';
 import { tableSql, type Table } from '../../repository/tables/table.js';
 
 export interface PlanningOptions {
@@ -64,7 +64,8 @@ export async function planUnits(transfer: Transfer, options: PlanningOptions): P
   const { primary: from, secondary: to } = transfer.compared.sides;
   const [cuts] = await Promise.all([readChunkStarts(target, to), assertWritable(target, to, ranges)]);
   const units = buildUnits(transfer.table, ranges, {
-    ...{ rows: unitRows(request, jobs), cuts },
+    rows: unitRows(request, jobs),
+    cuts,
     // Without a comparison there is nothing between them.
     betweenRows: request.mode === 'full' ? 0 : BETWEEN_ROWS,
   });
@@ -116,7 +117,10 @@ async function findDifferences(
 
 function scanOptions({ table }: Transfer, range: TimeRange, { jobs, stop, onProgress }: PlanningOptions): ScanOptions {
   return {
-    ...{ range, bucketMicros: null, jobs: Math.min(SEGMENTS_AT_ONCE, jobs), stop },
+    range,
+    bucketMicros: null,
+    jobs: Math.min(SEGMENTS_AT_ONCE, jobs),
+    stop,
     onProgress: ({ primary }: ScanProgress) => {
       onProgress(table, primary.rows);
       return Promise.resolve();

@@ -1,16 +1,14 @@
-import type { Database } from '../../db/database.js';
+import { type Database } from '../../db/database.js';
 import { describeFault, isPassing } from '../../db/sqlstate.js';
-import { backoffMs } from '../../domain/backoff.js';
-import { isAborted, pause } from '../../domain/pause.js';
-import { workTogether } from '../../domain/work-together.js';
+import { backoffMs, isAborted, pause, workTogether } from '../../domain/async.js';
 import { READING_TABLES, type ReadingTable } from '../../domain/reading.js';
 import type { Logger } from '../../logger.js';
-import { readNewestEntry } from '../../repository/ledger/ledger.js';
-import { endStalledCopies } from '../../repository/repair/stalled-copies.js';
-import { culpritOf, RepairInParts } from '../../repository/repair/repair-in-parts.js';
-import { findMissed, type Claim, type RepairOutcome, type Wanted } from '../../repository/repair/repair-missed.js';
-import { addCounts, NO_ROWS, type BackfillCounts } from './report.js';
+import { addCounts, type BackfillCounts, NO_ROWS } from './backfill-report.js';
 import type { Throttle } from './throttle.js';
+import { readNewestEntry } from '../../repository/ledger/ledger.js';
+import { culpritOf, RepairInParts } from '../../repository/repair/repair-in-parts.js';
+import { type Claim, findMissed, type RepairOutcome, type Wanted } from '../../repository/repair/repair-missed.js';
+import { endStalledCopies } from '../../repository/repair/stalled-copies.js';
 
 export interface LedgerRepairOptions {
   readonly primary: Database;
@@ -30,6 +28,7 @@ const TRIES = 4;
 const RETRY_MS = 500;
 const OTHERS_MS = 300;
 const STATES = ['missed', 'refused'] as const;
+const ENTRIES_AT_ONCE = 500;
 
 /**
  * Repairs every entry of the ledger that was there when it began, refused readings too, each once. Entries that cannot
@@ -84,7 +83,8 @@ class LedgerRepair {
       rowsSkipped: outcome.skipped,
       rowsCorrected: outcome.corrected,
       rowsRefused: outcome.refused,
-      ...{ rowsExtra: 0, rowsPruned: 0 },
+      rowsExtra: 0,
+      rowsPruned: 0,
     });
     this.options.onProgress(this.counts);
   }
@@ -112,4 +112,25 @@ class LedgerRepair {
     this.options.logger.warn(`${culprit === 'table' ? 'this table' : 'these entries'} cannot be repaired`, fields);
     return true;
   }
+}
+
+export interface Missed {
+  readonly entries: number;
+  readonly readings: number;
+}
+
+const COUNT_MISSED = `
+  select count(*) as entries, coalesce(sum(readings), 0)::bigint as readings
+  from sensorctl.ledger_state where state <> 'pending' and table_name = any ($1)`;
+
+/** Ledger entries for one repair; not more of them than hold so many rows, about. */
+export function entriesAtOnce({ entries, readings }: Missed, rows: number | null): number {
+  if (rows === null || readings === 0) return ENTRIES_AT_ONCE;
+  return Math.min(ENTRIES_AT_ONCE, Math.max(1, Math.floor((rows * entries) / readings)));
+}
+
+/** What the ledger says is missing of these tables: entries, and the readings in them. */
+export async function countMissed({ pool }: Database, tables: readonly string[]): Promise<Missed> {
+  const { rows } = await pool.query<{ entries: number; readings: number }>(COUNT_MISSED, [tables]);
+  return rows[0] ?? { entries: 0, readings: 0 };
 }

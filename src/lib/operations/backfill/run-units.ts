@@ -1,13 +1,12 @@
 import type pg from 'pg';
-import { withSession } from '../../db/database.js';
-import { isTooMuch, isPassing } from '../../db/sqlstate.js';
-import { backoffMs } from '../../domain/backoff.js';
-import { pause } from '../../domain/pause.js';
-import { workTogether } from '../../domain/work-together.js';
-import { runUnit, StraightCopyFailed, type UnitContext } from '../../repository/backfill/run-unit.js';
-import { readRunState, splitUnit, type RunState, type Unit } from '../../repository/backfill/unit-store.js';
-import { endingStalledCopies, endStalledCopies } from '../../repository/repair/stalled-copies.js';
+import { type Database, withSession } from '../../db/database.js';
+import { isPassing, isTooMuch } from '../../db/sqlstate.js';
+import { backoffMs, pause, workTogether } from '../../domain/async.js';
+import { type BackfillCounts } from './backfill-report.js';
 import type { Throttle } from './throttle.js';
+import { runUnit, StraightCopyFailed, type UnitContext } from '../../repository/backfill/run-unit.js';
+import { readRunState, type RunState, splitUnit, type Unit } from '../../repository/backfill/unit-store.js';
+import { endingStalledCopies, endStalledCopies } from '../../repository/repair/stalled-copies.js';
 
 export interface RunUnitsOptions {
   readonly context: Omit<UnitContext, 'onClaim'>;
@@ -110,4 +109,38 @@ class Worker {
     this.#tries += 1;
     await pause(backoffMs(this.#tries - 1, RETRY_MS), stop);
   }
+}
+
+/** On one connection: opening one takes several. */
+export async function measureRoundTrip({ pool }: Database): Promise<number> {
+  const client = await pool.connect();
+  try {
+    const startedAt = performance.now();
+    await client.query('select');
+    return performance.now() - startedAt;
+  } finally {
+    client.release();
+  }
+}
+
+export function countsOf({
+  units,
+  copied,
+  inserted,
+  skipped,
+  corrected,
+  refused,
+  extra,
+  pruned,
+}: RunState): BackfillCounts {
+  return {
+    ranges: units,
+    rowsCopied: copied,
+    rowsInserted: inserted,
+    rowsSkipped: skipped,
+    rowsCorrected: corrected,
+    rowsRefused: refused,
+    rowsExtra: extra,
+    rowsPruned: pruned,
+  };
 }

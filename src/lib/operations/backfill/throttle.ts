@@ -1,5 +1,5 @@
 import type { Database } from '../../db/database.js';
-import { pause } from '../../domain/pause.js';
+import { pause } from '../../domain/async.js';
 
 const READ_LAG = `
   select coalesce(extract(epoch from clock_timestamp() - min(committed_at)), 0)::float8 as seconds

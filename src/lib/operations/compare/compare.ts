@@ -20,7 +20,7 @@ import { resolveLeaves, type Difference } from '../../repository/compare/resolve
 import { scanRange } from '../../repository/compare/scan.js';
 import { queryableOf, type ComparedSides } from '../../repository/compare/sides.js';
 import { hasLedger } from '../../repository/ledger/ledger.js';
-import { Recorder } from './recorder.js';
+import { Recorder } from './comparison-recorder.js';
 import {
   verdictOf,
   type CompareReport,
@@ -28,9 +28,9 @@ import {
   type DifferenceRecord,
   type Strip,
   type TableReport,
-} from './report.js';
-import { columnsNotCompared, isInLedger, isRegistry, planTables } from './tables.js';
-import { Tally } from './tally.js';
+} from './compare-report.js';
+import { columnsNotCompared, isInLedger, isRegistry, planTables } from './plan-tables.js';
+import { Tally } from './difference-tally.js';
 import {
   rangeOfTable,
   resolveWindow,
@@ -168,7 +168,10 @@ class Comparer {
     const { bucketMicros, jobs } = this.request;
     const estimate = estimator(range, resumed?.scan.frontier ?? range.from);
     const scan = await scanRange(comparison, {
-      ...{ range, bucketMicros, jobs, stop: this.hooks.stop },
+      range,
+      bucketMicros,
+      jobs,
+      stop: this.hooks.stop,
       onProgress: async (progress) => {
         await recorder.save(table.name, { range, scan: progress });
         const { rows } = progress.primary;
@@ -247,8 +250,9 @@ class Comparer {
   async #throwIfStopped(recorder: Recorder): Promise<void> {
     if (!this.hooks.stop.aborted) return;
     await recorder.saveNow();
-    const next = recorder.records ? 'the same command with --resume goes on from here' : 'run it again';
-    throw new InterruptedError('the comparison was stopped before it had a verdict', { next });
+    throw new InterruptedError('the comparison was stopped before it had a verdict', {
+      code: recorder.records ? 'comparison-stopped' : 'comparison-lost',
+    });
   }
 }
 

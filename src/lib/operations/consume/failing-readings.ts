@@ -1,5 +1,5 @@
 import { faultKind, isDoubtful } from '../../db/sqlstate.js';
-import { pause } from '../../domain/pause.js';
+import { pause } from '../../domain/async.js';
 import type { Reading, ReadingTable } from '../../domain/reading.js';
 import { backoff, pollUntil } from '../../domain/retry.js';
 import type { QuarantineRecord } from '../../repository/ledger/quarantine.js';

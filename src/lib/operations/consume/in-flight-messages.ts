@@ -1,8 +1,7 @@
 import { chunksOf } from '../../domain/chunks.js';
 import { repeatEvery, WaitList, type Repeating } from '../../domain/retry.js';
 import type { Logger } from '../../logger.js';
-import { asQueueError } from '../../queue/queue-error.js';
-import { SQS_BATCH, type Queue, type ReceivedMessage } from '../../queue/queue.js';
+import { asQueueError, SQS_BATCH, type Queue, type ReceivedMessage } from '../../queue/queue.js';
 
 const CALLS_AT_ONCE = 8;
 

@@ -1,7 +1,6 @@
 import { backoff, singleFlight, withDeadline, withRetries, type FailedAttempt } from '../../domain/retry.js';
 import type { Logger } from '../../logger.js';
-import { asQueueError } from '../../queue/queue-error.js';
-import { SQS_BATCH, type Queue, type ReceivedMessage } from '../../queue/queue.js';
+import { asQueueError, SQS_BATCH, type Queue, type ReceivedMessage } from '../../queue/queue.js';
 import type { InFlightMessages } from './in-flight-messages.js';
 
 export interface ReceiverOptions {

@@ -10,7 +10,7 @@ import { readHistory } from '../../repository/phase/state.js';
 import { callOffOverdue, changePhase, recordFirstPhase, type Change } from '../../repository/phase/transition.js';
 import { describeFault } from '../../db/sqlstate.js';
 import { measureGates, type Checks } from './gates.js';
-import type { CutoverReport, Gate, StepName } from './report.js';
+import type { CutoverReport, Gate, StepName } from './cutover-report.js';
 import { switchPrimary, type SwitchOutcome } from './switch.js';
 
 export interface CutoverRequest {
@@ -84,8 +84,14 @@ class Cutover {
     const { request, hooks, sides, checks } = this;
     const { minSoakMs, force, reason, by } = request;
     const gates = await measureGates({
-      ...{ sides, state: found.state, target, minSoakMs, checks, dryRun: request.dryRun },
-      ...{ stop: hooks.stop, onGate: hooks.onGate },
+      sides,
+      state: found.state,
+      target,
+      minSoakMs,
+      checks,
+      dryRun: request.dryRun,
+      stop: hooks.stop,
+      onGate: hooks.onGate,
     });
     const failed = gates.filter(({ passed }) => !passed);
     const isHeld = failed.some(({ forcible }) => !(force && forcible));
@@ -96,7 +102,10 @@ class Cutover {
     if (target !== 3 && found.state.phase !== 3) return await this.#record(found, { target, why, gates });
     const outcome = await this.#switch(found, { target, why });
     return await this.#report(await findDecidingState(sides, sides[outcome.state.primary].side), {
-      ...{ gates, steps: outcome.steps, pauseMs: outcome.pauseMs, changed: true },
+      gates,
+      steps: outcome.steps,
+      pauseMs: outcome.pauseMs,
+      changed: true,
     });
   }
 
@@ -123,8 +132,17 @@ class Cutover {
     const { maxPauseMs, keepLocalCurrent, force } = this.request;
     const { stop, logger, onStep } = this.hooks;
     return await switchPrimary({
-      ...{ from: primary, to: this.sides[otherSide(primary.side)], state, targetPhase: target, why, maxPauseMs, force },
-      ...{ keepLocalCurrent: target === 3 && keepLocalCurrent, stop, logger, onStep },
+      from: primary,
+      to: this.sides[otherSide(primary.side)],
+      state,
+      targetPhase: target,
+      why,
+      maxPauseMs,
+      force,
+      keepLocalCurrent: target === 3 && keepLocalCurrent,
+      stop,
+      logger,
+      onStep,
     });
   }
 
@@ -135,11 +153,27 @@ class Cutover {
     const { phase, writeMode, epoch, keepLocalCurrent, attempt, changedAt, changedBy, reason } = state;
     const history = phase === null ? [] : await readHistory(primary.pool, HISTORY_SHOWN);
     return {
-      ...{ phase, writeMode, epoch, primary: primary.side, keepLocalCurrent, gates, changed, steps, pauseMs },
-      ...{ attempt, changedAt, changedBy, reason },
+      phase,
+      writeMode,
+      epoch,
+      primary: primary.side,
+      keepLocalCurrent,
+      gates,
+      changed,
+      steps,
+      pauseMs,
+      attempt,
+      changedAt,
+      changedBy,
+      reason,
       history: history.map((each) => ({
-        ...{ epoch: each.epoch, phase: each.phase, writeMode: each.writeMode, changedAt: each.changedAt },
-        ...{ changedBy: each.changedBy, reason: each.reason, overriddenGates: each.overriddenGates },
+        epoch: each.epoch,
+        phase: each.phase,
+        writeMode: each.writeMode,
+        changedAt: each.changedAt,
+        changedBy: each.changedBy,
+        reason: each.reason,
+        overriddenGates: each.overriddenGates,
       })),
     };
   }
@@ -153,18 +187,20 @@ function targetOf(to: Phase | 'back', { phase }: MigrationState): Phase {
     if (phase === 3) return 2;
     if (phase === 2) return 1;
     throw new UsageError(`there is no phase before ${phase === null ? 'the first' : 'phase 1'}`, {
-      next: 'to write to local only, set ENABLE_DUAL_WRITE=false and restart the consumers',
+      code: 'no-phase-before',
     });
   }
   const last = phase ?? 0;
   if (to === last || to === last + 1) return to;
-  const next = to < last ? 'sensorctl cutover --rollback' : `sensorctl cutover --phase ${last + 1}`;
-  throw new UsageError(`phase ${to} does not follow phase ${phase ?? 'none'}`, { next });
+  throw new UsageError(`phase ${to} does not follow phase ${phase ?? 'none'}`, {
+    code: 'phase-out-of-order',
+    facts: { step: to < last ? 'back' : last + 1 },
+  });
 }
 
 function underWay({ attempt, changedBy, primary }: MigrationState): ConflictError {
   return new ConflictError(
     `a change to phase ${attempt?.targetPhase ?? '?'} is under way, begun by ${changedBy ?? 'somebody'}; ${sideTitle(primary)} lets anyone call it off at ${attempt?.deadline ?? '?'}`,
-    { next: 'wait for it: sensorctl cutover shows where the migration stands' },
+    { code: 'change-under-way' },
   );
 }

@@ -2,24 +2,18 @@ import { CLOCK_LIMIT_MS, readClock, readServerCatalog } from '../../repository/t
 import { asUnreachable, type Database } from '../../db/database.js';
 import { readIdentity } from '../../db/identity.js';
 import { describeFault, sqlstateOf } from '../../db/sqlstate.js';
-import { counted } from '../../domain/counted.js';
+import { counted } from '../../domain/words.js';
 import type { MigrationState, Phase } from '../../domain/migration.js';
 import { otherSide, sideTitle, type Side } from '../../domain/side.js';
 import { assertBookkeeping } from '../../repository/ledger/bookkeeping-schema.js';
-import {
-  countConsumersSince,
-  readAgeSeconds,
-  readConsumers,
-  readTimeBefore,
-  readVerdicts,
-  type Verdicts,
-} from '../../repository/cutover/evidence.js';
+import { readConsumers, readVerdicts, type Verdicts } from '../../repository/cutover/evidence.js';
 import { countLedger } from '../../repository/cutover/drain-ledger.js';
 import { proveUnproven } from '../../repository/cutover/prove-unproven.js';
 import { probeRoom, probeWrite } from '../../repository/phase/writable.js';
 import { ALL_TABLES, findObstacles } from '../../repository/tables/reading-tables.js';
-import { readSoak, SAMPLE_EVERY_SECONDS } from '../../repository/monitor/samples.js';
-import type { Gate } from './report.js';
+import { SensorctlError, type Problem } from '../../errors.js';
+import type { Gate, Measured } from './cutover-report.js';
+import { measureSoak } from './soak-gate.js';
 
 /** What other commands find out for the gates. */
 export interface Checks {
@@ -38,11 +32,9 @@ export interface GateOptions {
   /** What is proven on the way is not recorded. */
   readonly dryRun: boolean;
   readonly stop: AbortSignal;
-  /** Told which gate is being looked at. */
+  /** Called with the name of each gate before it is measured. */
   readonly onGate: (name: string) => void;
 }
-
-type Measured = Pick<Gate, 'passed' | 'detail'> & { readonly next?: string; readonly forcible?: boolean };
 
 interface Condition {
   readonly name: string;
@@ -53,8 +45,6 @@ interface Condition {
 const SPARE_CONNECTIONS = 5;
 /** A consumer whose lease ran out so long ago counts as gone. */
 const GONE_SECONDS = 300;
-/** No longer than this part of the soak may it have been unwatched in one piece. */
-const HOLES_OF_A_SOAK = 12;
 /** Batches on their way may take so long to settle. */
 const SETTLE_MS = 10_000;
 
@@ -66,10 +56,10 @@ export async function measureGates(options: GateOptions): Promise<Gate[]> {
     const {
       passed,
       detail,
-      next = null,
+      advice = null,
       forcible = true,
     } = await measure().catch((error: unknown) => notMeasured(error, options.sides));
-    gates.push({ name, passed, detail, next: passed ? null : next, forcible });
+    gates.push({ name, passed, detail, advice: passed ? null : advice, forcible });
   }
   return gates;
 }
@@ -77,8 +67,8 @@ export async function measureGates(options: GateOptions): Promise<Gate[]> {
 /** An error that a server gave names its side. */
 function notMeasured(error: unknown, { local }: GateOptions['sides']): Measured {
   const named = sqlstateOf(error) === undefined ? error : asUnreachable(error, local);
-  const { next = 'see why, and try again' } = named as { next?: string };
-  return { passed: false, detail: `could not be measured: ${describeFault(named)}`, next };
+  const advice = (named instanceof SensorctlError ? named.problem : null) ?? ({ code: 'gate-not-measured' } as const);
+  return { passed: false, detail: `could not be measured: ${describeFault(named)}`, advice };
 }
 
 function conditionsOf(options: GateOptions): Condition[] {
@@ -125,13 +115,13 @@ class Gates {
     const obstacles = (await Promise.all(needsKeys.map((side) => findObstacles(side)))).flat();
     const [first] = obstacles;
     if (first === undefined) return { passed: true, detail: 'tables, keys and bookkeeping are there on both sides' };
-    return { passed: false, detail: `${first.table} ${first.problem}`, next: first.next, forcible: false };
+    return { passed: false, detail: `${first.table} ${first.problem}`, advice: first.advice, forcible: false };
   }
 
   async schema(): Promise<Measured> {
     const { blocking, warning } = await this.options.checks.verifySchema();
     const detail = `${counted(blocking, 'finding blocks', 'findings block')}, ${counted(warning, 'warns', 'warn')}`;
-    return { passed: blocking === 0, detail, next: 'sensorctl verify-schema' };
+    return { passed: blocking === 0, detail, advice: { code: 'schema-differs' } };
   }
 
   /** What is on its way settles while somebody waits for it; what was missed or refused does not. */
@@ -139,31 +129,34 @@ class Gates {
     const { missed, refused } = await countLedger(this.#primary);
     if (refused > 0) {
       const detail = `${counted(refused, 'reading')} that ${this.#other} refuses, ${counted(missed, 'missed entry', 'missed entries')}`;
-      return { passed: false, detail, next: 'sensorctl backfill tries them again and names the reason' };
+      return { passed: false, detail, advice: { code: 'readings-refused' } };
     }
-    const next = 'sensorctl backfill, or wait until the consumers have repaired them';
-    return { passed: missed === 0, detail: `${counted(missed, 'missed entry', 'missed entries')}, none refused`, next };
+    return {
+      passed: missed === 0,
+      detail: `${counted(missed, 'missed entry', 'missed entries')}, none refused`,
+      advice: { code: 'readings-missed' },
+    };
   }
 
   /** Everything was proven once, nothing was found different since, and what was written since is equal too. */
   async compare(): Promise<Measured> {
     const { everythingProven } = await this.#verdictsSince('-infinity');
-    const next = 'sensorctl compare --all';
+    const advice: Problem = { code: 'not-proven' };
     if (everythingProven === null) {
       return {
         passed: false,
         detail: 'no comparison of everything, of these two databases, was identical since the migration began',
-        next,
+        advice,
       };
     }
     const { different } = await this.#verdictsSince(everythingProven);
     if (different !== null) {
-      return { passed: false, detail: `a comparison that ended at ${different} found differences`, next };
+      return { passed: false, detail: `a comparison that ended at ${different} found differences`, advice };
     }
     const { ranges, differing } = await this.#proveWhatWasWritten();
     if (differing.length > 0) {
       const detail = `${differing.join(', ')} differ in what was written since the last proof`;
-      return { passed: false, detail, next: 'sensorctl compare --window 1h names the rows' };
+      return { passed: false, detail, advice: { code: 'rows-differ' } };
     }
     return {
       passed: true,
@@ -188,7 +181,7 @@ class Gates {
     return {
       passed: apartMs - toleranceMs <= CLOCK_LIMIT_MS,
       detail: `${Math.round(apartMs)} ms apart, measured to ${Math.ceil(toleranceMs)} ms`,
-      next: 'let both servers follow a time server (NTP)',
+      advice: { code: 'clocks-apart' },
     };
   }
 
@@ -197,7 +190,7 @@ class Gates {
     return {
       passed: freeConnections >= SPARE_CONNECTIONS,
       detail: `${freeConnections} free on EC2, ${SPARE_CONNECTIONS} wanted`,
-      next: 'raise max_connections on EC2, or lower EC2_POOL_MAX of the consumers',
+      advice: { code: 'connections-few' },
     };
   }
 
@@ -206,66 +199,20 @@ class Gates {
     const { idleSlots, archivingFails, databaseBytes } = await probeRoom(this.options.sides.ec2);
     const size = `${(databaseBytes / 1e9).toFixed(1)} GB held; free space is seen on the host alone: df -h`;
     if (idleSlots > 0) {
-      const next = 'drop it or bring its reader back: select * from pg_replication_slots where not active';
       return {
         passed: false,
         detail: `${counted(idleSlots, 'replication slot that nobody reads keeps', 'replication slots that nobody reads keep')} WAL`,
-        next,
+        advice: { code: 'slots-idle' },
       };
     }
     if (archivingFails) {
-      return { passed: false, detail: 'WAL archiving fails', next: 'see pg_stat_archiver on EC2, and mend it' };
+      return { passed: false, detail: 'WAL archiving fails', advice: { code: 'archiving-fails' } };
     }
     return { passed: true, detail: `room for a write; ${size}` };
   }
 
   async soak(): Promise<Measured> {
-    const { state, minSoakMs } = this.options;
-    const since = state.phaseSince ?? '';
-    const seconds = await readAgeSeconds(this.#primary.pool, since);
-    const hours = (ms: number): string => (ms / 3_600_000).toFixed(ms < 3_600_000 ? 2 : 1);
-    const age = `${hours(seconds * 1000)} h in phase 2`;
-    if (seconds * 1000 < minSoakMs) {
-      const detail = `${age}, ${hours(minSoakMs)} h wanted`;
-      return { passed: false, detail, next: 'sensorctl monitor    # shows meanwhile how both sides fare' };
-    }
-    const { identical } = await this.#verdictsSince(since);
-    const begin = await readTimeBefore(this.#primary.pool, minSoakMs);
-    const { different } = await this.#verdictsSince(begin);
-    if (different !== null) {
-      const detail = `${age}; a comparison that ended at ${different} found an unexplained difference`;
-      return { passed: false, detail, next: `find out why; the ${hours(minSoakMs)} h begin anew with it` };
-    }
-    if (identical === 0) {
-      return {
-        passed: false,
-        detail: `${age}, and no comparison was made in it`,
-        next: 'sensorctl compare --window 1h',
-      };
-    }
-    const consumers = await countConsumersSince(this.#primary.pool, since);
-    if (consumers === 0) {
-      const detail = `${age}, and no consumer ran in it`;
-      return { passed: false, detail, next: 'sensorctl consume --dual-write' };
-    }
-    const { largestHoleSeconds, samples, unexplained } = await readSoak(this.#primary, begin);
-    const holeLimitSeconds = Math.max(SAMPLE_EVERY_SECONDS * 6, minSoakMs / 1000 / HOLES_OF_A_SOAK);
-    if (largestHoleSeconds > holeLimitSeconds) {
-      const unwatched = samples === 0 ? 'no monitor' : `for ${hours(largestHoleSeconds * 1000)} h no monitor`;
-      return {
-        passed: false,
-        detail: `${age}, and ${unwatched} watched it`,
-        next: 'sensorctl monitor, left running (--once from cron will do)',
-      };
-    }
-    const seen =
-      samples === 0
-        ? 'no monitor watched it'
-        : `a monitor saw it ${counted(samples, 'time')}, ${unexplained} of them with trouble that an outage of EC2 does not explain`;
-    return {
-      passed: true,
-      detail: `${age}; ${counted(identical, 'identical comparison')}, none different; ${counted(consumers, 'consumer')}; ${seen}`,
-    };
+    return await measureSoak(this.#primary, this.options, (since) => this.#verdictsSince(since));
   }
 
   async #verdictsSince(since: string): Promise<Verdicts> {
@@ -279,13 +226,12 @@ class Gates {
     const silent = known.find(({ silentSeconds }) => silentSeconds >= 0 && silentSeconds < GONE_SECONDS);
     if (silent !== undefined) {
       const detail = `the one on ${silent.host}, process ${silent.pid}, has been silent for ${Math.round(silent.silentSeconds)} s`;
-      const next = `start it again, or make sure that it is gone; after ${GONE_SECONDS} s of silence it counts as gone`;
-      return { passed: false, detail, next };
+      return { passed: false, detail, advice: { code: 'consumer-silent', facts: { goneSeconds: GONE_SECONDS } } };
     }
     const heldBack = alive.find(({ writeMode }) => writeMode !== 'dual-write');
     if (heldBack !== undefined) {
       const detail = `the one on ${heldBack.host}, process ${heldBack.pid}, writes to local only`;
-      return { passed: false, detail, next: 'restart it without ENABLE_DUAL_WRITE=false' };
+      return { passed: false, detail, advice: { code: 'consumer-local-only' } };
     }
     return { passed: true, detail: `${alive.length} alive, all in dual write; ${known.length - alive.length} gone` };
   }
@@ -301,7 +247,7 @@ class Gates {
         rows === 0
           ? 'local takes writes; EC2 holds nothing of the last hour that local lacks'
           : `EC2 holds ${counted(rows, 'row')} of the last hour that local lacks, or holds otherwise`,
-      next: 'sensorctl compare --window 1d names what only EC2 has',
+      advice: { code: 'ec2-has-more' },
     };
   }
 
@@ -313,7 +259,7 @@ class Gates {
       return {
         passed: false,
         detail: `${sideTitle(side)} does not take writes: ${describeFault(error)}`,
-        next: `mend ${sideTitle(side)}: it has to take what EC2 receives, should you go back`,
+        advice: { code: 'way-back-closed', facts: { side } },
       };
     }
   }

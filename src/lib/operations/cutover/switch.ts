@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import type { Database } from '../../db/database.js';
 import { describeFault, faultKind } from '../../db/sqlstate.js';
-import { counted } from '../../domain/counted.js';
 import { withRetries } from '../../domain/retry.js';
+import { counted } from '../../domain/words.js';
 import type { MigrationState, Phase } from '../../domain/migration.js';
 import { describeHolders, endHoldersSql, readHolders } from '../../db/lock-holders.js';
 import { sideTitle } from '../../domain/side.js';
@@ -12,6 +12,7 @@ import {
   InterruptedError,
   SensorctlError,
   UnreachableError,
+  type Problem,
 } from '../../errors.js';
 import type { Logger } from '../../logger.js';
 import { copyRecord } from '../../repository/phase/deciding-state.js';
@@ -21,7 +22,7 @@ import { proveUnproven, type Proof } from '../../repository/cutover/prove-unprov
 import { readRecordedState } from '../../repository/phase/state.js';
 import { beginDraining, callOff, commitSwitch, type Change } from '../../repository/phase/transition.js';
 import { moveQuarantine } from '../../repository/ledger/quarantine.js';
-import type { Step, StepName } from './report.js';
+import type { Step, StepName } from './cutover-report.js';
 
 export interface SwitchOptions {
   /** The primary that is given up, and the side that becomes it. */
@@ -38,7 +39,7 @@ export interface SwitchOptions {
   readonly force: boolean;
   readonly stop: AbortSignal;
   readonly logger: Logger;
-  /** Told before each step. */
+  /** Called before each step. */
   readonly onStep: (name: StepName, detail: string) => void | Promise<void>;
 }
 
@@ -56,7 +57,7 @@ const RETRY_MS = 200;
 const LITTLE_MS = 250;
 /** A round that takes more than this share of the one before is the last. */
 const SHORTER = 0.7;
-const LOOK = 'sensorctl cutover shows where the migration stands';
+const ENDED: Problem = { code: 'cutover-ended' };
 
 /**
  * Changes the primary. Up to the commit point everything that fails, takes too long or is stopped goes back to the phase
@@ -153,7 +154,7 @@ class Switch {
     if (refused > 0 && !force) {
       throw new CutoverRefusedError(
         `${sideTitle(secondary.side)} refuses ${counted(refused, 'reading')} that ${sideTitle(primary.side)} holds`,
-        { next: 'sensorctl backfill names them and tries them again' },
+        { code: 'readings-refused-in-switch' },
       );
     }
     const moved = targetPhase === 2 ? await moveQuarantine(primary.pool, secondary.pool) : 0;
@@ -171,7 +172,7 @@ class Switch {
     const tables = [...differing.keys(), ...(registryDiffers ? ['sensor_registry'] : [])];
     if (tables.length > 0 && !force) {
       throw new CutoverRefusedError(`the sides differ in ${tables.join(', ')}`, {
-        next: 'sensorctl compare --window 1h names the rows',
+        code: 'rows-differ',
       });
     }
     if (tables.length > 0) return `differences in ${tables.join(', ')}, overridden`;
@@ -202,12 +203,12 @@ class Switch {
         ? `${sideTitle(from.side)} does not answer: consumers call the change off once its deadline is past`
         : 'the phase is as it was, and consumers go on';
     if (stop.aborted) throw interrupted(error, how);
-    const next = (error instanceof SensorctlError ? error.next : undefined) ?? LOOK;
+    const problem = (error instanceof SensorctlError ? error.problem : null) ?? ENDED;
     if (error instanceof ConflictError) throw error;
     const isAway = error instanceof UnreachableError || faultKind(error) === 'unavailable';
     const Failure = isAway && !this.#expired.signal.aborted ? UnreachableError : CutoverRefusedError;
     const outcome = record === null ? 'the cutover did not finish' : 'the cutover went back';
-    throw new Failure(`${outcome}: ${reason}; ${how}`, { next, cause: error });
+    throw new Failure(`${outcome}: ${reason}; ${how}`, { ...problem, cause: error });
   }
 
   /** Tries until the old primary answers or the deadline is past; answers its record then, null where it stays away. */
@@ -270,20 +271,22 @@ async function endHanging(side: Database): Promise<number> {
   throw new CutoverRefusedError(
     `transactions on ${sideTitle(side.side)} neither end nor can be ended: ${describeHolders(holders)}`,
     {
-      next: `grant pg_signal_backend to the role, or end them: ${endHoldersSql(holders)}`,
+      code: 'writers-hang',
+      facts: { statement: endHoldersSql(holders) },
     },
   );
 }
 
 function interrupted(cause: unknown, how = 'nothing was changed'): InterruptedError {
-  return new InterruptedError(`the cutover was stopped; ${how}`, { next: LOOK, cause });
+  return new InterruptedError(`the cutover was stopped; ${how}`, { ...ENDED, cause });
 }
 
 function notKnown(error: unknown, { side }: Database): Error {
   return new UnreachableError(
     `${sideTitle(side)} does not answer, and did not say whether it committed the switch: ${describeFault(error)}`,
     {
-      next: `bring ${sideTitle(side)} back: consumers complete the switch or call it off by themselves; then sensorctl cutover`,
+      code: 'switch-unknown',
+      facts: { side },
       cause: error,
     },
   );
@@ -293,7 +296,8 @@ function notCompleted(error: unknown, from: Database, to: Database): Error {
   return new UnreachableError(
     `the switch is committed on ${sideTitle(from.side)}, and ${sideTitle(to.side)} does not take its record: ${describeFault(error)}`,
     {
-      next: `bring ${sideTitle(to.side)} back: consumers complete the switch by themselves, or run sensorctl cutover`,
+      code: 'switch-incomplete',
+      facts: { side: to.side },
       cause: error,
     },
   );

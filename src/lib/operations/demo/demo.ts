@@ -1,14 +1,16 @@
-import { closeDatabase, openDatabase, type Database } from '../../db/database.js';
-import { Queue } from '../../queue/queue.js';
-import { startSandbox, type Sandbox } from '../../sandbox/sandbox.js';
-import type { PostgresServer } from '../../sandbox/postgres-server.js';
+import { closeDatabase, type Database, openDatabase } from '../../db/database.js';
+import { readTables } from '../../repository/tables/read-tables.js';
+import { tableSql } from '../../repository/tables/table.js';
+import { READING_TABLES } from '../../domain/reading.js';
 import type { Side } from '../../domain/side.js';
 import { InterruptedError } from '../../errors.js';
-import { readSideCounts, type SideCounts } from './counts.js';
-import type { CommandRunner } from './run-command.js';
-import { Story, type Consumed } from './story.js';
-import { wait } from './wait.js';
-import { withTelemetryFiles, type TelemetryFiles, type TelemetrySource } from './telemetry-files.js';
+import { type CommandRunner, wait } from './run-command.js';
+import { type Consumed, Story } from './story.js';
+import { type TelemetryFiles, type TelemetrySource, withTelemetryFiles } from './telemetry-files.js';
+import { Queue } from '../../queue/queue.js';
+import { summarizeLedger } from '../../repository/ledger/ledger.js';
+import type { PostgresServer } from '../../sandbox/postgres-server.js';
+import { type Sandbox, startSandbox } from '../../sandbox/start-sandbox.js';
 
 export interface DemoOptions {
   readonly telemetry: TelemetrySource;
@@ -16,7 +18,7 @@ export interface DemoOptions {
   readonly loadSeconds: number;
   /** Starts `sensorctl` with these arguments; the demo runs the commands that an operator would. */
   readonly runner: CommandRunner;
-  /** Told what happens, a line a step. */
+  /** Called with a line for each step. */
   readonly tell: (line: string) => void;
   readonly stop: AbortSignal;
 }
@@ -145,4 +147,40 @@ function openSandboxSide(side: Side, server: PostgresServer): Database {
     callTimeoutMs: CALL_TIMEOUT_MS,
     applicationName: 'sensorctl demo',
   });
+}
+
+export interface TableCounts {
+  readonly table: string;
+  readonly rows: number;
+  /** UTC text of the newest reading; null in an empty table. */
+  readonly newest: string | null;
+}
+
+/** What one side of the sandbox holds. */
+export interface SideCounts {
+  readonly tables: readonly TableCounts[];
+  /** Readings in all tables. */
+  readonly rows: number;
+  /** Readings of the ledger by state. */
+  readonly ledger: { readonly pending: number; readonly missed: number; readonly refused: number };
+  readonly quarantine: number;
+}
+
+const COUNT_QUARANTINE = 'select count(*) as rows from sensorctl.quarantine';
+
+/** Counts whole tables: for the sandbox, whose tables are small. */
+export async function readSideCounts({ pool }: Database): Promise<SideCounts> {
+  const found = await readTables(pool, READING_TABLES);
+  const tables = await Promise.all(
+    [...found].map(async ([name, table]) => {
+      const sql = `select count(*) as rows, max(time)::text as newest from ${tableSql(table)}`;
+      const { rows } = await pool.query<{ rows: number; newest: string | null }>(sql);
+      return { table: name, rows: rows[0]?.rows ?? 0, newest: rows[0]?.newest ?? null };
+    }),
+  );
+  const ledger = { pending: 0, missed: 0, refused: 0 };
+  for (const { state, readings } of await summarizeLedger(pool)) ledger[state] += readings;
+  const quarantined = await pool.query<{ rows: number }>(COUNT_QUARANTINE);
+  const rows = tables.reduce((sum, each) => sum + each.rows, 0);
+  return { tables, rows, ledger, quarantine: quarantined.rows[0]?.rows ?? 0 };
 }

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
-import { EXIT_CODE, UnreachableError } from '../../errors.js';
+import { setTimeout as delay } from 'node:timers/promises';
+import { EXIT_CODE, InterruptedError, UnreachableError } from '../../errors.js';
 
 /** How to start `sensorctl`: the program and the arguments before its own, and what every command inherits. */
 export interface CommandRunner {
@@ -41,7 +42,7 @@ export function startCommand(
       else
         reject(
           new UnreachableError(`sensorctl ${commandLine.join(' ')} ended with ${code ?? signal ?? '?'}:\n${log}`, {
-            next: 'see what it says above, and run the demo again',
+            code: 'demo-command-failed',
           }),
         );
     });
@@ -49,4 +50,11 @@ export function startCommand(
   // A command that is killed on the way out has nobody left to tell.
   finished.catch(() => undefined);
   return { finished, terminate: () => void child.kill('SIGTERM'), kill: () => void child.kill('SIGKILL') };
+}
+
+/** Throws an InterruptedError as soon as the demo is told to stop. */
+export async function wait(ms: number, stop: AbortSignal): Promise<void> {
+  await delay(ms, undefined, { signal: stop }).catch(() => {
+    throw new InterruptedError('the demo was stopped');
+  });
 }

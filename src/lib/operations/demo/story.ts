@@ -1,8 +1,7 @@
-import type { Sandbox } from '../../sandbox/sandbox.js';
-import { counted } from '../../domain/counted.js';
-import { startCommand, type CommandRunner, type RunningCommand } from './run-command.js';
+import type { Sandbox } from '../../sandbox/start-sandbox.js';
+import { counted } from '../../domain/words.js';
+import { startCommand, type CommandRunner, type RunningCommand, wait } from './run-command.js';
 import type { TelemetryFiles } from './telemetry-files.js';
-import { wait } from './wait.js';
 
 export interface StoryOptions {
   readonly runner: CommandRunner;

@@ -17,7 +17,7 @@ export interface TelemetryFiles {
   readonly directory: string;
 }
 
-/** Lends the telemetry as files, with the number of messages in them, for the length of `work`. */
+/** Runs `work` with the telemetry as files and the number of messages in them; generated files are removed afterwards. */
 export async function withTelemetryFiles<Result>(
   source: TelemetrySource,
   work: (telemetry: TelemetryFiles) => Promise<Result>,
@@ -55,8 +55,10 @@ async function countLines(files: readonly string[]): Promise<number> {
     try {
       for await (const chunk of createReadStream(file)) lines += (chunk as Buffer).filter((byte) => byte === 10).length;
     } catch (error) {
-      const next = 'name a JSON-lines file that exists and can be read';
-      throw new UsageError(`${file} cannot be read: ${describeFileFault(error)}`, { next, cause: error });
+      throw new UsageError(`${file} cannot be read: ${describeFileFault(error)}`, {
+        code: 'telemetry-file-unreadable',
+        cause: error,
+      });
     }
   }
   return lines;

@@ -1,7 +1,6 @@
-import { parseDuration } from '../../domain/duration.js';
-import { didYouMean } from '../../domain/suggest.js';
+import { parseDuration, didYouMean } from '../../domain/words.js';
 import { UsageError } from '../../errors.js';
-import { leavesSecondaryOut, type Snapshot } from './snapshot.js';
+import { leavesSecondaryOut, type Snapshot } from './monitor-snapshot.js';
 
 /** A condition of `--fail-on`, such as `lag>60s`. */
 export interface Condition {
@@ -97,20 +96,23 @@ function parseLimit(text: string, { isDuration }: Figure): number | null {
 function unknownFigure(name: string): UsageError {
   const names = Object.keys(FIGURES);
   return new UsageError(`--fail-on knows no figure "${name}"${didYouMean(name, names)}`, {
-    next: `name one of ${names.join(', ')}`,
+    code: 'figure-unknown',
+    facts: { names },
   });
 }
 
 function notACondition(text: string): UsageError {
   return new UsageError(`--fail-on cannot be "${text}"`, {
-    next: `write conditions like lag>60s,gaps>0 with ${Object.keys(COMPARISONS).join(' ')}`,
+    code: 'condition-malformed',
+    facts: { operators: Object.keys(COMPARISONS) },
   });
 }
 
 function wrongLimit(name: string, operator: string, limit: string): UsageError {
   const isDuration = FIGURES[name]?.isDuration === true;
   return new UsageError(`${name} in --fail-on is a ${isDuration ? 'duration' : 'number'}, not "${limit}"`, {
-    next: isDuration ? `write ${name}${operator}60s, 500ms or 5m` : `write ${name}${operator}0`,
+    code: 'limit-malformed',
+    facts: { figure: name, operator, isDuration },
   });
 }
 

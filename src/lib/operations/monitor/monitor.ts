@@ -1,18 +1,16 @@
 import type { Database } from '../../db/database.js';
 import { NO_PHASE } from '../../domain/migration.js';
-import { pause } from '../../domain/pause.js';
+import { pause } from '../../domain/async.js';
 import { singleFlight, withDeadline } from '../../domain/retry.js';
 import { READING_TABLES, type ReadingTable } from '../../domain/reading.js';
-import { serveMetrics } from '../../http/metrics.js';
-import type { Address } from '../../http/serve.js';
+import { serveMetrics, type Address } from '../../http/serve.js';
 import type { Queue } from '../../queue/queue.js';
-import { composeSnapshot } from './compose.js';
-import { createMonitorMetrics } from './metrics.js';
-import { Pace } from './pace.js';
+import { composeSnapshot } from './compose-snapshot.js';
+import { createMonitorMetrics } from './monitor-metrics.js';
+import { Pace, silentLook, SideWatch, type Advise, type SideLook } from './side-watch.js';
 import { QueueWatch } from './queue-watch.js';
-import { Recorder } from './recorder.js';
-import { silentLook, SideWatch, type SideLook } from './side-watch.js';
-import type { Snapshot } from './snapshot.js';
+import { Recorder } from './sample-recorder.js';
+import type { Snapshot } from './monitor-snapshot.js';
 
 export interface MonitorOptions {
   readonly local: Database;
@@ -27,8 +25,9 @@ export interface MonitorOptions {
   readonly record: boolean;
   /** Where to answer /metrics; null for nowhere. */
   readonly metrics: Address | null;
+  readonly advise: Advise;
   readonly onSnapshot: (snapshot: Snapshot) => void;
-  /** Told what hinders the monitor itself. */
+  /** Called with what hinders the monitor itself. */
   readonly onProblem: (problem: string) => void;
   readonly stop: AbortSignal;
 }
@@ -76,7 +75,7 @@ class Watching {
   constructor(private readonly options: MonitorOptions) {
     const patienceMs = options.once ? Infinity : Math.max(PATIENCE_MS, options.intervalMs);
     const watch = (database: Database): Patient =>
-      new Patient(new SideWatch(database, options.windowMicros), patienceMs);
+      new Patient(new SideWatch(database, options.windowMicros, options.advise), patienceMs);
     this.#local = watch(options.local);
     this.#ec2 = options.ec2 === null ? null : watch(options.ec2);
     this.#queue = options.queue === null ? null : new QueueWatch(options.queue);

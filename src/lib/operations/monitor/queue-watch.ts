@@ -1,5 +1,4 @@
-import { asQueueError } from '../../queue/queue-error.js';
-import type { Queue } from '../../queue/queue.js';
+import { asQueueError, type Queue } from '../../queue/queue.js';
 
 /** What SQS says of the queue. */
 export interface QueueLook {

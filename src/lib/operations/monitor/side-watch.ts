@@ -1,12 +1,12 @@
-import type { Database } from '../../db/database.js';
-import { asUnreachable } from '../../db/database.js';
+import { type Answer, askTogether, type Question } from '../../db/ask-together.js';
+import { asUnreachable, type Database } from '../../db/database.js';
 import { describeFault, faultKind } from '../../db/sqlstate.js';
+import { type MigrationState, NO_PHASE } from '../../domain/migration.js';
 import { READING_TABLES, type ReadingTable } from '../../domain/reading.js';
-import { NO_PHASE, type MigrationState } from '../../domain/migration.js';
 import type { Side } from '../../domain/side.js';
-import { askTogether, type Answer, type Question } from '../../db/ask-together.js';
+import { type Problem, SensorctlError } from '../../errors.js';
 import { KNOWN_CONSUMERS, type KnownConsumer } from '../../repository/monitor/consumer-list.js';
-import { LAST_COMPARISON, type ComparisonFigures } from '../../repository/monitor/last-comparison.js';
+import { type ComparisonFigures, LAST_COMPARISON } from '../../repository/monitor/last-comparison.js';
 import { LAG_SECONDS, LEDGER_FIGURES, type LedgerFigures } from '../../repository/monitor/ledger-figures.js';
 import { OPEN_QUARANTINE } from '../../repository/monitor/open-quarantine.js';
 import { RECORDED_STATE, SERVER_CLOCK } from '../../repository/phase/state.js';
@@ -20,7 +20,9 @@ import {
 import { readTables } from '../../repository/tables/read-tables.js';
 import { KNOWN_AXES } from '../../repository/tables/reading-tables.js';
 import type { Table } from '../../repository/tables/table.js';
-import { Pace } from './pace.js';
+
+/** Puts the next step for a problem into words. */
+export type Advise = (problem: Problem) => string;
 
 /** What one side said when it was looked at; null is what it did not say, or was not asked yet. */
 export interface SideLook {
@@ -67,6 +69,7 @@ export class SideWatch {
   constructor(
     private readonly database: Database,
     windowMicros: number,
+    private readonly advise: Advise = ({ code }) => code,
     private readonly now: () => number = () => performance.now(),
   ) {
     this.#pace = new Pace(now);
@@ -117,7 +120,10 @@ export class SideWatch {
       return {
         ...this.#known,
         answers: true,
-        problem: firstRefusal([...Object.values(answers), ...counts.values()], this.database),
+        problem: firstRefusal([...Object.values(answers), ...counts.values()], {
+          database: this.database,
+          advise: this.advise,
+        }),
         now,
         tables: now === null ? new Map<ReadingTable, WindowFigures>() : this.#figures(now),
         touched: touched?.ranges ?? [],
@@ -193,11 +199,34 @@ function valueOf<Value, Otherwise>(answer: Answer<Value> | undefined, otherwise:
 }
 
 /** In words: where, and what to do about it. */
-function firstRefusal(answers: readonly (Answer<unknown> | undefined)[], database: Database): string | null {
+function firstRefusal(
+  answers: readonly (Answer<unknown> | undefined)[],
+  { database, advise }: { database: Database; advise: Advise },
+): string | null {
   for (const answer of answers) {
     if (answer === undefined || 'value' in answer) continue;
-    const error = asUnreachable(answer.refusal, database) as Error & { next?: string };
-    return `${describeFault(answer.refusal)}${error.next === undefined ? '' : ` (${error.next})`}`;
+    const error = asUnreachable(answer.refusal, database);
+    const advice = error instanceof SensorctlError && error.problem !== null ? ` (${advise(error.problem)})` : '';
+    return `${describeFault(answer.refusal)}${advice}`;
   }
   return null;
+}
+
+/** The share of one processor core of a server that any one question may take: 1 ms of work a second. */
+const SHARE = 0.001;
+const LONGEST_PAUSE_MS = 600_000;
+
+/** Says when a question may be asked again: the more it costs the server, the more seldom, whatever the data's size. */
+export class Pace {
+  readonly #freeAt = new Map<string, number>();
+
+  constructor(private readonly now: () => number = () => performance.now()) {}
+
+  isDue(name: string): boolean {
+    return this.now() >= (this.#freeAt.get(name) ?? 0);
+  }
+
+  spent(name: string, costMs: number): void {
+    this.#freeAt.set(name, this.now() + Math.min(costMs / SHARE, LONGEST_PAUSE_MS));
+  }
 }

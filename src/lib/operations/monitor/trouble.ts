@@ -1,6 +1,6 @@
-import { counted } from '../../domain/counted.js';
+import { counted } from '../../domain/words.js';
 import { otherSide, sideTitle, sideTitleCapitalized, type Side } from '../../domain/side.js';
-import { leavesSecondaryOut, type Health, type Snapshot, type Trouble, type TroubleKind } from './snapshot.js';
+import { leavesSecondaryOut, type Health, type Snapshot, type Trouble, type TroubleKind } from './monitor-snapshot.js';
 
 /** Two heartbeats of a consumer and a retry of each write lie within this. */
 export const LAG_OF_CONCERN_SECONDS = 30;

@@ -4,7 +4,7 @@ import { readDistinctKeys, readRowsByKey } from '../../repository/tables/foreign
 import { quoteIdentifier, quoteLiteral } from '../../db/identifiers.js';
 import { readOnly } from '../../db/read-only.js';
 import { readTableCatalogs, type ConstraintFacts, type TableCatalog } from '../../repository/tables/table-catalog.js';
-import { counted } from '../../domain/counted.js';
+import { counted } from '../../domain/words.js';
 import { chunksOf } from '../../domain/chunks.js';
 import { blocks, STEP, warns, type Diagnosis } from './finding.js';
 import type { Snapshot } from './snapshot.js';

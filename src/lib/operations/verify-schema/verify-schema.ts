@@ -69,5 +69,5 @@ async function readSide(database: Database, tables: readonly string[]): Promise<
 
 function assertExists(table: string, { tables }: Snapshot): void {
   if (tables.has(table)) return;
-  throw new UsageError(`local has no table ${table}`, { next: 'name a table of local as it is spelled there' });
+  throw new UsageError(`local has no table ${table}`, { code: 'table-not-on-local' });
 }

@@ -125,7 +125,7 @@ export async function agreeOnMethod(
   );
   if (one === other) return FAST;
   if (wanted === undefined) return PORTABLE;
-  throw new UsageError(`the two servers do not compute ${wanted} alike`, { next: 'run it again with --digest md5' });
+  throw new UsageError(`the two servers do not compute ${wanted} alike`, { code: 'digests-differ' });
 }
 
 function probeSql(types: readonly (string | null)[]): string {

@@ -1,4 +1,4 @@
-import { pause } from '../../domain/pause.js';
+import { pause } from '../../domain/async.js';
 
 const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 1_000;

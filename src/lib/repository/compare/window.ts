@@ -114,7 +114,7 @@ function readTime(text: string | null, table: string, database: Database): numbe
 
 function outsideRanges(table: string, { side }: Database, what: string): UnreachableError {
   return new UnreachableError(`${table} on ${sideTitle(side)} holds ${what}`, {
-    next: 'compare the ranges that matter with --from and --to, or correct these rows',
+    code: 'time-outside-range',
   });
 }
 

@@ -1,7 +1,6 @@
 import type { Database } from '../../db/database.js';
-import { pause } from '../../domain/pause.js';
+import { pause, workTogether } from '../../domain/async.js';
 import { READING_TABLES } from '../../domain/reading.js';
-import { workTogether } from '../../domain/work-together.js';
 import { readNewestEntry, type LedgerState } from '../ledger/ledger.js';
 import { RepairInParts } from '../repair/repair-in-parts.js';
 import type { RepairOptions, Wanted } from '../repair/repair-missed.js';

@@ -107,7 +107,7 @@ async function planCompared(sides: ComparedSides, names: readonly string[]): Pro
   return plans.map((plan, place) => {
     if (plan !== null && typeof plan !== 'string') return plan;
     throw new UnreachableError(`a table cannot be compared: ${plan ?? `neither side has ${names[place] ?? ''}`}`, {
-      next: 'sensorctl verify-schema',
+      code: 'schema-differs',
     });
   });
 }

@@ -4,7 +4,7 @@ import { withTransaction } from '../../db/transaction.js';
 import { withRetries } from '../../domain/retry.js';
 import { sideTitle } from '../../domain/side.js';
 import { sqlstateOf } from '../../db/sqlstate.js';
-import { ConflictError, UnreachableError } from '../../errors.js';
+import { ConflictError, UnreachableError, type Problem } from '../../errors.js';
 import type { Database, Queryable } from '../../db/database.js';
 
 const FIND_VERSIONS = "select to_regclass('sensorctl.schema_version') is not null as exists";
@@ -91,17 +91,17 @@ async function assertOwnSchema({ pool, side }: Database): Promise<void> {
   if (rows.length === 0) return;
   const found = rows.map(({ what }) => what).join(', ');
   throw new ConflictError(`the schema sensorctl on ${sideTitle(side)} holds what is not sensorctl's: ${found}`, {
-    next: 'find out who made it; remove it, or move it out of that schema; then sensorctl init',
+    code: 'schema-holds-foreign',
   });
 }
 
 /** Throws where `init` has not prepared a side for this version of sensorctl. */
 export async function assertBookkeeping({ pool, side }: Database): Promise<void> {
   const version = await readBookkeepingVersion({ pool });
-  const next = `sensorctl init --side ${side}`;
-  if (version === 0) throw new UnreachableError(`the ${sideTitle(side)} database was never prepared`, { next });
+  const problem: Problem = { code: 'not-prepared', facts: { side } };
+  if (version === 0) throw new UnreachableError(`the ${sideTitle(side)} database was never prepared`, problem);
   if (version < BOOKKEEPING_VERSION) {
-    throw new UnreachableError(`sensorctl's schema on ${sideTitle(side)} is older than this version needs`, { next });
+    throw new UnreachableError(`sensorctl's schema on ${sideTitle(side)} is older than this version needs`, problem);
   }
 }
 

@@ -53,7 +53,7 @@ async function decideBetween([one, other]: [DecidingState, DecidingState], logge
   const { epoch } = one.state;
   if (epoch === other.state.epoch) {
     throw new ConflictError(`both sides record themselves as the primary in epoch ${epoch}; nothing is written`, {
-      next: 'find out which side was restored or changed by hand, and restore its copy of sensorctl.state from the other',
+      code: 'two-primaries',
     });
   }
   const [deciding, restored] = epoch > other.state.epoch ? [one, other] : [other, one];
@@ -65,7 +65,7 @@ async function decideBetween([one, other]: [DecidingState, DecidingState], logge
     {
       epoch: deciding.state.epoch,
       olderEpoch: restored.state.epoch,
-      next: 'sensorctl compare --all shows what else that copy lacks',
+      next: { code: 'record-restored' },
     },
   );
   await copyRecord(restored.primary, deciding.state);
@@ -117,6 +117,6 @@ function required(sides: MigrationSides, side: Side): Database {
   const database = sides[side];
   if (database !== null) return database;
   throw new UsageError(`the migration needs ${sideTitle(side)}, and EC2_DB_HOST is not set`, {
-    next: 'set EC2_DB_HOST in .env.local (see .env.dual-write)',
+    code: 'ec2-not-set',
   });
 }

@@ -82,5 +82,5 @@ export async function holdAsSecondary(client: Queryable, side: Side): Promise<vo
 }
 
 function lostRole(message: string): ConflictError {
-  return new ConflictError(message, { next: 'see where the migration stands: sensorctl cutover' });
+  return new ConflictError(message, { code: 'phase-changed' });
 }

@@ -102,5 +102,5 @@ async function conflictOn(database: Database): Promise<ConflictError> {
     attempt === null
       ? `the record on ${sideTitle(database.side)} was changed meanwhile: phase ${phase ?? 'none'}, by ${by}`
       : `a change to phase ${attempt.targetPhase} is under way, begun by ${by}; it is called off at ${attempt.deadline}`;
-  return new ConflictError(what, { next: 'see where the migration stands: sensorctl cutover' });
+  return new ConflictError(what, { code: 'phase-changed' });
 }

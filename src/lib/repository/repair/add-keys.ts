@@ -109,7 +109,8 @@ async function addKey(database: Database, name: ReadingTable, table: Table): Pro
 function compressed(table: Table, { side }: Database): Error {
   const message = `${table.label} on ${sideTitle(side)} has compressed chunks, in which duplicates cannot be removed`;
   return new UnreachableError(message, {
-    next: `run: select decompress_chunk(c, true) from show_chunks('${table.label}') c;`,
+    code: 'duplicates-compressed',
+    facts: { table: table.label },
   });
 }
 

@@ -1,5 +1,5 @@
 import { describeFault, isLockTimeout } from '../../db/sqlstate.js';
-import { pause } from '../../domain/pause.js';
+import { pause } from '../../domain/async.js';
 import { READING_TABLES, type ReadingTable } from '../../domain/reading.js';
 import { backoff, withRetries, type FailedAttempt } from '../../domain/retry.js';
 import { sideTitle } from '../../domain/side.js';

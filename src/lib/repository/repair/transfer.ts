@@ -79,5 +79,5 @@ function guardOf({ sides, key }: TablePair): Guard {
 }
 
 function impossible(table: string, problem: string): ImpossibleTransferError {
-  return new ImpossibleTransferError(`${table} cannot be copied: ${problem}`, { next: 'sensorctl verify-schema' });
+  return new ImpossibleTransferError(`${table} cannot be copied: ${problem}`, { code: 'schema-differs' });
 }

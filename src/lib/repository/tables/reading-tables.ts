@@ -7,7 +7,7 @@ import { quoteIdentifier } from '../../db/identifiers.js';
 import { sqlstateOf } from '../../db/sqlstate.js';
 import { withTransaction } from '../../db/transaction.js';
 import { sideTitle } from '../../domain/side.js';
-import { UnreachableError } from '../../errors.js';
+import { UnreachableError, type Problem } from '../../errors.js';
 import { PREPARE_ALONE } from '../../db/locks.js';
 import { READING_COLUMNS, READING_TABLES, type ReadingTable } from '../../domain/reading.js';
 
@@ -33,13 +33,14 @@ export const KNOWN_AXES: ReadonlyMap<string, string> = new Map(
   [...KNOWN_TABLES].flatMap(([table, { axis }]) => (axis === null ? [] : [[table, axis] as const])),
 );
 
-/** What stands in the way of dual write, with the command or statement that mends it. */
+/** What stands in the way of dual write. */
 export interface Obstacle {
   readonly table: string;
   readonly problem: string;
   /** Nothing can be written to the table as it is; a missing key blocks the primary only. */
   readonly blocks: boolean;
-  readonly next: string;
+  /** What advice on it needs. */
+  readonly advice: Problem;
 }
 
 /** What `createReadingTables` found or did, a line a table. */
@@ -140,25 +141,27 @@ function obstaclesOf(
 ): Obstacle[] {
   const table = tables.get(name);
   if (table === undefined)
-    return [{ table: name, problem: 'does not exist', blocks: true, next: `sensorctl init --side ${side}` }];
+    return [
+      { table: name, problem: 'does not exist', blocks: true, advice: { code: 'not-prepared', facts: { side } } },
+    ];
   const missing = columnsWritten(name)
     .filter((column) => columnOf(table, column) === undefined)
-    .map((column) => ({
+    .map((column): Obstacle => ({
       table: name,
       problem: `has no column ${column}`,
       blocks: true,
-      next: addColumnSql(name, column),
+      advice: { code: 'column-missing', facts: { statement: addColumnSql(name, column) } },
     }));
   if (table.hypertable?.losesRows === true) missing.push(losesRows(name));
   if (missing.length > 0 || hasUniqueKey(table, key)) return missing;
-  const next = `sensorctl init --side ${side} --add-keys`;
-  return [{ table: name, problem: `has no unique key (${key.join(', ')})`, blocks: name === REGISTRY, next }];
+  const advice: Problem = { code: 'key-missing', facts: { side } };
+  return [{ table: name, problem: `has no unique key (${key.join(', ')})`, blocks: name === REGISTRY, advice }];
 }
 
 function losesRows(table: string): Obstacle {
   const problem =
     'has compression on, and TimescaleDB before 2.18.1 loses rows that are written into compressed chunks';
-  return { table, problem, blocks: true, next: 'upgrade TimescaleDB to 2.18.1 or newer' };
+  return { table, problem, blocks: true, advice: { code: 'timescaledb-too-old' } };
 }
 
 /** Throws an UnreachableError where the server is too old or its encoding cannot hold every message. */
@@ -167,11 +170,11 @@ export async function assertServer({ pool, side }: Database): Promise<void> {
   const where = `the ${sideTitle(side)} database`;
   if (version < OLDEST_SERVER) {
     const message = `${where} is PostgreSQL ${Math.floor(version / 10_000)}; sensorctl needs 14 or newer (multiranges)`;
-    throw new UnreachableError(message, { next: 'upgrade the server' });
+    throw new UnreachableError(message, { code: 'server-too-old' });
   }
   if (encoding === 'UTF8') return;
   throw new UnreachableError(`${where} has the encoding ${encoding}, which cannot hold every message`, {
-    next: 'use a database with the encoding UTF8',
+    code: 'encoding-not-utf8',
   });
 }
 

@@ -116,7 +116,8 @@ export async function assertNotRewritten(
   if (first === undefined) return;
   const parts = rows.map(({ part, change }) => `${part} was ${change}`).join(', ');
   throw new RewrittenError(`${first.table} on ${sideTitle(side)} changed its files while it was read: ${parts}`, {
-    next: `find what rewrites ${first.table} (truncate, vacuum full, cluster, alter table, compress_chunk or decompress_chunk, also by a policy: select * from timescaledb_information.jobs), pause it, and repeat the command`,
+    code: 'table-rewritten',
+    facts: { table: first.table },
   });
 }
 

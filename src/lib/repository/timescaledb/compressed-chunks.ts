@@ -39,7 +39,7 @@ export async function assertWritable(target: Database, table: Table, ranges: rea
   const frozen = await readFrozen(target, chunks);
   if (frozen.length > 0) {
     throw new UnreachableError(`${where} has frozen chunks in this range, which take no writes: ${listOf(frozen)}`, {
-      next: 'bring them back (tiered: untier_chunk), or repair a range without them: sensorctl backfill --from … --to …',
+      code: 'chunks-frozen',
     });
   }
   const compressed = chunks.filter((chunk) => chunk.compressed).map(({ name }) => name);
@@ -47,7 +47,8 @@ export async function assertWritable(target: Database, table: Table, ranges: rea
   if (problem === null) return;
   const statements = compressed.slice(0, NAMED_AT_MOST).map((name) => `select decompress_chunk('${name}');`);
   throw new UnreachableError(`${where} has compressed chunks in this range, and ${problem}: ${listOf(compressed)}`, {
-    next: `upgrade TimescaleDB to 2.18.1 or newer, or decompress them first: ${statements.join(' ')}`,
+    code: 'chunks-compressed',
+    facts: { statements },
   });
 }
 

@@ -309,17 +309,17 @@ class Refresh {
     const seconds = Math.round(this.#timeoutMs / 1_000);
     return new UnreachableError(
       `one bucket of ${nameOf(aggregate)} on the ${sideTitle(this.target.side)} database took longer than ${seconds} s`,
-      { next: `run without a timeout: ${callOf(aggregate, window)}` },
+      { code: 'aggregate-too-slow', facts: { statement: callOf(aggregate, window) } },
     );
   }
 
   #notOwned(): UnreachableError {
     const { side, connection } = this.target;
     const names = this.#forbidden.map((aggregate) => `${nameOf(aggregate)} (owned by ${aggregate.owner})`).join(', ');
-    const owners = [...new Set(this.#forbidden.map(({ owner }) => owner))].join(', ');
+    const owners = [...new Set(this.#forbidden.map(({ owner }) => owner))];
     return new UnreachableError(
       `on the ${sideTitle(side)} database the role ${connection.user} may not refresh continuous aggregates whose rows have changed: ${names}`,
-      { next: `grant ${owners} to ${connection.user}; and run the command again` },
+      { code: 'aggregates-not-owned', facts: { owners, user: connection.user } },
     );
   }
 }

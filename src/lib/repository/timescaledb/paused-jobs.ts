@@ -243,10 +243,10 @@ function notAllowed(jobs: readonly Job[], what: string, { side, connection }: Da
   const names = jobs.map(({ id, procName, table, owner }) => `${id} (${procName} on ${table}, owned by ${owner})`);
   const scheduled = what === 'paused' ? 'false' : 'true';
   const statements = jobs.map(({ id }) => `select alter_job(${id}, scheduled => ${scheduled});`);
-  const owners = [...new Set(jobs.map(({ owner }) => owner))].join(', ');
+  const owners = [...new Set(jobs.map(({ owner }) => owner))];
   return new UnreachableError(
     `on the ${sideTitle(side)} database the role ${connection.user} may not alter jobs that must be ${what}: ${names.join(', ')}`,
-    { next: `run as their owner: ${statements.join(' ')} or: grant ${owners} to ${connection.user}` },
+    { code: 'jobs-not-owned', facts: { statements, owners, user: connection.user } },
   );
 }
 
@@ -254,6 +254,6 @@ function notRestored(error: unknown, { side }: Database): Error {
   if (error instanceof UnreachableError) return error;
   return new UnreachableError(
     `the TimescaleDB policies that were paused on the ${sideTitle(side)} database could not be switched on again: ${describeFault(error)}`,
-    { next: 'run sensorctl backfill again: it first restores what sensorctl.paused_job names', cause: error },
+    { code: 'policies-not-restored', cause: error },
   );
 }

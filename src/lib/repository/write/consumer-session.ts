@@ -202,6 +202,6 @@ export async function assertPrepared(primary: Database): Promise<void> {
   if (obstacle !== undefined) throw unfit(obstacle, primary);
 }
 
-function unfit({ table, problem, next }: Obstacle, { side }: Database): UnreachableError {
-  return new UnreachableError(`${table} on ${sideTitle(side)} ${problem}`, { next });
+function unfit({ table, problem, advice }: Obstacle, { side }: Database): UnreachableError {
+  return new UnreachableError(`${table} on ${sideTitle(side)} ${problem}`, advice);
 }

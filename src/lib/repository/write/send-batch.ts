@@ -252,7 +252,7 @@ function insertGuardedByKey(rows: readonly AcceptedRows[], on: SideTables): Stat
 
 function losingRows(table: ReadingTable, { side }: Database): Error {
   const message = `${table} on ${sideTitle(side)} is compressed by a TimescaleDB before 2.18.1, which would lose rows`;
-  return new UnreachableError(message, { next: 'upgrade TimescaleDB to 2.18.1 or newer' });
+  return new UnreachableError(message, { code: 'timescaledb-too-old' });
 }
 
 /** Names each of the rows as refused, for one reason. */

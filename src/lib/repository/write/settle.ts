@@ -1,6 +1,6 @@
 import type { Database } from '../../db/database.js';
 import { describeFault } from '../../db/sqlstate.js';
-import { pause } from '../../domain/pause.js';
+import { pause } from '../../domain/async.js';
 import { backoff, singleFlight, withRetries } from '../../domain/retry.js';
 import type { Logger } from '../../logger.js';
 import { markMissed, settleBatches, type Refusal, type RefusedReading } from '../ledger/ledger.js';

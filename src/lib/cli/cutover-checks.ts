@@ -1,0 +1,73 @@
+import { withSides } from './open-sides.js';
+import type { Settings } from '../config.js';
+import type { Logger } from '../logger.js';
+import type { BackfillSides } from '../operations/backfill/backfill-report.js';
+import type { CompareRequest } from '../operations/compare/compare.js';
+import type { Checks } from '../operations/cutover/gates.js';
+import type { ReportedGate } from '../operations/monitor/monitor-report.js';
+import { readState } from '../repository/phase/state.js';
+
+const LAST_HOUR: CompareRequest = {
+  tables: [],
+  from: null,
+  to: null,
+  windowMicros: 3_600_000_000,
+  bucketMicros: null,
+  settleMs: 10_000,
+  jobs: 1,
+  limit: 0,
+  resume: false,
+  recorded: false,
+};
+
+/** What verify-schema and compare find out for the gates; loaded when a gate asks, since most runs only look. */
+export function createChecks(sides: BackfillSides, stop: AbortSignal): Checks {
+  return {
+    verifySchema: async () => {
+      const { verifySchema } = await import('../operations/verify-schema/verify-schema.js');
+      const { findings } = await verifySchema(sides);
+      const count = (weight: string): number => findings.filter((finding) => finding.weight === weight).length;
+      return { blocking: count('blocks'), warning: count('warns') };
+    },
+    // While consumers write, what EC2 has not got yet is no difference: a comparison looks again, and leaves no trace.
+    countForeignOnEc2: async () => {
+      const { compare } = await import('../operations/compare/compare.js');
+      const { report } = await compare({ primary: sides.local, secondary: sides.ec2 }, LAST_HOUR, {
+        stop,
+        onDifference: () => Promise.resolve(),
+        onProgress: () => undefined,
+      });
+      return report.tables.reduce((sum, { missingOnLocal, different }) => sum + missingOnLocal + different, 0);
+    },
+  };
+}
+
+const DAY_MS = 86_400_000;
+
+/**
+ * The gates of phase 3 as they stand, for a report: measured, and nothing changed or recorded. Null where local does not
+ * record phase 2, the only one from which phase 3 can be reached.
+ */
+export async function surveyGates(
+  settings: Settings,
+  logger: Logger,
+  stop: AbortSignal,
+): Promise<ReportedGate[] | null> {
+  if (settings.ec2 === null) return null;
+  return await withSides(settings, 'monitor', logger, async (sides) => {
+    const state = await readState(sides.local.pool).catch(() => null);
+    if (state?.phase !== 2) return null;
+    const { measureGates } = await import('../operations/cutover/gates.js');
+    const gates = await measureGates({
+      sides,
+      state,
+      target: 3,
+      minSoakMs: DAY_MS,
+      checks: createChecks(sides, stop),
+      dryRun: true,
+      stop,
+      onGate: () => undefined,
+    });
+    return gates.map(({ name, passed, detail }) => ({ name, passed, detail }));
+  });
+}

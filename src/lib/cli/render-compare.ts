@@ -1,0 +1,141 @@
+import { oneLine } from './output.js';
+import { counted, formatCount, formatDuration, formatTime } from './quantities.js';
+import { renderTable } from './table.js';
+import { padEnd } from './text-layout.js';
+import { otherSide, type Side, sideTitle } from '../domain/side.js';
+import {
+  type CompareReport,
+  type DifferenceRecord,
+  type SideReport,
+  type Strip,
+  type TableReport,
+} from '../operations/compare/compare-report.js';
+import { type CompareOutcome } from '../operations/compare/compare.js';
+import { ALL_TABLES } from '../repository/tables/reading-tables.js';
+
+const HEIGHTS = '▁▂▃▄▅▆▇█';
+const NONE = '·';
+
+/** What a person reads: rows and newest time on both sides, the differences, where in the window they lie, and what to do. */
+export function renderComparison({ report, strips }: CompareOutcome): string {
+  const { tables, window, leftOut, notCompared, differences } = report;
+  const differing = tables.filter(hasDifference);
+  const sections = [
+    `From ${window.from ?? 'the oldest row'} to ${window.to ?? 'the newest row'} (UTC)\nDigests by ${report.digest}`,
+    renderTable(['table', 'side', 'rows', 'newest (UTC)'], tables.flatMap(sideRows)),
+    ...leftOut.map(({ table, before, reason }) => oneLine(`Left out: ${table} before ${before} (${reason})`)),
+    ...notCompared.map(({ table, columns, reason }) =>
+      oneLine(`Not compared: ${columns.join(', ')} of ${table} (${reason})`),
+    ),
+    ...(differing.length === 0 ? [] : [renderCounts(differing, report.primary)]),
+    ...renderStrips(differing, strips),
+    ...differences.map(renderDifference),
+    ...renderMore(differing, differences),
+    renderVerdict(report),
+  ];
+  return sections.join('\n');
+}
+
+function sideRows({ table, local, ec2 }: TableReport): (string | number)[][] {
+  const row = (side: string, { rows, maxTime }: SideReport): (string | number)[] => [
+    ...[side === 'local' ? table : '', side, rows],
+    formatTime(maxTime),
+  ];
+  return [row('local', local), row('ec2', ec2)];
+}
+
+function hasDifference({ missingOnEc2, missingOnLocal, different }: TableReport): boolean {
+  return missingOnEc2 + missingOnLocal + different > 0;
+}
+
+function renderCounts(tables: readonly TableReport[], primary: Side): string {
+  const head = ['differences', 'pending', 'known gap', 'unexplained', `missing on ${primary}`, 'different'];
+  const rows = tables.map((each) => {
+    return [each.table, each.pending, each.knownGap, each.unexplained, extraIn(each, primary), each.different];
+  });
+  return `${renderTable(head, rows)}\n(pending, known gap and unexplained are missing on ${sideTitle(otherSide(primary))})`;
+}
+
+/** Rows that the secondary lacks, and those that it alone has. */
+function lackingIn({ missingOnEc2, missingOnLocal }: TableReport, primary: Side): number {
+  return primary === 'local' ? missingOnEc2 : missingOnLocal;
+}
+
+function extraIn({ missingOnEc2, missingOnLocal }: TableReport, primary: Side): number {
+  return primary === 'local' ? missingOnLocal : missingOnEc2;
+}
+
+function renderStrips(tables: readonly TableReport[], strips: ReadonlyMap<string, Strip>): string[] {
+  const shown = tables.flatMap(({ table }) => {
+    const strip = strips.get(table);
+    return strip === undefined ? [] : [`${padEnd(oneLine(table), 22)} |${renderStrip(strip)}|`];
+  });
+  return shown.length === 0 ? [] : ['Where they lie, from the beginning of the window to its end:', ...shown];
+}
+
+/** A cell for each part of the window, higher where more rows differ; `1234` → `▁▂▃▄`. */
+function renderStrip(strip: Strip): string {
+  const most = Math.max(...strip);
+  const height = (count: number): string => HEIGHTS[Math.ceil((count / most) * HEIGHTS.length) - 1] ?? NONE;
+  return strip.map((count) => (count === 0 ? NONE : height(count))).join('');
+}
+
+function renderDifference({ table, kind, class: found, key, columns }: DifferenceRecord): string {
+  const name = Object.values(key)
+    .map((value) => value ?? 'null')
+    .join(' ');
+  const values = Object.entries(columns).map(([column, { local, ec2 }]) => {
+    return `${column} is ${local ?? 'null'} on local, ${ec2 ?? 'null'} on EC2`;
+  });
+  const lacking = kind.replace('ec2', 'EC2');
+  // A row of sensor_registry is there, and lacks what later readings say.
+  const where = values.length === 0 ? lacking : lacking.replace('missing', 'behind');
+  const named = `${where}${found === null ? '' : ` (${found})`}`;
+  const what = kind === 'different' ? values.join('; ') : [named, ...values].join('; ');
+  return oneLine(`  ${table} ${name}: ${what}`);
+}
+
+function renderMore(tables: readonly TableReport[], listed: readonly DifferenceRecord[]): string[] {
+  const all = tables.reduce((sum, table) => sum + table.missingOnEc2 + table.missingOnLocal + table.different, 0);
+  return all > listed.length ? [`  and ${formatCount(all - listed.length)} more; --output FILE writes them all`] : [];
+}
+
+function renderVerdict({ verdict, primary, tables, window, resumedFrom }: CompareReport): string {
+  const resumed =
+    resumedFrom === null ? '' : ` (resumed: what was compared since ${resumedFrom} was not looked at again)`;
+  if (verdict === 'identical') return `Identical: ${renderEquality(tables, primary)}${resumed}.`;
+  const sum = (count: (table: TableReport) => number): number =>
+    tables.reduce((total, table) => total + count(table), 0);
+  const lacking = sum((table) => lackingIn(table, primary) - table.pending + table.different);
+  const extra = sum((table) => extraIn(table, primary));
+  const there = sideTitle(otherSide(primary));
+  const known = lacking > 0 && lacking === sum((table) => table.knownGap) && extra === 0;
+  const range = window.from === null || window.to === null ? '--all' : `--from ${window.from} --to ${window.to}`;
+  const differing = tables.filter(hasDifference).map(({ table }) => oneLine(table));
+  const foreign = differing.filter((table) => !ALL_TABLES.includes(table));
+  if (foreign.length === differing.length) {
+    return `Different: ${foreign.join(', ')}${resumed}.\nNext: copy it by hand; sensorctl repairs the tables of readings and sensor_registry alone`;
+  }
+  const some = differing.length === tables.length ? '' : differing.map((table) => ` --table ${table}`).join('');
+  const next = known
+    ? `backfill    # repairs the gaps that the ledger knows, and names what ${there} refuses`
+    : lacking > 0
+      ? `compare ${range}${some} --repair    # brings to ${there} what it lacks`
+      : `backfill ${range} --prune    # deletes what only ${there} has`;
+  return `Different: ${counted(lacking, 'row is', 'rows are')} missing or different on ${there}, ${counted(extra, 'is', 'are')} there alone${resumed}.\nNext: sensorctl ${next}`;
+}
+
+function renderEquality(tables: readonly TableReport[], primary: Side): string {
+  const pending = tables.reduce((sum, table) => sum + table.pending, 0);
+  const equal = `${sideTitle(otherSide(primary))} holds what ${sideTitle(primary)} holds`;
+  if (pending > 0) return `${equal}, ${counted(pending, 'row is', 'rows are')} on the way`;
+  const empty = tables.every(({ local, ec2 }) => local.maxTime === null && ec2.maxTime === null);
+  return empty ? 'neither side holds a reading in this range' : equal;
+}
+
+/** `42 %, about 3 min left`. */
+export function renderShare(done: number, leftMs: number | null): string {
+  const share = `${Math.floor(done * 100)} %`;
+  if (leftMs === null) return share;
+  return `${share}, about ${formatDuration(leftMs)} left`;
+}

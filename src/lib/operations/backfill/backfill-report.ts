@@ -1,0 +1,133 @@
+import { type Database } from '../../db/database.js';
+import { isReadingTable } from '../../domain/reading.js';
+import { otherSide, type Side } from '../../domain/side.js';
+import type { Logger } from '../../logger.js';
+import type { DifferingRange } from '../../repository/compare/find-leaves.js';
+import { type LeftOut, type WindowRequest } from '../../repository/compare/window.js';
+import { type Gap } from '../../repository/ledger/ledger.js';
+
+/** Repair what the ledger says; compare and copy what differs; copy without comparing; copy ranges that were found before. */
+export type BackfillMode = 'ledger' | 'differences' | 'full' | 'given';
+
+export interface BackfillRequest extends WindowRequest {
+  readonly mode: BackfillMode;
+  /** Empty: all reading tables. */
+  readonly tables: readonly string[];
+  /** In the mode `given`: by table, what to copy. */
+  readonly given?: ReadonlyMap<string, readonly DifferingRange[]>;
+  /** Units side by side; null: by the time a round trip to the target takes. */
+  readonly jobs: number | null;
+  /** Rows a second, at most; null: no limit but the throttle's own. */
+  readonly maxRate: number | null;
+  /** Delete rows that only the target has. */
+  readonly prune: boolean;
+  /** The side that is written. */
+  readonly target: Side;
+  /**
+   * The side that decides what a row holds, and whose ledger says what the other one lacks. The other one gets its rows,
+   * differing ones too; to itself only rows are added that it lacks.
+   */
+  readonly primary: Side;
+}
+
+/** The request that brings ranges which a comparison found from the primary to the other side. */
+export function requestForRanges(
+  differing: ReadonlyMap<string, readonly DifferingRange[]>,
+  primary: Side,
+): BackfillRequest {
+  const given = new Map([...differing].filter(([table]) => isReadingTable(table)));
+  const range = { from: null, to: null, windowMicros: null };
+  return {
+    ...range,
+    mode: 'given',
+    tables: [...given.keys()],
+    given,
+    jobs: null,
+    maxRate: null,
+    prune: false,
+    target: otherSide(primary),
+    primary,
+  };
+}
+
+/** The result of `backfill`. */
+export interface BackfillReport {
+  /** Ledger entries and units that were worked through. */
+  readonly ranges: number;
+  readonly rowsCopied: number;
+  readonly rowsInserted: number;
+  /** Rows that were there, equal. */
+  readonly rowsSkipped: number;
+  readonly rowsCorrected: number;
+  /** Rows that the target refuses, or does not hold as they were written. */
+  readonly rowsRefused: number;
+  /** Rows that only the target has. */
+  readonly rowsExtra: number;
+  /** Rows that only the target had: deleted, and kept in its quarantine. */
+  readonly rowsPruned: number;
+  /** Rows that were looked at on the target afterwards, and found equal. */
+  readonly verified: number;
+  readonly remainingGaps: number;
+  readonly gaps: readonly Gap[];
+  readonly leftOut: readonly LeftOut[];
+}
+
+/** What a backfill is about to do. */
+export interface BackfillPlan {
+  readonly ranges: number;
+  readonly rows: number;
+  readonly bytes: number;
+  /** By the rows above at the usual pace, or at the rate that was asked for. */
+  readonly seconds: number;
+}
+
+export type BackfillCounts = Pick<
+  BackfillReport,
+  | 'ranges'
+  | 'rowsCopied'
+  | 'rowsInserted'
+  | 'rowsSkipped'
+  | 'rowsCorrected'
+  | 'rowsRefused'
+  | 'rowsExtra'
+  | 'rowsPruned'
+>;
+
+export const NO_ROWS: BackfillCounts = {
+  ranges: 0,
+  rowsCopied: 0,
+  rowsInserted: 0,
+  rowsSkipped: 0,
+  rowsCorrected: 0,
+  rowsRefused: 0,
+  rowsExtra: 0,
+  rowsPruned: 0,
+};
+
+export function addCounts(one: BackfillCounts, other: BackfillCounts): BackfillCounts {
+  const names = Object.keys(NO_ROWS) as (keyof BackfillCounts)[];
+  return Object.fromEntries(names.map((name) => [name, one[name] + other[name]])) as unknown as BackfillCounts;
+}
+
+export interface BackfillSides {
+  readonly local: Database;
+  readonly ec2: Database;
+}
+
+export interface BackfillHooks {
+  readonly stop: AbortSignal;
+  readonly logger: Logger;
+  /** Called with what will be done, once that is known. */
+  readonly onPlan: (plan: BackfillPlan) => void;
+  readonly onProgress: (progress: BackfillProgress) => void;
+}
+
+export interface BackfillProgress {
+  readonly step: 'repairing gaps' | 'looking for differences' | 'counting rows' | 'copying';
+  readonly table: string | null;
+  readonly rows: number;
+  /** Null where it is not known. */
+  readonly ofRows: number | null;
+  /** Why it holds back; null where it does not. */
+  readonly throttled: string | null;
+}

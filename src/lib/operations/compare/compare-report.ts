@@ -1,0 +1,70 @@
+import type { Side } from '../../domain/side.js';
+import type { MissingClass } from '../../repository/compare/ledger-cover.js';
+import type { ColumnDifference } from '../../repository/compare/look.js';
+import type { LeftOut } from '../../repository/compare/window.js';
+
+export interface SideReport {
+  readonly rows: number;
+  /** UTC text; null without rows or without a time column. */
+  readonly maxTime: string | null;
+}
+
+/** What was found in one table. What the secondary lacks is the sum of `pending`, `knownGap` and `unexplained`. */
+export interface TableReport {
+  readonly table: string;
+  readonly local: SideReport;
+  readonly ec2: SideReport;
+  readonly missingOnEc2: number;
+  readonly missingOnLocal: number;
+  readonly different: number;
+  readonly pending: number;
+  readonly knownGap: number;
+  readonly unexplained: number;
+}
+
+/** One row that differs, as `--output` writes it. */
+export interface DifferenceRecord {
+  readonly table: string;
+  readonly kind: 'missing on ec2' | 'missing on local' | 'different';
+  /** Of a row that is missing on the secondary. */
+  readonly class: MissingClass | null;
+  readonly key: Readonly<Record<string, string | null>>;
+  /** Of a differing row: the columns that differ, with both values as text. */
+  readonly columns: Readonly<Record<string, Readonly<Record<Side, ColumnDifference['primary']>>>>;
+}
+
+/** Columns that only one side has. */
+export interface NotCompared {
+  readonly table: string;
+  readonly columns: readonly string[];
+  readonly reason: string;
+}
+
+/** What `--digest` may name. */
+export const DIGEST_NAMES = ['hash_record_extended', 'md5'] as const;
+export type DigestName = (typeof DIGEST_NAMES)[number];
+
+/** The result of `compare`; `pending` rows alone leave it identical. */
+export interface CompareReport {
+  readonly verdict: 'identical' | 'different';
+  /** The side that decides; what the other one lacks is classed. */
+  readonly primary: Side;
+  /** UTC text, [from, to); null where nothing with a time was compared. */
+  readonly window: { readonly from: string | null; readonly to: string | null };
+  readonly tables: readonly TableReport[];
+  readonly digest: DigestName;
+  readonly leftOut: readonly LeftOut[];
+  readonly notCompared: readonly NotCompared[];
+  /** When a resumed comparison began: what it had compared by then was not looked at again. Null for any other. */
+  readonly resumedFrom: string | null;
+  /** The first differences, up to the limit. */
+  readonly differences: readonly DifferenceRecord[];
+}
+
+/** Where in the window the differences of a table lie: how many in each of so many equal parts. */
+export type Strip = readonly number[];
+
+export function verdictOf(tables: readonly TableReport[]): CompareReport['verdict'] {
+  const differ = tables.some((table) => table.missingOnEc2 + table.missingOnLocal + table.different > table.pending);
+  return differ ? 'different' : 'identical';
+}

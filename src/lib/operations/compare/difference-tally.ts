@@ -1,0 +1,107 @@
+import { type TimeRange, without } from '../../domain/time-range.js';
+import { formatInstant, formatInstantText } from '../../domain/time.js';
+import type { TablePair } from '../../repository/tables/table-pair.js';
+import type { DifferenceRecord, SideReport, Strip, TableReport } from './compare-report.js';
+import type { DifferingRange, Leaf, SideTotals } from '../../repository/compare/find-leaves.js';
+import { type Difference, timeOf } from '../../repository/compare/resolve.js';
+import type { ComparedSides } from '../../repository/compare/sides.js';
+import { keyColumns } from '../../repository/compare/slices.js';
+
+const STRIP_CELLS = 54;
+
+/** Counts the differences of one table. */
+export class Tally {
+  readonly #counts = { missing: 0, extra: 0, different: 0, pending: 0, 'known gap': 0, unexplained: 0 };
+  readonly #pending = new Set<TimeRange>();
+  readonly #strip = new Array<number>(STRIP_CELLS).fill(0);
+
+  readonly #leaves = new Set<Leaf>();
+
+  constructor(
+    readonly table: TablePair,
+    readonly range: TimeRange | null,
+    readonly sides: ComparedSides,
+  ) {}
+
+  /** The ranges in which rows differ, with the rows that they hold. */
+  get differing(): DifferingRange[] {
+    return [...this.#leaves].flatMap(({ slice, rows }) => ('classes' in slice ? [] : [{ ...slice, rows }]));
+  }
+
+  add(difference: Difference): void {
+    this.#leaves.add(difference.leaf);
+    this.#counts[difference.kind] += 1;
+    if (difference.class !== null) this.#counts[difference.class] += 1;
+    if (this.range === null) return;
+    const { slice } = difference.leaf;
+    if (difference.class === 'pending' && 'from' in slice) this.#pending.add(slice);
+    const cell = Math.floor(
+      ((timeOf(this.table, difference) - this.range.from) / (this.range.to - this.range.from)) * STRIP_CELLS,
+    );
+    this.#strip[cell] = (this.#strip[cell] ?? 0) + 1;
+  }
+
+  /** What an identical comparison proves: not what is near to rows on their way, among which one that is lost would hide. */
+  get provenRanges(): TimeRange[] {
+    return this.range === null ? [] : without(this.range, this.#pending);
+  }
+
+  get strip(): Strip | null {
+    return this.range === null ? null : this.#strip;
+  }
+
+  report(primary: SideTotals, secondary: SideTotals): TableReport {
+    const isLocal = this.sides.primary.side === 'local';
+    const { missing, extra, different, pending, unexplained } = this.#counts;
+    return {
+      table: this.table.name,
+      local: sideReport(isLocal ? primary : secondary),
+      ec2: sideReport(isLocal ? secondary : primary),
+      missingOnEc2: isLocal ? missing : extra,
+      missingOnLocal: isLocal ? extra : missing,
+      different,
+      pending,
+      knownGap: this.#counts['known gap'],
+      unexplained,
+    };
+  }
+
+  record(difference: Difference): DifferenceRecord {
+    const { primary, secondary } = this.sides;
+    const lacking = difference.kind === 'missing' ? secondary.side : primary.side;
+    return {
+      table: this.table.name,
+      kind: difference.kind === 'different' ? 'different' : `missing on ${lacking}`,
+      class: difference.class,
+      key: this.#keyOf(difference),
+      columns: Object.fromEntries(
+        difference.columns.map((column) => [
+          column.name,
+          {
+            [primary.side]: this.#readable(column.name, column.primary),
+            [secondary.side]: this.#readable(column.name, column.secondary),
+          } as Record<'local' | 'ec2', string | null>,
+        ]),
+      ),
+    };
+  }
+
+  #readable(column: string, value: string | null): string | null {
+    return readable(value, this.table.columns.find(({ name }) => name === column)?.type ?? null);
+  }
+
+  #keyOf({ key }: Difference): Record<string, string | null> {
+    const columns = keyColumns(this.table);
+    const named = columns.length === 0 ? this.table.columns : columns;
+    return Object.fromEntries(named.map(({ name, type }, index) => [name, readable(key[index] ?? null, type)]));
+  }
+}
+
+/** Times as sensorctl writes them everywhere. */
+function readable(value: string | null, type: string | null): string | null {
+  return value !== null && type?.startsWith('timestamp') === true ? formatInstantText(value) : value;
+}
+
+function sideReport({ rows, newest }: SideTotals): SideReport {
+  return { rows, maxTime: newest === null ? null : formatInstant(newest) };
+}

@@ -1,0 +1,137 @@
+import { asUnreachable, type Database } from '../../db/database.js';
+import type { Phase } from '../../domain/migration.js';
+import { formatInstantText } from '../../domain/time.js';
+import { UnreachableError } from '../../errors.js';
+import { findGapEpisodes, findIncidents, type GapEpisode, type Incident } from './incidents.js';
+import { readTimeBefore } from '../../repository/cutover/evidence.js';
+import { readComparisons } from '../../repository/monitor/comparison-list.js';
+import type { ComparisonFigures } from '../../repository/monitor/last-comparison.js';
+import { readSamples, readSoak, type Sample, type Soak } from '../../repository/monitor/samples.js';
+import { readHistory, readState } from '../../repository/phase/state.js';
+
+/** A gate of a change of phase, as `cutover` measures it. */
+export interface ReportedGate {
+  readonly name: string;
+  readonly passed: boolean;
+  readonly detail: string;
+}
+
+export interface ReportOptions {
+  readonly local: Database;
+  /** Null where EC2 is not configured. */
+  readonly ec2: Database | null;
+  readonly sinceMs: number;
+  /** Null where they were not measured. */
+  readonly gates: readonly ReportedGate[] | null;
+}
+
+/** A change that was recorded: what a phase began with. */
+export interface PhaseChange {
+  readonly at: string | null;
+  readonly phase: Phase | null;
+  readonly writeMode: string | null;
+  readonly epoch: number;
+  readonly by: string | null;
+  readonly reason: string | null;
+  readonly overriddenGates: readonly string[];
+}
+
+/** What monitors and comparisons have seen: the evidence for a change ticket. */
+export interface MonitorReport {
+  /** UTC text. */
+  readonly since: string;
+  readonly until: string;
+  readonly phase: Phase | null;
+  readonly epoch: number;
+  /** Of the side that is the primary. */
+  readonly soak: Soak;
+  readonly incidents: readonly Incident[];
+  readonly gaps: readonly GapEpisode[];
+  readonly comparisons: readonly ComparisonFigures[];
+  readonly changes: readonly PhaseChange[];
+  readonly gates: readonly ReportedGate[] | null;
+  /** Sides that did not answer, and why: what they hold is not in here. */
+  readonly notRead: readonly string[];
+  readonly samples: readonly Sample[];
+}
+
+interface Evidence extends Pick<
+  MonitorReport,
+  'since' | 'until' | 'phase' | 'epoch' | 'soak' | 'comparisons' | 'changes'
+> {
+  readonly primary: boolean;
+  readonly samples: readonly Sample[];
+}
+
+const CHANGES_AT_MOST = 100;
+
+/**
+ * Reads the evidence of both sides, for the primary has changed with the phase. Throws an UnreachableError where neither
+ * side answers.
+ */
+export async function readReport({ local, ec2, sinceMs, gates }: ReportOptions): Promise<MonitorReport> {
+  const sides = ec2 === null ? [local] : [local, ec2];
+  const outcomes = await Promise.allSettled(sides.map((side) => readEvidence(side, sinceMs)));
+  const found = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []));
+  const failures = outcomes.flatMap((outcome, place) =>
+    outcome.status === 'rejected' ? [asUnreachable(outcome.reason, sides[place] ?? local)] : [],
+  );
+  const lead = found.toSorted(
+    (one, other) => other.epoch - one.epoch || Number(other.primary) - Number(one.primary),
+  )[0];
+  if (lead === undefined) {
+    throw failures[0] ?? new UnreachableError('no side answers', { code: 'no-side-answers' });
+  }
+  const { since, until, phase, epoch, soak } = lead;
+  const samples = found
+    .flatMap((each) => each.samples)
+    .toSorted((one, other) => (one.takenAt < other.takenAt ? -1 : 1));
+  return {
+    since,
+    until,
+    phase,
+    epoch,
+    soak,
+    gates,
+    incidents: findIncidents(samples, until),
+    gaps: findGapEpisodes(samples),
+    comparisons: found
+      .flatMap(({ comparisons }) => comparisons)
+      .toSorted((a, b) => (a.finishedAt < b.finishedAt ? 1 : -1)),
+    changes: lead.changes.filter(({ at }) => at !== null && at >= since),
+    notRead: failures.map(({ message }) => message),
+    samples,
+  };
+}
+
+async function readEvidence({ pool, side }: Database, sinceMs: number): Promise<Evidence> {
+  const since = formatInstantText(await readTimeBefore(pool, sinceMs));
+  const until = formatInstantText(await readTimeBefore(pool, 0));
+  const { phase, epoch, primary } = await readState(pool);
+  const samples = await readSamples(pool, since);
+  const history = await readHistory(pool, CHANGES_AT_MOST);
+  return {
+    since,
+    until,
+    phase,
+    epoch,
+    primary: primary === side,
+    soak: readableSoak(await readSoak({ pool }, since)),
+    comparisons: await readComparisons(pool, since),
+    changes: history.map((state) => ({
+      at: state.changedAt,
+      phase: state.phase,
+      writeMode: state.writeMode,
+      epoch: state.epoch,
+      by: state.changedBy,
+      reason: state.reason,
+      overriddenGates: state.overriddenGates,
+    })),
+    samples: samples.map((sample) => ({ ...sample, takenAt: formatInstantText(sample.takenAt) })),
+  };
+}
+
+function readableSoak(soak: Soak): Soak {
+  const readable = (time: string | null): string | null => (time === null ? null : formatInstantText(time));
+  return { ...soak, first: readable(soak.first), last: readable(soak.last) };
+}

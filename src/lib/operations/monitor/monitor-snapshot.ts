@@ -1,0 +1,102 @@
+import type { ReadingTable } from '../../domain/reading.js';
+import type { Side } from '../../domain/side.js';
+import type { QueueLook } from './queue-watch.js';
+import type { LedgerState } from '../../repository/ledger/ledger.js';
+import type { ComparisonFigures } from '../../repository/monitor/last-comparison.js';
+import type { GapFigures } from '../../repository/monitor/ledger-figures.js';
+
+/** What can be wrong, by name, as samples record it. */
+export const TROUBLE_KINDS = [
+  'primary-silent',
+  'secondary-silent',
+  'not-readable',
+  'queue-silent',
+  'no-consumer',
+  'breaker-open',
+  'gaps',
+  'lag',
+  'dead-letters',
+  'different',
+  'change-overdue',
+] as const;
+
+export type TroubleKind = (typeof TROUBLE_KINDS)[number];
+
+/** Something that is wrong, in words. */
+export interface Trouble {
+  readonly kind: TroubleKind;
+  readonly text: string;
+}
+
+/** `recovering`: all answer, and what EC2 lacks is being brought there. */
+export type Health = 'healthy' | 'recovering' | 'trouble';
+
+export interface SideSnapshot {
+  /** Null where the side is not configured. */
+  readonly answers: boolean | null;
+  readonly problem: string | null;
+  /** Writes of the last minute, as the consumers timed them, in ms. */
+  readonly writeP50Ms: number | null;
+  readonly writeP99Ms: number | null;
+  /** Open records. */
+  readonly quarantine: number | null;
+}
+
+/** Rows of the window, and the newest time among them (UTC text). */
+export interface TableFigures {
+  readonly rows: number;
+  readonly maxTime: string | null;
+}
+
+export interface ConsumerSnapshot {
+  readonly consumerId: string;
+  readonly host: string;
+  readonly pid: number;
+  /** `starting`: before its first heartbeat; `lost`: its lease ran out. */
+  readonly state: 'running' | 'starting' | 'lost';
+  readonly writeMode: string;
+  /** Readings a second that it accepts. */
+  readonly rate: number | null;
+  readonly breaker: 'closed' | 'open' | 'probing' | null;
+  readonly messagesInHand: number | null;
+  /** Its last failed write, and how many seconds ago that was. */
+  readonly lastError: { readonly text: string; readonly agoSeconds: number } | null;
+}
+
+/** Whether a consumer sends nothing to the secondary, or one batch to try it. */
+export function leavesSecondaryOut({ breaker }: Pick<ConsumerSnapshot, 'breaker'>): boolean {
+  return breaker === 'open' || breaker === 'probing';
+}
+
+/** The queue as SQS and the consumers see it. */
+interface QueueFigures extends QueueLook {
+  /** How long messages of the last minute had waited when consumers received them; SQS itself does not tell. */
+  readonly longestWaitSeconds: number | null;
+}
+
+/** Everything that one look shows; what is not known is null. One line of `monitor --json`. */
+export interface Snapshot {
+  /** UTC text, by the clock of the primary where it answers. */
+  readonly at: string;
+  readonly health: Health;
+  readonly troubles: readonly Trouble[];
+  /** Null: no phase was ever recorded. */
+  readonly phase: 1 | 2 | 3 | null;
+  readonly writeMode: string | null;
+  readonly epoch: number;
+  readonly primary: Side;
+  /** A change of the primary that is under way; after its deadline (UTC text) anyone may call it off. */
+  readonly change: { readonly targetPhase: number; readonly deadline: string; readonly overdue: boolean } | null;
+  readonly windowSeconds: number;
+  readonly sides: Readonly<Record<Side, SideSnapshot>>;
+  readonly tables: readonly (Readonly<Record<Side, TableFigures | null>> & { readonly table: ReadingTable })[];
+  /** Seconds since the commit on the primary of the oldest batch that the secondary has not confirmed. */
+  readonly lagSeconds: number | null;
+  readonly ledger: Readonly<Record<LedgerState, number>> | null;
+  readonly gaps: GapFigures | null;
+  /** Readings a second: accepted by the primary, and confirmed by the secondary, repairs included. */
+  readonly rates: { readonly in: number | null; readonly toSecondary: number | null };
+  readonly queue: QueueFigures | null;
+  readonly consumers: readonly ConsumerSnapshot[] | null;
+  readonly comparison: ComparisonFigures | null;
+}
