@@ -12,7 +12,10 @@ const OLD_TIMESCALEDB = `
   values (99999, 'timescaledb', 10, 'public'::regnamespace, false, '2.18.0');
   create schema timescaledb_information;
   create table timescaledb_information.hypertables as
-  select 'public'::name as hypertable_schema, 'water_level_readings'::name as hypertable_name, false as compression_enabled`;
+  select 'public'::name as hypertable_schema, 'water_level_readings'::name as hypertable_name, false as compression_enabled;
+  create table timescaledb_information.dimensions as
+  select 'public'::name as hypertable_schema, 'water_level_readings'::name as hypertable_name, 1 as dimension_number,
+    'time'::name as column_name`;
 const SWITCH_ON = 'update timescaledb_information.hypertables set compression_enabled = true';
 const LOSES = /water_level_readings on local has compression on, and TimescaleDB before 2\.18\.1 loses rows/;
 

@@ -116,7 +116,7 @@ describe('a watch of one side', () => {
 
   it('a side without the schema answers, and says what to do', async () => {
     await pair.there.query('drop schema sensorctl cascade');
-    const look = await new SideWatch(pair.ec2, HOUR_MICROS).look([TABLE]);
+    const look = await new SideWatch(pair.ec2, HOUR_MICROS, adviseOn).look([TABLE]);
     expect(look).to.include({ answers: true, lagSeconds: null, ledger: null });
     expect(look.problem).to.match(/sensorctl.*does not exist.*sensorctl init --side ec2/);
     expect(look.tables.get(TABLE)?.rows, 'the readings are counted all the same').to.equal(0);

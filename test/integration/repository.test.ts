@@ -1,5 +1,6 @@
 import { expect } from 'chai';
-import { nextStepFor } from '../../src/lib/cli/advice.js';
+import { adviseOn } from '../../src/lib/cli/advice.js';
+import type { Problem } from '../../src/lib/errors.js';
 import { createRandom } from '../../src/lib/domain/random.js';
 import type { ColumnValue, Reading } from '../../src/lib/domain/reading.js';
 import type { CommittedBatch, DualWriteRepository } from '../../src/lib/repository/index.js';
@@ -314,7 +315,8 @@ describe('the repository library', function () {
     const bare = await Stage.open('unprepared');
     const failure = await bare.openRepository().catch((error: unknown) => error);
     expect(failure).to.have.property('message', 'the local database was never prepared');
-    expect(nextStepFor(failure)).to.contain('sensorctl init');
+    const { problem } = failure as { problem: Problem };
+    expect(adviseOn(problem)).to.contain('sensorctl init');
     await bare.close();
   });
 });
