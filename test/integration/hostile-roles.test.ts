@@ -176,7 +176,7 @@ describe('a hostile role', () => {
       const compared = (await pair.compare()).tables.find(({ table }) => table === 'water_level_readings');
       expect(compared).to.include({ missingOnEc2: 0, missingOnLocal: 0, different: 0 });
       await proveUnproven({ primary: pair.local, secondary: pair.ec2 }, new AbortController().signal, {
-        withRegistry: true,
+        withWhole: true,
       });
       await expectNothingCaught();
     });

@@ -39,7 +39,9 @@ import { queryableOf } from '../../repository/compare/sides.js';
 import { type LeftOut, resolveWindow } from '../../repository/compare/window.js';
 import { assertBookkeeping } from '../../repository/ledger/bookkeeping-schema.js';
 import { enterRefused, type Gap, readGaps } from '../../repository/ledger/ledger.js';
-import { repairRegistry } from '../../repository/repair/registry.js';
+import { planNamedTables } from '../../repository/compare/plan-named-tables.js';
+import { repairUpdated } from '../../repository/repair/repair-updated.js';
+import { WHOLE_TABLES } from '../../repository/tables/reading-tables.js';
 import { planTransfer, type Transfer } from '../../repository/repair/transfer.js';
 import { readOldestRow, refreshAggregates } from '../../repository/timescaledb/continuous-aggregates.js';
 import { restoreAbandonedPolicies, withPausedPolicies } from '../../repository/timescaledb/paused-jobs.js';
@@ -183,7 +185,7 @@ class Backfill {
   }
 
   async #runRanges(): Promise<BackfillCounts> {
-    const [joined] = await Promise.all([this.#joinPlanned(), this.#bringRegistry()]);
+    const [joined] = await Promise.all([this.#joinPlanned(), this.#bringWholeTables()]);
     const resumed = joined.planned;
     if (this.#isStopped()) return NO_ROWS;
     const counts = countsOf(await this.#runUnits(joined.id));
@@ -197,9 +199,14 @@ class Backfill {
     return addCounts(counts, await again.#runRanges());
   }
 
-  async #bringRegistry(): Promise<void> {
-    const registry = await repairRegistry(this.#source, this.#target, { overwrite: this.#toSecondary });
-    if (registry.inserted + registry.corrected > 0) this.hooks.logger.info('sensor_registry brought', { ...registry });
+  /** Tables without an axis: rows that the consumer updates are brought by their keys. */
+  async #bringWholeTables(): Promise<void> {
+    const sides = { primary: this.#source, secondary: this.#target };
+    for (const table of await planNamedTables(sides, WHOLE_TABLES)) {
+      if (table === null || typeof table === 'string') continue;
+      const brought = await repairUpdated(this.#source, this.#target, { table, overwrite: this.#toSecondary });
+      if (brought.inserted + brought.corrected > 0) this.hooks.logger.info(`${table.name} brought`, { ...brought });
+    }
   }
 
   /** The run as it was found; it is planned when this returns, unless it was stopped. */

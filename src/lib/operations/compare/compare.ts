@@ -15,7 +15,7 @@ import {
   type SideTotals,
 } from '../../repository/compare/find-leaves.js';
 import { groupLeaves, inTime } from '../../repository/compare/leaf-groups.js';
-import { resolveRegistry } from '../../repository/compare/resolve-registry.js';
+import { resolveUpdated } from '../../repository/compare/resolve-updated.js';
 import { resolveLeaves, type Difference } from '../../repository/compare/resolve.js';
 import { scanRange } from '../../repository/compare/scan.js';
 import { queryableOf, type ComparedSides } from '../../repository/compare/sides.js';
@@ -29,7 +29,7 @@ import {
   type Strip,
   type TableReport,
 } from './compare-report.js';
-import { columnsNotCompared, isInLedger, isRegistry, planTables } from './plan-tables.js';
+import { columnsNotCompared, planTables } from './plan-tables.js';
 import { Tally } from './difference-tally.js';
 import {
   rangeOfTable,
@@ -41,7 +41,7 @@ import {
 } from '../../repository/compare/window.js';
 
 export interface CompareRequest extends WindowRequest {
-  /** Empty: sensor_registry and the reading tables. */
+  /** Empty: the tables that the consumer writes. */
   readonly tables: readonly string[];
   readonly bucketMicros: number | null;
   /** How long writes in flight may take to settle, in ms. */
@@ -198,9 +198,9 @@ class Comparer {
     { tally, comparison, primary, secondary, leaves }: Digested,
     recorder: Recorder,
   ): Promise<TableReport> {
-    const resolve = isRegistry(comparison.table) ? resolveRegistry : resolveLeaves;
+    const resolve = comparison.table.known?.newestBy == null ? resolveLeaves : resolveUpdated;
     const { settleMs } = this.request;
-    const options = { settleMs, stop: this.hooks.stop, ledger: this.#ledger && isInLedger(comparison.table) };
+    const options = { settleMs, stop: this.hooks.stop, ledger: this.#ledger && comparison.table.known !== null };
     for await (const group of groupLeaves(leaves)) {
       await this.#throwIfStopped(recorder);
       this.hooks.onProgress({

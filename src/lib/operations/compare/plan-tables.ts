@@ -5,15 +5,15 @@ import type { TablePair } from '../../repository/tables/table-pair.js';
 import type { NotCompared } from './compare-report.js';
 import { planNamedTables } from '../../repository/compare/plan-named-tables.js';
 import type { ComparedSides } from '../../repository/compare/sides.js';
-import { ALL_TABLES, REGISTRY } from '../../repository/tables/reading-tables.js';
+import { WHOLE_TABLES } from '../../repository/tables/reading-tables.js';
 
 /**
- * Says how each table is compared. Without names: the reading tables and, as it lags behind where they do, last
- * sensor_registry, as far as either side has them.
+ * Says how each table is compared. Without names: the tables that the consumer writes, as far as either side
+ * has them; those that are compared whole come last, as they lag behind where the others do.
  * Throws where a table cannot be compared, naming every reason.
  */
 export async function planTables(sides: ComparedSides, names: readonly string[] = []): Promise<TablePair[]> {
-  const wanted = names.length > 0 ? names : [...READING_TABLES, REGISTRY];
+  const wanted = names.length > 0 ? names : [...READING_TABLES, ...WHOLE_TABLES];
   const plans = await planNamedTables(sides, wanted);
   const problems = plans.flatMap((plan) => (typeof plan === 'string' ? [plan] : []));
   if (problems.length > 0) {
@@ -35,13 +35,4 @@ export async function planTables(sides: ComparedSides, names: readonly string[] 
 export function columnsNotCompared({ name, surplus }: TablePair, { secondary }: ComparedSides): NotCompared[] {
   if (surplus.length === 0) return [];
   return [{ table: name, columns: surplus, reason: `only ${sideTitle(secondary.side)} has them` }];
-}
-
-export function isRegistry({ name }: TablePair): boolean {
-  return name === REGISTRY;
-}
-
-/** Whether the ledger says what the secondary lacks of this table. */
-export function isInLedger({ name }: TablePair): boolean {
-  return ALL_TABLES.includes(name);
 }

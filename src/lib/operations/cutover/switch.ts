@@ -21,6 +21,7 @@ import { endWriters, waitForWriters } from '../../repository/phase/fence.js';
 import { proveUnproven, type Proof } from '../../repository/cutover/prove-unproven.js';
 import { readRecordedState } from '../../repository/phase/state.js';
 import { beginDraining, callOff, commitSwitch, type Change } from '../../repository/phase/transition.js';
+import { WHOLE_TABLES } from '../../repository/tables/reading-tables.js';
 import { moveQuarantine } from '../../repository/ledger/quarantine.js';
 import type { Step, StepName } from './cutover-report.js';
 
@@ -165,18 +166,18 @@ class Switch {
 
   async #compare(): Promise<string> {
     const { from: primary, to: secondary, force } = this.options;
-    const { ranges, rows, differing, registryDiffers } = await proveUnproven({ primary, secondary }, this.#stop, {
+    const { ranges, rows, differing, wholeDiffering } = await proveUnproven({ primary, secondary }, this.#stop, {
       settleMs: 0,
-      withRegistry: true,
+      withWhole: true,
     });
-    const tables = [...differing.keys(), ...(registryDiffers ? ['sensor_registry'] : [])];
+    const tables = [...differing.keys(), ...wholeDiffering];
     if (tables.length > 0 && !force) {
       throw new CutoverRefusedError(`the sides differ in ${tables.join(', ')}`, {
         code: 'rows-differ',
       });
     }
     if (tables.length > 0) return `differences in ${tables.join(', ')}, overridden`;
-    return `identical: ${counted(rows, 'row')} in ${counted(ranges, 'range')}, and sensor_registry`;
+    return `identical: ${counted(rows, 'row')} in ${counted(ranges, 'range')}, and ${WHOLE_TABLES.join(', ')}`;
   }
 
   async #commit(): Promise<[MigrationState, string]> {

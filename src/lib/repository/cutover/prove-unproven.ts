@@ -15,12 +15,12 @@ import {
 } from '../compare/find-leaves.js';
 import { groupLeaves, inTime } from '../compare/leaf-groups.js';
 import { planNamedTables } from '../compare/plan-named-tables.js';
-import { resolveRegistry } from '../compare/resolve-registry.js';
+import { resolveUpdated } from '../compare/resolve-updated.js';
 import { resolveLeaves, type Difference } from '../compare/resolve.js';
 import { scanRange } from '../compare/scan.js';
 import { queryableOf, type ComparedSides } from '../compare/sides.js';
 import { readCutoff, withoutDropped } from '../compare/window.js';
-import { REGISTRY } from '../tables/reading-tables.js';
+import { WHOLE_TABLES } from '../tables/reading-tables.js';
 
 /** What a proof of everything that settled since the last one has found. */
 export interface Proof {
@@ -29,8 +29,8 @@ export interface Proof {
   readonly rows: number;
   /** By table, ranges in which rows differ. */
   readonly differing: ReadonlyMap<string, readonly TimeRange[]>;
-  /** False also where it was not asked for. */
-  readonly registryDiffers: boolean;
+  /** Tables that are compared whole and differ; empty also where it was not asked for. */
+  readonly wholeDiffering: readonly string[];
 }
 
 interface ProofOptions {
@@ -41,8 +41,8 @@ interface ProofOptions {
    * none is. Null: nobody looks, and what differs by its digest counts as different.
    */
   readonly settleMs?: number | null;
-  /** Compares sensor_registry too, whole: each batch changes it, so only while none is written. */
-  readonly withRegistry?: boolean;
+  /** Compares tables without an axis too, whole: batches change their rows, so only while none is written. */
+  readonly withWhole?: boolean;
 }
 
 interface Unproven extends TimeRange {
@@ -70,17 +70,17 @@ const WIDE_MICROS = 1_800_000_000;
 export async function proveUnproven(
   sides: ComparedSides,
   stop: AbortSignal,
-  { recorded = true, settleMs = null, withRegistry = false }: ProofOptions = {},
+  { recorded = true, settleMs = null, withWhole = false }: ProofOptions = {},
 ): Promise<Proof> {
   const { primary } = sides;
   const { rows: unproven } = await primary.pool.query<Unproven & Record<string, unknown>>(READ_UNPROVEN);
   const names = [...new Set(unproven.map(({ table }) => table))];
-  const tables = await planCompared(sides, [REGISTRY, ...names]);
+  const tables = await planCompared(sides, [...WHOLE_TABLES, ...names]);
   const method = await agreeOnMethod([queryableOf(primary), queryableOf(sides.secondary)], tables);
   const differing = new Map<string, readonly TimeRange[]>();
   const open = new Map<string, readonly TimeRange[]>();
   let [ranges, rows] = [0, 0];
-  for (const table of tables.filter(({ name }) => name !== REGISTRY)) {
+  for (const table of tables.filter(({ axis }) => axis !== null)) {
     const joined = mergeRanges(await withoutDroppedRanges(sides, table, unproven), JOIN_MICROS);
     const digested = await digest({ sides, table, method }, joined, stop);
     ranges += joined.length;
@@ -89,16 +89,15 @@ export async function proveUnproven(
     open.set(table.name, found.open);
     if (found.differing.length > 0) differing.set(table.name, found.differing);
   }
-  const registry = tables.find(({ name }) => name === REGISTRY);
-  const registryDiffers =
-    withRegistry &&
-    registry !== undefined &&
-    (await doesWholeTableDiffer({ sides, table: registry, method }, { settleMs, stop }));
+  const wholeDiffering: string[] = [];
+  for (const table of withWhole ? tables.filter(({ axis }) => axis === null) : []) {
+    if (await doesWholeTableDiffer({ sides, table, method }, { settleMs, stop })) wholeDiffering.push(table.name);
+  }
   const isOpen = (each: Unproven): boolean => isTouched(each, open.get(each.table) ?? []);
   const kept = new Set(unproven.filter(isOpen).map(({ id }) => id));
   const ids = [...new Set(unproven.map(({ id }) => id))].filter((id) => !kept.has(id));
   if (recorded && ids.length > 0) await primary.pool.query(REMOVE_PROVEN, [ids]);
-  return { ranges, rows, differing, registryDiffers };
+  return { ranges, rows, differing, wholeDiffering };
 }
 
 /** Throws where one of the tables cannot be compared. */
@@ -181,7 +180,7 @@ async function lookAtRows(
   { settleMs, stop }: LookOptions & { readonly settleMs: number },
 ): Promise<Difference[]> {
   const { sides, table } = comparison;
-  const resolve = table.name === REGISTRY ? resolveRegistry : resolveLeaves;
+  const resolve = table.known?.newestBy == null ? resolveLeaves : resolveUpdated;
   // Where nothing is on its way the ledger explains nothing.
   const options = { settleMs, stop, ledger: settleMs > 0 };
   const differences: Difference[] = [];

@@ -25,10 +25,14 @@ const CHUNK_INTERVAL = '1 day';
 
 /** What is known of the guide's tables beside what the catalogs say. */
 export const KNOWN_TABLES: ReadonlyMap<string, KnownTable> = new Map<string, KnownTable>([
-  [REGISTRY, { key: REGISTRY_KEY, axis: null, except: REGISTRY_OWN_COLUMNS }],
-  ...READING_TABLES.map((table) => [table, { key: READING_KEY, axis: 'time', except: [] }] as const),
+  [REGISTRY, { key: REGISTRY_KEY, axis: null, except: REGISTRY_OWN_COLUMNS, newestBy: { column: 'last_seen' } }],
+  ...READING_TABLES.map((table) => [table, { key: READING_KEY, axis: 'time', except: [], newestBy: null }] as const),
 ]);
-/** The column along which each of them is cut. */
+/** Those without an axis are compared whole, and brought by their keys. */
+export const WHOLE_TABLES: readonly string[] = [...KNOWN_TABLES].flatMap(([table, { axis }]) =>
+  axis === null ? [table] : [],
+);
+/** The column along which each of the others is cut. */
 export const KNOWN_AXES: ReadonlyMap<string, string> = new Map(
   [...KNOWN_TABLES].flatMap(([table, { axis }]) => (axis === null ? [] : [[table, axis] as const])),
 );

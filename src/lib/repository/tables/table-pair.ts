@@ -27,15 +27,24 @@ export interface TablePair {
   readonly surplus: readonly string[];
   /** Null for a table that is compared whole. */
   readonly axis: PairAxis | null;
+  /** Null for a table that the consumer does not write. */
+  readonly known: KnownTable | null;
 }
 
-/** What is known of a table beside what the catalogs say. */
+/** How rows that stand under their key already are written: the one that is the newest by a column wins. */
+export interface UpdateRule {
+  readonly column: string;
+}
+
+/** What is known of a table that the consumer writes, beside what the catalogs say. */
 export interface KnownTable {
   /** What tells rows apart whether or not a constraint says so. */
   readonly key: readonly string[];
   readonly axis: string | null;
   /** Columns that each side keeps for itself. */
   readonly except: readonly string[];
+  /** Null where rows are only added. */
+  readonly newestBy: UpdateRule | null;
 }
 
 /** The table of a pair in a statement for one side. */
@@ -90,6 +99,7 @@ export function pairTables({ primary, secondary, known }: Unpaired): TablePair |
     key: known?.key ?? keyOf(primary, compared, axis),
     surplus: surplus.filter((name) => !names.includes(name)),
     axis,
+    known: known ?? null,
   };
 }
 

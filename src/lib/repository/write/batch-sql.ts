@@ -149,6 +149,20 @@ export const updateRegistrySql = (registry: string): string => `
         location_lng = coalesce(excluded.location_lng, known.location_lng)
     )`;
 
+/** What the rule remembers of sensors: when and where the newest reading with a location was. Parameter: their ids. */
+export const READ_RULE_MEMORY = `
+  select sensor_id, located_at::text, lat::text, lng::text from sensorctl.sensor_location where sensor_id = any ($1)`;
+export const RULE_MEMORY_COLUMNS = ['sensor_id', 'located_at', 'lat', 'lng'] as const;
+
+/** Merges that by maximum, as `updateRegistrySql` does. Parameters: an array a column. */
+export const MERGE_RULE_MEMORY = `
+  insert into sensorctl.sensor_location as known (sensor_id, located_at, lat, lng)
+  select sensor_id, located_at, lat, lng
+  from unnest($1::text[], $2::timestamptz[], $3::float8[], $4::float8[]) as given (sensor_id, located_at, lat, lng)
+  order by sensor_id
+  on conflict (sensor_id) do update set located_at = excluded.located_at, lat = excluded.lat, lng = excluded.lng
+  where (excluded.located_at, excluded.lat, excluded.lng) > (known.located_at, known.lat, known.lng)`;
+
 type Parameters = ReadonlyMap<ReadingTable, number>;
 
 function arrayParameters(tables: readonly ReadingTable[], first: number): Parameters {

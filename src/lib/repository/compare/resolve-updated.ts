@@ -12,7 +12,7 @@ import { readTables } from '../tables/read-tables.js';
 import { tableSql, type Table } from '../tables/table.js';
 
 /*
- * A row of sensor_registry changes with every batch, so one that differs may do so because its update is on the way. It is
+ * A row of a table that the consumer updates changes with every batch, so one that differs may do so because its update is on the way. It is
  * looked at at least twice, and again while a row is worth waiting for and the patience lasts. A look finds of each row that
  * - it is extra, or differs in a column that no batch writes: lost, whatever the ledger says;
  * - no wrong value of it rests: the secondary shows others than at the look before, or one that a reading may have brought
@@ -97,11 +97,11 @@ interface Looked {
 type WrongValues = ReadonlyMap<string, string | null>;
 
 /**
- * What `resolveLeaves` does for readings, for sensor_registry: a live column counts as different only when the secondary
+ * What `resolveLeaves` does for rows that are only added, for those that the consumer updates: a live column counts as different only when the secondary
  * holds the same wrong value at every look, although all the entries settled that were there at the first. Until then its
  * update is on its way (`pending`) or known to be lacking (`known gap`), and the row counts as missing it.
  */
-export async function resolveRegistry(
+export async function resolveUpdated(
   comparison: Comparison,
   leaves: readonly Leaf[],
   { settleMs, stop, ledger }: ResolveOptions,
