@@ -38,13 +38,17 @@ describe('acceptance: monitor', function () {
       ...['monitor', '--interval', '200ms', '--metrics-port', String(monitorPort)],
       ...['--web', '--web-port', String(webPort)],
     ]);
-    await eventually('the consumer tells that it leaves EC2 out', async () => {
-      const { rowCount } = await stage.local.query(
-        "select from sensorctl.consumer where status -> 'breaker' ->> 'state' <> 'closed'",
-      );
-      return rowCount === 1 && monitor.stdout.includes('breakers=1');
-      // A question that took the server 30 ms, on a machine with much else to do, is asked again after 30 s.
-    }, 60_000);
+    await eventually(
+      'the consumer tells that it leaves EC2 out',
+      async () => {
+        const { rowCount } = await stage.local.query(
+          "select from sensorctl.consumer where status -> 'breaker' ->> 'state' <> 'closed'",
+        );
+        return rowCount === 1 && monitor.stdout.includes('breakers=1');
+        // A question that took the server 30 ms, on a machine with much else to do, is asked again after 30 s.
+      },
+      60_000,
+    );
   });
 
   after(async () => {
