@@ -4,7 +4,6 @@ import { expect } from 'chai';
 
 import { NOTHING } from '../../src/lib/repository/compare/find-leaves.js';
 import { scanSegments, type ScanOptions, type SegmentDigest } from '../../src/lib/repository/compare/scan.js';
-import { Turns } from '../../src/lib/repository/compare/turns.js';
 
 const HOUR_MICROS = 3_600_000_000;
 const DAY: ScanOptions = {
@@ -61,26 +60,5 @@ describe('scanning a range', () => {
     await delay(20);
     expect(failure).to.be.instanceOf(RangeError);
     expect(begun).to.equal(3);
-  });
-});
-
-describe('turns', () => {
-  it('let so many run at once, in the order in which they came, whether or not one fails', async () => {
-    const turns = new Turns(2);
-    const begun: number[] = [];
-    let [atOnce, most] = [0, 0];
-    const work = async (place: number): Promise<void> => {
-      begun.push(place);
-      atOnce += 1;
-      most = Math.max(most, atOnce);
-      await delay(2);
-      atOnce -= 1;
-      if (place % 3 === 0) throw new RangeError(String(place));
-    };
-    const places = Array.from({ length: 8 }, (_, place) => place);
-    const ended = await Promise.allSettled(places.map((place) => turns.take(() => work(place))));
-    expect(begun).to.deep.equal(places);
-    expect(most).to.equal(2);
-    expect(ended.map(({ status }) => status === 'rejected')).to.deep.equal(places.map((place) => place % 3 === 0));
   });
 });

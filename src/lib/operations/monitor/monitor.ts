@@ -33,7 +33,7 @@ export interface MonitorOptions {
 }
 
 /** A side that has not answered by then is shown as silent; its answer is waited for all the same. */
-const PATIENCE_MS = 3_000;
+const DEADLINE_MS = 3_000;
 
 /** Looks at both sides and the queue until it is stopped, or once. Returns the last snapshot; null where it was stopped before. */
 export async function monitor(options: MonitorOptions): Promise<Snapshot | null> {
@@ -66,16 +66,16 @@ export async function monitor(options: MonitorOptions): Promise<Snapshot | null>
 }
 
 class Watching {
-  readonly #local: Patient;
-  readonly #ec2: Patient | null;
+  readonly #local: BoundedWatch;
+  readonly #ec2: BoundedWatch | null;
   readonly #queue: QueueWatch | null;
   /** Both sides count a table at the same time, or their figures would not be of the same moment. */
   readonly #pace = new Pace();
 
   constructor(private readonly options: MonitorOptions) {
-    const patienceMs = options.once ? Infinity : Math.max(PATIENCE_MS, options.intervalMs);
-    const watch = (database: Database): Patient =>
-      new Patient(new SideWatch(database, options.windowMicros, options.advise), patienceMs);
+    const deadlineMs = options.once ? Infinity : Math.max(DEADLINE_MS, options.intervalMs);
+    const watch = (database: Database): BoundedWatch =>
+      new BoundedWatch(new SideWatch(database, options.windowMicros, options.advise), deadlineMs);
     this.#local = watch(options.local);
     this.#ec2 = options.ec2 === null ? null : watch(options.ec2);
     this.#queue = options.queue === null ? null : new QueueWatch(options.queue);
@@ -98,7 +98,7 @@ class Watching {
   }
 
   /** One look alone waits until each table is counted through. */
-  async #lookAt(side: Patient, tables: readonly ReadingTable[]): Promise<SideLook> {
+  async #lookAt(side: BoundedWatch, tables: readonly ReadingTable[]): Promise<SideLook> {
     let look = await side.look(tables);
     while (this.options.once && look.answers && look.problem === null && !side.watch.isCounted) {
       look = await side.look(tables);
@@ -108,20 +108,20 @@ class Watching {
 }
 
 /** A side that may take long to answer: a look shows it as silent, and the next one finds its answer. */
-class Patient {
+class BoundedWatch {
   readonly #look = singleFlight((tables: readonly ReadingTable[]) => this.watch.look(tables));
   #since = 0;
   #last: SideLook | null = null;
 
   constructor(
     readonly watch: SideWatch,
-    private readonly patienceMs: number,
+    private readonly deadlineMs: number,
   ) {}
 
   async look(tables: readonly ReadingTable[]): Promise<SideLook> {
     if (this.#look.current === null) this.#since = performance.now();
     const looking = this.#look(tables);
-    const look = await (this.patienceMs === Infinity ? looking : withDeadline(looking, this.patienceMs, () => null));
+    const look = await (this.deadlineMs === Infinity ? looking : withDeadline(looking, this.deadlineMs, () => null));
     const seconds = Math.round((performance.now() - this.#since) / 1000);
     this.#last = look ?? silentLook(this.watch.side, this.#last?.state ?? NO_PHASE, `no answer for ${seconds} s`);
     return this.#last;

@@ -42,9 +42,9 @@ export interface UnitContext {
   readonly overwrite: boolean;
   /** Rows that only the target has are kept in its quarantine and deleted. */
   readonly prune: boolean;
-  /** Told which unit is being worked on. */
+  /** Called with the unit that is being worked on. */
   readonly onClaim: (unit: Unit) => void;
-  /** Told what the target refuses, before that is committed. */
+  /** Called with what the target refuses, before that is committed. */
   readonly onRefused: (refusals: readonly Refusal[]) => Promise<void>;
   /** Units for which going straight into the table has failed. */
   readonly viaStaging: Set<number>;

@@ -49,10 +49,10 @@ export function viewOf({ table, method }: Comparison, role: Role): TableView {
   return { table, method, role };
 }
 
-/** A piece of a side's work, done when it is that side's turn. */
-export type TakeTurn = <Result>(role: Role, work: () => Promise<Result>) => Promise<Result>;
+/** Does a piece of a side's work once the limit of that side lets it. */
+export type WithinLimit = <Result>(role: Role, work: () => Promise<Result>) => Promise<Result>;
 
-const AT_ONCE: TakeTurn = (_role, work) => work();
+const UNLIMITED: WithinLimit = (_role, work) => work();
 
 /**
  * Both sides digest the ranges, each range cut into buckets of its width in µs; answers the buckets that differ, and the
@@ -61,9 +61,9 @@ const AT_ONCE: TakeTurn = (_role, work) => work();
 export async function digestOnBothSides(
   comparison: Comparison,
   ranges: readonly (TimeRange & { width: number })[],
-  takeTurn: TakeTurn = AT_ONCE,
+  withinLimit: WithinLimit = UNLIMITED,
 ): Promise<Digested<DifferingRange> & { readonly ms: number }> {
-  const digested = await bothSides(comparison, (view) => digestRanges(view, ranges), takeTurn);
+  const digested = await bothSides(comparison, (view) => digestRanges(view, ranges), withinLimit);
   const differing = digested.differing.map(({ place, bucket, rows }) => {
     const { to = bucket, width = 0 } = ranges[place] ?? {};
     return { from: bucket, to: Math.min(bucket + width, to), rows };
@@ -136,10 +136,10 @@ function partWidth({ from, to, rows }: DifferingRange): number {
 async function bothSides(
   comparison: Comparison,
   statementOf: (view: TableView) => ReturnType<typeof digestClasses>,
-  takeTurn = AT_ONCE,
+  withinLimit = UNLIMITED,
 ): Promise<Digested<{ place: number; bucket: number; rows: number }> & { readonly ms: number }> {
   const digest = (role: Role): Promise<{ buckets: BucketDigest[]; ms: number }> =>
-    takeTurn(role, async () => {
+    withinLimit(role, async () => {
       const startedAt = performance.now();
       const statement = statementOf(viewOf(comparison, role));
       const buckets = await repeatReading(() => askForDigests<BucketDigest>(comparison.sides[role], statement));

@@ -5,7 +5,7 @@ import { readNewestEntry } from '../ledger/ledger.js';
 import type { Comparison, Leaf } from './find-leaves.js';
 import type { MissingClass } from './ledger-cover.js';
 import { leavesOf, look, type Suspect } from './look.js';
-import { Patience } from './patience.js';
+import { RetryBudget } from './retry-budget.js';
 import type { Difference, ResolveOptions } from './resolve.js';
 import { ask, queryableOf } from './sides.js';
 import { readTables } from '../tables/read-tables.js';
@@ -13,13 +13,13 @@ import { tableSql, type Table } from '../tables/table.js';
 
 /*
  * A row of a table that the consumer updates changes with every batch, so one that differs may do so because its update is on the way. It is
- * looked at at least twice, and again while a row is worth waiting for and the patience lasts. A look finds of each row that
+ * looked at at least twice, and again while a row is worth waiting for and the retry budget lasts. A look finds of each row that
  * - it is extra, or differs in a column that no batch writes: lost, whatever the ledger says;
  * - no wrong value of it rests: the secondary shows others than at the look before, or one that a reading may have brought
  *   back. Its updates arrive: pending, and nobody waits;
  * - a wrong value rests. The entries of the first look that are still there say why: pending, which is waited for, a known
  *   gap, or nothing: lost.
- * Without a ledger nothing explains a difference: what still differs when the patience ends is lost.
+ * Without a ledger nothing explains a difference: what still differs when the budget is used up is lost.
  */
 
 /** What each batch keeps current: on the secondary these may lag behind by what the ledger holds. */
@@ -106,7 +106,7 @@ export async function resolveUpdated(
   leaves: readonly Leaf[],
   { settleMs, stop, ledger }: ResolveOptions,
 ): Promise<Difference[]> {
-  const patience = new Patience(settleMs, stop);
+  const budget = new RetryBudget(settleMs, stop);
   const tables = await readReadingTables(comparison);
   const lookAt = (at: readonly Leaf[]): Promise<Looked> =>
     look(comparison, at, (snapshot, suspects) => explainSensors(comparison, snapshot, { suspects, ledger, tables }), [
@@ -116,7 +116,7 @@ export async function resolveUpdated(
   let { suspects } = first;
   let resting: WrongValues = new Map(suspects.flatMap(valuesOf));
   while (suspects.length > 0) {
-    await patience.pause();
+    await budget.pause();
     const names = new Set(suspects.map(({ name }) => name));
     const again = await lookAt(leavesOf(suspects));
     suspects = again.suspects.filter(({ name }) => names.has(name));
@@ -125,7 +125,7 @@ export async function resolveUpdated(
     const explanations = again.explanations.filter(({ entryId }) => entryId <= first.newestEntry);
     const judged = suspects.map((suspect) => judge(suspect, ledger ? resting : null, explanations));
     const settled = ledger && judged.every(({ waits }) => !waits);
-    if (settled || patience.exhausted) return judged.map(({ difference }) => difference);
+    if (settled || budget.exhausted) return judged.map(({ difference }) => difference);
   }
   return [];
 }

@@ -5,7 +5,7 @@ import type { TablePair } from '../tables/table-pair.js';
 import type { Comparison, Leaf } from './find-leaves.js';
 import { LedgerCover, type MissingClass } from './ledger-cover.js';
 import { leavesOf, look, type Suspect } from './look.js';
-import { Patience } from './patience.js';
+import { RetryBudget } from './retry-budget.js';
 import { keyColumns } from './slices.js';
 
 /** A difference that was looked at more than once. */
@@ -37,13 +37,13 @@ export async function resolveLeaves(
   leaves: readonly Leaf[],
   { settleMs, stop, ledger }: ResolveOptions,
 ): Promise<Difference[]> {
-  const patience = new Patience(settleMs, stop);
+  const budget = new RetryBudget(settleMs, stop);
   const lookAt = (at: readonly Leaf[]): Promise<Looked> =>
     look(comparison, at, (snapshot, suspects) => readLedger(comparison, snapshot, { suspects, ledger }));
   const first = await lookAt(leaves);
   let differences: Difference[] = first.suspects.map((suspect) => ({ ...suspect, class: null }));
   while (differences.length > 0) {
-    await patience.pause();
+    await budget.pause();
     const again = await lookAt(leavesOf(differences));
     const names = new Set(differences.map(({ name }) => name));
     const cover = new LedgerCover(again.unsettled, first.newestEntry);
@@ -51,7 +51,7 @@ export async function resolveLeaves(
       .filter(({ name }) => names.has(name))
       .map((suspect) => ({ ...suspect, class: classOf(comparison, suspect, cover) }));
     const settled = ledger && differences.every((difference) => difference.class !== 'pending');
-    if (settled || patience.exhausted) break;
+    if (settled || budget.exhausted) break;
   }
   return differences;
 }

@@ -1,3 +1,4 @@
+import pLimit from 'p-limit';
 import { isTooMuch } from '../../db/sqlstate.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import {
@@ -9,7 +10,6 @@ import {
   type DifferingRange,
   type SideTotals,
 } from './find-leaves.js';
-import { Turns } from './turns.js';
 
 /** How far a scan has come; what is before `frontier` is done, and whoever has this can go on. */
 export interface ScanProgress {
@@ -26,7 +26,7 @@ export interface ScanOptions {
   /** Segments that a side digests at the same time. */
   readonly jobs: number;
   readonly stop: AbortSignal;
-  /** Told after each segment. */
+  /** Called after each segment. */
   readonly onProgress: (progress: ScanProgress) => Promise<void>;
   /** Where an earlier scan of this range ended. */
   readonly resumed?: ScanProgress;
@@ -56,9 +56,9 @@ const SEGMENTS_AT_HAND = 2;
  */
 export async function scanRange(comparison: Comparison, options: ScanOptions): Promise<ScanProgress> {
   const { jobs } = options;
-  const turns = { primary: new Turns(jobs), secondary: new Turns(jobs) };
+  const limits = { primary: pLimit(jobs), secondary: pLimit(jobs) };
   const digest: SegmentDigest = (segment) =>
-    digestOnBothSides(comparison, [segment], (role, work) => turns[role].take(work));
+    digestOnBothSides(comparison, [segment], (role, work) => limits[role](work));
   return await scanSegments(digest, { ...options, jobs: jobs * SEGMENTS_AT_HAND });
 }
 

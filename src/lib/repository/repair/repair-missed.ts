@@ -34,7 +34,7 @@ export interface RepairOptions extends Wanted {
   readonly secondary: Database;
   /** Ledger entries in one repair, at most. */
   readonly entries: number;
-  /** Told which entries are being repaired, before anything can fail. */
+  /** Called with the entries that are being repaired, before anything can fail. */
   readonly onClaim?: (claim: Claim) => void;
 }
 

@@ -17,7 +17,7 @@ export interface SelfHealingOptions extends Pick<RepairOptions, 'primary' | 'sec
   readonly rowsPerSecond: number;
   readonly logger: Logger;
   readonly signal: AbortSignal;
-  /** Told how many readings each repair brought to the secondary. */
+  /** Called with the number of readings that each repair brought to the secondary. */
   readonly onHealed?: (readings: number) => void;
 }
 
@@ -55,7 +55,7 @@ class Healing {
   /** The first entry of the last repair, where it waited for a lock in vain. */
   #locked: number | null = null;
   #buriedAt = performance.now();
-  /** Told once: a role without the rights will not get them by asking again. */
+  /** Logged once: a role without the rights will not get them by asking again. */
   #policiesFailed = false;
 
   constructor(private readonly options: SelfHealingOptions) {

@@ -32,12 +32,12 @@ export class WriteMeter {
   readonly #listeners: ((event: WriteEvent) => void)[] = [];
   #current = { local: [...NO_LATENCIES], ec2: [...NO_LATENCIES] };
   #recent: Slot[] = [];
-  #told: { readonly at: number; readonly totals: Totals };
+  #reported: { readonly at: number; readonly totals: Totals };
   #lastError: { readonly side: Side; readonly text: string; readonly at: number } | null = null;
   #intake: (() => IntakeStatus) | null = null;
 
   constructor(private readonly now: () => number = () => performance.now()) {
-    this.#told = { at: now(), totals: { ...this.#totals } };
+    this.#reported = { at: now(), totals: { ...this.#totals } };
   }
 
   /** Hears of every event from now on. */
@@ -45,7 +45,7 @@ export class WriteMeter {
     this.#listeners.push(listener);
   }
 
-  /** Says where the messages come from; what it returns is told with the status. */
+  /** Says where the messages come from; what it returns is reported with the status. */
   follow(intake: () => IntakeStatus): void {
     this.#intake = intake;
   }
@@ -86,8 +86,8 @@ export class WriteMeter {
       ({ endedAt }) => endedAt > at - RECENT_MS,
     );
     this.#current = { local: [...NO_LATENCIES], ec2: [...NO_LATENCIES] };
-    const before = this.#told;
-    this.#told = { at, totals: { ...this.#totals } };
+    const before = this.#reported;
+    this.#reported = { at, totals: { ...this.#totals } };
     const seconds = Math.max(at - before.at, 1) / 1000;
     const rate = (name: keyof Totals): number => round((this.#totals[name] - before.totals[name]) / seconds);
     const error = this.#lastError;

@@ -4,7 +4,7 @@ const FIRST_PAUSE_MS = 100;
 const LONGEST_PAUSE_MS = 1_000;
 
 /** The time that writes in flight are given, from the first look at a part on; none once the comparison is stopped. */
-export class Patience {
+export class RetryBudget {
   #leftMs: number;
   #pauseMs = FIRST_PAUSE_MS;
 
