@@ -1,7 +1,7 @@
 import { UsageError } from '../errors.js';
 import type { Queryable } from './database.js';
 
-/** Told apart by when the server started: a copy of a server (pg_basebackup) has the same system identifier. */
+/** Servers differ by when they started: a copy of a server (pg_basebackup) has the same system identifier. */
 const READ_INSTANCE = `
   select pg_postmaster_start_time()::text || ' ' || oid::text as name from pg_database where datname = current_database()`;
 
