@@ -49,6 +49,8 @@ export interface TriggerFacts {
   readonly source: string;
   /** Fires for a row before it is stored, and so can change it or leave it out. */
   readonly beforeRow: boolean;
+  /** Made by TimescaleDB for a hypertable. */
+  readonly ofTimescaleDb: boolean;
 }
 
 /** Everything of one table that can make the two sides store different rows. */
@@ -66,6 +68,7 @@ export interface TableCatalog {
   readonly columns: readonly ColumnFacts[];
   readonly indexes: readonly IndexFacts[];
   readonly constraints: readonly ConstraintFacts[];
+  /** Of a hypertable without TimescaleDB's own. */
   readonly triggers: readonly TriggerFacts[];
   /** Rules on insert and update, by name. */
   readonly rules: readonly string[];
@@ -126,14 +129,14 @@ const READ_CONSTRAINTS = `
   left join pg_class p on p.oid = k.confrelid left join pg_namespace home on home.oid = p.relnamespace
   order by c.relname, k.conname`;
 
-/** Without TimescaleDB's own: `ts_insert_blocker` and the invalidation of aggregates are gone from 2.23 on. */
+/** TimescaleDB's own are `ts_insert_blocker` and the invalidation of aggregates, gone from 2.23 on. */
 const READ_TRIGGERS = `
   select c.oid::int8 as "table", t.tgname as name, pg_get_triggerdef(t.oid) as definition, md5(f.prosrc) as source,
-    t.tgtype & 3 = 3 as "beforeRow"
+    t.tgtype & 3 = 3 as "beforeRow",
+    t.tgname = 'ts_insert_blocker' or s.nspname like '\\_timescaledb%' as "ofTimescaleDb"
   ${WANTED} join pg_trigger t on t.tgrelid = c.oid
   join pg_proc f on f.oid = t.tgfoid join pg_namespace s on s.oid = f.pronamespace
-  where not t.tgisinternal and t.tgenabled in ('O', 'A') and t.tgname <> 'ts_insert_blocker'
-    and s.nspname not like '\\_timescaledb%' and t.tgtype & 20 <> 0
+  where not t.tgisinternal and t.tgenabled in ('O', 'A') and t.tgtype & 20 <> 0
   order by c.relname, t.tgname`;
 
 const READ_RULES = `
@@ -188,7 +191,7 @@ export async function readTableCatalogs(
         columns: parseList(constraint.columns),
         parentColumns: parseList(constraint.parentColumns),
       })),
-      triggers: of(table, triggers),
+      triggers: of(table, triggers).filter(({ ofTimescaleDb }) => table.hypertable === null || !ofTimescaleDb),
       rules: of(table, rules).map(({ name }) => name),
       views: of(table, views),
     }));
