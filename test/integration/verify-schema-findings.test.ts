@@ -70,4 +70,30 @@ describe('verify-schema of small schemas', function () {
     );
     expect(rows).to.deep.equal([]);
   });
+
+  it('blocks where a table inherits, on either side: a key may be there twice, unseen', async () => {
+    await onBoth(`create table ${NAMED} (id int primary key)`);
+    for (const side of ['local', 'ec2'] as const) {
+      await stage[side].query(`create table child () inherits (${NAMED}); insert into child values (1), (1)`);
+      const [inherits, ...others] = blocking(await verify());
+      expect(others).to.deep.equal([]);
+      expect(inherits).to.include({ subject: 'table child', [side]: 'inherits' });
+      expect(inherits?.mend).to.contain('no inherit');
+      await stage[side].query('drop table child');
+    }
+  });
+
+  it('blocks where EC2 lacks a partition that local has, which its script adds; warns where EC2 is cut otherwise', async () => {
+    await onBoth(`create table ${NAMED} (id int primary key) partition by range (id);
+      create table low partition of ${NAMED} for values from (0) to (10)`);
+    await stage.local.query(`create table high partition of ${NAMED} for values from (10) to (20)`);
+    const report = await verify();
+    expect(blocking(report).map(({ subject }) => subject)).to.deep.equal(['partition high']);
+    await stage.ec2.query(report.script);
+    expect(found(await verify())).to.deep.equal([]);
+    await stage.ec2.query(`drop table high; create table higher partition of ${NAMED} for values from (10) to (30)`);
+    expect(found(await verify())).to.deep.equal(['warns partition high']);
+    await stage.ec2.query(`create table others partition of ${NAMED} default`);
+    expect(found(await verify())).to.deep.equal([]);
+  });
 });

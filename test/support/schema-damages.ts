@@ -52,6 +52,10 @@ export const DAMAGES: readonly Damage[] = [
     sql: `${PARTED}; create table first partition of ${WATER} for values from ('2025-01-01') to ('2026-01-01')`,
   },
   {
+    ...{ title: 'a partitioned table without partition', weight: 'blocks', table: WATER, subject: 'partitions' },
+    ...{ sql: PARTED, plainOnly: true },
+  },
+  {
     ...{ title: "TimescaleDB's blocker, left on a plain table", weight: 'blocks', table: WATER, plainOnly: true },
     sql: `create function blocker() returns trigger language plpgsql as 'begin raise exception ''invalid''; end';
       create trigger ts_insert_blocker before insert on ${WATER} for each row execute function blocker()`,

@@ -69,7 +69,7 @@ function snapshotOf(side: Side, timescaleDb: string | null = null, compressed = 
               ...{ constraint: 'key', columns: ['id'] },
             },
           ],
-          ...{ constraints: [], triggers: [], rules: [], views: [] },
+          ...{ constraints: [], triggers: [], children: [], rules: [], views: [] },
         },
       ],
     ]),

@@ -8,6 +8,7 @@ import { compareKeys } from './compare-keys.js';
 import { compareTriggers } from './compare-triggers.js';
 import { createTableSql } from './create-table.js';
 import { blocks, mendOn, notes, STEP, warns, type Diagnosis } from './finding.js';
+import { compareChildren } from './compare-children.js';
 import type { TableCatalog } from '../../repository/tables/table-catalog.js';
 import type { Snapshot, TablePair } from './snapshot.js';
 import { tableSql } from './names.js';
@@ -22,6 +23,7 @@ export function compareTable(table: string, local: Snapshot, ec2: Snapshot): Dia
   if (!isTable(there) && here.kind !== there.kind) return compareKinds(pair);
   return [
     ...compareKinds(pair),
+    ...compareChildren(pair),
     ...compareRowSecurity(pair),
     ...requireColumns(pair),
     ...compareColumns(pair),

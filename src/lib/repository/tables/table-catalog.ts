@@ -53,6 +53,13 @@ export interface TriggerFacts {
   readonly ofTimescaleDb: boolean;
 }
 
+/** A table that inherits from another one, or is a partition of it. */
+export interface ChildFacts {
+  readonly name: string;
+  /** Such as `FOR VALUES FROM … TO …`; null where it only inherits. */
+  readonly bound: string | null;
+}
+
 /** Everything of one table that can make the two sides store different rows. */
 export interface TableCatalog {
   readonly name: string;
@@ -70,6 +77,8 @@ export interface TableCatalog {
   readonly constraints: readonly ConstraintFacts[];
   /** Of a hypertable without TimescaleDB's own. */
   readonly triggers: readonly TriggerFacts[];
+  /** Of a hypertable none: its chunks are TimescaleDB's business. */
+  readonly children: readonly ChildFacts[];
   /** Rules on insert and update, by name. */
   readonly rules: readonly string[];
   /** Views that hold on to the type of a column. */
@@ -139,6 +148,12 @@ const READ_TRIGGERS = `
   where not t.tgisinternal and t.tgenabled in ('O', 'A') and t.tgtype & 20 <> 0
   order by c.relname, t.tgname`;
 
+const READ_CHILDREN = `
+  select c.oid::int8 as "table", child.relname as name,
+    case when child.relispartition then pg_get_expr(child.relpartbound, child.oid) end as bound
+  ${WANTED} join pg_inherits on inhparent = c.oid join pg_class as child on child.oid = inhrelid
+  order by c.relname, child.relname`;
+
 const READ_RULES = `
   select c.oid::int8 as "table", r.rulename as name ${WANTED}
   join pg_rewrite r on r.ev_class = c.oid and r.rulename <> '_RETURN' and r.ev_type in ('2', '3') and r.ev_enabled <> 'D'
@@ -167,9 +182,10 @@ export async function readTableCatalogs(
 ): Promise<ReadonlyMap<string, TableCatalog>> {
   const found = await readTables(database, names);
   const oids = [...found.values()].map(({ oid }) => oid);
-  const read = async <Facts>(sql: string): Promise<Row<Facts>[]> =>
-    (await database.query<Row<Facts> & Record<string, unknown>>(sql, [oids])).rows;
-  const [tables, columns, indexes, constraints, triggers, rules, views] = await Promise.all([
+  const withoutChunks = [...found.values()].filter(({ hypertable }) => hypertable === null).map(({ oid }) => oid);
+  const read = async <Facts>(sql: string, wanted: readonly number[] = oids): Promise<Row<Facts>[]> =>
+    (await database.query<Row<Facts> & Record<string, unknown>>(sql, [wanted])).rows;
+  const [tables, columns, indexes, constraints, triggers, rules, views, children] = await Promise.all([
     read<Encoded<TableRow>>(READ_TABLES),
     read<ColumnFacts>(READ_COLUMNS),
     read<Encoded<IndexFacts>>(READ_INDEXES),
@@ -177,6 +193,7 @@ export async function readTableCatalogs(
     read<TriggerFacts>(READ_TRIGGERS),
     read<{ name: string }>(READ_RULES),
     read<{ column: string; view: string }>(READ_VIEWS),
+    read<ChildFacts>(READ_CHILDREN, withoutChunks),
   ]);
   const catalogOf = (table: Table): TableCatalog[] =>
     of(table, tables).map(({ rights, ...facts }) => ({
@@ -192,6 +209,7 @@ export async function readTableCatalogs(
         parentColumns: parseList(constraint.parentColumns),
       })),
       triggers: of(table, triggers).filter(({ ofTimescaleDb }) => table.hypertable === null || !ofTimescaleDb),
+      children: of(table, children),
       rules: of(table, rules).map(({ name }) => name),
       views: of(table, views),
     }));
