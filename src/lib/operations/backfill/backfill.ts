@@ -306,7 +306,9 @@ class Backfill {
   /** More units side by side where each waits long for the network. */
   async #jobs(): Promise<number> {
     if (this.request.jobs !== null) return this.request.jobs;
-    this.#measured ??= measureRoundTrip(this.#target).then((ms) => (ms > LONG_ROUND_TRIP_MS ? FAR_JOBS : NEAR_JOBS));
+    this.#measured ??= measureRoundTrip(this.#target, LONG_ROUND_TRIP_MS).then((ms) =>
+      ms > LONG_ROUND_TRIP_MS ? FAR_JOBS : NEAR_JOBS,
+    );
     return await this.#measured;
   }
 
