@@ -1,6 +1,6 @@
 import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../lib/cli/base-command.js';
-import { withSides } from '../lib/cli/open-sides.js';
+import { withCatalogs } from '../lib/cli/open-sides.js';
 import { renderFindings } from '../lib/cli/render-verify-schema.js';
 import { EXIT_CODE } from '../lib/errors.js';
 import { type SchemaVerdict, verifySchema } from '../lib/operations/verify-schema/verify-schema.js';
@@ -30,7 +30,7 @@ Exit code 1 when something blocks.`;
   async run(): Promise<SchemaVerdict> {
     const { flags } = await this.parse(VerifySchema);
     const settings = this.settings({ required: ['EC2_DB_HOST'] });
-    const { verdict, findings, script } = await withSides(settings, 'verify-schema', this.logger(), (sides) =>
+    const { verdict, findings, script } = await withCatalogs(settings, 'verify-schema', this.logger(), (sides) =>
       verifySchema(sides, flags.table),
     );
     if (flags.sql) this.logScript(script);

@@ -39,6 +39,10 @@ export interface ProblemFacts {
   'certificate-expired': OfSide;
   'certificate-of-another-host': OfSide;
   'server-unreachable': OfSide;
+  'pooler-refuses': OfSide;
+  'session-shared': OfSide;
+  'session-settings-lost': OfSide;
+  'replication-role': OfSide & { readonly user: string };
   // A database that answers
   'server-starting': OfSide;
   'server-read-only': OfSide;
@@ -62,6 +66,7 @@ export interface ProblemFacts {
   'duplicates-compressed': { readonly table: string };
   'table-not-on-local': null;
   // TimescaleDB
+  'restoring-mode': OfSide;
   'timescaledb-too-old': null;
   'chunks-frozen': null;
   'chunks-compressed': { readonly statements: readonly string[] };
@@ -157,12 +162,16 @@ export type CodeOfSide = {
   [Code in ProblemCode]: OfSide extends ProblemFacts[Code] ? Code : never;
 }[ProblemCode];
 
+type OtherCode = Exclude<ProblemCode, CodeOfSide>;
+
 /** A problem with its facts. */
-export type Problem = {
-  [Code in ProblemCode]: ProblemFacts[Code] extends null
-    ? { readonly code: Code; readonly facts?: undefined }
-    : { readonly code: Code; readonly facts: ProblemFacts[Code] };
-}[ProblemCode];
+export type Problem =
+  | { readonly code: CodeOfSide; readonly facts: OfSide }
+  | {
+      [Code in OtherCode]: ProblemFacts[Code] extends null
+        ? { readonly code: Code; readonly facts?: undefined }
+        : { readonly code: Code; readonly facts: ProblemFacts[Code] };
+    }[OtherCode];
 
 type ErrorDetails = (Problem | { readonly code?: undefined; readonly facts?: undefined }) & {
   readonly cause?: unknown;

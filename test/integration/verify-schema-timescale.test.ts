@@ -8,7 +8,7 @@ import { blocking, closeSides, isAbout, openSides, prepareBoth, type Sides } fro
 const EMPTY = `
   drop materialized view if exists daily; drop materialized view if exists hourly;
   drop table if exists sensor_registry, water_level_readings, moisture_readings, sensor_readings cascade;
-  drop schema if exists sensorctl cascade`;
+  drop schema if exists sensorctl cascade; drop function if exists blocker`;
 
 const HOURLY = `
   create materialized view hourly with (timescaledb.continuous, timescaledb.materialized_only = false) as
@@ -55,6 +55,9 @@ interface Difference {
   readonly table?: string;
 }
 
+const PLAIN = `create table plain as table ${WATER}; drop table ${WATER}; alter table plain rename to ${WATER};
+  alter table ${WATER} alter time set not null, alter sensor_id set not null, alter level_cm set not null`;
+
 const DIFFERENCES: readonly Difference[] = [
   {
     ...{
@@ -63,9 +66,15 @@ const DIFFERENCES: readonly Difference[] = [
       subject: 'hypertable',
       mended: true,
     },
-    ec2: `create table plain as table ${WATER}; drop table ${WATER}; alter table plain rename to ${WATER};
-      alter table ${WATER} alter time set not null, alter sensor_id set not null, alter level_cm set not null;
+    ec2: `${PLAIN};
       insert into ${WATER} (time, sensor_id, level_cm) values ('2025-07-01', 'A', 1), ('2025-07-03', 'A', 1)`,
+  },
+  {
+    ...{ title: 'a plain table that still carries the blocker of a hypertable', weight: 'blocks', mended: true },
+    ...{ subject: 'trigger ts_insert_blocker' },
+    ec2: `${PLAIN};
+      create function blocker() returns trigger language plpgsql as 'begin raise exception ''invalid''; end';
+      create trigger ts_insert_blocker before insert on ${WATER} for each row execute function blocker()`,
   },
   {
     ...{ title: 'another chunk interval', weight: 'notes', subject: 'chunk interval', mended: false },

@@ -20,6 +20,9 @@ function onWater(title: string, change: string, weight: Weight, subject: string 
 
 const RAISE = `create function twist() returns trigger language plpgsql as 'begin new.rssi := 0; return new; end'`;
 
+const PARTED = `create table parted (like ${WATER} including all) partition by range (time); drop table ${WATER};
+  alter table parted rename to ${WATER}; drop index if exists parted_time_idx`;
+
 export const DAMAGES: readonly Damage[] = [
   { title: 'a missing table', sql: `drop table ${WATER}`, weight: 'blocks', table: WATER, subject: 'table' },
   {
@@ -46,8 +49,17 @@ export const DAMAGES: readonly Damage[] = [
   onWater('a key by other columns', 'add unique (rssi, time)', 'blocks', /^unique key /),
   {
     ...{ title: 'a partition for some rows only', weight: 'warns', table: WATER, subject: 'kind', plainOnly: true },
-    sql: `create table parted (like ${WATER} including all) partition by range (time); drop table ${WATER};
-      alter table parted rename to ${WATER}; drop index if exists parted_time_idx`,
+    sql: `${PARTED}; create table first partition of ${WATER} for values from ('2025-01-01') to ('2026-01-01')`,
+  },
+  {
+    ...{ title: 'a partitioned table without partition', weight: 'blocks', table: WATER, subject: 'partitions' },
+    ...{ sql: PARTED, plainOnly: true },
+  },
+  {
+    ...{ title: "TimescaleDB's blocker, left on a plain table", weight: 'blocks', table: WATER, plainOnly: true },
+    sql: `create function blocker() returns trigger language plpgsql as 'begin raise exception ''invalid''; end';
+      create trigger ts_insert_blocker before insert on ${WATER} for each row execute function blocker()`,
+    subject: 'trigger ts_insert_blocker',
   },
   onWater('a key that holds the key', 'add unique (sensor_id, time, rssi)', 'notes', /^unique key /),
   onWater('a check', 'add constraint low check (level_cm < 10)', 'blocks', 'check low'),

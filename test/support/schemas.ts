@@ -27,6 +27,7 @@ export function openSides({ connections }: Stage, login: { user?: string; passwo
   const open = (side: Side): Database =>
     openDatabase({
       ...{ side, connection: { ...connections[side], ...login }, poolMax: POOL_MAX, callTimeoutMs: 15_000 },
+      catalogsOnly: true,
       applicationName: 'verify-schema test',
     });
   return { local: open('local'), ec2: open('ec2') };

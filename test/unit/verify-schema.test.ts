@@ -11,7 +11,7 @@ const TABLE = 'notes';
 /** A side with one table of one key column, on which nothing can be said against it. */
 function snapshotOf(side: Side, timescaleDb: string | null = null, compressed = false): Snapshot {
   const hypertable = {
-    ...{ dimensions: [], compressed, segmentBy: '', orderBy: '', policies: [] },
+    ...{ dimensions: [], compressed, segmentBy: '', orderBy: '', rootRows: false, policies: [] },
   };
   return {
     side,
@@ -28,6 +28,7 @@ function snapshotOf(side: Side, timescaleDb: string | null = null, compressed = 
       ...{ role: 'r', superuser: true, schemas: ['public'], freeConnections: 50 },
     },
     defaults: { timeZone: 'UTC', extraFloatDigits: '1', readOnly: 'off' },
+    durability: { restoring: false, replicationRole: 'origin', off: [] },
     clock: { aheadMs: 0, toleranceMs: 10 },
     poolMax: 20,
     timescaleDb: {
@@ -68,7 +69,7 @@ function snapshotOf(side: Side, timescaleDb: string | null = null, compressed = 
               ...{ constraint: 'key', columns: ['id'] },
             },
           ],
-          ...{ constraints: [], triggers: [], rules: [], views: [] },
+          ...{ constraints: [], triggers: [], children: [], rules: [], views: [] },
         },
       ],
     ]),
@@ -120,6 +121,18 @@ describe('compareSchemas', () => {
     expect(plain.map(({ weight, subject }) => `${weight} ${subject}`)).to.deep.equal(['warns TimescaleDB']);
     const fixed = findingsOf(snapshotOf('local', '2.26.4', true), snapshotOf('ec2', '2.18.1', true));
     expect(fixed.map(({ weight, subject }) => `${weight} ${subject}`)).to.deep.equal(['notes TimescaleDB']);
+  });
+
+  it('blocks a server that does not sync, and one whose role switches triggers off', () => {
+    const frail = { restoring: false, replicationRole: 'replica', off: ['fsync', 'full_page_writes'] };
+    const found = findingsOf({ ...local, durability: frail }, ec2);
+    expect(found.map(({ weight, subject, mend }) => [weight, subject, mend])).to.deep.equal([
+      ['blocks', 'session_replication_role', '-- on local:\nalter role "r" reset session_replication_role;'],
+      ...frail.off.map((name) => [
+        ...['blocks', name],
+        `on local, as a superuser:\nalter system set ${name} = on;\nselect pg_reload_conf();`,
+      ]),
+    ]);
   });
 
   it('leaves a difference of clocks alone that its measurement cannot tell from a second', () => {

@@ -57,6 +57,15 @@ const ADVICE: { readonly [Code in ProblemCode]: Advice<Code> } = {
   'server-unreachable': ({ side }) =>
     `check that the server runs and that ${prefix(side)}_HOST, ${prefix(side)}_PORT and ${prefix(side)}_SSLMODE are right`,
 
+  'pooler-refuses': ({ side }) =>
+    `a pooler such as PgBouncer answered so, not PostgreSQL: see docs/settings.md for how one has to be set up, or set ${prefix(side)}_HOST and ${prefix(side)}_PORT to the server itself`,
+  'session-shared': ({ side }) =>
+    `set pool_mode = session in that pooler (docs/settings.md), or set ${prefix(side)}_HOST and ${prefix(side)}_PORT to the server itself`,
+  'session-settings-lost': ({ side }) =>
+    `find what stands between, such as a pooler (docs/settings.md), or set ${prefix(side)}_HOST and ${prefix(side)}_PORT to the server itself`,
+  'replication-role': ({ user }) =>
+    `alter role ${user} reset session_replication_role; or wherever it was set: select * from pg_db_role_setting`,
+
   'server-starting': () => 'that server is starting or stopping: wait until it answers, and repeat the command',
   'server-read-only': ({ side }) =>
     `that server is a standby or read-only (default_transaction_read_only): set ${prefix(side)}_HOST to one that takes writes`,
@@ -85,6 +94,7 @@ const ADVICE: { readonly [Code in ProblemCode]: Advice<Code> } = {
   'duplicates-compressed': ({ table }) => `run: select decompress_chunk(c, true) from show_chunks('${table}') c;`,
   'table-not-on-local': 'name a table of local as it is spelled there',
 
+  'restoring-mode': () => 'end the restore, and with it that mode: select timescaledb_post_restore();',
   'timescaledb-too-old': UPGRADE_TIMESCALEDB,
   'chunks-frozen':
     'bring them back (tiered: untier_chunk), or repair a range without them: sensorctl backfill --from … --to …',

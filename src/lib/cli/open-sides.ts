@@ -30,9 +30,14 @@ interface OpenOptions {
   readonly command: string;
   readonly logger: Logger;
   readonly callTimeoutMs: number;
+  readonly catalogsOnly?: boolean;
 }
 
-function open(side: Side, settings: Settings, { command, logger, callTimeoutMs }: OpenOptions): Database {
+function open(
+  side: Side,
+  settings: Settings,
+  { command, logger, callTimeoutMs, catalogsOnly = false }: OpenOptions,
+): Database {
   const connection = side === 'local' ? settings.local : settings.ec2;
   if (connection === null) {
     throw new UsageError('EC2_DB_HOST is not set', { code: 'ec2-not-set' });
@@ -44,6 +49,7 @@ function open(side: Side, settings: Settings, { command, logger, callTimeoutMs }
     connection,
     poolMax,
     callTimeoutMs,
+    catalogsOnly,
     applicationName: `sensorctl ${command}`,
     onIdleError: (error) => logger.debug(`an idle ${side} connection broke`, { error: error.message }),
   });
@@ -91,6 +97,18 @@ export async function withSides<Result>(
   work: (sides: Readonly<Record<Side, Database>>) => Promise<Result>,
 ): Promise<Result> {
   const options = { command, logger, callTimeoutMs: BULK_CALL_TIMEOUT_MS };
+  const [local, ec2] = [open('local', settings, options), open('ec2', settings, options)];
+  return await withDatabases([local, ec2], () => work({ local, ec2 }));
+}
+
+/** The same for `work` that reads catalogs alone, and tells where a side is unfit for more. */
+export async function withCatalogs<Result>(
+  settings: Settings,
+  command: string,
+  logger: Logger,
+  work: (sides: Readonly<Record<Side, Database>>) => Promise<Result>,
+): Promise<Result> {
+  const options = { command, logger, callTimeoutMs: BULK_CALL_TIMEOUT_MS, catalogsOnly: true };
   const [local, ec2] = [open('local', settings, options), open('ec2', settings, options)];
   return await withDatabases([local, ec2], () => work({ local, ec2 }));
 }

@@ -6,7 +6,8 @@ import { guardedClient } from './authentication.js';
 import { findConnectingProblem } from './connecting-advice.js';
 import { describeConnection, tlsOptions, type ConnectionSettings } from './connection.js';
 import { destroySocket, onConnectionError, type PoolConfig } from './pg-internals.js';
-import { pinSearchPath } from './search-path.js';
+import { prepareSession } from './search-path.js';
+import { findBroken, findUnfit, type SessionTimeouts } from './session-settings.js';
 import { TIMES } from '../timing.js';
 import { describeFault, faultKind, sqlstateOf } from './sqlstate.js';
 
@@ -17,6 +18,8 @@ export interface DatabaseOptions {
   /** After this long, in ms, a call is given up and its connection destroyed; the server ends the statement before. */
   readonly callTimeoutMs: number;
   readonly applicationName: string;
+  /** Catalogs alone are read: a session in which no row may be written or read serves, and what makes it so is told. */
+  readonly catalogsOnly?: boolean;
   /** Called when an idle connection breaks; the pool replaces it by itself. */
   readonly onIdleError?: (error: Error) => void;
 }
@@ -44,12 +47,6 @@ const CLOSE_TIMEOUT_MS = 2_000;
 const SERVER_SHARE = 0.8;
 /** Shorter still, so that a lock that somebody holds is told from a statement that takes long. */
 const LOCK_SHARE = 0.5;
-const SESSION = [
-  ...['TimeZone=UTC', 'DateStyle=ISO', 'IntervalStyle=postgres', 'bytea_output=hex', 'extra_float_digits=1'],
-  // Compiling takes longer than it saves any of our statements.
-  ...['synchronous_commit=on', 'jit=off'],
-];
-
 const BOOLEAN = 16;
 const NUMBERS = new Set([20, 21, 23]);
 
@@ -63,7 +60,7 @@ export function openDatabase(options: DatabaseOptions): Database {
     pipeline: true,
     onConnect: async (client) => {
       connections.add(client);
-      await prepareConnection(client, options).catch((error: unknown) => {
+      await prepareConnection(client, options, options.callTimeoutMs).catch((error: unknown) => {
         connections.delete(client);
         throw error;
       });
@@ -110,7 +107,7 @@ async function connectSession(options: DatabaseOptions): Promise<pg.Client> {
     destroySocket(session);
     throw error;
   }
-  await prepareConnection(session, options);
+  await prepareConnection(session, options, BULK_CALL_TIMEOUT_MS);
   return session;
 }
 
@@ -119,21 +116,37 @@ function clientOf(options: DatabaseOptions): ReturnType<typeof guardedClient> {
   return guardedClient(options.connection, (client) => rememberOrigin(client, options));
 }
 
-/** Goes before anything else on a connection; one that cannot be prepared is cut. */
-async function prepareConnection(client: pg.ClientBase, options: DatabaseOptions): Promise<void> {
+/** Goes before anything else on a connection; one that cannot be prepared, or is not what was asked for, is cut. */
+async function prepareConnection(
+  client: pg.ClientBase,
+  options: DatabaseOptions,
+  callTimeoutMs: number,
+): Promise<void> {
   // The pool listens only to idle clients.
   client.on('error', () => undefined);
   try {
-    const stranger = await pinSearchPath(client);
+    const { stranger, session } = await prepareSession(client, timeoutsOf(callTimeoutMs));
+    const broken = findBroken(session, options);
+    if (broken !== null) throw broken;
     if (stranger !== null) throw foreignSchema(stranger, options);
+    const unfit = options.catalogsOnly === true ? null : findUnfit(session, options);
+    if (unfit !== null) throw unfit;
   } catch (error) {
     destroySocket(client);
     throw error;
   }
 }
 
-function clientConfig({ connection, applicationName }: DatabaseOptions, callTimeoutMs: number): pg.ClientConfig {
+function timeoutsOf(callTimeoutMs: number): SessionTimeouts {
   const serverTimeoutMs = Math.max(1, Math.floor(callTimeoutMs * SERVER_SHARE));
+  return {
+    statement_timeout: serverTimeoutMs,
+    lock_timeout: Math.max(1, Math.floor(callTimeoutMs * LOCK_SHARE)),
+    idle_in_transaction_session_timeout: serverTimeoutMs,
+  };
+}
+
+function clientConfig({ connection, applicationName }: DatabaseOptions, callTimeoutMs: number): pg.ClientConfig {
   return {
     host: connection.host,
     port: connection.port,
@@ -144,10 +157,6 @@ function clientConfig({ connection, applicationName }: DatabaseOptions, callTime
     connectionTimeoutMillis: Math.min(CONNECT_TIMEOUT_MS, callTimeoutMs),
     keepAlive: true,
     query_timeout: callTimeoutMs,
-    statement_timeout: serverTimeoutMs,
-    lock_timeout: Math.max(1, Math.floor(callTimeoutMs * LOCK_SHARE)),
-    idle_in_transaction_session_timeout: serverTimeoutMs,
-    options: SESSION.map((setting) => `-c ${setting}`).join(' '),
     types: { getTypeParser: (oid: number) => parserOf(oid) },
   };
 }
@@ -214,6 +223,8 @@ export async function findSilent(first: Database, other: Database): Promise<Data
 
 /** What a SQLSTATE means for an operator. */
 const PROBLEMS: Readonly<Record<string, CodeOfSide>> = {
+  // PostgreSQL takes what we send: PgBouncer gives this code for what it does not, and for a database it does not know.
+  '08P01': 'pooler-refuses',
   '28P01': 'password-wrong',
   '3D000': 'database-missing',
   '42P01': 'not-prepared',

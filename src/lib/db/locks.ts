@@ -10,7 +10,7 @@ export const PREPARE_ALONE = 'lock table sensorctl.schema_version in share updat
 /** Held shared by every run that wants background jobs paused; whoever gets it alone knows that no run is left. */
 const JOBS_PAUSED = "hashtextextended('sensorctl.paused_jobs', 0)";
 export const JOIN_JOBS_PAUSED = `select pg_advisory_lock_shared(${JOBS_PAUSED})`;
-export const LEAVE_JOBS_PAUSED = `select pg_advisory_unlock_shared(${JOBS_PAUSED})`;
+export const LEAVE_JOBS_PAUSED = `select pg_advisory_unlock_shared(${JOBS_PAUSED}) as given`;
 export const TRY_JOBS_PAUSED_ALONE = `select pg_try_advisory_xact_lock(${JOBS_PAUSED}) as alone`;
 
 /** One run pauses jobs at a time: the second one sees what the first has switched off. */

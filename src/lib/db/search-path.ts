@@ -1,4 +1,11 @@
 import type pg from 'pg';
+import {
+  parseSession,
+  READ_SESSION,
+  setSessionSql,
+  type SessionState,
+  type SessionTimeouts,
+} from './session-settings.js';
 
 /**
  * Whoever may create in a schema of the search path can put a function or an operator there that fits a call better than
@@ -33,16 +40,24 @@ const PIN = [
           select relowner from own join pg_namespace as home using (nspname)
           join pg_class on relnamespace = home.oid and relname = 'sensor_registry' and relkind in ('r', 'p', 'v', 'm', 'f') order by place limit 1
         )) as stranger`,
-].join(';\n');
+];
 
-/**
- * Pins the search path of a session; goes before anything else on it. Answers the owner of the schema sensorctl where that
- * is neither a superuser, the database's owner, this role, nor the owner of the tables, whose triggers run here anyway;
- * null where it is.
- */
-export async function pinSearchPath(client: pg.ClientBase): Promise<string | null> {
-  const results = (await client.query(PIN)) as unknown as pg.QueryResult<{ stranger: string | null }>[];
-  return results[2]?.rows[0]?.stranger ?? null;
+/** What a session is like once it is prepared. */
+export interface PreparedSession {
+  /**
+   * The owner of the schema sensorctl where that is neither a superuser, the database's owner, this role, nor the owner of
+   * the tables, whose triggers run here anyway; null where it is.
+   */
+  readonly stranger: string | null;
+  readonly session: SessionState;
+}
+
+/** Sets what a session is promised, pins its search path and reads what took; in one round trip, before anything else. */
+export async function prepareSession(client: pg.ClientBase, timeouts: SessionTimeouts): Promise<PreparedSession> {
+  const statements = [setSessionSql(timeouts), ...PIN, READ_SESSION];
+  const results = (await client.query(statements.join(';\n'))) as unknown as pg.QueryResult<Record<string, unknown>>[];
+  const [pinned, read] = results.slice(-2);
+  return { stranger: (pinned?.rows[0]?.stranger as string | null) ?? null, session: parseSession(read?.rows ?? []) };
 }
 
 const TAKE_OWN_PATH = "set_config('search_path', current_setting('sensorctl.own_path'), true)";

@@ -73,6 +73,12 @@ export async function queryAll(session: Queryable, statements: readonly string[]
   return (await session.query(statements.join('; '))) as unknown as pg.QueryResult[];
 }
 
+/**
+ * Goes before what an open transaction writes to the operator's tables: a deferred constraint would refuse the commit
+ * with everything in it, and name no row.
+ */
+export const CHECK_AT_ONCE = 'set constraints all immediate';
+
 type Isolation = 'read committed' | 'repeatable read';
 
 /** Calls `work` with an open transaction; commits when it returns, rolls back when it throws. */

@@ -85,10 +85,12 @@ export class DualWriteRepository {
     const writer = secondary === null ? null : new SecondaryWriter(secondary);
     const session = await ConsumerSession.open({
       primary,
+      secondary,
       consumer,
       writeMode,
       readStatus: () => meter.readStatus(breaker),
       forgetTables: () => writer?.forgetTables(),
+      onSecondaryUnfit: (error) => writer?.refuse(error),
       onUnfit,
       logger,
     });

@@ -14,7 +14,7 @@ export interface PostgresOptions {
   dataDir?: string;
   /** Absent: the port of the kept data if it is free, else a free one. */
   port?: number;
-  /** False turns fsync off: fast, and fit for data that nobody needs after a power cut. Default true. */
+  /** False turns fsync off, and says so (`sensorctl.disposable`): for data that nobody needs after a power cut. Default true. */
   durable?: boolean;
   /** Server settings on top of the sandbox's own, such as shared_preload_libraries. */
   settings?: Readonly<Record<string, string>>;
@@ -82,5 +82,5 @@ async function choosePort(kept: number | undefined): Promise<number> {
 }
 
 function durabilitySettings(durable: boolean): Record<string, string> {
-  return durable ? {} : { fsync: 'off', full_page_writes: 'off' };
+  return durable ? {} : { fsync: 'off', full_page_writes: 'off', 'sensorctl.disposable': 'on' };
 }

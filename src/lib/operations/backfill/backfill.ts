@@ -52,6 +52,8 @@ const NEAR_JOBS = 2;
 const FAR_JOBS = 8;
 const LONG_ROUND_TRIP_MS = 20;
 const PLANNING_POLL_MS = 300;
+/** One line in ten seconds of waiting. */
+const LOOKS_A_LINE = 33;
 /** Seconds that what is repaired at once may take at a rate that was asked for. */
 const RATE_SECONDS = 2;
 /** What a backfill copies a second on a usual machine, for the estimate. */
@@ -246,7 +248,7 @@ class Backfill {
   async #planOnce(run: BackfillRun): Promise<void> {
     if (run.planned) return;
     await withSession(this.#target, async (session) => {
-      while (!this.#isStopped()) {
+      for (let looks = 1; !this.#isStopped(); looks += 1) {
         if (await tryPlanning(session, run.id)) {
           if ((await readRun(session, run.id)).planned) return;
           const [planned, oldest] = await Promise.all([
@@ -260,6 +262,7 @@ class Backfill {
           await markPlanned(session, run.id, oldest);
           return;
         }
+        if (looks % LOOKS_A_LINE === 0) this.hooks.logger.info('another process plans this backfill; waiting for it');
         await delay(PLANNING_POLL_MS);
       }
     });
@@ -313,7 +316,9 @@ class Backfill {
   /** More units side by side where each waits long for the network. */
   async #jobs(): Promise<number> {
     if (this.request.jobs !== null) return this.request.jobs;
-    this.#measured ??= measureRoundTrip(this.#target).then((ms) => (ms > LONG_ROUND_TRIP_MS ? FAR_JOBS : NEAR_JOBS));
+    this.#measured ??= measureRoundTrip(this.#target, LONG_ROUND_TRIP_MS).then((ms) =>
+      ms > LONG_ROUND_TRIP_MS ? FAR_JOBS : NEAR_JOBS,
+    );
     return await this.#measured;
   }
 

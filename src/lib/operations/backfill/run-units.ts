@@ -111,13 +111,22 @@ class Worker {
   }
 }
 
-/** On one connection: opening one takes several. */
-export async function measureRoundTrip({ pool }: Database): Promise<number> {
+const ROUND_TRIPS = 5;
+
+/**
+ * The least of several round trips, in ms: a busy machine makes each longer, and none shorter than the way. One that takes
+ * at most `nearMs` is enough. On one connection: opening one takes several.
+ */
+export async function measureRoundTrip({ pool }: Pick<Database, 'pool'>, nearMs: number): Promise<number> {
   const client = await pool.connect();
+  let leastMs = Infinity;
   try {
-    const startedAt = performance.now();
-    await client.query('select');
-    return performance.now() - startedAt;
+    for (let count = 0; count < ROUND_TRIPS && leastMs > nearMs; count += 1) {
+      const startedAt = performance.now();
+      await client.query('select');
+      leastMs = Math.min(leastMs, performance.now() - startedAt);
+    }
+    return leastMs;
   } finally {
     client.release();
   }

@@ -1,4 +1,5 @@
 import { CLOCK_LIMIT_MS, readClock, readServerCatalog } from '../../repository/tables/server-catalog.js';
+import { findRestoring, readDurability } from '../../repository/tables/durability.js';
 import { asUnreachable, type Database } from '../../db/database.js';
 import { readIdentity } from '../../db/identity.js';
 import { describeFault, sqlstateOf } from '../../db/sqlstate.js';
@@ -107,9 +108,16 @@ class Gates {
     this.#secondary = sides[otherSide(state.primary)];
   }
 
-  /** Both sides hold sensorctl's schema and take its writes; from phase 2 on both need the keys. */
+  /** Both sides hold sensorctl's schema and take its writes, which stay; from phase 2 on both need the keys. */
   async prepared(): Promise<Measured> {
     const { sides, target } = this.options;
+    for (const side of [sides.local, sides.ec2]) {
+      const restoring = findRestoring(side, await readDurability(side.pool));
+      if (restoring !== null) {
+        const advice: Problem = { code: 'restoring-mode', facts: { side: side.side } };
+        return { passed: false, detail: restoring.message, advice, forcible: false };
+      }
+    }
     for (const side of [sides.local, sides.ec2]) await assertBookkeeping(side);
     const needsKeys = target === 1 ? [sides.local] : [sides.local, sides.ec2];
     const obstacles = (await Promise.all(needsKeys.map((side) => findObstacles(side)))).flat();

@@ -1,7 +1,9 @@
 import { sideTitle, type Side } from '../../domain/side.js';
 import type { DimensionFacts, HypertableFacts } from '../../repository/timescaledb/timescaledb-catalog.js';
 import { comparePolicies } from './compare-policies.js';
-import { blocks, notes, STEP, warns, type Diagnosis } from './finding.js';
+import { quoteIdentifier } from '../../db/identifiers.js';
+import { blocks, mendOn, notes, STEP, warns, type Diagnosis } from './finding.js';
+import { tableSql } from './names.js';
 import { chunkIntervalSql, compressionSql, hypertableSql } from './hypertable-sql.js';
 import type { Snapshot, TablePair } from './snapshot.js';
 
@@ -10,6 +12,7 @@ export function compareHypertables(pair: TablePair, local: Snapshot, ec2: Snapsh
   const { local: here, ec2: there } = pair.hypertables;
   return [
     ...[local, ec2].flatMap((snapshot) => losingRows(pair, snapshot, [local, ec2])),
+    ...rowsInRoot(pair),
     ...(here !== undefined && there === undefined ? [plainOnEc2(pair, here, ec2)] : []),
     ...(here === undefined && there !== undefined ? [plainOnLocal(pair)] : []),
     ...(here !== undefined && there !== undefined ? compareSettings(pair, here, there) : []),
@@ -23,6 +26,27 @@ function losingRows({ table, ...pair }: TablePair, { side }: Snapshot, sides: re
   const about = { table, subject: 'writes into compressed chunks', local: words(sides[0]), ec2: words(sides[1]) };
   const reason = `before 2.18.1 \`on conflict do nothing\` on a compressed chunk drops every row after the first conflict (on ${sideTitle(side)})`;
   return [blocks({ ...about, reason }, { elsewhere: upgradeAdvice(side) })];
+}
+
+/** Written in TimescaleDB's restoring mode: its queries leave the root out. */
+function rowsInRoot({ table, local, ec2, hypertables }: TablePair): Diagnosis[] {
+  const words = (facts: HypertableFacts | undefined): string =>
+    facts?.rootRows === true ? 'rows in no chunk' : 'none';
+  const about = {
+    ...{ table, subject: 'rows in no chunk', local: words(hypertables.local), ec2: words(hypertables.ec2) },
+  };
+  const reason =
+    'they were written in restoring mode to the root of the hypertable, where no query finds them; what brings them back fails where their keys are there again: then look at both';
+  return (['local', 'ec2'] as const)
+    .filter((side) => hypertables[side]?.rootRows === true)
+    .map((side) => {
+      const { columns } = { local, ec2 }[side];
+      const names = columns.filter(({ generated }) => generated === null).map(({ name }) => quoteIdentifier(name));
+      const given = columns.some(({ identity }) => identity === 'always') ? ' overriding system value' : '';
+      const name = tableSql(table);
+      const sql = `insert into ${name} (${names.join(', ')})${given}\n  select ${names.join(', ')} from only ${name};\ndelete from only ${name};`;
+      return blocks({ ...about, reason }, mendOn(side, STEP.hypertable, sql));
+    });
 }
 
 /** A new version of the extension comes with the server's packages; a script cannot install them. */

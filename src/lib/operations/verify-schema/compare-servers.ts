@@ -6,7 +6,7 @@ import { OLDEST_SERVER } from '../../repository/tables/reading-tables.js';
 import { upgradeAdvice } from './compare-hypertables.js';
 import { blocks, mendOn, notes, STEP, warns, type Diagnosis, type Mend, type Observation } from './finding.js';
 import type { Snapshot } from './snapshot.js';
-import { OWN_SCHEMA } from './names.js';
+import { OWN_SCHEMA, timescaleSql } from './names.js';
 
 const READ_ONLY = 'default_transaction_read_only';
 const FLOAT_DIGITS = 'sensorctl sets it for each of its sessions; other programs may print floats with fewer digits';
@@ -16,6 +16,7 @@ export function compareServers(local: Snapshot, ec2: Snapshot): Diagnosis[] {
   const sides = [local, ec2] as const;
   return [
     ...sides.flatMap((side) => requireServer(side, sides)),
+    ...sides.flatMap((side) => requireDurability(side, sides)),
     ...differences(sides),
     ...compareTimeZones(sides),
     ...sides.flatMap((side) => requireConnections(side, sides)),
@@ -62,6 +63,31 @@ function requireServer({ side, server, defaults }: Snapshot, sides: Sides): Diag
       'the sessions of this role take no writes',
     ), mendOn(side, STEP.rights, `alter role ${role} set ${READ_ONLY} = off;`)),
   ];
+}
+
+/** Writes that are confirmed have to be found afterwards, also after a crash. */
+function requireDurability({ side, server, durability }: Snapshot, sides: Sides): Diagnosis[] {
+  const where = `on ${sideTitle(side)}`;
+  const found: Diagnosis[] = [];
+  if (durability.restoring) {
+    const words = (each: Snapshot): string => (each.durability.restoring ? 'on' : 'off');
+    const reason = `${where}: in TimescaleDB's restoring mode an insert is confirmed, and its rows lie in no chunk: they are gone once it ends`;
+    const mend = `once the restore has ended, ${where}:\nselect ${timescaleSql('timescaledb_post_restore')}();`;
+    found.push(blocks(about(sides, 'timescaledb.restoring', words, reason), { elsewhere: mend }));
+  }
+  if (durability.replicationRole === 'replica') {
+    const words = (each: Snapshot): string => each.durability.replicationRole;
+    const reason = `${where}: foreign keys and triggers do not hold in the sessions of this role`;
+    const sql = `alter role ${quoteIdentifier(server.role)} reset session_replication_role;`;
+    found.push(blocks(about(sides, 'session_replication_role', words, reason), mendOn(side, STEP.rights, sql)));
+  }
+  for (const setting of durability.off) {
+    const words = (each: Snapshot): string => (each.durability.off.includes(setting) ? 'off' : 'on');
+    const reason = `${where}: a crash of the machine loses or damages what was confirmed before`;
+    const mend = `${where}, as a superuser:\nalter system set ${setting} = on;\nselect pg_reload_conf();`;
+    found.push(blocks(about(sides, setting, words, reason), { elsewhere: mend }));
+  }
+  return found;
 }
 
 function differences(sides: Sides): Diagnosis[] {

@@ -8,18 +8,22 @@ import { compareKeys } from './compare-keys.js';
 import { compareTriggers } from './compare-triggers.js';
 import { createTableSql } from './create-table.js';
 import { blocks, mendOn, notes, STEP, warns, type Diagnosis } from './finding.js';
+import { compareChildren } from './compare-children.js';
+import type { TableCatalog } from '../../repository/tables/table-catalog.js';
 import type { Snapshot, TablePair } from './snapshot.js';
 import { tableSql } from './names.js';
 
 /** Everything about one table, in the order in which it is mended. */
 export function compareTable(table: string, local: Snapshot, ec2: Snapshot): Diagnosis[] {
   const [here, there] = [local.tables.get(table), ec2.tables.get(table)];
+  if (here !== undefined && !isTable(here)) return [noTable(table, here, there)];
   if (here === undefined || there === undefined) return [missing(table, local, ec2)];
   const hypertables = { local: local.timescaleDb.hypertables.get(table), ec2: ec2.timescaleDb.hypertables.get(table) };
   const pair: TablePair = { table, local: here, ec2: there, hypertables, written: columnsWritten(table) };
   if (!isTable(there) && here.kind !== there.kind) return compareKinds(pair);
   return [
     ...compareKinds(pair),
+    ...compareChildren(pair),
     ...compareRowSecurity(pair),
     ...requireColumns(pair),
     ...compareColumns(pair),
@@ -28,6 +32,12 @@ export function compareTable(table: string, local: Snapshot, ec2: Snapshot): Dia
     ...compareTriggers(pair),
     ...compareHypertables(pair, local, ec2),
   ];
+}
+
+/** Rows are copied between tables; through a view neither a repair nor a comparison knows what it touches. */
+function noTable(table: string, here: TableCatalog, there: TableCatalog | undefined): Diagnosis {
+  const about = { table, subject: 'kind', local: here.kind, ec2: there?.kind ?? 'does not exist' };
+  return blocks({ ...about, reason: 'only tables are written and compared: name those that it reads' });
 }
 
 function missing(table: string, local: Snapshot, ec2: Snapshot): Diagnosis {

@@ -8,12 +8,31 @@ import { tableSql } from './names.js';
 export function compareTriggers(pair: TablePair): Diagnosis[] {
   const find = (triggers: readonly TriggerFacts[], { name }: TriggerFacts): TriggerFacts | undefined =>
     triggers.find((trigger) => trigger.name === name);
-  const { local, ec2 } = pair;
+  const [local, ec2] = [pair.local, pair.ec2].map(({ triggers }) => triggers.filter((each) => !each.ofTimescaleDb));
   return [
-    ...ec2.triggers.flatMap((trigger) => onEc2(pair, trigger, find(local.triggers, trigger))),
-    ...local.triggers.filter((trigger) => find(ec2.triggers, trigger) === undefined).map((each) => lacking(pair, each)),
+    ...findLeftOver(pair),
+    ...(ec2 ?? []).flatMap((trigger) => onEc2(pair, trigger, find(local ?? [], trigger))),
+    ...(local ?? []).filter((trigger) => find(ec2 ?? [], trigger) === undefined).map((each) => lacking(pair, each)),
     ...compareRules(pair),
   ];
+}
+
+/** TimescaleDB's triggers on a table that is no hypertable any more, as pg_dump carries them over. */
+function findLeftOver(pair: TablePair): Diagnosis[] {
+  const { table } = pair;
+  const words = (side: TablePair['local'], name: string): string =>
+    side.triggers.find((each) => each.ofTimescaleDb && each.name === name)?.definition ?? 'does not exist';
+  const reason =
+    'TimescaleDB left it on a plain table: it refuses every insert, and no hypertable can be made of the table';
+  return (['local', 'ec2'] as const).flatMap((side) =>
+    pair[side].triggers
+      .filter(({ ofTimescaleDb }) => ofTimescaleDb)
+      .map(({ name }) => {
+        const about = { table, subject: `trigger ${name}`, local: words(pair.local, name), ec2: words(pair.ec2, name) };
+        const sql = `drop trigger if exists ${quoteIdentifier(name)} on ${tableSql(table)};`;
+        return blocks({ ...about, reason }, mendOn(side, STEP.release, sql));
+      }),
+  );
 }
 
 function onEc2({ table }: TablePair, trigger: TriggerFacts, local: TriggerFacts | undefined): Diagnosis[] {

@@ -8,6 +8,7 @@ import {
   type ServerCatalog,
   type SessionDefaults,
 } from '../../repository/tables/server-catalog.js';
+import { readDurability, type Durability } from '../../repository/tables/durability.js';
 import { readTableCatalogs, type TableCatalog } from '../../repository/tables/table-catalog.js';
 import {
   readTimescaleDbCatalog,
@@ -26,6 +27,7 @@ export interface Snapshot {
   readonly places: Places;
   readonly server: ServerCatalog;
   readonly defaults: SessionDefaults;
+  readonly durability: Durability;
   readonly clock: ClockLook;
   readonly poolMax: number;
   readonly timescaleDb: TimescaleDbCatalog;
@@ -64,6 +66,7 @@ export async function readSnapshot(database: Database, tables: readonly string[]
         tables: new Map([...found].map(([name, table]) => [name, table.name.schema])),
         timescaledb: timescaleDb.schema,
       },
+      durability: await readDurability(client),
       clock: await readClock(client),
       bookkeepingVersion: mayReadVersion ? await readBookkeepingVersion({ pool: client }) : null,
     };

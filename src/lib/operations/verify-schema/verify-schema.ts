@@ -1,6 +1,7 @@
 import { asUnreachable, type Database } from '../../db/database.js';
 import { UsageError } from '../../errors.js';
 import { ALL_TABLES } from '../../repository/tables/reading-tables.js';
+import { alignDefinitions } from './same-meaning.js';
 import { compareSchemas } from './compare-schemas.js';
 import type { Diagnosis, Finding, Weight } from './finding.js';
 import { readMissingParents } from './missing-parents.js';
@@ -23,7 +24,7 @@ export interface SchemaReport extends SchemaVerdict {
 const WEIGHTS: readonly Weight[] = ['blocks', 'warns', 'notes'];
 
 /**
- * Compares both schemas in read-only transactions. `only` names the tables, of local; none means the four of sensorctl.
+ * Compares both schemas in read-only transactions, but for one that is rolled back (`alignDefinitions`). `only` names the tables, of local; none means the four of sensorctl.
  * Throws a UsageError for a table that is not one of the four and that local does not have.
  */
 export async function verifySchema(
@@ -35,8 +36,9 @@ export async function verifySchema(
     ...ALL_TABLES.filter((table) => wanted.has(table)),
     ...[...wanted].filter((table) => !ALL_TABLES.includes(table)),
   ];
-  const [local, ec2] = await Promise.all([readSide(databases.local, tables), readSide(databases.ec2, tables)]);
-  for (const table of tables) if (!ALL_TABLES.includes(table)) assertExists(table, local);
+  const [here, ec2] = await Promise.all([readSide(databases.local, tables), readSide(databases.ec2, tables)]);
+  for (const table of tables) if (!ALL_TABLES.includes(table)) assertExists(table, here);
+  const local = await alignDefinitions(databases.ec2, { local: here, ec2 });
   const snapshots = { local, ec2 };
   const missingParents = await readMissingParents(databases, snapshots, tables);
   const diagnoses = compareSchemas({ ...snapshots, tables, missingParents }).map((each) => withNames(each, snapshots));

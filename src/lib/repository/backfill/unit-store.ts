@@ -1,7 +1,7 @@
 import { TRY_PLANNING } from '../../db/locks.js';
 import type { Queryable } from '../../db/database.js';
 import { boundsOf, microsOf } from '../../db/micros.js';
-import { queryAll } from '../../db/transaction.js';
+import { CHECK_AT_ONCE, queryAll } from '../../db/transaction.js';
 import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
 
@@ -145,8 +145,9 @@ export async function readOldestTimes(target: Queryable, id: number): Promise<Ol
 
 /** Begins a transaction and claims for it the newest unit that nobody else works on; null where there is none. */
 export async function beginWithUnit(session: Queryable, runId: number): Promise<Unit | null> {
-  const results = await queryAll(session, ['begin isolation level read committed', claimUnitSql(runId)]);
-  return (results[1]?.rows[0] as Unit | undefined) ?? null;
+  const statements = ['begin isolation level read committed', CHECK_AT_ONCE, claimUnitSql(runId)];
+  const results = await queryAll(session, statements);
+  return (results[2]?.rows[0] as Unit | undefined) ?? null;
 }
 
 /** Marks a unit done and commits with it what was written. */

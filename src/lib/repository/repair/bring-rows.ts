@@ -3,6 +3,7 @@ import type pg from 'pg';
 import { copyBetween } from '../../db/copy.js';
 import { assertNotRewritten } from '../tables/rewritten-tables.js';
 import { describeFault, faultKind } from '../../db/sqlstate.js';
+import { CHECK_AT_ONCE, queryAll } from '../../db/transaction.js';
 import { otherSide, sideTitle, type Side } from '../../domain/side.js';
 import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
@@ -64,7 +65,7 @@ export interface BringOptions {
 export async function bringRows(options: BringOptions): Promise<Delivery> {
   const { source, target, targetSide, transfer, ranges, registry } = options;
   for (const { text } of transfer.writeSettings) await target.query(text);
-  await target.query(createStagingSql(transfer));
+  await queryAll(target, [CHECK_AT_ONCE, createStagingSql(transfer)]);
   const statements = { to: copyToSql(transfer, ranges), from: copyFromSql(transfer, 'staging') };
   const copied = ranges.length === 0 ? 0 : await copyBetween(source, target, statements);
   await assertNotRewritten(source, { side: otherSide(targetSide) }, transfer.rewriteCheck);

@@ -49,6 +49,15 @@ export interface TriggerFacts {
   readonly source: string;
   /** Fires for a row before it is stored, and so can change it or leave it out. */
   readonly beforeRow: boolean;
+  /** Made by TimescaleDB for a hypertable. */
+  readonly ofTimescaleDb: boolean;
+}
+
+/** A table that inherits from another one, or is a partition of it. */
+export interface ChildFacts {
+  readonly name: string;
+  /** Such as `FOR VALUES FROM … TO …`; null where it only inherits. */
+  readonly bound: string | null;
 }
 
 /** Everything of one table that can make the two sides store different rows. */
@@ -66,7 +75,10 @@ export interface TableCatalog {
   readonly columns: readonly ColumnFacts[];
   readonly indexes: readonly IndexFacts[];
   readonly constraints: readonly ConstraintFacts[];
+  /** Of a hypertable without TimescaleDB's own. */
   readonly triggers: readonly TriggerFacts[];
+  /** Of a hypertable none: its chunks are TimescaleDB's business. */
+  readonly children: readonly ChildFacts[];
   /** Rules on insert and update, by name. */
   readonly rules: readonly string[];
   /** Views that hold on to the type of a column. */
@@ -126,15 +138,21 @@ const READ_CONSTRAINTS = `
   left join pg_class p on p.oid = k.confrelid left join pg_namespace home on home.oid = p.relnamespace
   order by c.relname, k.conname`;
 
-/** Without TimescaleDB's own: `ts_insert_blocker` and the invalidation of aggregates are gone from 2.23 on. */
+/** TimescaleDB's own are `ts_insert_blocker` and the invalidation of aggregates, gone from 2.23 on. */
 const READ_TRIGGERS = `
   select c.oid::int8 as "table", t.tgname as name, pg_get_triggerdef(t.oid) as definition, md5(f.prosrc) as source,
-    t.tgtype & 3 = 3 as "beforeRow"
+    t.tgtype & 3 = 3 as "beforeRow",
+    t.tgname = 'ts_insert_blocker' or s.nspname like '\\_timescaledb%' as "ofTimescaleDb"
   ${WANTED} join pg_trigger t on t.tgrelid = c.oid
   join pg_proc f on f.oid = t.tgfoid join pg_namespace s on s.oid = f.pronamespace
-  where not t.tgisinternal and t.tgenabled in ('O', 'A') and t.tgname <> 'ts_insert_blocker'
-    and s.nspname not like '\\_timescaledb%' and t.tgtype & 20 <> 0
+  where not t.tgisinternal and t.tgenabled in ('O', 'A') and t.tgtype & 20 <> 0
   order by c.relname, t.tgname`;
+
+const READ_CHILDREN = `
+  select c.oid::int8 as "table", child.relname as name,
+    case when child.relispartition then pg_get_expr(child.relpartbound, child.oid) end as bound
+  ${WANTED} join pg_inherits on inhparent = c.oid join pg_class as child on child.oid = inhrelid
+  order by c.relname, child.relname`;
 
 const READ_RULES = `
   select c.oid::int8 as "table", r.rulename as name ${WANTED}
@@ -164,9 +182,10 @@ export async function readTableCatalogs(
 ): Promise<ReadonlyMap<string, TableCatalog>> {
   const found = await readTables(database, names);
   const oids = [...found.values()].map(({ oid }) => oid);
-  const read = async <Facts>(sql: string): Promise<Row<Facts>[]> =>
-    (await database.query<Row<Facts> & Record<string, unknown>>(sql, [oids])).rows;
-  const [tables, columns, indexes, constraints, triggers, rules, views] = await Promise.all([
+  const withoutChunks = [...found.values()].filter(({ hypertable }) => hypertable === null).map(({ oid }) => oid);
+  const read = async <Facts>(sql: string, wanted: readonly number[] = oids): Promise<Row<Facts>[]> =>
+    (await database.query<Row<Facts> & Record<string, unknown>>(sql, [wanted])).rows;
+  const [tables, columns, indexes, constraints, triggers, rules, views, children] = await Promise.all([
     read<Encoded<TableRow>>(READ_TABLES),
     read<ColumnFacts>(READ_COLUMNS),
     read<Encoded<IndexFacts>>(READ_INDEXES),
@@ -174,6 +193,7 @@ export async function readTableCatalogs(
     read<TriggerFacts>(READ_TRIGGERS),
     read<{ name: string }>(READ_RULES),
     read<{ column: string; view: string }>(READ_VIEWS),
+    read<ChildFacts>(READ_CHILDREN, withoutChunks),
   ]);
   const catalogOf = (table: Table): TableCatalog[] =>
     of(table, tables).map(({ rights, ...facts }) => ({
@@ -188,7 +208,8 @@ export async function readTableCatalogs(
         columns: parseList(constraint.columns),
         parentColumns: parseList(constraint.parentColumns),
       })),
-      triggers: of(table, triggers),
+      triggers: of(table, triggers).filter(({ ofTimescaleDb }) => table.hypertable === null || !ofTimescaleDb),
+      children: of(table, children),
       rules: of(table, rules).map(({ name }) => name),
       views: of(table, views),
     }));

@@ -169,13 +169,20 @@ class Hold {
     }
   }
 
-  /** Ends the session: a lock is gone with it, whatever became of the unlocking. */
+  /**
+   * Ends the session: a lock is gone with it, whatever became of the unlocking. Throws where a session that answers did not
+   * hold the lock: another one holds it then, and would keep the policies off for good.
+   */
   async #leave(): Promise<void> {
     const session = this.#session;
     this.#session = null;
     if (session === null) return;
-    await session.query(LEAVE_JOBS_PAUSED).catch(() => undefined);
+    const given = await session.query<{ given: boolean }>(LEAVE_JOBS_PAUSED).then(
+      ({ rows }) => rows[0]?.given === true,
+      () => true,
+    );
     session.release(true);
+    if (!given) throw new Error('the lock by which they are paused was not held by the session that took it');
   }
 
   /** While the lock was lost another run may have restored the jobs: a new share pauses them again. */

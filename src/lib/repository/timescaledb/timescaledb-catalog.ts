@@ -1,6 +1,6 @@
 import { readTimescaleDb, type TimescaleDbState } from '../tables/server-facts.js';
 import type { Queryable } from '../../db/database.js';
-import type { Table } from '../tables/table.js';
+import { tableSql, type Table } from '../tables/table.js';
 
 export interface DimensionFacts {
   readonly column: string;
@@ -28,6 +28,8 @@ export interface HypertableFacts {
   readonly compressed: boolean;
   readonly segmentBy: string;
   readonly orderBy: string;
+  /** Rows lie in its root, outside of all chunks; no query finds them. */
+  readonly rootRows: boolean;
   readonly policies: readonly PolicyFacts[];
 }
 
@@ -88,6 +90,9 @@ const READ_AGGREGATES = `
     materialization_hypertable_schema as "storageSchema", materialization_hypertable_name as storage
   from timescaledb_information.continuous_aggregates order by materialization_hypertable_name, view_name`;
 
+const READ_READABLE = `
+  select oid::int8 as oid from unnest($1::oid[]) as wanted (oid) where has_table_privilege(oid, 'select')`;
+
 type Placed<Facts> = Facts & { readonly place: number };
 type Job = PolicyFacts & { readonly schema: string; readonly hypertable: string };
 interface Compression {
@@ -120,16 +125,30 @@ export async function readTimescaleDbCatalog(
     ...job,
     afterSeconds: job.afterSeconds === null ? null : Number(job.afterSeconds),
   }));
+  const withRootRows = await findRootRows(database, [...tables.values()]);
   const hypertables = known.map(({ label, name, compressed }, place): [string, HypertableFacts] => {
     const { segmentBy = '', orderBy = '' } = compression.find((each) => each.place === place) ?? {};
     const own = { dimensions: dimensions.filter((each) => each.place === place), policies: policiesOf(name, policies) };
-    return [label, { compressed, segmentBy, orderBy, ...own }];
+    return [label, { compressed, segmentBy, orderBy, rootRows: withRootRows.has(label), ...own }];
   });
   return {
     ...state,
     hypertables: new Map(hypertables),
     aggregates: aggregates.map((aggregate) => aggregateOf(aggregate, { aggregates, policies, tables })),
   };
+}
+
+/** The names of the hypertables whose root holds rows, of those that the role may read. */
+async function findRootRows(database: Queryable, tables: readonly Table[]): Promise<ReadonlySet<string>> {
+  const hypertables = tables.filter(({ hypertable }) => hypertable !== null);
+  const { rows: readable } = await database.query<{ oid: number }>(READ_READABLE, [hypertables.map(({ oid }) => oid)]);
+  const asked = hypertables.filter(({ oid }) => readable.some((each) => each.oid === oid));
+  if (asked.length === 0) return new Set();
+  const selects = asked.map(
+    (table, place) => `select ${place} as place where exists (select from only ${tableSql(table)})`,
+  );
+  const { rows } = await database.query<{ place: number }>(selects.join(' union all '));
+  return new Set(rows.map(({ place }) => asked[place]?.label ?? ''));
 }
 
 interface Around {

@@ -10,6 +10,7 @@ import type { Logger } from '../../logger.js';
 import { TIMES } from '../../timing.js';
 import { assertBookkeeping } from '../ledger/bookkeeping-schema.js';
 import { compactUnproven, markUnclaimed } from '../ledger/ledger.js';
+import { findRestoring, readDurability } from '../tables/durability.js';
 import { assertServer, findLoss, findObstacles, type Obstacle } from '../tables/reading-tables.js';
 
 /** Longer than any statement, lock or idle-in-transaction timeout of a session, so that no transaction outlives it. */
@@ -67,12 +68,16 @@ const BEATS_A_CHECK = 12;
 
 export interface SessionOptions {
   readonly primary: Database;
+  /** Null where the primary alone is written. */
+  readonly secondary: Database | null;
   readonly consumer: { readonly host: string; readonly pid: number };
   readonly writeMode: WriteMode;
   /** Read at each heartbeat. */
   readonly readStatus: () => ConsumerStatus;
   /** Called from time to time: what the secondary's catalogs said is old. */
   readonly forgetTables: () => void;
+  /** Called with why nothing may be written to the secondary, and with null once it may. */
+  readonly onSecondaryUnfit: (error: Error | null) => void;
   /** Called once the primary has become one that it would not have been opened on. */
   readonly onUnfit: (error: Error) => void;
   readonly logger: Logger;
@@ -89,6 +94,8 @@ export class ConsumerSession {
   #renewedAt = performance.now();
   #beats = 0;
   #unfit: Error | null = null;
+  /** Sides of which the log has said that a crash loses what they confirm. */
+  readonly #frail = new Set<Database>();
   #isStopped = false;
   #heartbeat: Repeating | undefined;
   readonly #check = singleFlight(() => this.#checkSides());
@@ -178,25 +185,50 @@ export class ConsumerSession {
     }
   }
 
-  /** Compression that is switched on while batches are written gives no error, and an old TimescaleDB loses rows by it. */
+  /**
+   * What loses rows without an error, and may come at any time: compression that is switched on under an old TimescaleDB,
+   * TimescaleDB's restoring mode, a server that does not sync.
+   */
   async #checkSides(): Promise<void> {
-    const { primary, forgetTables, onUnfit, logger } = this.options;
+    const { primary, secondary, forgetTables, onUnfit, onSecondaryUnfit } = this.options;
     forgetTables();
-    try {
-      const loss = await findLoss(primary);
-      if (loss !== null && !this.#isStopped) {
-        this.#unfit = unfit(loss, primary);
-        onUnfit(this.#unfit);
-      }
-    } catch (error) {
-      logger.debug('whether rows are lost could not be read', { error: describeFault(error) });
+    await Promise.all([
+      this.#tolerating(async () => {
+        const loss = await findLoss(primary);
+        const found = loss === null ? await this.#findRestoring(primary) : unfit(loss, primary);
+        if (found === null || this.#isStopped) return;
+        this.#unfit = found;
+        onUnfit(found);
+      }),
+      this.#tolerating(async () => {
+        if (secondary !== null) onSecondaryUnfit(await this.#findRestoring(secondary));
+      }),
+    ]);
+  }
+
+  /** A side that does not answer now does at the next check. */
+  async #tolerating(check: () => Promise<void>): Promise<void> {
+    await check().catch((error: unknown) => {
+      this.options.logger.debug('whether rows are lost could not be read', { error: describeFault(error) });
+    });
+  }
+
+  async #findRestoring(database: Database): Promise<Error | null> {
+    const durability = await readDurability(database.pool);
+    if (durability.off.length > 0 && !this.#frail.has(database)) {
+      this.#frail.add(database);
+      const problem = `a crash of the machine of ${sideTitle(database.side)} loses or damages what it has confirmed`;
+      this.options.logger.warn(problem, { off: durability.off.join(', ') });
     }
+    return findRestoring(database, durability);
   }
 }
 
 /** Throws where a primary is not prepared to take batches. */
 export async function assertPrepared(primary: Database): Promise<void> {
   await assertServer(primary);
+  const restoring = findRestoring(primary, await readDurability(primary.pool));
+  if (restoring !== null) throw restoring;
   await assertBookkeeping(primary);
   const [obstacle] = await findObstacles(primary);
   if (obstacle !== undefined) throw unfit(obstacle, primary);

@@ -160,6 +160,7 @@ export interface SecondaryBatch {
 /** Writes to the secondary what the primary accepted, one attempt a call. */
 export class SecondaryWriter {
   readonly #tables: WrittenTables;
+  #unfit: Error | null = null;
 
   constructor(private readonly secondary: Database) {
     this.#tables = new WrittenTables(secondary);
@@ -174,6 +175,7 @@ export class SecondaryWriter {
    * halved until the culprit stands alone. Throws when anything else was not confirmed.
    */
   async write(batch: SecondaryBatch): Promise<WriteResult> {
+    if (this.#unfit !== null) throw this.#unfit;
     const on = await this.#tables.read();
     const tables = batch.rows.map((each) => each.table);
     const losing = tables.find((table) => on.get(table)?.hypertable?.losesRows === true);
@@ -185,6 +187,11 @@ export class SecondaryWriter {
     };
     if (tables.every(isKeyed)) return { refused: await this.#insertOrHalve(batch.rows, on) };
     return await this.#writeMarked(batch, on, (table) => (isKeyed(table) ? 'key' : 'marker'));
+  }
+
+  /** Writes nothing any more, for this reason, until it is called with null: the batches go to the ledger. */
+  refuse(unfit: Error | null): void {
+    this.#unfit = unfit;
   }
 
   /** What the catalogs said is old by now: tables that lose rows are found out, and not written. */
