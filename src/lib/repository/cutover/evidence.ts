@@ -27,11 +27,12 @@ const READ_CONSUMERS = `
 /**
  * Of the comparisons of these two databases. Everything is proven by one that began once every batch entered the ledger:
  * what was written before stands in none. One with another database has taken off the record what it proved of that one.
+ * In either order, and both of them: the copy of a server's files bears the same name as that one.
  */
 const READ_VERDICTS = `
   with finished as (
     select comparison_id, started_at, finished_at, scope, ${UNACCOUNTED_ROWS} > 0 as different,
-      verdict = 'identical' as identical, scope->'between' @> $3::jsonb as ours
+      verdict = 'identical' as identical, scope->'between' @> $3::jsonb and scope->'between' <@ $3::jsonb as ours
     from sensorctl.comparison where finished_at is not null
   ), trusted as (
     select greatest(
