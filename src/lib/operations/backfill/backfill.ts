@@ -183,10 +183,10 @@ class Backfill {
   }
 
   async #runRanges(): Promise<BackfillCounts> {
-    const [joined] = await Promise.all([this.#joinPlanned(), this.#bringRegistry()]);
+    const [joined, registry] = await Promise.all([this.#joinPlanned(), this.#bringRegistry()]);
     const resumed = joined.planned;
-    if (this.#isStopped()) return NO_ROWS;
-    const counts = countsOf(await this.#runUnits(joined.id));
+    if (this.#isStopped()) return registry;
+    const counts = addCounts(registry, countsOf(await this.#runUnits(joined.id)));
     if (this.#isStopped()) return counts;
     await this.#refreshAggregates(joined.id);
     await finishRun(this.#target.pool, joined.id);
@@ -197,9 +197,10 @@ class Backfill {
     return addCounts(counts, await again.#runRanges());
   }
 
-  async #bringRegistry(): Promise<void> {
+  async #bringRegistry(): Promise<BackfillCounts> {
     const registry = await repairRegistry(this.#source, this.#target, { overwrite: this.#toSecondary });
     if (registry.inserted + registry.corrected > 0) this.hooks.logger.info('sensor_registry brought', { ...registry });
+    return { ...NO_ROWS, registryInserted: registry.inserted, registryCorrected: registry.corrected };
   }
 
   /** The run as it was found; it is planned when this returns, unless it was stopped. */
