@@ -29,20 +29,26 @@ interface KeyColumns {
 
 const SHARED_KEYS = 'select %key% from %table% group by %key% having count(*) > 1';
 
-/** Of the rows that share a key the one stored first stays: it is the one that a unique key would have let in. */
+/**
+ * Of the rows that share a key the one stored first stays: it is the one that a unique key would have let in. The key may
+ * have any names, so that the other columns have names of our own; and a whole row is `stored.*`, for `stored` alone may
+ * be a column.
+ */
 const RANK_ROWS = `
   create temporary table surplus on commit drop as
   select * from (
-    select stored.tableoid as table_id, stored.ctid as row_id, %stored_key%, to_jsonb(stored) as content,
-      row_number() over same_key as place, first_value(to_jsonb(stored)) over same_key as kept
+    select stored.tableoid as sensorctl_table, stored.ctid as sensorctl_row, %stored_key%,
+      to_jsonb(stored.*) as sensorctl_content, row_number() over same_key as sensorctl_place,
+      first_value(to_jsonb(stored.*)) over same_key as sensorctl_kept
     from %table% as stored
     join (${SHARED_KEYS}) as shared using (%key%)
     window same_key as (partition by %stored_key% order by stored.tableoid, stored.ctid)
   ) as ranked
-  where place > 1`;
+  where sensorctl_place > 1`;
 
 const DELETE_SURPLUS = `
-  delete from %table% as stored using surplus where stored.tableoid = surplus.table_id and stored.ctid = surplus.row_id`;
+  delete from %table% as stored using surplus
+  where stored.tableoid = surplus.sensorctl_table and stored.ctid = surplus.sensorctl_row`;
 
 /**
  * The statements that leave one row a key, for one transaction that has the table for itself: those that are equal in
@@ -51,8 +57,8 @@ const DELETE_SURPLUS = `
 export function removeSurplus(columns: KeyColumns): { rank: string; keep: string; remove: string } {
   const { table, key, side } = columns;
   const textOf = (column: string): string => (key.includes(column) ? quoteIdentifier(column) : 'null');
-  const differing = `select content, ${textOf('sensor_id')} as sensor_id, ${textOf('time')} as "time"
-    from surplus where content is distinct from kept`;
+  const differing = `select sensorctl_content as content, ${textOf('sensor_id')} as sensor_id, ${textOf('time')} as "time"
+    from surplus where sensorctl_content is distinct from sensorctl_kept`;
   const reason = 'shares its key with another row, which was kept';
   return {
     rank: forKey(columns, RANK_ROWS),
@@ -95,7 +101,7 @@ async function addKey(database: Database, name: ReadingTable, table: Table): Pro
     if (chunks.some((chunk) => chunk.compressed)) throw compressed(table, database);
     const { rank, keep, remove } = removeSurplus({ table: name, sql, key: READING_KEY, side: database.side });
     await run(rank);
-    const quarantined = await run('select from surplus where content is distinct from kept');
+    const quarantined = await run('select from surplus where sensorctl_content is distinct from sensorctl_kept');
     await run(keep);
     const deleted = await run(underOwnPath(remove));
     await run(PIN_AGAIN);

@@ -15,7 +15,8 @@ import { OWN_PATH_TAKEN } from '../../db/search-path.js';
 
 /**
  * The statements by which rows come to the target through a staging table: a temporary table of the session that is
- * empty at the end of each transaction, with the column types of the source.
+ * empty at the end of each transaction, with the column types of the source. Columns that stand beside those of the
+ * operator are named `sensorctl_…`, and a whole row is `stored.*`: `stored` alone may be a column.
  */
 
 /** Rows to copy, as a query without parameters (COPY takes none). Texts sort by their bytes: faster, and like anywhere. */
@@ -84,7 +85,7 @@ export function addParentsSql(transfer: Transfer): string {
  */
 export function insertStagedSql(transfer: Transfer, { span, part }: { span: TimeRange; part: boolean }): string {
   const columns = columnList(transfer);
-  const numbered = part ? 'number > $1 and number <= $2' : 'true';
+  const numbered = part ? 'sensorctl_number > $1 and sensorctl_number <= $2' : 'true';
   const source = transfer.guard === 'count' ? countCopies(transfer, 'staged') : `${staging(transfer)} as staged`;
   const insert = `insert into ${targetSql(transfer)} (${columns}) select ${columns} from ${source} where ${numbered}`;
   const order = `order by ${keyList(transfer)}`;
@@ -100,17 +101,17 @@ export function insertStagedSql(transfer: Transfer, { span, part }: { span: Time
 
 /** Gives each staged row a number from 1 on, so that they can be inserted in parts. */
 export function numberStagedSql(transfer: Transfer): string {
-  return `alter table ${staging(transfer)} add column number bigint generated always as identity`;
+  return `alter table ${staging(transfer)} add column sensorctl_number bigint generated always as identity`;
 }
 
 /** Takes the numbers away again; the table serves the next transaction of the session. */
 export function dropNumbersSql(transfer: Transfer): string {
-  return `alter table ${staging(transfer)} drop column number`;
+  return `alter table ${staging(transfer)} drop column sensorctl_number`;
 }
 
 /** Takes one refused row out of the staging table, and names it. */
 export function takeStagedSql(transfer: Transfer): string {
-  return `delete from ${staging(transfer)} where number = $1 returning ${nameSql(transfer)}`;
+  return `delete from ${staging(transfer)} where sensorctl_number = $1 returning ${nameSql(transfer)}`;
 }
 
 /** How many staged rows differ from the target's row under their key. Parameters: the times between which they lie. */
@@ -120,7 +121,7 @@ export function countDifferingSql(transfer: Transfer): string {
 
 /** Keeps in the target's quarantine what is about to be replaced. Parameters: the times, then the target's side. */
 export function keepDifferingSql(transfer: Transfer): string {
-  const rows = `select to_jsonb(stored) as content, ${storedName(transfer)} from ${joinDiffering(transfer)}`;
+  const rows = `select to_jsonb(stored.*) as content, ${storedName(transfer)} from ${joinDiffering(transfer)}`;
   const reason = 'differed from the primary, which replaced it';
   return keepRowsSql({ rows, table: transfer.table, side: '$3', reason });
 }
@@ -168,13 +169,13 @@ export function findExtraSql(transfer: Transfer, isFirst: boolean): string {
   const list = keyList(transfer);
   const after = keyTypes(transfer, 'secondary').map((type, index) => `$${index + 4}::text::${type}`);
   return `with extra as (
-      select ${list}, count(*)::int as rows from ${stored}
+      select ${list}, count(*)::int as sensorctl_rows from ${stored}
       where ${between(transfer)} and not exists (select from ${staged} where ${same})
         ${isFirst ? '' : `and (${list}) > (${after.join(', ')})`}
       group by ${list} order by ${list} limit $3
-    ), held as (select ${list}, count(*)::int as staged from ${staging(transfer)} group by ${list})
-    select array_to_json(array[${keyTexts(transfer, 'extra').join(', ')}])::text as key, extra.rows,
-      coalesce(held.staged, 0) as staged
+    ), held as (select ${list}, count(*)::int as sensorctl_rows from ${staging(transfer)} group by ${list})
+    select array_to_json(array[${keyTexts(transfer, 'extra').join(', ')}])::text as key,
+      extra.sensorctl_rows as rows, coalesce(held.sensorctl_rows, 0) as staged
     from extra left join held on ${keyColumns(transfer)
       .map((column) => `held.${column} = extra.${column}`)
       .join(' and ')}
@@ -198,7 +199,7 @@ export function findLackingSql(transfer: Transfer): string {
 
 /** Keeps rows of the target in its quarantine before they are deleted. Parameters: the keys as JSON, from, to, side. */
 export function keepExtraSql(transfer: Transfer): string {
-  const rows = `select to_jsonb(stored) as content, ${storedName(transfer)}
+  const rows = `select to_jsonb(stored.*) as content, ${storedName(transfer)}
     from ${targetSql(transfer)} as stored where ${isGiven(transfer)}`;
   return keepRowsSql({ rows, table: transfer.table, side: '$4', reason: 'the primary does not hold it; pruned' });
 }
@@ -276,7 +277,7 @@ function sameRow(transfer: Transfer): string {
 }
 
 function sameCopy(transfer: Transfer): string {
-  return `${sameRow(transfer)} and stored.copy = staged.copy`;
+  return `${sameRow(transfer)} and stored.sensorctl_copy = staged.sensorctl_copy`;
 }
 
 /** Constants, so that only the chunks of these times are looked into. */
@@ -295,7 +296,7 @@ function joinDiffering(transfer: Transfer): string {
 function countCopies(transfer: Transfer, rows: 'staged' | 'stored', condition = 'true'): string {
   const columns = transfer.compared.columns.map((column) => comparedValue(column, `${rows}.`)).join(', ');
   const table = rows === 'staged' ? staging(transfer) : targetSql(transfer);
-  return `(select ${rows}.*, row_number() over (partition by ${columns}) as copy from ${table} as ${rows} where ${condition}) as ${rows}`;
+  return `(select ${rows}.*, row_number() over (partition by ${columns}) as sensorctl_copy from ${table} as ${rows} where ${condition}) as ${rows}`;
 }
 
 /** The same bounds for the staged rows themselves, so that each of the statements takes the same parameters. */
