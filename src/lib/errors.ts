@@ -59,7 +59,7 @@ export interface ProblemFacts {
   'schema-differs': null;
   'column-missing': { readonly statement: string };
   'key-missing': OfSide;
-  'duplicates-compressed': { readonly table: string };
+  'duplicates-compressed': { readonly table: string; readonly side: Side };
   'table-not-on-local': null;
   // TimescaleDB
   'timescaledb-too-old': null;

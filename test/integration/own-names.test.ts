@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect } from 'chai';
 import type pg from 'pg';
-import { addKeys } from '../../src/lib/repository/repair/add-keys.js';
+import { addKeys, findSharedKeys } from '../../src/lib/repository/repair/add-keys.js';
 import { PreparedPair, WATER_SENSORS, waterRows } from '../support/backfilled.js';
 
 const SOURCE = path.resolve(import.meta.dirname, '../../src');
@@ -173,8 +173,10 @@ describe('a column of the operator that is named as something in the SQL of sens
     await pair.here.query(
       `insert into ${WATER} (time, sensor_id, level_cm, stored) select time, sensor_id, 77, 'mine' from ${WATER} where sensor_id = 'AWD-2'`,
     );
-    const [added] = await addKeys(pair.local);
-    expect(added).to.include({ duplicatesRemoved: 3, quarantined: 3 });
+    const [found] = await findSharedKeys(pair.local);
+    expect(found).to.include({ keys: 6, duplicatesRemoved: 3, quarantined: 3 });
+    const { added } = await addKeys(pair.local);
+    expect(added[0]).to.include({ duplicatesRemoved: 3, quarantined: 3 });
     const { rows } = await pair.here.query<{ body: string }>('select body from sensorctl.quarantine');
     for (const { body } of rows) expect(JSON.parse(body) as object).to.include({ level_cm: 77, stored: 'mine' });
   });

@@ -82,7 +82,8 @@ const ADVICE: { readonly [Code in ProblemCode]: Advice<Code> } = {
   'schema-differs': VERIFY_SCHEMA,
   'column-missing': ({ statement }) => statement,
   'key-missing': ({ side }) => `sensorctl init --side ${side} --add-keys`,
-  'duplicates-compressed': ({ table }) => `run: select decompress_chunk(c, true) from show_chunks('${table}') c;`,
+  'duplicates-compressed': ({ table, side }) =>
+    `run: select decompress_chunk(c, true) from show_chunks('${table}') c; then sensorctl init --side ${side} --add-keys`,
   'table-not-on-local': 'name a table of local as it is spelled there',
 
   'timescaledb-too-old': UPGRADE_TIMESCALEDB,
