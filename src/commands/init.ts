@@ -8,7 +8,6 @@ import {
   type PrintedPreparation,
 } from '../lib/cli/render-init.js';
 import { EXIT_CODE } from '../lib/errors.js';
-import type { Database } from '../lib/db/database.js';
 import { prepareSide, previewKeys, type KeyPreview, type SidePreparation } from '../lib/operations/init.js';
 
 const ADD_KEYS_EXPLAINED = `--add-keys changes existing tables. For each reading table without a unique key (sensor_id, time), in one transaction in which nobody else can write to that table: exact duplicate rows are removed; of rows that share a key but differ the one stored first stays and the others are moved to the quarantine; then the key is created.`;
@@ -55,7 +54,7 @@ Exit code 1 when something still stands in the way.`;
     return { sides: prepared.map(printPreparation) };
   }
 
-  async #preview(databases: readonly Database[]): Promise<{ sides: KeyPreview[] }> {
+  async #preview(databases: readonly Parameters<typeof previewKeys>[0][]): Promise<{ sides: KeyPreview[] }> {
     const sides = await withDatabases(databases, () => Promise.all(databases.map(previewKeys)));
     this.log(renderKeyPreview(sides));
     return { sides };
