@@ -9,14 +9,14 @@ import { columnOf, tableSql } from '../tables/table.js';
 import { sideSql, type ComparedColumn, type TablePair } from '../tables/table-pair.js';
 import { comparedValue } from '../compare/digest-method.js';
 import { axisOf } from '../compare/slices.js';
-import { keepRowsSql } from '../ledger/quarantine.js';
+import { keepRowsSql, rowContentSql } from '../ledger/quarantine.js';
 import type { Transfer } from './transfer.js';
 import { OWN_PATH_TAKEN } from '../../db/search-path.js';
 
 /**
  * The statements by which rows come to the target through a staging table: a temporary table of the session that is
  * empty at the end of each transaction, with the column types of the source. Columns that stand beside those of the
- * operator are named `sensorctl_…`, and a whole row is `stored.*`: `stored` alone may be a column.
+ * operator are named `sensorctl_…`: a name of another kind may be that of a column.
  */
 
 /** Rows to copy, as a query without parameters (COPY takes none). Texts sort by their bytes: faster, and like anywhere. */
@@ -121,7 +121,7 @@ export function countDifferingSql(transfer: Transfer): string {
 
 /** Keeps in the target's quarantine what is about to be replaced. Parameters: the times, then the target's side. */
 export function keepDifferingSql(transfer: Transfer): string {
-  const rows = `select to_jsonb(stored.*) as content, ${storedName(transfer)} from ${joinDiffering(transfer)}`;
+  const rows = `select ${rowContentSql(transfer.compared.sides.secondary)} as content, ${storedName(transfer)} from ${joinDiffering(transfer)}`;
   const reason = 'differed from the primary, which replaced it';
   return keepRowsSql({ rows, table: transfer.table, side: '$3', reason });
 }
@@ -199,7 +199,7 @@ export function findLackingSql(transfer: Transfer): string {
 
 /** Keeps rows of the target in its quarantine before they are deleted. Parameters: the keys as JSON, from, to, side. */
 export function keepExtraSql(transfer: Transfer): string {
-  const rows = `select to_jsonb(stored.*) as content, ${storedName(transfer)}
+  const rows = `select ${rowContentSql(transfer.compared.sides.secondary)} as content, ${storedName(transfer)}
     from ${targetSql(transfer)} as stored where ${isGiven(transfer)}`;
   return keepRowsSql({ rows, table: transfer.table, side: '$4', reason: 'the primary does not hold it; pruned' });
 }
