@@ -4,7 +4,7 @@ import type { ReadingTable } from '../../domain/reading.js';
 import { formatInstant } from '../../domain/time.js';
 import type { Role } from '../../domain/side.js';
 import type { TimeRange } from '../../domain/time-range.js';
-import { selectTouched, updateRegistrySql } from '../write/batch-sql.js';
+import { selectTouched, updateRegistrySql, writtenRegistry } from '../write/batch-sql.js';
 import { columnOf, tableSql } from '../tables/table.js';
 import { sideSql, type ComparedColumn, type TablePair } from '../tables/table-pair.js';
 import { comparedValue } from '../compare/digest-method.js';
@@ -66,7 +66,7 @@ export function copySortedToSql(transfer: Transfer, ranges: readonly TimeRange[]
 
 /** What the staged rows mean for sensor_registry, merged into it. */
 export function mergeRegistrySql(transfer: Transfer): string {
-  return `with touched as (${selectTouched(transfer.table as ReadingTable, staging(transfer))}), ${updateRegistrySql(tableSql(transfer.registry))} select where ${OWN_PATH_TAKEN}`;
+  return `with touched as (${selectTouched(transfer.table as ReadingTable, staging(transfer))}), ${updateRegistrySql(writtenRegistry(tableSql(transfer.registry), transfer.registry))} select where ${OWN_PATH_TAKEN}`;
 }
 
 /** The sensors of the staged rows that sensor_registry lacks; no row that is there is touched or locked. */
@@ -256,8 +256,10 @@ function format({ alike }: Transfer): string {
   return alike ? '(format binary)' : '(format text)';
 }
 
+/** With those of the key under which different texts are equal: a comparison tells them apart, so that a repair does. */
 function valueColumns({ compared }: Transfer): readonly ComparedColumn[] {
-  return compared.columns.filter(({ name }) => !compared.key.includes(name));
+  const isLooseKey = (name: string): boolean => columnOf(compared.sides.secondary, name)?.looseCollation != null;
+  return compared.columns.filter(({ name }) => !compared.key.includes(name) || isLooseKey(name));
 }
 
 function valueList(transfer: Transfer, qualifier: string): string {
