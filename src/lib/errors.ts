@@ -48,6 +48,7 @@ export interface ProblemFacts {
   'database-missing': OfSide;
   'right-missing': OfSide;
   'connections-used-up': OfSide;
+  'locks-used-up': null;
   'disk-full': OfSide;
   'lock-held': OfSide;
   'limit-exceeded': OfSide;

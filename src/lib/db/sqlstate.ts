@@ -23,7 +23,8 @@ export class UnsendableError extends Error {
 
 /** Errors of the SQL text itself: sensorctl wrote it. */
 const DEFECTS = new Set(['42601', '42702', '42803', '42P02', '42P18']);
-const TOO_MUCH = new Set(['57014', '53400']);
+/** Time, a limit of the settings, and locks: a statement over fewer chunks or rows may have enough. */
+const TOO_MUCH = new Set(['57014', '53400', '53200']);
 /** Connection, disk, number of connections, a lock of somebody else, a read-only or ending server: whatever is written. */
 const NOT_OF_THE_DATA = new Set([
   '08',

@@ -31,9 +31,13 @@ function selectRangesSql({ columns, compared }: Transfer, ranges: readonly TimeR
   const bounds = ranges.map(
     ({ from, to }) => `(${[from, to].map((bound) => `${quoteLiteral(formatInstant(bound))}::${type}`).join(', ')})`,
   );
+  // Constants, so that chunks outside of all of them are not even locked.
+  const [from, to] = [Math.min(...ranges.map((range) => range.from)), Math.max(...ranges.map((range) => range.to))];
+  const within = (bound: number): string => `${quoteLiteral(formatInstant(bound))}::${type}`;
+  const span = ranges.length === 0 ? '' : ` and ${axis} >= ${within(from)} and ${axis} < ${within(to)}`;
   return `select ${names} from (values ${bounds.join(', ')}) as slice (start, stop)
     join lateral (
-      select * from ${sideSql(compared, 'primary')} where ${axis} >= slice.start and ${axis} < slice.stop
+      select * from ${sideSql(compared, 'primary')} where ${axis} >= slice.start and ${axis} < slice.stop${span}
     ) as stored on true`;
 }
 
