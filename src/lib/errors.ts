@@ -52,6 +52,7 @@ export interface ProblemFacts {
   'database-missing': OfSide;
   'right-missing': OfSide;
   'connections-used-up': OfSide;
+  'locks-used-up': null;
   'disk-full': OfSide;
   'lock-held': OfSide;
   'limit-exceeded': OfSide;
@@ -63,7 +64,7 @@ export interface ProblemFacts {
   'schema-differs': null;
   'column-missing': { readonly statement: string };
   'key-missing': OfSide;
-  'duplicates-compressed': { readonly table: string };
+  'duplicates-compressed': { readonly table: string; readonly side: Side };
   'table-not-on-local': null;
   // TimescaleDB
   'restoring-mode': OfSide;

@@ -69,6 +69,19 @@ describe('sensorctl backfill', function () {
     expect(again.ms / startMs, 'times the start of the program').to.be.below(8);
   });
 
+  it('counts the rows of sensor_registry that it brings, where there is nothing else to do', async () => {
+    await stage.local.query(WATER_SENSORS);
+    await stage.ec2.query(`insert into sensor_registry (sensor_id, sensor_type) values ('AWD-0', 'moisture')`);
+    const { code, stdout, stderr } = await stage.run(['backfill', '--window', '2h']);
+    expect(code, stderr).to.equal(0);
+    expect(stdout)
+      .to.match(/sensor_registry: inserted on EC2\s.* 6 /)
+      .and.to.match(/sensor_registry: corrected\s.* 1 /);
+    expect(stdout).not.to.include('Nothing to do');
+    const again = await stage.run(['backfill', '--window', '2h']);
+    expect(again.stdout).to.equal('Nothing to do: EC2 lacks nothing that was asked for.\n');
+  });
+
   it('says first what it will do, on stderr, and last what came of it, on stdout', async () => {
     await fillLocal(2_000);
     const { code, stdout, stderr } = await stage.run(['backfill', '--all', '--full']);

@@ -146,6 +146,27 @@ describe('compare', function () {
     });
   });
 
+  it('of a table without a time says that both sides are equal, not that neither holds a row', async () => {
+    const sensor = `insert into sensor_registry (sensor_id, sensor_type) values ('S0', 'moisture')`;
+    await Promise.all([stage.local, stage.ec2].map((pool) => pool.query(sensor)));
+    const equal = await stage.run(['compare', '--table', 'sensor_registry']);
+    expect(equal.stdout).to.match(/Identical: EC2 holds what local holds\.\n$/);
+    const empty = await stage.run(['compare', '--table', 'moisture_readings']);
+    expect(empty.stdout).to.match(/Identical: neither side holds a row in this range\.\n$/);
+  });
+
+  it('repairs several ranges that were found out of the order of time, the newer one first', async () => {
+    // The older bucket holds too many rows to be compared one by one: it is cut up, while the newer one is looked at.
+    await stage.local.query(`insert into ${WATER} (time, sensor_id, level_cm)
+      select timestamptz '2025-07-02T00:00:30Z' + n * interval '1 second', 'MANY', 1 from generate_series(0, 4999) as n`);
+    await stage.ec2.query(`delete from ${WATER} where time > '2025-07-09'`);
+    const [report, { code, stderr }] = await runJson([...RANGE, '--bucket', '1d', '--repair']);
+    expect(code, stderr).to.equal(0);
+    expect(report).to.include({ verdict: 'identical' });
+    const [again] = await runJson(RANGE);
+    expect(again.verdict).to.equal('identical');
+  });
+
   describe('an error', () => {
     for (const [args, message] of [
       [['--window', '1 fortnight'], /--window is not a duration: 1 fortnight\nNext: .*--window 90s/],

@@ -37,6 +37,7 @@ describe('acceptance: what --json prints is what docs/json.md describes', functi
 
   it('init', async () => {
     await expectDocument('Init', ['init']);
+    await expectDocument('InitDryRun', ['init', '--add-keys', '--dry-run']);
   });
 
   it('replay', async () => {

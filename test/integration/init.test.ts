@@ -1,4 +1,5 @@
 import { expect } from 'chai';
+import type { KeyPreview } from '../../src/lib/operations/init.js';
 import pg from 'pg';
 import type { PrintedPreparation } from '../../src/lib/cli/render-init.js';
 import { Stage, TABLES, timescaleServers, type CliResult } from '../support/cli.js';
@@ -175,6 +176,44 @@ describe('init', function () {
       expect((await stage.runJson<InitReport>(['init', '--add-keys'])).sides[0]!.keysAdded).to.deep.equal([]);
     });
 
+    it('counts a record of the quarantine once, however many equal rows it stands for', async () => {
+      await stage.local.query(`insert into water_level_readings (time, sensor_id, level_cm, rssi, note)
+        values ('2025-07-01 00:00:00.000001', 'A', 1, -71, 'kept as json')`);
+      const { sides } = await stage.runJson<InitReport>(['init', '--add-keys', '--side', 'local']);
+      expect(sides[0]!.keysAdded).to.deep.equal([
+        { table: 'water_level_readings', duplicatesRemoved: 3, quarantined: 2 },
+      ]);
+      expect(await countQuarantine(stage.local)).to.equal(2);
+    });
+
+    it('names as the next step the other side, with --add-keys', async () => {
+      const { stdout } = await stage.run(['init', '--add-keys', '--side', 'local']);
+      expect(stdout).to.match(/\nNext: sensorctl init --side ec2 --add-keys\n$/);
+    });
+
+    it('says with --dry-run which rows share a key and how they differ, and changes nothing', async () => {
+      const before = await itemsOf(stage.local, READ_KEYLESS);
+      const dryRun = ['init', '--add-keys', '--dry-run', '--side', 'local'];
+      const { stdout, code } = await stage.run(dryRun);
+      expect(code).to.equal(0);
+      expect(stdout).to.match(
+        /local: water_level_readings: 1 key shared; 2 duplicates would be removed, 2 rows moved to the quarantine\n/,
+      );
+      expect(stdout).to.match(/They differ in: level_cm \(1\), note \(1\), rssi \(1\)\n/);
+      expect(stdout)
+        .to.include('  A 2025-07-01T00:00:00.000001: ')
+        .and.to.include('rssi is -60 where it stays, -71 where it goes');
+      expect(stdout).to.match(/Next: sensorctl init --side local --add-keys {4}# does it\n$/);
+      const { sides } = await stage.runJson<{ sides: KeyPreview[] }>(dryRun);
+      expect(sides[0]!.tables[0]).to.deep.include({ keys: 1, duplicatesRemoved: 2, quarantined: 2, compressed: false });
+      expect(sides[0]!.tables[0]!.examples).to.deep.include({
+        key: { sensor_id: 'A', time: '2025-07-01T00:00:00.000001' },
+        columns: { level_cm: { kept: '1.00', moved: '2.00' } },
+      });
+      expect(await itemsOf(stage.local, READ_KEYLESS)).to.deep.equal(before);
+      expect(await itemsOf(stage.local, "select to_regnamespace('sensorctl')::text as item")).to.deep.equal([null]);
+    });
+
     it('leaves table and quarantine as they were when adding the key fails', async () => {
       const before = await itemsOf(stage.local, READ_KEYLESS);
       // The name of the key is taken: everything before it has been done by then.
@@ -253,6 +292,28 @@ describe('init on TimescaleDB', function () {
     expect(await itemsOf(stage!.local, 'select count(*)::text as item from water_level_readings')).to.deep.equal([
       '63',
     ]);
+  });
+
+  it('names a table with compressed chunks, and goes on with the others', async () => {
+    await stage!.local.query(`
+      alter table water_level_readings drop constraint if exists water_level_readings_key;
+      alter table moisture_readings drop constraint if exists moisture_readings_key;
+      drop index if exists water_level_readings_key;
+      alter table water_level_readings set (timescaledb.compress, timescaledb.compress_segmentby = 'sensor_id');
+      select compress_chunk(c) from show_chunks('water_level_readings') as c;
+      insert into moisture_readings (time, sensor_id) values ('2025-07-01', 'M'), ('2025-07-01', 'M')`);
+    const { code, stdout } = await stage!.run(['init', '--add-keys', '--side', 'local', '--json']);
+    expect(code).to.equal(1);
+    const [side] = (JSON.parse(stdout) as InitReport).sides;
+    expect(side!.keysAdded).to.deep.equal([{ table: 'moisture_readings', duplicatesRemoved: 1, quarantined: 0 }]);
+    expect(side!.obstacles.map(({ table, problem }) => `${table} ${problem}`)).to.deep.equal([
+      'water_level_readings has no unique key (sensor_id, time), and compressed chunks, in which duplicates cannot be removed',
+    ]);
+    const [sql, command] = side!.obstacles[0]!.next.replace('run: ', '').split('; then ');
+    expect(command).to.equal('sensorctl init --side local --add-keys');
+    await stage!.local.query(sql!);
+    const again = await stage!.runJson<InitReport>(['init', '--add-keys', '--side', 'local']);
+    expect(again.sides[0]!.keysAdded.map(({ table }) => table)).to.deep.equal(['water_level_readings']);
   });
 });
 

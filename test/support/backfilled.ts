@@ -11,7 +11,7 @@ import type {
   BackfillReport,
   BackfillRequest,
 } from '../../src/lib/operations/backfill/backfill-report.js';
-import { compare } from '../../src/lib/operations/compare/compare.js';
+import { compare, type CompareRequest } from '../../src/lib/operations/compare/compare.js';
 import type { CompareReport } from '../../src/lib/operations/compare/compare-report.js';
 import { prepareSide } from '../../src/lib/operations/init.js';
 import { DualWriteRepository } from '../../src/lib/repository/dual-write-repository.js';
@@ -105,12 +105,13 @@ export class PreparedPair {
     return await planBackfill({ local: this.local, ec2: this.ec2 }, { ...REQUEST, ...request }, hooksOf({}));
   }
 
-  async compare(): Promise<CompareReport> {
+  async compare(request: Partial<CompareRequest> = {}): Promise<CompareReport> {
     const { report } = await compare(
       { primary: this.local, secondary: this.ec2 },
       {
         ...{ tables: [], from: null, to: null, windowMicros: null, bucketMicros: null, settleMs: 0 },
         ...{ jobs: 1, limit: 20, resume: false },
+        ...request,
       },
       { stop: new AbortController().signal, onDifference: () => Promise.resolve(), onProgress: () => undefined },
     );

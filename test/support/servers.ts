@@ -151,6 +151,13 @@ async function startTestQueue(): Promise<QueueServer> {
   return queue;
 }
 
+/** A server of a test's own with TimescaleDB and these settings; ended with the test file. */
+export async function startOwnTimescale(settings: Readonly<Record<string, string>>): Promise<PostgresServer> {
+  const binDir = await findTimescaleBinDir();
+  if (binDir === undefined) throw new Error('no PostgreSQL with TimescaleDB found');
+  return await startTestServer({ binDir, settings: { ...TIMESCALE_SETTINGS, ...settings } });
+}
+
 async function startTimescale(): Promise<Timescale> {
   const binDir = await findTimescaleBinDir();
   if (binDir === undefined) {

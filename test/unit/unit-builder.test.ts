@@ -22,6 +22,33 @@ describe('the units of a backfill', () => {
     ]);
   });
 
+  it('are the same whatever the order in which the ranges were found', () => {
+    const found: [number, number, number][] = [
+      [10, 20, 400],
+      [0, 10, 400],
+      [500, 600, 700],
+      [20, 30, 400],
+    ];
+    expect(unitsOf(found)).to.deep.equal(unitsOf(found.toSorted(([one], [other]) => one - other)));
+    // Joined as they come, these two would make a unit that ends where it begins.
+    expect(
+      unitsOf([
+        [10, 20, 1],
+        [5, 10, 1],
+      ]),
+    ).to.deep.equal([[5, 20, 2]]);
+  });
+
+  it('cover ranges that overlap or hold one another, whole', () => {
+    expect(
+      unitsOf([
+        [0, 100, 10],
+        [20, 30, 5],
+        [90, 120, 5],
+      ]),
+    ).to.deep.equal([[0, 120, 20]]);
+  });
+
   it('cut a range that is larger than they are, evenly', () => {
     expect(unitsOf([[0, 100, 2_500]])).to.deep.equal([
       [0, 33, 834],

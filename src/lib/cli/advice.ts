@@ -77,6 +77,8 @@ const ADVICE: { readonly [Code in ProblemCode]: Advice<Code> } = {
   'right-missing': ({ side }) => `grant the role of ${prefix(side)}_USER the rights that docs/rights.md lists`,
   'connections-used-up': ({ side }) =>
     `free connections of that server, raise its max_connections, or lower ${prefix(side)}_POOL_MAX`,
+  'locks-used-up':
+    'a statement locks every chunk that it touches: raise max_locks_per_transaction of that server, and restart it; where its memory is what ran out, ask for less',
   'disk-full': () => 'the disk of that server is full: make room there; nothing that was acknowledged is lost',
   'lock-held': () => 'wait for the session that holds the lock, or end it: select pg_terminate_backend(<its process>)',
   'limit-exceeded': () =>
@@ -91,7 +93,8 @@ const ADVICE: { readonly [Code in ProblemCode]: Advice<Code> } = {
   'schema-differs': VERIFY_SCHEMA,
   'column-missing': ({ statement }) => statement,
   'key-missing': ({ side }) => `sensorctl init --side ${side} --add-keys`,
-  'duplicates-compressed': ({ table }) => `run: select decompress_chunk(c, true) from show_chunks('${table}') c;`,
+  'duplicates-compressed': ({ table, side }) =>
+    `run: select decompress_chunk(c, true) from show_chunks('${table}') c; then sensorctl init --side ${side} --add-keys`,
   'table-not-on-local': 'name a table of local as it is spelled there',
 
   'restoring-mode': () => 'end the restore, and with it that mode: select timescaledb_post_restore();',

@@ -43,7 +43,8 @@ export function renderBackfill(report: BackfillReport, target: Side): string {
   const leftOut = report.leftOut.map(({ table, before, reason }) =>
     oneLine(`Left out: ${table} before ${before} (${reason})`),
   );
-  if (report.ranges === 0 && report.remainingGaps === 0) {
+  const { registryInserted, registryCorrected } = report;
+  if (report.ranges + registryInserted + registryCorrected + report.remainingGaps === 0) {
     return [`Nothing to do: ${there} lacks nothing that was asked for.`, ...leftOut].join('\n');
   }
   const counts = renderTable(
@@ -57,6 +58,8 @@ export function renderBackfill(report: BackfillReport, target: Side): string {
       ['verified', report.verified],
       [`only on ${there} (reported, left alone)`, report.rowsExtra],
       [`only on ${there} (deleted, kept in its quarantine)`, report.rowsPruned],
+      [`sensor_registry: inserted on ${there}`, registryInserted],
+      ['sensor_registry: corrected', registryCorrected],
       ['gaps that remain', report.remainingGaps],
     ],
   );

@@ -103,7 +103,7 @@ function renderMore(tables: readonly TableReport[], listed: readonly DifferenceR
 function renderVerdict({ verdict, primary, tables, window, resumedFrom }: CompareReport): string {
   const resumed =
     resumedFrom === null ? '' : ` (resumed: what was compared since ${resumedFrom} was not looked at again)`;
-  if (verdict === 'identical') return `Identical: ${renderEquality(tables, primary)}${resumed}.`;
+  if (verdict === 'identical') return `Identical: ${renderEquality(tables, { primary, window })}${resumed}.`;
   const sum = (count: (table: TableReport) => number): number =>
     tables.reduce((total, table) => total + count(table), 0);
   const lacking = sum((table) => lackingIn(table, primary) - table.pending + table.different);
@@ -125,12 +125,15 @@ function renderVerdict({ verdict, primary, tables, window, resumedFrom }: Compar
   return `Different: ${counted(lacking, 'row is', 'rows are')} missing or different on ${there}, ${counted(extra, 'is', 'are')} there alone${resumed}.\nNext: sensorctl ${next}`;
 }
 
-function renderEquality(tables: readonly TableReport[], primary: Side): string {
+function renderEquality(
+  tables: readonly TableReport[],
+  { primary, window }: Pick<CompareReport, 'primary' | 'window'>,
+): string {
   const pending = tables.reduce((sum, table) => sum + table.pending, 0);
   const equal = `${sideTitle(otherSide(primary))} holds what ${sideTitle(primary)} holds`;
   if (pending > 0) return `${equal}, ${counted(pending, 'row is', 'rows are')} on the way`;
-  const empty = tables.every(({ local, ec2 }) => local.maxTime === null && ec2.maxTime === null);
-  return empty ? 'neither side holds a reading in this range' : equal;
+  if (tables.some(({ local, ec2 }) => local.rows + ec2.rows > 0)) return equal;
+  return window.from === null ? 'neither side holds a row' : 'neither side holds a row in this range';
 }
 
 /** `42 %, about 3 min left`. */

@@ -248,6 +248,7 @@ function problemOf(error: unknown, { side, connection }: Origin): Problem {
   if (sqlstate === '28000') {
     return { code: 'sign-in-refused', facts: { side, isEncrypted: connection.sslMode !== 'disable' } };
   }
+  if (sqlstate === '53200') return { code: 'locks-used-up' };
   return { code: PROBLEMS[sqlstate] ?? 'server-answered', facts: { side } };
 }
 

@@ -23,7 +23,8 @@ export class UnsendableError extends Error {
 
 /** Errors of the SQL text itself: sensorctl wrote it. */
 const DEFECTS = new Set(['42601', '42702', '42803', '42P02', '42P18']);
-const TOO_MUCH = new Set(['57014', '53400']);
+/** Time, a limit of the settings, and locks: a statement over fewer chunks or rows may have enough. */
+const TOO_MUCH = new Set(['57014', '53400', '53200']);
 /** Connection, disk, number of connections, a lock of somebody else, a read-only or ending server: whatever is written. */
 const NOT_OF_THE_DATA = new Set([
   '08',
@@ -38,10 +39,12 @@ const NOT_OF_THE_DATA = new Set([
   '57P05',
   '58030',
 ]);
+/** Classes of the server's own state. */
+const OF_THE_SERVER = new Set(['08', '25', '40', '53', '55', '57', '58', 'XX']);
 const COLLISION = new Set(['40P01', '40001']);
 /** Raised by sensorctl.assert_primary. */
 const FENCED_CLASS = 'SF';
-const REJECTED_CLASSES = new Set(['22', '23', '44', '54', 'P0']);
+const REJECTED_CLASSES = new Set(['21', '22', '23', '44', '54', 'P0']);
 const MISCONFIGURED_CLASSES = new Set(['0A', '28', '3D', '3F', '42']);
 
 /** Decides what an error of a database call means, by SQLSTATE and by socket error; the one place that does. */
@@ -78,6 +81,12 @@ export function isDoubtful(error: unknown): boolean {
   const sqlstate = sqlstateOf(error);
   if (sqlstate === undefined || faultKind(error) !== 'unavailable') return false;
   return !NOT_OF_THE_DATA.has(sqlstate) && !NOT_OF_THE_DATA.has(sqlstate.slice(0, 2));
+}
+
+/** True for a code that nobody foresaw, such as a trigger of the operator raises: it may be the data, and no resource lacks. */
+export function isUnforeseen(error: unknown): boolean {
+  const stateClass = sqlstateOf(error)?.slice(0, 2) ?? '';
+  return isDoubtful(error) && !isProgrammingError(error) && !isTooMuch(error) && !OF_THE_SERVER.has(stateClass);
 }
 
 /** True where the same call may succeed when it is repeated, by the error or by its cause. */

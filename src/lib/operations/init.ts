@@ -1,6 +1,12 @@
 import { asUnreachable, type Database } from '../db/database.js';
 import type { Side } from '../domain/side.js';
-import { addKeys, type KeyAddition } from '../repository/repair/add-keys.js';
+import {
+  addKeys,
+  findSharedKeys,
+  type KeyAddition,
+  type KeyAdditions,
+  type SharedKeys,
+} from '../repository/repair/add-keys.js';
 import { migrateBookkeeping } from '../repository/ledger/bookkeeping-schema.js';
 import {
   assertServer,
@@ -32,15 +38,45 @@ export async function prepareSide(database: Database, options: { addKeys: boolea
     const timescaleDb = await prepareTimescaleDb(database);
     const bookkeeping = await migrateBookkeeping(database);
     const tables = await createReadingTables(database, timescaleDb !== null);
-    const keysAdded = options.addKeys ? await addKeys(database) : [];
+    const keys = options.addKeys ? await addKeys(database) : NO_KEYS;
     return {
       side: database.side,
       timescaleDb,
       bookkeeping,
       tables,
-      keysAdded,
-      obstacles: await findObstacles(database),
+      keysAdded: keys.added,
+      obstacles: (await findObstacles(database)).map((obstacle) => orCompressed(obstacle, keys, database.side)),
     };
+  } catch (error) {
+    throw asUnreachable(error, database);
+  }
+}
+
+const NO_KEYS: KeyAdditions = { added: [], compressed: [] };
+
+/** What is in the way of adding a key, where that was just tried: to try it again is no help. */
+function orCompressed(obstacle: Obstacle, { compressed }: KeyAdditions, side: Side): Obstacle {
+  const found = compressed.find(({ table }) => table === obstacle.table);
+  if (found === undefined || obstacle.advice.code !== 'key-missing') return obstacle;
+  return {
+    ...obstacle,
+    problem: `${obstacle.problem}, and compressed chunks, in which duplicates cannot be removed`,
+    advice: { code: 'duplicates-compressed', facts: { table: found.label, side } },
+  };
+}
+
+/** What adding keys would find on one side. */
+export interface KeyPreview {
+  readonly side: Side;
+  /** The tables that lack their key. */
+  readonly tables: readonly SharedKeys[];
+}
+
+/** Says which rows share a key, and how they differ; changes nothing. */
+export async function previewKeys(database: Database): Promise<KeyPreview> {
+  try {
+    await assertServer(database);
+    return { side: database.side, tables: await findSharedKeys(database) };
   } catch (error) {
     throw asUnreachable(error, database);
   }

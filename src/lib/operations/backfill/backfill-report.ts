@@ -65,6 +65,9 @@ export interface BackfillReport {
   readonly rowsExtra: number;
   /** Rows that only the target had: deleted, and kept in its quarantine. */
   readonly rowsPruned: number;
+  /** Rows of sensor_registry, which is no reading: those that the target lacked, and those that became what the source holds. */
+  readonly registryInserted: number;
+  readonly registryCorrected: number;
   /** Rows that were looked at on the target afterwards, and found equal. */
   readonly verified: number;
   readonly remainingGaps: number;
@@ -91,6 +94,8 @@ export type BackfillCounts = Pick<
   | 'rowsRefused'
   | 'rowsExtra'
   | 'rowsPruned'
+  | 'registryInserted'
+  | 'registryCorrected'
 >;
 
 export const NO_ROWS: BackfillCounts = {
@@ -102,6 +107,8 @@ export const NO_ROWS: BackfillCounts = {
   rowsRefused: 0,
   rowsExtra: 0,
   rowsPruned: 0,
+  registryInserted: 0,
+  registryCorrected: 0,
 };
 
 export function addCounts(one: BackfillCounts, other: BackfillCounts): BackfillCounts {

@@ -187,10 +187,10 @@ class Backfill {
   }
 
   async #runRanges(): Promise<BackfillCounts> {
-    const [joined] = await Promise.all([this.#joinPlanned(), this.#bringWholeTables()]);
+    const [joined, registry] = await Promise.all([this.#joinPlanned(), this.#bringWholeTables()]);
     const resumed = joined.planned;
-    if (this.#isStopped()) return NO_ROWS;
-    const counts = countsOf(await this.#runUnits(joined.id));
+    if (this.#isStopped()) return registry;
+    const counts = addCounts(registry, countsOf(await this.#runUnits(joined.id)));
     if (this.#isStopped()) return counts;
     await this.#refreshAggregates(joined.id);
     await finishRun(this.#target.pool, joined.id);
@@ -202,13 +202,17 @@ class Backfill {
   }
 
   /** Tables without an axis: rows that the consumer updates are brought by their keys. */
-  async #bringWholeTables(): Promise<void> {
+  async #bringWholeTables(): Promise<BackfillCounts> {
     const sides = { primary: this.#source, secondary: this.#target };
+    let counts = NO_ROWS;
     for (const table of await planNamedTables(sides, WHOLE_TABLES)) {
       if (table === null || typeof table === 'string') continue;
       const brought = await repairUpdated(this.#source, this.#target, { table, overwrite: this.#toSecondary });
       if (brought.inserted + brought.corrected > 0) this.hooks.logger.info(`${table.name} brought`, { ...brought });
+      const { inserted: registryInserted, corrected: registryCorrected } = brought;
+      counts = addCounts(counts, { ...NO_ROWS, registryInserted, registryCorrected });
     }
+    return counts;
   }
 
   /** The run as it was found; it is planned when this returns, unless it was stopped. */

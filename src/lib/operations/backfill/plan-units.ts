@@ -48,8 +48,9 @@ const BETWEEN_ROWS = 1_000;
 /** Seconds that a unit may take at a rate that was asked for. */
 const UNIT_SECONDS = 2;
 
-const ROW_BYTES = (table: Table): string =>
-  `select coalesce(avg(pg_column_size(sample.*)), 0)::float8::text as bytes from (select * from ${tableSql(table)} limit 1000) as sample`;
+/** Of a hypertable from one chunk: a statement over all of them locks each. */
+const ROW_BYTES = (from: string): string =>
+  `select coalesce(avg(pg_column_size(sample.*)), 0)::float8::text as bytes from (select * from ${from} limit 1000) as sample`;
 
 /** Finds the ranges of a table to copy, and cuts them into units. */
 export async function planUnits(transfer: Transfer, options: PlanningOptions): Promise<Planned> {
@@ -129,6 +130,8 @@ function scanOptions({ table }: Transfer, range: TimeRange, { jobs, stop, onProg
 }
 
 async function rowBytes(source: Database, table: Table): Promise<number> {
-  const [row] = await ask<{ bytes: string }>(source, { text: ROW_BYTES(table) });
+  const chunks = table.hypertable === null ? [] : await readChunks(source.pool, table.name);
+  const sampled = chunks[chunks.length >> 1]?.name ?? tableSql(table);
+  const [row] = await ask<{ bytes: string }>(source, { text: ROW_BYTES(sampled) });
   return Number(row?.bytes ?? 0);
 }

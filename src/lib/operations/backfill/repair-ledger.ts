@@ -77,14 +77,13 @@ class LedgerRepair {
   #count(outcome: RepairOutcome): void {
     this.options.throttle.copied(outcome.copied);
     this.counts = addCounts(this.counts, {
+      ...NO_ROWS,
       ranges: outcome.entries,
       rowsCopied: outcome.copied,
       rowsInserted: outcome.inserted,
       rowsSkipped: outcome.skipped,
       rowsCorrected: outcome.corrected,
       rowsRefused: outcome.refused,
-      rowsExtra: 0,
-      rowsPruned: 0,
     });
     this.options.onProgress(this.counts);
   }

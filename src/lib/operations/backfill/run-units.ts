@@ -2,7 +2,7 @@ import type pg from 'pg';
 import { type Database, withSession } from '../../db/database.js';
 import { isPassing, isTooMuch } from '../../db/sqlstate.js';
 import { backoffMs, pause, workTogether } from '../../domain/async.js';
-import { type BackfillCounts } from './backfill-report.js';
+import { type BackfillCounts, NO_ROWS } from './backfill-report.js';
 import type { Throttle } from './throttle.js';
 import { runUnit, StraightCopyFailed, type UnitContext } from '../../repository/backfill/run-unit.js';
 import { readRunState, type RunState, splitUnit, type Unit } from '../../repository/backfill/unit-store.js';
@@ -143,6 +143,7 @@ export function countsOf({
   pruned,
 }: RunState): BackfillCounts {
   return {
+    ...NO_ROWS,
     ranges: units,
     rowsCopied: copied,
     rowsInserted: inserted,

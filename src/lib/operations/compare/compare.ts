@@ -200,7 +200,10 @@ class Comparer {
   ): Promise<TableReport> {
     const resolve = comparison.table.known?.newestBy == null ? resolveLeaves : resolveUpdated;
     const { settleMs } = this.request;
-    const options = { settleMs, stop: this.hooks.stop, ledger: this.#ledger && comparison.table.known !== null };
+    const known = comparison.table.known !== null;
+    // Without a ledger somebody else may copy the rows, at whatever pace.
+    const waits = { ledger: this.#ledger && known, mayArrive: known || !this.#ledger };
+    const options = { settleMs, stop: this.hooks.stop, ...waits };
     for await (const group of groupLeaves(leaves)) {
       await this.#throwIfStopped(recorder);
       this.hooks.onProgress({

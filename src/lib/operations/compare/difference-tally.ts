@@ -4,6 +4,7 @@ import type { TablePair } from '../../repository/tables/table-pair.js';
 import type { DifferenceRecord, SideReport, Strip, TableReport } from './compare-report.js';
 import type { DifferingRange, Leaf, SideTotals } from '../../repository/compare/find-leaves.js';
 import { type Difference, timeOf } from '../../repository/compare/resolve.js';
+import { shownValue } from '../../repository/compare/long-values.js';
 import type { ComparedSides } from '../../repository/compare/sides.js';
 import { keyColumns } from '../../repository/compare/slices.js';
 
@@ -97,9 +98,10 @@ export class Tally {
   }
 }
 
-/** Times as sensorctl writes them everywhere. */
+/** Times as sensorctl writes them everywhere; of a long value its size and its digest. */
 function readable(value: string | null, type: string | null): string | null {
-  return value !== null && type?.startsWith('timestamp') === true ? formatInstantText(value) : value;
+  if (value !== null && type?.startsWith('timestamp') === true) return formatInstantText(value);
+  return shownValue(value, type);
 }
 
 function sideReport({ rows, newest }: SideTotals): SideReport {

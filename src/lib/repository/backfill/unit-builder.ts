@@ -13,15 +13,17 @@ export interface UnitSizes {
 type CountedRange = TimeRange & { readonly rows: number };
 
 /**
- * Gathers ranges, in time order, into units of about the wanted size. Ranges that touch, or almost do, are joined; one
- * that holds more than a unit should is cut evenly.
+ * Gathers ranges, in whatever order, into units of about the wanted size, in time order. Ranges that touch, or almost do,
+ * are joined; one that holds more than a unit should is cut evenly.
  */
 export function buildUnits(
   table: string,
   ranges: readonly CountedRange[],
   { rows: size, betweenRows, cuts }: UnitSizes,
 ): PlannedUnit[] {
-  const pieces = ranges.flatMap((range) => cutEvenly(range, size)).flatMap((range) => cutAt(range, cuts));
+  const pieces = inOrder(ranges)
+    .flatMap((range) => cutEvenly(range, size))
+    .flatMap((range) => cutAt(range, cuts));
   const units: PlannedUnit[] = [];
   for (const piece of pieces) {
     const last = units.at(-1);
@@ -32,6 +34,22 @@ export function buildUnits(
     else units.push({ table, ...piece });
   }
   return units;
+}
+
+/** In time order, those that overlap as one: to join an earlier range to a later one would leave both out. */
+function inOrder(ranges: readonly CountedRange[]): CountedRange[] {
+  const ordered: CountedRange[] = [];
+  for (const range of ranges.toSorted((one, other) => one.from - other.from)) {
+    const last = ordered.at(-1);
+    if (last === undefined || range.from >= last.to) ordered.push(range);
+    else
+      ordered[ordered.length - 1] = {
+        from: last.from,
+        to: Math.max(last.to, range.to),
+        rows: last.rows + range.rows,
+      };
+  }
+  return ordered;
 }
 
 /** One range of two, with the rows that lie between them, were they as dense there; null where these are too many. */

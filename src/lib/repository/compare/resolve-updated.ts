@@ -38,22 +38,24 @@ const explainSensorsSql = (tables: ReadingTables): string =>
   select oldest.entry_id as "entryId", kind.missed, sensor.sensor_id as "sensorId"
   from unnest($1::text[]) as sensor (sensor_id) cross join (values (true), (false)) as kind (missed)
   cross join lateral (
-    select entry_id from sensorctl.ledger_state as entry cross join unnest(times) as range
-    where table_name = '${name}' and kind.missed = (state <> 'pending')
+    select entry.entry_id from sensorctl.ledger_state as entry cross join unnest(entry.times) as span (range)
+    where entry.table_name = '${name}' and kind.missed = (entry.state <> 'pending')
       and (entry.sensor_id is null or entry.sensor_id = sensor.sensor_id)
       and exists (
         select from ${tableSql(table)} as reading
-        where reading.sensor_id = sensor.sensor_id and reading.time >= lower(range) and reading.time < upper(range)
+        where reading.sensor_id = sensor.sensor_id and reading.time >= lower(span.range) and reading.time < upper(span.range)
       )
-    order by entry_id limit 1
+    order by entry.entry_id limit 1
   ) as oldest`,
     )
     .join(' union all ');
 
 /** By what the primary's registry goes: any value that comes to the secondary later is of a reading that is no older. */
 const readSinceSql = (registry: Table): string => `
-  select sensor_id as "sensorId", last_seen::timestamptz::text as "lastSeen", located_at::text as "locatedAt"
-  from ${tableSql(registry)} left join sensorctl.sensor_location using (sensor_id) where sensor_id = any ($1)`;
+  select sensor.sensor_id as "sensorId", sensor.last_seen::timestamptz::text as "lastSeen",
+    place.located_at::text as "locatedAt"
+  from ${tableSql(registry)} as sensor left join sensorctl.sensor_location as place on place.sensor_id = sensor.sensor_id
+  where sensor.sensor_id = any ($1)`;
 
 /** The places of those values that a reading has which is no older. Parameters: sensors, columns, values, and since when. */
 const findValuesSql = (tables: ReadingTables): string => `

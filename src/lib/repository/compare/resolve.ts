@@ -20,6 +20,8 @@ export interface ResolveOptions {
   readonly stop: AbortSignal;
   /** Whether the primary's ledger knows this table. */
   readonly ledger: boolean;
+  /** False: no write of sensorctl can be on its way to this table, so that two looks are enough. */
+  readonly mayArrive?: boolean;
 }
 
 interface Looked {
@@ -35,9 +37,10 @@ interface Looked {
 export async function resolveLeaves(
   comparison: Comparison,
   leaves: readonly Leaf[],
-  { settleMs, stop, ledger }: ResolveOptions,
+  { settleMs, stop, ledger, mayArrive = true }: ResolveOptions,
 ): Promise<Difference[]> {
   const budget = new RetryBudget(settleMs, stop);
+  const isExplained = ledger || !mayArrive;
   const lookAt = (at: readonly Leaf[]): Promise<Looked> =>
     look(comparison, at, (snapshot, suspects) => readLedger(comparison, snapshot, { suspects, ledger }));
   const first = await lookAt(leaves);
@@ -50,7 +53,7 @@ export async function resolveLeaves(
     differences = again.suspects
       .filter(({ name }) => names.has(name))
       .map((suspect) => ({ ...suspect, class: classOf(comparison, suspect, cover) }));
-    const settled = ledger && differences.every((difference) => difference.class !== 'pending');
+    const settled = isExplained && differences.every((difference) => difference.class !== 'pending');
     if (settled || budget.exhausted) break;
   }
   return differences;

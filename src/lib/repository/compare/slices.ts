@@ -6,6 +6,7 @@ import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import { isLoose, sideSql, type ComparedColumn, type TablePair } from '../tables/table-pair.js';
 import { canonicalText, comparedValue, type DigestMethod } from './digest-method.js';
+import { readableText } from './long-values.js';
 
 /** A part of a table: a time range of it or, of a table that is compared whole, the rows whose key has one of these classes. */
 export type Slice = TimeRange | { readonly classes: readonly number[] };
@@ -88,9 +89,9 @@ export interface KeyedSlice {
   readonly keys: readonly (readonly (string | null)[])[];
 }
 
-/** Reads the wanted rows of the slices: the place of the slice, then every compared column as text. */
+/** Reads the wanted rows of the slices: the place of the slice, then every compared column as text, of a long one what stands for it. */
 export function readRows(view: TableView, slices: readonly KeyedSlice[]): Statement {
-  return selectSlices(view, slices, view.table.columns.map(canonicalText));
+  return selectSlices(view, slices, view.table.columns.map(readableText));
 }
 
 /**

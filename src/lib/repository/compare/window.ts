@@ -1,4 +1,5 @@
 import type { Database } from '../../db/database.js';
+import { readChunks, type Chunk } from '../timescaledb/chunks.js';
 import { readRetentionCutoff } from '../timescaledb/retention.js';
 import { sideTitle, type Role } from '../../domain/side.js';
 import { formatInstant, parseInstant } from '../../domain/time.js';
@@ -83,13 +84,43 @@ function leftOutBy({ micros, side }: Cutoff, { name }: TablePair): LeftOut {
 async function heldRange(sides: ComparedSides, table: TablePair): Promise<TimeRange | null> {
   const bounds = await Promise.all(
     (['primary', 'secondary'] as const).map(async (role) => {
-      const [row] = await ask<HeldRow>(sides[role], { text: heldRangeSql(table, role) });
+      const row = (await readEndsByChunks(sides, table, role)) ?? (await readHeldRow(sides, table, role));
       if (row?.offAxis === true) throw outsideRanges(table.name, sides[role], 'rows without a time');
       return [row?.oldest ?? null, row?.newest ?? null].map((time) => readTime(time, table.name, sides[role]));
     }),
   );
   const times = bounds.flat().filter((time) => time !== null);
   return times.length === 0 ? null : { from: Math.min(...times), to: Math.max(...times) + 1 };
+}
+
+async function readHeldRow(sides: ComparedSides, table: TablePair, role: Role): Promise<HeldRow | undefined> {
+  return (await ask<HeldRow>(sides[role], { text: heldRangeSql(table, role) }))[0];
+}
+
+/** From so many chunks on a statement over all of them may want more locks than a server has by default. */
+const MANY_CHUNKS = 500;
+
+/** The same of a hypertable with many chunks, from its first and its last one that hold a row; null for any other table. */
+async function readEndsByChunks(sides: ComparedSides, table: TablePair, role: Role): Promise<HeldRow | null> {
+  const { name, hypertable } = table.sides[role];
+  if (hypertable === null) return null;
+  const chunks = await readChunks(queryableOf(sides[role]), name);
+  if (chunks.length < MANY_CHUNKS) return null;
+  const { sql: axis } = axisOf({ table, role });
+  const find = async (end: 'min' | 'max', inOrder: readonly Chunk[]): Promise<string | null> => {
+    for (const { from } of inOrder) {
+      // Those of other space partitions begin at the same time.
+      const parts = chunks
+        .filter((chunk) => chunk.from === from)
+        .map((chunk) => `select ${end}(${axis}) as bound from ${chunk.name}`);
+      const text = `select ${end}(bound)::text as bound from (${parts.join(' union all ')}) as ends`;
+      const [found] = await ask<{ bound: string | null }>(sides[role], { text });
+      if (found?.bound != null) return found.bound;
+    }
+    return null;
+  };
+  const [oldest, newest] = await Promise.all([find('min', chunks), find('max', chunks.toReversed())]);
+  return { oldest, newest, offAxis: false };
 }
 
 function heldRangeSql(table: TablePair, role: Role): string {

@@ -1,5 +1,7 @@
 import type { Queryable } from '../../db/database.js';
-import { quoteLiteral } from '../../db/identifiers.js';
+import { quoteIdentifier, quoteLiteral } from '../../db/identifiers.js';
+import { LONGEST_KEPT, sizeAndDigestOf, sizeAndDigestOfBytes } from '../../db/large-values.js';
+import type { Column, Table } from '../tables/table.js';
 import type { Statement } from '../../db/transaction.js';
 import type { Side } from '../../domain/side.js';
 import type { MessageSource, Reading } from '../../domain/reading.js';
@@ -100,6 +102,31 @@ function mergeRecords(records: readonly QuarantineRecord[]): QuarantineRecord[] 
 function storableFault({ reason, sqlstate, table, sensorId, time }: QuarantineFault): QuarantineFault {
   const text = (value: string | null): string | null => value && storable(value.slice(0, LONGEST_TEXT));
   return { reason: text(reason) ?? '', sqlstate, table, sensorId: text(sensorId), time: text(time) };
+}
+
+/** Types whose values may be longer than what is kept of one; those of any other name are taken as they are. */
+const LONG_TYPE = /^(?:text|character varying|bytea|jsonb?|xml|(?:\S+\.)?citext)/;
+
+/**
+ * SQL for a row of a table under the name `stored` as jsonb, whatever its columns are named. Of a value that is too long to
+ * be kept its size and its digest are.
+ */
+export function rowContentSql({ columns }: Pick<Table, 'columns'>): string {
+  if (!columns.some(({ baseType }) => LONG_TYPE.test(baseType))) return 'to_jsonb(stored.*)';
+  const values = columns.map((column) => `${keptValue(column)} as ${quoteIdentifier(column.name)}`);
+  return `(select to_jsonb(sensorctl_row.*) from (select ${values.join(', ')}) as sensorctl_row)`;
+}
+
+function keptValue({ name, baseType }: Column): string {
+  const value = `stored.${quoteIdentifier(name)}`;
+  if (!LONG_TYPE.test(baseType)) return value;
+  const text = `${value}::text`;
+  const [bytes, stands] = baseType === 'bytea' ? [value, sizeAndDigestOfBytes(value)] : [text, sizeAndDigestOf(text)];
+  const note = `${stands} || ', too long to be kept'`;
+  const isLong = `octet_length(${bytes}) > ${LONGEST_KEPT}`;
+  if (baseType === 'json' || baseType === 'jsonb')
+    return `case when ${isLong} then to_${baseType}(${note}) else ${value} end`;
+  return `case when ${isLong} then ${note} else ${text} end`;
 }
 
 /** Rows of a table that are about to be replaced or removed. */

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type pg from 'pg';
 import { copyBetween } from '../../db/copy.js';
 import { assertNotRewritten } from '../tables/rewritten-tables.js';
-import { describeFault, faultKind } from '../../db/sqlstate.js';
+import { describeFault, faultKind, isUnforeseen } from '../../db/sqlstate.js';
 import { CHECK_AT_ONCE, queryAll } from '../../db/transaction.js';
 import { otherSide, sideTitle, type Side } from '../../domain/side.js';
 import { formatInstant } from '../../domain/time.js';
@@ -171,7 +171,7 @@ class StagedRows {
       await this.target.query('release savepoint attempt');
       return written;
     } catch (error) {
-      if (faultKind(error) !== 'rejected') throw error;
+      if (faultKind(error) !== 'rejected' && !isUnforeseen(error)) throw error;
       await this.target.query('rollback to savepoint attempt');
       return error as Error;
     }

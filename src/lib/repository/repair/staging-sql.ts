@@ -4,18 +4,19 @@ import type { ReadingTable } from '../../domain/reading.js';
 import { formatInstant } from '../../domain/time.js';
 import type { Role } from '../../domain/side.js';
 import type { TimeRange } from '../../domain/time-range.js';
-import { selectTouched, updateRegistrySql } from '../write/batch-sql.js';
+import { selectTouched, updateRegistrySql, writtenRegistry } from '../write/batch-sql.js';
 import { columnOf, tableSql } from '../tables/table.js';
 import { sideSql, type ComparedColumn, type TablePair } from '../tables/table-pair.js';
 import { comparedValue } from '../compare/digest-method.js';
 import { axisOf } from '../compare/slices.js';
-import { keepRowsSql } from '../ledger/quarantine.js';
+import { keepRowsSql, rowContentSql } from '../ledger/quarantine.js';
 import type { Transfer } from './transfer.js';
 import { OWN_PATH_TAKEN } from '../../db/search-path.js';
 
 /**
  * The statements by which rows come to the target through a staging table: a temporary table of the session that is
- * empty at the end of each transaction, with the column types of the source.
+ * empty at the end of each transaction, with the column types of the source. Columns that stand beside those of the
+ * operator are named `sensorctl_…`: a name of another kind may be that of a column.
  */
 
 /** Rows to copy, as a query without parameters (COPY takes none). Texts sort by their bytes: faster, and like anywhere. */
@@ -30,9 +31,13 @@ function selectRangesSql({ columns, compared }: Transfer, ranges: readonly TimeR
   const bounds = ranges.map(
     ({ from, to }) => `(${[from, to].map((bound) => `${quoteLiteral(formatInstant(bound))}::${type}`).join(', ')})`,
   );
+  // Constants, so that chunks outside of all of them are not even locked.
+  const [from, to] = [Math.min(...ranges.map((range) => range.from)), Math.max(...ranges.map((range) => range.to))];
+  const within = (bound: number): string => `${quoteLiteral(formatInstant(bound))}::${type}`;
+  const span = ranges.length === 0 ? '' : ` and ${axis} >= ${within(from)} and ${axis} < ${within(to)}`;
   return `select ${names} from (values ${bounds.join(', ')}) as slice (start, stop)
     join lateral (
-      select * from ${sideSql(compared, 'primary')} where ${axis} >= slice.start and ${axis} < slice.stop
+      select * from ${sideSql(compared, 'primary')} where ${axis} >= slice.start and ${axis} < slice.stop${span}
     ) as stored on true`;
 }
 
@@ -65,7 +70,7 @@ export function copySortedToSql(transfer: Transfer, ranges: readonly TimeRange[]
 
 /** What the staged rows mean for sensor_registry, merged into it. */
 export function mergeRegistrySql(transfer: Transfer): string {
-  return `with touched as (${selectTouched(transfer.table as ReadingTable, staging(transfer))}), ${updateRegistrySql(tableSql(transfer.registry))} select where ${OWN_PATH_TAKEN}`;
+  return `with touched as (${selectTouched(transfer.table as ReadingTable, staging(transfer))}), ${updateRegistrySql(writtenRegistry(tableSql(transfer.registry), transfer.registry))} select where ${OWN_PATH_TAKEN}`;
 }
 
 /** The sensors of the staged rows that sensor_registry lacks; no row that is there is touched or locked. */
@@ -84,7 +89,7 @@ export function addParentsSql(transfer: Transfer): string {
  */
 export function insertStagedSql(transfer: Transfer, { span, part }: { span: TimeRange; part: boolean }): string {
   const columns = columnList(transfer);
-  const numbered = part ? 'number > $1 and number <= $2' : 'true';
+  const numbered = part ? 'sensorctl_number > $1 and sensorctl_number <= $2' : 'true';
   const source = transfer.guard === 'count' ? countCopies(transfer, 'staged') : `${staging(transfer)} as staged`;
   const insert = `insert into ${targetSql(transfer)} (${columns}) select ${columns} from ${source} where ${numbered}`;
   const order = `order by ${keyList(transfer)}`;
@@ -100,17 +105,17 @@ export function insertStagedSql(transfer: Transfer, { span, part }: { span: Time
 
 /** Gives each staged row a number from 1 on, so that they can be inserted in parts. */
 export function numberStagedSql(transfer: Transfer): string {
-  return `alter table ${staging(transfer)} add column number bigint generated always as identity`;
+  return `alter table ${staging(transfer)} add column sensorctl_number bigint generated always as identity`;
 }
 
 /** Takes the numbers away again; the table serves the next transaction of the session. */
 export function dropNumbersSql(transfer: Transfer): string {
-  return `alter table ${staging(transfer)} drop column number`;
+  return `alter table ${staging(transfer)} drop column sensorctl_number`;
 }
 
 /** Takes one refused row out of the staging table, and names it. */
 export function takeStagedSql(transfer: Transfer): string {
-  return `delete from ${staging(transfer)} where number = $1 returning ${nameSql(transfer)}`;
+  return `delete from ${staging(transfer)} where sensorctl_number = $1 returning ${nameSql(transfer)}`;
 }
 
 /** How many staged rows differ from the target's row under their key. Parameters: the times between which they lie. */
@@ -120,7 +125,7 @@ export function countDifferingSql(transfer: Transfer): string {
 
 /** Keeps in the target's quarantine what is about to be replaced. Parameters: the times, then the target's side. */
 export function keepDifferingSql(transfer: Transfer): string {
-  const rows = `select to_jsonb(stored) as content, ${storedName(transfer)} from ${joinDiffering(transfer)}`;
+  const rows = `select ${rowContentSql(transfer.compared.sides.secondary)} as content, ${storedName(transfer)} from ${joinDiffering(transfer)}`;
   const reason = 'differed from the primary, which replaced it';
   return keepRowsSql({ rows, table: transfer.table, side: '$3', reason });
 }
@@ -168,13 +173,13 @@ export function findExtraSql(transfer: Transfer, isFirst: boolean): string {
   const list = keyList(transfer);
   const after = keyTypes(transfer, 'secondary').map((type, index) => `$${index + 4}::text::${type}`);
   return `with extra as (
-      select ${list}, count(*)::int as rows from ${stored}
+      select ${list}, count(*)::int as sensorctl_rows from ${stored}
       where ${between(transfer)} and not exists (select from ${staged} where ${same})
         ${isFirst ? '' : `and (${list}) > (${after.join(', ')})`}
       group by ${list} order by ${list} limit $3
-    ), held as (select ${list}, count(*)::int as staged from ${staging(transfer)} group by ${list})
-    select array_to_json(array[${keyTexts(transfer, 'extra').join(', ')}])::text as key, extra.rows,
-      coalesce(held.staged, 0) as staged
+    ), held as (select ${list}, count(*)::int as sensorctl_rows from ${staging(transfer)} group by ${list})
+    select array_to_json(array[${keyTexts(transfer, 'extra').join(', ')}])::text as key,
+      extra.sensorctl_rows as rows, coalesce(held.sensorctl_rows, 0) as staged
     from extra left join held on ${keyColumns(transfer)
       .map((column) => `held.${column} = extra.${column}`)
       .join(' and ')}
@@ -198,7 +203,7 @@ export function findLackingSql(transfer: Transfer): string {
 
 /** Keeps rows of the target in its quarantine before they are deleted. Parameters: the keys as JSON, from, to, side. */
 export function keepExtraSql(transfer: Transfer): string {
-  const rows = `select to_jsonb(stored) as content, ${storedName(transfer)}
+  const rows = `select ${rowContentSql(transfer.compared.sides.secondary)} as content, ${storedName(transfer)}
     from ${targetSql(transfer)} as stored where ${isGiven(transfer)}`;
   return keepRowsSql({ rows, table: transfer.table, side: '$4', reason: 'the primary does not hold it; pruned' });
 }
@@ -255,8 +260,10 @@ function format({ alike }: Transfer): string {
   return alike ? '(format binary)' : '(format text)';
 }
 
+/** With those of the key under which different texts are equal: a comparison tells them apart, so that a repair does. */
 function valueColumns({ compared }: Transfer): readonly ComparedColumn[] {
-  return compared.columns.filter(({ name }) => !compared.key.includes(name));
+  const isLooseKey = (name: string): boolean => columnOf(compared.sides.secondary, name)?.looseCollation != null;
+  return compared.columns.filter(({ name }) => !compared.key.includes(name) || isLooseKey(name));
 }
 
 function valueList(transfer: Transfer, qualifier: string): string {
@@ -276,7 +283,7 @@ function sameRow(transfer: Transfer): string {
 }
 
 function sameCopy(transfer: Transfer): string {
-  return `${sameRow(transfer)} and stored.copy = staged.copy`;
+  return `${sameRow(transfer)} and stored.sensorctl_copy = staged.sensorctl_copy`;
 }
 
 /** Constants, so that only the chunks of these times are looked into. */
@@ -295,7 +302,7 @@ function joinDiffering(transfer: Transfer): string {
 function countCopies(transfer: Transfer, rows: 'staged' | 'stored', condition = 'true'): string {
   const columns = transfer.compared.columns.map((column) => comparedValue(column, `${rows}.`)).join(', ');
   const table = rows === 'staged' ? staging(transfer) : targetSql(transfer);
-  return `(select ${rows}.*, row_number() over (partition by ${columns}) as copy from ${table} as ${rows} where ${condition}) as ${rows}`;
+  return `(select ${rows}.*, row_number() over (partition by ${columns}) as sensorctl_copy from ${table} as ${rows} where ${condition}) as ${rows}`;
 }
 
 /** The same bounds for the staged rows themselves, so that each of the statements takes the same parameters. */

@@ -51,7 +51,11 @@ const READ_PARENTS = `
 const READ_COLUMNS = `
   select json_agg(json_build_object(
     'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod), 'baseType', format_type(a.atttypid, null),
-    'notNull', a.attnotnull
+    'notNull', a.attnotnull, 'looseCollation', (
+      select format('%I.%I', collation_home.nspname, loose.collname)
+      from pg_collation as loose join pg_namespace as collation_home on collation_home.oid = loose.collnamespace
+      where loose.oid = a.attcollation and not loose.collisdeterministic
+    )
   ) order by a.attnum)
   from pg_attribute as a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped`;
 

@@ -13,6 +13,8 @@ export interface Column {
   /** The same without length and precision. */
   readonly baseType: string;
   readonly notNull: boolean;
+  /** Its collation, quoted, where texts of different bytes may be equal under it. */
+  readonly looseCollation?: string | null;
 }
 
 /** A unique index that covers the whole table: no partial one, none on an expression, none that is checked late. */
@@ -71,6 +73,15 @@ export function tableSql({ name: { schema, name } }: Pick<Table, 'name'>): strin
 
 export function columnOf(table: Pick<Table, 'columns'>, name: string): Column | undefined {
   return table.columns.find((column) => column.name === name);
+}
+
+/**
+ * SQL for a text as the column compares it: two texts of different bytes may be one key (citext, a collation that is not
+ * deterministic).
+ */
+export function asKeySql(column: Column | undefined, text: string): string {
+  if (column?.looseCollation != null) return `${text} collate ${column.looseCollation}`;
+  return /(?:^|\.)citext$/.test(column?.baseType ?? '') ? `${text}::${column?.baseType ?? ''}` : text;
 }
 
 /** Whether a unique key on exactly these columns exists, in whatever order. */

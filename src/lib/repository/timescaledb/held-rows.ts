@@ -107,7 +107,7 @@ async function findDropped(
     `select max(stretch_end) as latest from unnest($1::text[], $2::text[], $3::bigint[]) as stretch (since, until, stretch_end)
      where exists (
        select from ${relationSql(storage)}
-       where ${column} >= since::${storage.type} and ${column} < until::${storage.type}
+       where ${column} >= stretch.since::${storage.type} and ${column} < stretch.until::${storage.type}
      )`,
     [
       edges.map(({ fromCeil }) => formatInstant(fromCeil)),

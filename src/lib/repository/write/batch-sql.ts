@@ -3,6 +3,7 @@ import { READING_COLUMNS, type ReadingTable } from '../../domain/reading.js';
 import type { Role } from '../../domain/side.js';
 import { OWN_PATH_TAKEN } from '../../db/search-path.js';
 import { REGISTRY } from '../tables/reading-tables.js';
+import { asKeySql, columnOf, type Table } from '../tables/table.js';
 import type { SideTables } from '../tables/written-tables.js';
 
 /**
@@ -59,7 +60,7 @@ export function primaryBatchSql({ names: tables, on }: BatchTables): string {
   return `with
     ${tables.map((table) => `${accepted(table)} as (${insertReadings(table, { on, parameters, returning: 'returning *' })})`).join(',\n')},
     touched as (${tables.map((table) => selectTouched(table, accepted(table))).join('\nunion all\n')}),
-    ${updateRegistrySql(on.sql(REGISTRY))},
+    ${updateRegistrySql(writtenRegistry(on.sql(REGISTRY), on.get(REGISTRY)))},
     migration as (${BEGIN_MIGRATION}),
     entry as (${ENTER_IN_LEDGER})
     ${[takeOwnPathFirst(width), ...tables.map((table) => selectAccepted(table, width))].join('\nunion all\n')}`;
@@ -83,7 +84,7 @@ export function secondaryBatchSql(
   return `with
     ${[...marked.map((table) => `${marker(table)} as (${insertMarkerSql(table)})`), ...inserts].join(',\n')},
     touched as (${tables.map((table) => selectTouched(table, unnest(table, parameters))).join('\nunion all\n')}),
-    ${updateRegistrySql(on.sql(REGISTRY))}
+    ${updateRegistrySql(writtenRegistry(on.sql(REGISTRY), on.get(REGISTRY)))}
     select ${tables.map((table) => `(select count(*) from ${accepted(table)})`).join(' + ')} as inserted where ${OWN_PATH_TAKEN}`;
 }
 
@@ -118,8 +119,18 @@ const ENTER_IN_LEDGER = `
   where $3 = 'pending' or exists (select from sensorctl.migration) or exists (select from sensorctl.state)
   group by table_name`;
 
+/** The registry of a side: in a statement, and the key of its rows made of `sensor_id`. */
+export interface WrittenRegistry {
+  readonly sql: string;
+  readonly key: string;
+}
+
+export function writtenRegistry(sql: string, table: Table | undefined): WrittenRegistry {
+  return { sql, key: asKeySql(table && columnOf(table, 'sensor_id'), 'sensor_id') };
+}
+
 /** Merges by maximum: applied in any order, any number of times, both sides end alike. Ties go to the greater value, by bytes: collations differ. */
-export const updateRegistrySql = (registry: string): string => `
+export const updateRegistrySql = ({ sql, key }: WrittenRegistry): string => `
     located as (
       insert into sensorctl.sensor_location as known (sensor_id, located_at, lat, lng)
       select distinct on (sensor_id) sensor_id, time, lat, lng
@@ -131,11 +142,11 @@ export const updateRegistrySql = (registry: string): string => `
       returning sensor_id, lat, lng
     ),
     registry as (
-      insert into ${registry} as known (sensor_id, sensor_type, last_seen, location_lat, location_lng)
+      insert into ${sql} as known (sensor_id, sensor_type, last_seen, location_lat, location_lng)
       select newest.sensor_id, sensor_type, time, located.lat, located.lng
       from (
-        select distinct on (sensor_id) sensor_id, sensor_type, time
-        from touched order by sensor_id, time desc, sensor_type collate "C" desc
+        select distinct on (${key}) sensor_id, sensor_type, time
+        from touched order by ${key}, time desc, sensor_type collate "C" desc, sensor_id collate "C"
       ) as newest
       left join located using (sensor_id)
       order by newest.sensor_id
