@@ -25,6 +25,7 @@ export interface ProblemFacts {
   // Settings
   'settings-wrong': null;
   'settings-file-unreadable': { readonly path: string };
+  'settings-file-wrong': { readonly path: string };
   'ec2-not-set': null;
   'sides-are-one': null;
   'port-taken': { readonly what: 'health' | 'metrics' | 'web' };

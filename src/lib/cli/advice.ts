@@ -33,6 +33,8 @@ type Advice<Code extends ProblemCode> = ProblemFacts[Code] extends null
 const ADVICE: { readonly [Code in ProblemCode]: Advice<Code> } = {
   'settings-wrong': 'correct it in .env.local (start from .env.dual-write), in the environment, or by its flag',
   'settings-file-unreadable': ({ path }) => `let this user read ${path}, or remove it`,
+  'settings-file-wrong': ({ path }) =>
+    `mend ${path}: UTF-8 text, on each line NAME=value or a comment (see .env.dual-write)`,
   'ec2-not-set': SET_EC2,
   'sides-are-one': 'check the TIMESCALE_ and EC2_DB_ settings for host, port and database',
   'port-taken': ({ what }) => `choose another --${what}-port`,
