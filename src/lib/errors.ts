@@ -77,6 +77,8 @@ export interface ProblemFacts {
   // The queue and files of messages
   'queue-missing': null;
   'queue-credentials-refused': null;
+  'queue-right-missing': { readonly action: string };
+  'queue-is-fifo': null;
   'queue-call-refused': null;
   'queue-unreachable': null;
   'messages-refused': null;

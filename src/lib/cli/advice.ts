@@ -100,6 +100,9 @@ const ADVICE: { readonly [Code in ProblemCode]: Advice<Code> } = {
   'queue-missing': 'check SQS_QUEUE_URL and AWS_REGION',
   'queue-credentials-refused':
     'check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or renew the credentials of this host',
+  'queue-right-missing': ({ action }) =>
+    `allow sqs:${action} on it, in the policy of the role or user whose credentials these are`,
+  'queue-is-fifo': 'name a standard queue in SQS_QUEUE_URL',
   'queue-call-refused': 'see what AWS says of it; where it is throttled, repeat the command more slowly',
   'queue-unreachable': 'check SQS_QUEUE_URL, AWS_REGION and AWS_ENDPOINT_URL_SQS, and the network',
   'messages-refused': 'look for lines that are larger than the queue takes, or hold characters that SQS refuses',

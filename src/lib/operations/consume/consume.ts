@@ -6,7 +6,7 @@ import { backoff, withRetries, type FailedAttempt } from '../../domain/retry.js'
 import type { Side } from '../../domain/side.js';
 import { type Address, type Endpoint, serveMetrics } from '../../http/serve.js';
 import type { Logger } from '../../logger.js';
-import { asQueueError, SQS_BATCH, type Queue, type ReceivedMessage } from '../../queue/queue.js';
+import { asQueueError, describeCodes, SQS_BATCH, type Queue, type ReceivedMessage } from '../../queue/queue.js';
 import { readGaps, type Gap } from '../../repository/ledger/ledger.js';
 import { countFaults } from '../../repository/ledger/quarantine.js';
 import { leavesNoRole, type MigratingRepository } from '../../repository/migrating-repository.js';
@@ -254,17 +254,23 @@ class Consumer {
     const left = await Promise.all(chunksOf(messages, SQS_BATCH).map((group) => this.#delete(group)));
     return left.reduce((sum, count) => sum + count, 0);
   }
+
   async #delete(group: readonly ReceivedMessage[]): Promise<number> {
     const { queue, logger } = this.options;
     let left = [...group];
     const deleteLeft = async (attempt: number): Promise<void> => {
+      const warn = (error: string): void => {
+        const fields = { messages: left.length, attempt, attempts: DELETE_ATTEMPTS, error };
+        logger.warn('acknowledgement failed', fields);
+      };
       try {
-        left = await queue.delete(left);
+        // A batch delete can fail in part: what it did not confirm is deleted again.
+        const unconfirmed = await queue.delete(left);
+        left = unconfirmed.map(({ item }) => item);
+        if (left.length > 0) warn(`SQS did not confirm it (${describeCodes(unconfirmed)})`);
       } catch (error) {
-        const fields = { messages: left.length, attempt, attempts: DELETE_ATTEMPTS };
-        logger.warn('acknowledgement failed', { ...fields, error: asQueueError(error, queue.url).message });
+        warn(asQueueError(error, queue.url).message);
       }
-      // A batch delete can fail in part: what it did not confirm is deleted again.
       if (left.length > 0) throw new Error('SQS did not confirm every message');
     };
     await withRetries(deleteLeft, { attempts: DELETE_ATTEMPTS, pauseMs: DELETE_PAUSE }).catch(() => undefined);
