@@ -2,7 +2,7 @@ import { expect } from 'chai';
 import type { ConsumeSummary } from '../../src/lib/operations/consume/consume-summary.js';
 import { findFreePort } from '../../src/lib/sandbox/ports.js';
 import { generateTelemetry } from '../../src/lib/decoders/generate.js';
-import { readContent, runCli, Stage, type CliResult, type CliSettings } from '../support/cli.js';
+import { readContent, runCli, Stage, startCli, type CliResult, type CliSettings } from '../support/cli.js';
 
 const SECRET = 'Marked-Secret-4711';
 const SINGLE = '📝 Initializing single-write repository...';
@@ -93,6 +93,35 @@ describe('acceptance: --max-messages and signals', function () {
   afterEach(async () => {
     await stage.close();
   });
+
+  it('SIGTERM to `npm run consumer` reaches the consumer, which leaves nothing behind', async function () {
+    this.timeout(90_000);
+    const options = { program: ['npm'], settings: stage.settings, timeoutMs: 80_000 } as const;
+    const consumer = await startCli(['run', '--silent', 'consumer', '--', '--dual-write', '--json'], options);
+    await consumer.printed(COMMITTED);
+    consumer.kill('SIGTERM');
+    const { code, stdout, stderr } = await consumer.wait();
+    expect(code, stderr).to.equal(0);
+    expect(stderr).to.contain('Stopping');
+    const summary = JSON.parse(stdout) as ConsumeSummary;
+    expect(summary).to.include({ confirmed: summary.accepted, missed: 0, unacknowledged: 0 });
+    expect((await stage.local.query('select 1 from sensorctl.consumer where ended_at is null')).rowCount).to.equal(0);
+  });
+
+  for (const [script, begun] of [
+    ['sandbox', 'Starting two PostgreSQL servers'],
+    ['demo', 'Starting'],
+  ] as const) {
+    it(`SIGTERM to \`npm run ${script}\` ends its servers too`, async function () {
+      this.timeout(90_000);
+      const running = await startCli(['run', '--silent', script], { program: ['npm'], timeoutMs: 80_000 });
+      await running.printed(begun);
+      running.kill('SIGTERM');
+      // Whoever is left would hold the pipes open.
+      const { stderr } = await running.wait();
+      expect(stderr).to.contain('Stopping');
+    });
+  }
 
   it('--max-messages receives exactly that many and leaves the others', async () => {
     const summary = await stage.runJson<ConsumeSummary>(['consume', '--dual-write', '--max-messages', '123']);
