@@ -13,6 +13,9 @@ export class CommandLineError extends UsageError {
   }
 }
 
+/** A question that nobody agreed to: nothing is wrong, and nothing was done. */
+export class UnansweredError extends CommandLineError {}
+
 /** How the variables of a side's connection begin. */
 const prefix = (side: Side): string => (side === 'local' ? 'TIMESCALE' : 'EC2_DB');
 
