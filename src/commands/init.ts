@@ -3,7 +3,7 @@ import { BaseCommand } from '../lib/cli/base-command.js';
 import { openSide, withDatabases } from '../lib/cli/open-sides.js';
 import { printPreparation, renderPreparation, type PrintedPreparation } from '../lib/cli/render-init.js';
 import { EXIT_CODE } from '../lib/errors.js';
-import { prepareSide, type SidePreparation } from '../lib/operations/init.js';
+import { prepareSides, type SidePreparation } from '../lib/operations/init.js';
 
 const ADD_KEYS_EXPLAINED = `--add-keys changes existing tables. For each reading table without a unique key (sensor_id, time), in one transaction in which nobody else can write to that table: exact duplicate rows are removed; of rows that share a key but differ the one stored first stays and the others are moved to the quarantine; then the key is created.`;
 
@@ -35,9 +35,7 @@ Exit code 1 when something still stands in the way.`;
     const sides: SidePreparation['side'][] = wanted === 'both' ? ['local', 'ec2'] : [wanted];
     const databases = sides.map((side) => openSide(side, settings, 'init', this.logger()));
     if (flags['add-keys']) this.note(ADD_KEYS_EXPLAINED);
-    const prepared = await withDatabases(databases, () =>
-      Promise.all(databases.map((database) => prepareSide(database, { addKeys: flags['add-keys'] }))),
-    );
+    const prepared = await withDatabases(databases, () => prepareSides(databases, { addKeys: flags['add-keys'] }));
     this.log(renderPreparation(prepared));
     if (prepared.some(({ obstacles }) => obstacles.length > 0)) process.exitCode = EXIT_CODE.no;
     return { sides: prepared.map(printPreparation) };

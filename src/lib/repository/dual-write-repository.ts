@@ -1,5 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import type { Database } from '../db/database.js';
+import { assertDistinctIfKnown } from '../db/identity.js';
 import { describeFault } from '../db/sqlstate.js';
 import { sideTitle, type WriteMode } from '../domain/side.js';
 import { silentLogger, type Logger } from '../logger.js';
@@ -75,10 +76,15 @@ export class DualWriteRepository {
     this.secondary = writer === null ? null : new SecondarySender({ writer, ...sending });
   }
 
-  /** Checks that the primary is prepared and makes this consumer known to it. The secondary may be away. */
+  /**
+   * Checks that the primary is prepared and makes this consumer known to it. The secondary may be away; throws a
+   * UsageError where it is the same database.
+   */
   static async open(options: DualWriteOptions): Promise<DualWriteRepository> {
     const { primary, secondary, consumer, onUnfit = () => undefined, logger = silentLogger } = options;
     await assertPrepared(primary);
+    // Who knows the epoch has looked at both sides.
+    if (secondary !== null && options.epoch === undefined) await assertDistinctIfKnown(primary.pool, secondary.pool);
     const epoch = options.epoch ?? (await readRecordedState(primary.pool)).epoch;
     const [meter, breaker] = [options.meter ?? new WriteMeter(), new CircuitBreaker()];
     const writeMode = secondary !== null ? 'dual-write' : primary.side === 'ec2' ? 'ec2-only' : 'local-only';
