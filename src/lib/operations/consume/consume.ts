@@ -62,6 +62,7 @@ const BATCH_BYTES = 8 * MIB;
 const WRITE_PAUSE = backoff(500, 10_000);
 /** Attempts after which an error of our own, which no other batch disproves, is a defect. */
 const ATTEMPTS_OF_A_DEFECT = 6;
+const LONGEST_FAILURE = 300;
 const DELETE_ATTEMPTS = 4;
 const DELETE_PAUSE = backoff(200);
 
@@ -281,7 +282,9 @@ class Consumer {
     const { messages, quarantined, unacknowledged } = this.#totals.summarize(this.options.repository);
     const { longestMs: longestWaitMs } = this.#waits;
     const { pollAgeMs } = this.#receiver;
-    return { messages, quarantined, unacknowledged, inHand: this.inFlight.size, longestWaitMs, pollAgeMs };
+    const pollFailure = this.#receiver.pollFailure?.slice(0, LONGEST_FAILURE) ?? null;
+    const inHand = this.inFlight.size;
+    return { messages, quarantined, unacknowledged, inHand, longestWaitMs, pollAgeMs, pollFailure };
   }
 
   #readHealth(): ConsumerHealth {
