@@ -83,6 +83,7 @@ export interface ProblemFacts {
   'queue-unreachable': null;
   'messages-refused': null;
   'replay-file-unreadable': null;
+  'sensors-unknown': { readonly fromMac: boolean };
   // Comparison and repair
   'tables-unknown': null;
   'no-tables': null;

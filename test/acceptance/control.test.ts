@@ -69,6 +69,24 @@ describe('acceptance: what decides between local and both', function () {
     expect(summary).to.include({ messages: bodies.length, missed: summary.accepted });
   });
 
+  it('warns once, before the first batch, where the registry knows none of its sensors', async () => {
+    const warning =
+      /warn {2}sensor_registry on local does not know (\d+) of \1 sensors in the first batch.*SENSOR_ID_FROM_MAC=true/g;
+    const empty = await consume([], {});
+    expect(empty.code, empty.stderr).to.equal(0);
+    expect(empty.stderr, 'an empty registry').not.to.match(/does not know/);
+    await stage.send(bodies);
+    expect((await consume([], {})).stderr, 'the same sensors').not.to.match(/does not know/);
+    await stage.empty();
+    await stage.local.query(`insert into sensor_registry (sensor_id, sensor_type) values ('AWD-938C', 'water-level')`);
+    await stage.send(bodies);
+    const { code, stderr } = await consume(['--batch-messages', '10'], {});
+    expect(code, stderr).to.equal(0);
+    expect(stderr.match(warning)).to.have.length(1);
+    expect(stderr.search(warning)).to.be.below(stderr.indexOf(COMMITTED));
+    expect(stderr).to.contain('inRegistry=AWD-938C');
+  });
+
   it('`npm run consumer` starts the consumer', async () => {
     const { code, stderr, stdout } = await runCli(
       ['run', '--silent', 'consumer', '--', '--dual-write', '--max-messages', String(bodies.length), '--json'],

@@ -110,6 +110,10 @@ const ADVICE: { readonly [Code in ProblemCode]: Advice<Code> } = {
   'queue-unreachable': 'check SQS_QUEUE_URL, AWS_REGION and AWS_ENDPOINT_URL_SQS, and the network',
   'messages-refused': 'look for lines that are larger than the queue takes, or hold characters that SQS refuses',
   'replay-file-unreadable': 'name JSON-lines files that exist and can be read',
+  'sensors-unknown': ({ fromMac }) =>
+    fromMac
+      ? 'where these are not new sensors: see whether SENSOR_ID_FROM_MAC=true is right (docs/settings.md)'
+      : 'where these are not new sensors: if the registry names them by MAC (AWD-938C), stop, and set SENSOR_ID_FROM_MAC=true (docs/settings.md)',
 
   'tables-unknown': 'check the names given with --table',
   'no-tables': 'sensorctl init',

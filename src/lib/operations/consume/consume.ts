@@ -23,6 +23,7 @@ import { InFlightMessages } from './in-flight-messages.js';
 import { decodeReceived, faultsOf, MessageBatcher, type DecodedMessage } from './message-batcher.js';
 import { ReceiveGate } from './receive-gate.js';
 import { Receiver } from './receiver.js';
+import { warnOfUnknownSensors } from './unknown-sensors.js';
 
 export interface ConsumeOptions {
   readonly queue: Queue;
@@ -102,6 +103,8 @@ class Consumer {
   readonly #waits = new RecentWaits();
   /** Messages are decoded one after the other. */
   #decoded: Promise<void> = Promise.resolve();
+  /** The look at the registry before the first batch is written. */
+  #sensorsChecked: Promise<void> | undefined;
   readonly #processing = new Set<Promise<void>>();
   readonly #failed = new AbortController();
   readonly #stop: AbortSignal;
@@ -182,6 +185,7 @@ class Consumer {
   async #process(batch: readonly DecodedMessage[]): Promise<void> {
     const request = requestOf(batch, this.options.repository.roles.primary);
     const suspects: Suspects = new Map();
+    await this.#checkSensors(request);
     const batches = await this.#write(request, suspects);
     if (batches !== null) this.#failing.noteStored(request.readings.filter((reading) => !suspects.has(reading)));
     const isDone = ({ source }: DecodedMessage): boolean => ![...suspects].some(([each]) => each.source === source);
@@ -189,6 +193,15 @@ class Consumer {
     await this.#finish(batch.filter(isDone), batches, items);
     const rest = batch.filter((each) => !isDone(each));
     if (rest.length > 0) await this.#finish(rest, await this.#writeSuspects(suspects), suspects.size);
+  }
+
+  async #checkSensors({ readings }: WriteRequest): Promise<void> {
+    const { repository, telemetry, logger } = this.options;
+    if (readings.length === 0) return;
+    this.#sensorsChecked ??= warnOfUnknownSensors(repository.current.primary.database, readings, {
+      ...{ fromMac: telemetry.sensorIdFromMac, logger },
+    });
+    await this.#sensorsChecked;
   }
 
   /** Writes until the primary stores it; null where the consumer was told to stop meanwhile: the messages come again. */
