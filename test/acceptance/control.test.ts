@@ -1,5 +1,6 @@
 import { expect } from 'chai';
 import type { ConsumeSummary } from '../../src/lib/operations/consume/consume-summary.js';
+import type { Snapshot } from '../../src/lib/operations/monitor/monitor-snapshot.js';
 import { findFreePort } from '../../src/lib/sandbox/ports.js';
 import { generateTelemetry } from '../../src/lib/decoders/generate.js';
 import { readContent, runCli, Stage, startCli, type CliResult, type CliSettings } from '../support/cli.js';
@@ -67,6 +68,17 @@ describe('acceptance: what decides between local and both', function () {
     expect(stderr + stdout).not.to.contain(SECRET);
     const summary = JSON.parse(stdout) as ConsumeSummary;
     expect(summary).to.include({ messages: bodies.length, missed: summary.accepted });
+  });
+
+  it('a password of EC2 that is not set: monitor and consume name the variable, and end', async () => {
+    const unset = { EC2_DB_PASSWORD: undefined };
+    const { code, stderr } = await consume(['--dual-write'], unset);
+    expect(code, stderr).to.equal(0);
+    expect(stderr).to.match(/EC2 could not be looked at error="it asks for a password[^"]*" next="set EC2_DB_PASSWORD/);
+    const { stdout } = await stage.run(['monitor', '--once', '--json'], unset);
+    expect((JSON.parse(stdout) as Snapshot).sides.ec2).to.deep.include({
+      ...{ answers: false, problem: 'it asks for a password, and none is set' },
+    });
   });
 
   it('warns once, before the first batch, where the registry knows none of its sensors', async () => {

@@ -1,8 +1,9 @@
 import { setMaxListeners } from 'node:events';
-import type { Database } from '../db/database.js';
+import { asUnreachable, type Database } from '../db/database.js';
 import { assertDistinctIfKnown } from '../db/identity.js';
 import { describeFault } from '../db/sqlstate.js';
 import { sideTitle, type WriteMode } from '../domain/side.js';
+import { SensorctlError } from '../errors.js';
 import { silentLogger, type Logger } from '../logger.js';
 import { readRecordedState } from './phase/state.js';
 import { healUntilStopped } from './repair/self-healing.js';
@@ -154,6 +155,8 @@ async function warnOfObstacles(secondary: Database, logger: Logger): Promise<voi
       logger.warn(`${table} on ${sideTitle(secondary.side)} ${problem}; ${consequence}`, { next: advice });
     }
   } catch (error) {
-    logger.warn(`${sideTitle(secondary.side)} could not be looked at`, { error: describeFault(error) });
+    const named = asUnreachable(error, secondary);
+    const next = named instanceof SensorctlError ? (named.problem ?? undefined) : undefined;
+    logger.warn(`${sideTitle(secondary.side)} could not be looked at`, { error: describeFault(error), next });
   }
 }
