@@ -8,7 +8,7 @@ import {
   type PrintedPreparation,
 } from '../lib/cli/render-init.js';
 import { EXIT_CODE } from '../lib/errors.js';
-import { prepareSide, previewKeys, type KeyPreview, type SidePreparation } from '../lib/operations/init.js';
+import { prepareSides, previewKeys, type KeyPreview, type SidePreparation } from '../lib/operations/init.js';
 
 const ADD_KEYS_EXPLAINED = `--add-keys changes existing tables. For each reading table without a unique key (sensor_id, time), in one transaction in which nobody else can write to that table: exact duplicate rows are removed; of rows that share a key but differ the one stored first stays and the others are moved to the quarantine; then the key is created.`;
 
@@ -46,9 +46,7 @@ Exit code 1 when something still stands in the way.`;
     const databases = sides.map((side) => openSide(side, settings, 'init', this.logger()));
     if (flags['dry-run']) return await this.#preview(databases);
     if (flags['add-keys']) this.note(ADD_KEYS_EXPLAINED);
-    const prepared = await withDatabases(databases, () =>
-      Promise.all(databases.map((database) => prepareSide(database, { addKeys: flags['add-keys'] }))),
-    );
+    const prepared = await withDatabases(databases, () => prepareSides(databases, { addKeys: flags['add-keys'] }));
     this.log(renderPreparation(prepared, { addKeys: flags['add-keys'] }));
     if (prepared.some(({ obstacles }) => obstacles.length > 0)) process.exitCode = EXIT_CODE.no;
     return { sides: prepared.map(printPreparation) };

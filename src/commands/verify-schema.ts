@@ -11,7 +11,7 @@ export default class VerifySchema extends BaseCommand {
 
 --sql prints one script that brings EC2 in line with local: run it on EC2 and verify again. What has to be done on local or by hand stands in it as comments.
 
-Exit code 1 when something blocks.`;
+Exit code 1 when something blocks; with --sql 0 once the script is printed, whatever it mends.`;
   static override examples = [
     '<%= config.bin %> <%= command.id %>',
     '<%= config.bin %> <%= command.id %> --table water_level_readings --json',
@@ -33,8 +33,11 @@ Exit code 1 when something blocks.`;
     const { verdict, findings, script } = await withCatalogs(settings, 'verify-schema', this.logger(), (sides) =>
       verifySchema(sides, flags.table),
     );
-    if (flags.sql) this.logScript(script);
-    else this.log(renderFindings(verdict, findings));
+    if (flags.sql) {
+      this.logScript(script);
+      return { verdict, findings };
+    }
+    this.log(renderFindings(verdict, findings));
     if (verdict === 'blocked') process.exitCode = EXIT_CODE.no;
     return { verdict, findings };
   }

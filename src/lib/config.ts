@@ -1,8 +1,8 @@
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseEnv } from 'node:util';
 import { z } from 'zod';
-import { counted } from './domain/words.js';
+import { parseEnvFile, type EnvFile } from './domain/env-file.js';
+import { counted, didYouMean } from './domain/words.js';
 import {
   isOnThisMachine,
   isServerVerified,
@@ -28,8 +28,8 @@ export interface Settings {
   readonly secrets: readonly string[];
   /** What an operator should know of the way to EC2, though the settings are valid; for whenever EC2 is opened. */
   readonly warnings: readonly string[];
-  /** The same of the files that the settings came from. */
-  readonly fileWarnings: readonly string[];
+  /** The same of the files and variables that the settings came from. */
+  readonly sourceWarnings: readonly string[];
 }
 
 export interface QueueSettings {
@@ -134,7 +134,9 @@ export const SETTING_NAMES = Object.keys(SCHEMA.shape);
  * the command cannot do without. Throws a UsageError that names every fault at once.
  */
 export function loadSettings(sources: SettingSources, required: RequiredSettings = []): Settings {
-  const given = collect(sources);
+  const files = FILES.map((name) => readEnvFile(sources.directory, name)).filter((file) => file !== null);
+  const given = collect(sources, files);
+  const unknown = [...files, { name: 'the environment', values: sources.environment }].flatMap(findLookAlikes);
   const wanted = typeof required === 'function' ? required(given) : required;
   const parsed = SCHEMA.safeParse(given);
   const faults = [
@@ -148,17 +150,29 @@ export function loadSettings(sources: SettingSources, required: RequiredSettings
     ...userInfo(given),
     ...missingAuthorities(given),
   ];
-  if (parsed.data === undefined || faults.length > 0) throw wrongSettings(faults);
-  return toSettings(parsed.data, findOpenFiles(sources.directory));
+  if (parsed.data === undefined || faults.length > 0) throw wrongSettings(faults, unknown);
+  return toSettings(parsed.data, [...files.flatMap(warningsOf), ...unknown]);
 }
 
 /** The later one counts. */
 const FILES = ['.env', '.env.local'] as const;
 
-function collect({ directory, environment, flags = {} }: SettingSources): Record<string, string> {
-  const layers = [...FILES.map((name) => readEnvFile(directory, name)), environment, flags];
+interface NamedValues {
+  readonly values: Readonly<Record<string, string | undefined>>;
+}
+
+interface SettingsFile extends EnvFile {
+  readonly name: string;
+  /** Others of this machine may read it. */
+  readonly isOpen: boolean;
+}
+
+function collect(
+  { environment, flags = {} }: SettingSources,
+  files: readonly SettingsFile[],
+): Readonly<Record<string, string>> {
   const given: Record<string, string> = {};
-  for (const layer of layers) {
+  for (const layer of [...files.map(({ values }) => values), environment, flags]) {
     for (const name of SETTING_NAMES) {
       const value = layer[name];
       if (value !== undefined && value !== '') given[name] = value;
@@ -167,30 +181,56 @@ function collect({ directory, environment, flags = {} }: SettingSources): Record
   return given;
 }
 
-function readEnvFile(directory: string, name: string): Readonly<Record<string, string | undefined>> {
+/** Null where there is no such file. Throws a UsageError where it cannot be read, or a line of it is no setting. */
+function readEnvFile(directory: string, name: string): SettingsFile | null {
+  const path = join(directory, name);
   try {
-    return parseEnv(readFileSync(join(directory, name), 'utf8'));
+    const file = parseEnvFile(readFileSync(path), SETTING_NAMES);
+    if (file.faults.length > 0) throw wrongFile(path, name, file.faults);
+    // Windows has rights of another kind.
+    return { ...file, name, isOpen: process.platform !== 'win32' && (statSync(path).mode & 0o044) !== 0 };
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return {};
+    if (error instanceof UsageError) throw error;
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
     throw new UsageError(`${name} cannot be read: ${describeFileFault(error)}`, {
       code: 'settings-file-unreadable',
-      facts: { path: join(directory, name) },
+      facts: { path },
       cause: error,
     });
   }
 }
 
-/** A warning for each file that holds a secret and that others of this machine may read. */
-function findOpenFiles(directory: string): string[] {
-  return FILES.filter((name) => {
-    const given = readEnvFile(directory, name);
-    const holdsSecret = SECRETS.some((secret) => (given[secret] ?? '') !== '');
-    // Windows has rights of another kind.
-    return holdsSecret && process.platform !== 'win32' && (statSync(join(directory, name)).mode & 0o044) !== 0;
-  }).map((name) => `${name} holds secrets that others on this machine may read: chmod 600 ${name}`);
+function wrongFile(path: string, name: string, faults: readonly string[]): UsageError {
+  const list = faults.map((fault) => `\n  - ${fault}`).join('');
+  return new UsageError(`${name} cannot be taken as settings:${list}`, {
+    code: 'settings-file-wrong',
+    facts: { path },
+  });
 }
 
-function toSettings(values: Values, fileWarnings: readonly string[]): Settings {
+function warningsOf({ name, values, warnings, isOpen }: SettingsFile): string[] {
+  const holdsSecret = SECRETS.some((secret) => (values[secret] ?? '') !== '');
+  const open = `${name} holds secrets that others on this machine may read: chmod 600 ${name}`;
+  return [...warnings.map((warning) => `${name}, ${warning}`), ...(holdsSecret && isOpen ? [open] : [])];
+}
+
+/** What only sensorctl's settings begin with. */
+const OWN_PREFIX = /^(?:TIMESCALE|EC2_DB|EC2_WRITE|EC2_RETRY|EC2_POOL|SQS_QUEUE)_/;
+/** The AWS SDK has a variable that begins so for each of its services. */
+const PREFIX_OF_THE_SDK = 'AWS_ENDPOINT_URL';
+const EDITS_OF_A_SLIP = 3;
+
+/** A warning for each name that is none of ours but looks like one; one that is set to nothing does no harm. */
+function findLookAlikes({ name: source, values }: Pick<SettingsFile, 'name'> & NamedValues): string[] {
+  return Object.entries(values).flatMap(([name, value = '']) => {
+    if (value === '' || SETTING_NAMES.includes(name) || name.startsWith(PREFIX_OF_THE_SDK)) return [];
+    const isOwn = OWN_PREFIX.test(name);
+    const meant = didYouMean(name.toUpperCase(), SETTING_NAMES, isOwn ? Infinity : EDITS_OF_A_SLIP);
+    return isOwn || meant !== '' ? [`${source} sets ${name}, which sensorctl does not know${meant}`] : [];
+  });
+}
+
+function toSettings(values: Values, sourceWarnings: readonly string[]): Settings {
   const local: Settings['local'] = {
     host: values.TIMESCALE_HOST,
     port: values.TIMESCALE_PORT,
@@ -229,7 +269,7 @@ function toSettings(values: Values, fileWarnings: readonly string[]): Settings {
     telemetry: Object.freeze({ timezone: values.TELEMETRY_TIMEZONE, sensorIdFromMac: values.SENSOR_ID_FROM_MAC }),
     secrets: SECRETS.flatMap((name) => values[name] ?? []),
     warnings: ec2.host === '' ? [] : tlsWarnings(ec2),
-    fileWarnings,
+    sourceWarnings,
   });
 }
 
@@ -281,8 +321,8 @@ function describeType(field: z.ZodType | undefined): string | undefined {
   return describeType(inner);
 }
 
-function wrongSettings(faults: readonly string[]): UsageError {
-  const list = faults.map((fault) => `\n  - ${fault}`).join('');
+function wrongSettings(faults: readonly string[], unknown: readonly string[]): UsageError {
+  const list = [...faults, ...unknown].map((each) => `\n  - ${each}`).join('');
   return new UsageError(`${counted(faults.length, 'setting is', 'settings are')} wrong:${list}`, {
     code: 'settings-wrong',
   });

@@ -25,6 +25,7 @@ export interface ProblemFacts {
   // Settings
   'settings-wrong': null;
   'settings-file-unreadable': { readonly path: string };
+  'settings-file-wrong': { readonly path: string };
   'ec2-not-set': null;
   'sides-are-one': null;
   'port-taken': { readonly what: 'health' | 'metrics' | 'web' };
@@ -82,10 +83,13 @@ export interface ProblemFacts {
   // The queue and files of messages
   'queue-missing': null;
   'queue-credentials-refused': null;
+  'queue-right-missing': { readonly action: string };
+  'queue-is-fifo': null;
   'queue-call-refused': null;
   'queue-unreachable': null;
   'messages-refused': null;
   'replay-file-unreadable': null;
+  'sensors-unknown': { readonly fromMac: boolean };
   // Comparison and repair
   'tables-unknown': null;
   'no-tables': null;

@@ -134,7 +134,7 @@ describe('sensorctl backfill', function () {
       { args: ['--full'], message: /--full needs a range/ },
       { args: ['--prune', '--yes'], message: /--prune needs a range/ },
       { args: ['--direction', 'ec2-to-local'], message: /--direction needs a range/ },
-      { args: ['--all', '--prune'], message: /Nobody can be asked here/ },
+      { args: ['--all', '--prune'], message: /^Rows .*Nobody can be asked here; nothing was done\nNext: give --yes$/m },
       { args: ['--all', '--prune', '--yes', '--direction', 'ec2-to-local'], message: /never deletes from local/ },
       { args: ['--all', '--full', '--prune', '--yes'], message: /--prune needs the comparison/ },
       { args: ['--from', '2025-07-02', '--to', '2025-07-01'], message: /--to is not after --from/ },

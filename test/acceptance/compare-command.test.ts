@@ -202,22 +202,33 @@ describe('compare', function () {
       expect(code).to.equal(2);
     });
 
-    it('of two sides that are one database says so: they would always be identical', async () => {
-      const same = {
-        EC2_DB_HOST: 'TIMESCALE_HOST',
-        EC2_DB_PORT: 'TIMESCALE_PORT',
-        EC2_DB_NAME: 'TIMESCALE_DB',
-      } as const;
-      const settings = { ...same, EC2_DB_USER: 'TIMESCALE_USER', EC2_DB_PASSWORD: 'TIMESCALE_PASSWORD' };
-      const { code, stderr } = await stage.run(
-        ['compare', ...RANGE],
-        Object.fromEntries(Object.entries(settings).map(([name, from]) => [name, stage.settings[from]])),
-      );
-      expect(stderr).to.match(
-        /local and EC2 are one and the same database\nNext: check the TIMESCALE_ and EC2_DB_ settings/,
-      );
-      expect(code).to.equal(2);
-    });
+    for (const command of [
+      `compare ${RANGE.join(' ')}`,
+      'init',
+      'cutover --phase 1 --yes',
+      'cutover --phase 1 --dry-run',
+      'consume --dual-write --drain',
+      'quarantine retry --all',
+      'backfill',
+      'backfill --all --dry-run',
+    ]) {
+      it(`\`${command}\` of two sides that are one database says so`, async () => {
+        const same = {
+          EC2_DB_HOST: 'TIMESCALE_HOST',
+          EC2_DB_PORT: 'TIMESCALE_PORT',
+          EC2_DB_NAME: 'TIMESCALE_DB',
+        } as const;
+        const settings = { ...same, EC2_DB_USER: 'TIMESCALE_USER', EC2_DB_PASSWORD: 'TIMESCALE_PASSWORD' };
+        const { code, stderr } = await stage.run(command.split(' '), {
+          ENABLE_DUAL_WRITE: 'true',
+          ...Object.fromEntries(Object.entries(settings).map(([name, from]) => [name, stage.settings[from]])),
+        });
+        expect(stderr).to.match(
+          /local and EC2 are one and the same database\nNext: check the TIMESCALE_ and EC2_DB_ settings/,
+        );
+        expect(code).to.equal(2);
+      });
+    }
 
     it('leaves what --output held before', async () => {
       const directory = await mkdtemp(path.join(tmpdir(), 'sensorctl-compare-'));

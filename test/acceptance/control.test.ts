@@ -1,8 +1,9 @@
 import { expect } from 'chai';
 import type { ConsumeSummary } from '../../src/lib/operations/consume/consume-summary.js';
+import type { Snapshot } from '../../src/lib/operations/monitor/monitor-snapshot.js';
 import { findFreePort } from '../../src/lib/sandbox/ports.js';
 import { generateTelemetry } from '../../src/lib/decoders/generate.js';
-import { readContent, runCli, Stage, type CliResult, type CliSettings } from '../support/cli.js';
+import { readContent, runCli, Stage, startCli, type CliResult, type CliSettings } from '../support/cli.js';
 
 const SECRET = 'Marked-Secret-4711';
 const SINGLE = '📝 Initializing single-write repository...';
@@ -69,6 +70,35 @@ describe('acceptance: what decides between local and both', function () {
     expect(summary).to.include({ messages: bodies.length, missed: summary.accepted });
   });
 
+  it('a password of EC2 that is not set: monitor and consume name the variable, and end', async () => {
+    const unset = { EC2_DB_PASSWORD: undefined };
+    const { code, stderr } = await consume(['--dual-write'], unset);
+    expect(code, stderr).to.equal(0);
+    expect(stderr).to.match(/EC2 could not be looked at error="it asks for a password[^"]*" next="set EC2_DB_PASSWORD/);
+    const { stdout } = await stage.run(['monitor', '--once', '--json'], unset);
+    expect((JSON.parse(stdout) as Snapshot).sides.ec2).to.deep.include({
+      ...{ answers: false, problem: 'it asks for a password, and none is set' },
+    });
+  });
+
+  it('warns once, before the first batch, where the registry knows none of its sensors', async () => {
+    const warning =
+      /warn {2}sensor_registry on local does not know (\d+) of \1 sensors in the first batch.*SENSOR_ID_FROM_MAC=true/g;
+    const empty = await consume([], {});
+    expect(empty.code, empty.stderr).to.equal(0);
+    expect(empty.stderr, 'an empty registry').not.to.match(/does not know/);
+    await stage.send(bodies);
+    expect((await consume([], {})).stderr, 'the same sensors').not.to.match(/does not know/);
+    await stage.empty();
+    await stage.local.query(`insert into sensor_registry (sensor_id, sensor_type) values ('AWD-938C', 'water-level')`);
+    await stage.send(bodies);
+    const { code, stderr } = await consume(['--batch-messages', '10'], {});
+    expect(code, stderr).to.equal(0);
+    expect(stderr.match(warning)).to.have.length(1);
+    expect(stderr.search(warning)).to.be.below(stderr.indexOf(COMMITTED));
+    expect(stderr).to.contain('inRegistry=AWD-938C');
+  });
+
   it('`npm run consumer` starts the consumer', async () => {
     const { code, stderr, stdout } = await runCli(
       ['run', '--silent', 'consumer', '--', '--dual-write', '--max-messages', String(bodies.length), '--json'],
@@ -93,6 +123,35 @@ describe('acceptance: --max-messages and signals', function () {
   afterEach(async () => {
     await stage.close();
   });
+
+  it('SIGTERM to `npm run consumer` reaches the consumer, which leaves nothing behind', async function () {
+    this.timeout(90_000);
+    const options = { program: ['npm'], settings: stage.settings, timeoutMs: 80_000 } as const;
+    const consumer = await startCli(['run', '--silent', 'consumer', '--', '--dual-write', '--json'], options);
+    await consumer.printed(COMMITTED);
+    consumer.kill('SIGTERM');
+    const { code, stdout, stderr } = await consumer.wait();
+    expect(code, stderr).to.equal(0);
+    expect(stderr).to.contain('Stopping');
+    const summary = JSON.parse(stdout) as ConsumeSummary;
+    expect(summary).to.include({ confirmed: summary.accepted, missed: 0, unacknowledged: 0 });
+    expect((await stage.local.query('select 1 from sensorctl.consumer where ended_at is null')).rowCount).to.equal(0);
+  });
+
+  for (const [script, begun] of [
+    ['sandbox', 'Starting two PostgreSQL servers'],
+    ['demo', 'Starting'],
+  ] as const) {
+    it(`SIGTERM to \`npm run ${script}\` ends its servers too`, async function () {
+      this.timeout(90_000);
+      const running = await startCli(['run', '--silent', script], { program: ['npm'], timeoutMs: 80_000 });
+      await running.printed(begun);
+      running.kill('SIGTERM');
+      // Whoever is left would hold the pipes open.
+      const { stderr } = await running.wait();
+      expect(stderr).to.contain('Stopping');
+    });
+  }
 
   it('--max-messages receives exactly that many and leaves the others', async () => {
     const summary = await stage.runJson<ConsumeSummary>(['consume', '--dual-write', '--max-messages', '123']);

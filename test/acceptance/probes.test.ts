@@ -74,4 +74,34 @@ describe('probes of a consumer', function () {
       front.close();
     }
   });
+
+  it('every poll refused: /healthz and /readyz are 503 with the reason, and monitor names the trouble', async () => {
+    let isRefused = false;
+    const front = await QueueFront.open(stage.settings, async ({ action, forward, refuse }) => {
+      if (isRefused && action === 'ReceiveMessage') refuse('ExpiredToken');
+      else await forward();
+    });
+    try {
+      const times = timesOf({ longPollMs: 1_000, pollSilenceMs: 4_000, heartbeatMs: 500 });
+      const settings = { ...front.settings, ...times };
+      const { consumer, ask } = await start(settings);
+      isRefused = true;
+      await eventually('not healthy', async () => (await ask('/healthz')).status === 503, 40_000);
+      expect((await ask('/readyz')).status).to.equal(503);
+      expect((await ask('/healthz')).reasons.join()).to.match(/no poll for \d+ s: .*ExpiredToken/);
+      // Not before the polls that were under way have ended: one of them would have received it.
+      await stage.queue.send(['{}']);
+      await eventually('monitor says so', async () => {
+        const args = ['monitor', '--once', '--fail-on', 'not-receiving>0', '--json'];
+        const { code, stdout } = await stage.run(args, settings);
+        return code === 1 && /1 of 1 consumer receives nothing; 1 message waits .*ExpiredToken/.test(stdout);
+      });
+      isRefused = false;
+      await eventually('healthy again', async () => (await ask('/healthz')).status === 200, 40_000);
+      consumer.kill('SIGTERM');
+      expect((await consumer.wait()).code).to.equal(0);
+    } finally {
+      front.close();
+    }
+  });
 });

@@ -157,7 +157,15 @@ describe('the polls of a consumer', () => {
   });
 
   it('have a figure of their own among the metrics', async () => {
-    const intake = { messages: 0, inHand: 0, longestWaitMs: 0, quarantined: 0, unacknowledged: 0, pollAgeMs: 61_000 };
+    const intake = {
+      messages: 0,
+      inHand: 0,
+      longestWaitMs: 0,
+      quarantined: 0,
+      unacknowledged: 0,
+      pollAgeMs: 61_000,
+      pollFailure: null,
+    };
     const consumer = {
       meter: { listen: () => undefined } as never,
       current: { breaker: { state: 'closed' as const }, session: { leaseAgeMs: 1 } },

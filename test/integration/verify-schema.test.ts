@@ -220,7 +220,7 @@ describe('verify-schema', function () {
       expect(findings.filter(({ subject }) => subject.startsWith('type of'))).to.deep.equal([]);
 
       const { stdout: script, code } = await old.run(['verify-schema', '--sql']);
-      expect(code).to.equal(1);
+      expect(code, 'a script was written, for whatever comes after &&').to.equal(0);
       expect(script).to.contain('-- Not by this script:').and.to.contain('sensorctl init --side local --add-keys');
       await old.ec2.query(script);
       const { rows } = await old.ec2.query(`select sensor_id, time::text, level_cm from ${WATER} order by 1, 2, 3`);

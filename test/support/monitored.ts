@@ -23,7 +23,7 @@ export function statusOf(changes: Partial<ConsumerStatus> = {}): ConsumerStatus 
     latencies: { local, ec2: [...NO_LATENCIES] },
     breaker: { state: 'closed', reason: null },
     lastError: null,
-    intake: { messages: 600, inHand: 7, longestWaitMs: 400 },
+    intake: { messages: 600, inHand: 7, longestWaitMs: 400, pollAgeMs: 200, pollFailure: null },
     ...changes,
   };
 }

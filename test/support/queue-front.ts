@@ -14,6 +14,10 @@ export interface Call {
   readonly forward: () => Promise<void>;
   /** The same for some entries of a batch call alone; SQS "fails" the others. */
   readonly forwardSome: (isForwarded: (entry: BatchEntry, place: number) => boolean) => Promise<void>;
+  /** The same for the whole call, with what becomes of the answer on its way back. */
+  readonly forwardChanged: (change: (answer: Record<string, unknown>) => object) => Promise<void>;
+  /** Answers with this text. */
+  readonly reply: (status: number, text: string) => void;
   /** Answers with an error of this type. */
   readonly refuse: (type: string) => void;
 }
@@ -84,6 +88,11 @@ function callOf(
       const { status, text } = await ask(body);
       reply(status, text);
     },
+    forwardChanged: async (change) => {
+      const { status, text } = await ask(body);
+      reply(status, JSON.stringify(change(JSON.parse(text) as Record<string, unknown>)));
+    },
+    reply,
     forwardSome: async (isForwarded) => {
       const forwarded = entries.filter(isForwarded);
       const failed = entries.filter((entry) => !forwarded.includes(entry));

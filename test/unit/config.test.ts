@@ -8,8 +8,8 @@ import { UsageError } from '../../src/lib/errors.js';
 const TEMPLATE = readFileSync(new URL('../../.env.dual-write', import.meta.url), 'utf8');
 
 interface Layers {
-  readonly env?: string;
-  readonly envLocal?: string;
+  readonly env?: string | Uint8Array;
+  readonly envLocal?: string | Uint8Array;
   readonly environment?: Record<string, string>;
   readonly flags?: Record<string, string>;
 }
@@ -150,6 +150,94 @@ describe('settings', () => {
     writeFileSync(path.join(directory, 'ca.pem'), 'the authority');
     const environment = { EC2_DB_HOST: 'ec2.example.org', EC2_DB_SSLROOTCERT: path.join(directory, 'ca.pem') };
     expect(load({ environment }).ec2?.sslRootCert).to.equal('the authority');
+  });
+
+  it('are read from a file that begins with a byte order mark', () => {
+    expect(load({ envLocal: '\uFEFFEC2_DB_HOST=h\r\nEC2_DB_SSLMODE=verify-full\r\n' }).ec2).to.include({
+      ...{ host: 'h', sslMode: 'verify-full' },
+    });
+  });
+
+  for (const [what, envLocal, line] of [
+    ['a stray word', 'stray\nENABLE_DUAL_WRITE=false', 1],
+    ['a colon for the equals sign', 'EC2_DB_HOST=h\nEC2_DB_PASSWORD: s3cret', 2],
+    ['half of a value that was broken', 'EC2_DB_PASSWORD=s3\n\ncret\nEC2_DB_HOST=h', 3],
+    ['a name with a character that is not seen', '\u200BEC2_DB_HOST=h', 1],
+    ['a quote that no other closes', 'EC2_DB_HOST=h\nEC2_DB_PASSWORD="s3cret\nEC2_DB_SSLMODE=verify-full', 2],
+    ['a quote that only the next setting closes', 'OTHER="x\nEC2_DB_SSLMODE="verify-full"', 1],
+    ['a quote within the quotes', 'EC2_DB_PASSWORD="s3"cret"', 1],
+    ['an escaped quote within the quotes', String.raw`EC2_DB_PASSWORD="s3\"cret"`, 1],
+  ] as const) {
+    it(`are refused by the number of the line: ${what}`, () => {
+      const message = refusal({ envLocal });
+      expect(message).to.match(new RegExp(`^\\.env\\.local cannot be taken as settings:\n  - line ${line}\\b`));
+      expect(message).not.to.match(/s3|cret/);
+    });
+  }
+
+  for (const [what, bytes] of [
+    ['Latin-1', Buffer.from('EC2_DB_PASSWORD=caf\xE9', 'latin1')],
+    ['UTF-16 with its byte order mark', Buffer.from('\uFEFFEC2_DB_HOST=h', 'utf16le')],
+    ['UTF-16 without', Buffer.from('EC2_DB_HOST=h', 'utf16le')],
+  ] as const) {
+    it(`are refused from a file in ${what}`, () => {
+      expect(refusal({ env: bytes })).to.equal('.env cannot be taken as settings:\n  - the file is not UTF-8 text');
+    });
+  }
+
+  it('may stand beside those of other programs, also of several lines', () => {
+    const env =
+      'KEY="-----BEGIN\nabc\n-----END"\nexport CONFIG={"a":"b"}\nNOTE="a" "b"\nDB_PASSWORD="x\\ny"\nEC2_DB_HOST=h';
+    const settings = load({ env });
+    expect(settings.ec2?.host).to.equal('h');
+    expect(settings.sourceWarnings).to.deep.equal([]);
+  });
+
+  for (const [what, line, value, warning] of [
+    [String.raw`\n in double quotes`, String.raw`"a\nb"`, 'a\nb', String.raw`holds \n in double quotes`],
+    [String.raw`\n in single quotes`, String.raw`'a\nb'`, String.raw`a\nb`, null],
+    ['a quote in other quotes', `'a"b'`, 'a"b', null],
+    ['both quotes in a third kind', '`a"b\'c`', `a"b'c`, null],
+    ['a # within a word', 'pass#word', 'pass', 'ends before its #'],
+    ['a comment', 'pass # word', 'pass', null],
+  ] as const) {
+    it(`say when a value is not what stands there: ${what}`, () => {
+      const settings = load({ envLocal: `EC2_DB_HOST=h\nTIMESCALE_PASSWORD=${line}` });
+      expect(settings.local.password).to.equal(value);
+      const said = settings.sourceWarnings.filter((each) => !each.includes('chmod')).join();
+      if (warning === null) expect(said).to.equal('');
+      else expect(said).to.contain(`.env.local, line 2: TIMESCALE_PASSWORD ${warning}`);
+    });
+  }
+
+  for (const [name, meant] of [
+    ['EC2_DB_HOSTS', 'EC2_DB_HOST'],
+    ['EC2_DB_SSLMOD', 'EC2_DB_SSLMODE'],
+    ['ec2_db_port', 'EC2_DB_PORT'],
+    ['TIMESCALEDB_PORT', 'TIMESCALE_PORT'],
+    ['ENABLE_DUALWRITE', 'ENABLE_DUAL_WRITE'],
+    ['AWS_REGIONS', 'AWS_REGION'],
+    ['EC2_DB_FAVOURITE_COLOUR', null],
+  ] as const) {
+    it(`warn of ${name}, which looks like one of them, in a file and in the environment`, () => {
+      const unknown = `sets ${name}, which sensorctl does not know${meant === null ? '' : `; did you mean ${meant}?`}`;
+      expect(load({ envLocal: `${name}=x` }).sourceWarnings).to.deep.equal([`.env.local ${unknown}`]);
+      rmSync(path.join(directory, '.env.local'));
+      expect(load({ environment: { [name]: 'x' } }).sourceWarnings).to.deep.equal([`the environment ${unknown}`]);
+      expect(refusal({ environment: { [name]: 'x' } }, ['SQS_QUEUE_URL'])).to.contain(`the environment ${unknown}`);
+    });
+  }
+
+  it('warn of no variable of the AWS SDK or of another program', () => {
+    const names = [
+      'AWS_PROFILE',
+      'AWS_DEFAULT_REGION',
+      'AWS_ENDPOINT_URL_SNS',
+      'AWS_EC2_METADATA_DISABLED',
+      'DB_PASSWORD',
+    ];
+    const environment = Object.fromEntries([...names, 'EC2_HOME', 'PGHOST', 'TZ'].map((name) => [name, 'x']));
+    expect(load({ environment }).sourceWarnings).to.deep.equal([]);
   });
 
   it('cannot be changed once read', () => {

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect } from 'chai';
-import { CommandLineError, nextStepFor } from '../../src/lib/cli/advice.js';
+import { CommandLineError, nextStepFor, UnansweredError } from '../../src/lib/cli/advice.js';
 import { withWait } from '../../src/lib/cli/progress.js';
 import { createErrorReport, renderErrorReport } from '../../src/lib/cli/error-report.js';
 import { didYouMean, nearest } from '../../src/lib/domain/words.js';
@@ -110,6 +110,13 @@ describe('the manners of the command line: errors', () => {
         `Next: ${nextStepFor(error) ?? 'sensorctl init --help'}`,
       ]);
     }
+  });
+
+  it('a question that nobody answered is no error, and names the flag that answers it', () => {
+    const error = new UnansweredError('Rows will be deleted. Nobody can be asked here', 'give --yes');
+    const report = createErrorReport(error, '');
+    expect(report.exitCode).to.equal(2);
+    expect(renderErrorReport(report, error)).to.deep.equal([error.message, 'Next: give --yes']);
   });
 
   it('on a terminal breaks the message between words, and nothing that is to be typed', () => {

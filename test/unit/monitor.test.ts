@@ -62,6 +62,22 @@ describe('what a look says', () => {
     expect(unexplainedOf(snapshot.troubles)).to.deep.equal(['primary-silent']);
   });
 
+  it('messages wait while nobody receives: trouble, with the reason, for --fail-on too', () => {
+    const intake = { messages: 600, inHand: 0, longestWaitMs: 0, pollAgeMs: 95_000, pollFailure: 'ExpiredToken' };
+    const deaf = consumerOf({ status: statusOf({ intake }) });
+    const queue = { answers: true, problem: null, visible: 500, inFlight: 0, delayed: 0, deadLetters: 0 };
+    const snapshot = snapshotOf({ local: lookOf('local', { consumers: [deaf, consumerOf()] }), queue });
+    expect(snapshot.health).to.equal('trouble');
+    expect(snapshot.troubles).to.deep.equal([
+      { kind: 'not-receiving', text: '1 of 2 consumers receives nothing; 500 messages wait (ExpiredToken)' },
+    ]);
+    expect(unexplainedOf(snapshot.troubles)).to.deep.equal(['not-receiving']);
+    for (const condition of ['troubles>0', 'not-receiving>0']) {
+      expect(parseConditions(condition)[0]?.holds(snapshot), condition).to.equal(true);
+      expect(parseConditions(condition)[0]?.holds(snapshotOf()), condition).to.equal(false);
+    }
+  });
+
   it('the side with the higher epoch says who is the primary, and its ledger counts', () => {
     const state = { ...PHASE_2, phase: 3 as const, primary: 'ec2' as const, epoch: 4, keepLocalCurrent: true };
     const snapshot = snapshotOf({ ec2: lookOf('ec2', { state, ledger: GAPS, consumers: [consumerOf()] }) });

@@ -125,6 +125,7 @@ describe('what comes from outside, in HTML', () => {
         consumers: [
           {
             ...{ host: EVIL, pid: 1, state: 'running', rate: 1, breaker: 'open', messagesInHand: 0 },
+            ...{ pollAgeSeconds: 1, pollFailure: null },
             lastError: { agoSeconds: 1, text: EVIL },
           } as never,
         ],

@@ -77,6 +77,23 @@ describe('what is too much in a message', () => {
     });
   }
 
+  for (const [name, body, options] of [
+    ['data.gw_id', '{"sensorType":"moisture","data":{"gw_id":N,"sensor":[{"sensor_id":1}]}}', OPTIONS],
+    ['data.sensor[0].sensor_id', '{"sensorType":"moisture","data":{"gw_id":1,"sensor":[{"sensor_id":N}]}}', OPTIONS],
+    ['sensorId', '{"sensorType":"moisture","sensorId":N,"data":{"humid_hi":1}}', OPTIONS],
+    ['sensorId', '{"sensorType":"weather","sensorId":N,"data":{"wind":1}}', OPTIONS],
+    ['sensorType', '{"sensorType":N,"sensorId":"a","data":{"wind":1}}', OPTIONS],
+    [
+      ...['data.macAddress', '{"sensorType":"water-level","data":{"macAddress":N,"level":1}}'],
+      { ...OPTIONS, sensorIdFromMac: true },
+    ],
+  ] as const) {
+    it(`is such a number wherever an id is read: ${name} of ${body}`, () => {
+      const received = body.replace('N', '9007199254740993').replace('{', '{"timestamp":"2025-07-01T00:00:00Z",');
+      expect(onlyReason(decodeMessage(received, options))).to.contain(`${name} is a number with more digits`);
+    });
+  }
+
   for (const [number, text] of [
     ['9007199254740991', '9007199254740991'],
     ['-12.5', '-12.5'],

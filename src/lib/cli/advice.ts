@@ -13,6 +13,9 @@ export class CommandLineError extends UsageError {
   }
 }
 
+/** A question that nobody agreed to: nothing is wrong, and nothing was done. */
+export class UnansweredError extends CommandLineError {}
+
 /** How the variables of a side's connection begin. */
 const prefix = (side: Side): string => (side === 'local' ? 'TIMESCALE' : 'EC2_DB');
 
@@ -33,6 +36,8 @@ type Advice<Code extends ProblemCode> = ProblemFacts[Code] extends null
 const ADVICE: { readonly [Code in ProblemCode]: Advice<Code> } = {
   'settings-wrong': 'correct it in .env.local (start from .env.dual-write), in the environment, or by its flag',
   'settings-file-unreadable': ({ path }) => `let this user read ${path}, or remove it`,
+  'settings-file-wrong': ({ path }) =>
+    `mend ${path}: UTF-8 text, on each line NAME=value or a comment (see .env.dual-write)`,
   'ec2-not-set': SET_EC2,
   'sides-are-one': 'check the TIMESCALE_ and EC2_DB_ settings for host, port and database',
   'port-taken': ({ what }) => `choose another --${what}-port`,
@@ -111,10 +116,17 @@ const ADVICE: { readonly [Code in ProblemCode]: Advice<Code> } = {
   'queue-missing': 'check SQS_QUEUE_URL and AWS_REGION',
   'queue-credentials-refused':
     'check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or renew the credentials of this host',
+  'queue-right-missing': ({ action }) =>
+    `allow sqs:${action} on it, in the policy of the role or user whose credentials these are`,
+  'queue-is-fifo': 'name a standard queue in SQS_QUEUE_URL',
   'queue-call-refused': 'see what AWS says of it; where it is throttled, repeat the command more slowly',
   'queue-unreachable': 'check SQS_QUEUE_URL, AWS_REGION and AWS_ENDPOINT_URL_SQS, and the network',
   'messages-refused': 'look for lines that are larger than the queue takes, or hold characters that SQS refuses',
   'replay-file-unreadable': 'name JSON-lines files that exist and can be read',
+  'sensors-unknown': ({ fromMac }) =>
+    fromMac
+      ? 'where these are not new sensors: see whether SENSOR_ID_FROM_MAC=true is right (docs/settings.md)'
+      : 'where these are not new sensors: if the registry names them by MAC (AWD-938C), stop, and set SENSOR_ID_FROM_MAC=true (docs/settings.md)',
 
   'tables-unknown': 'check the names given with --table',
   'no-tables': 'sensorctl init',

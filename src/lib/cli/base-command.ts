@@ -44,7 +44,7 @@ export abstract class BaseCommand extends Command {
       options.required,
     );
     this.#redact = createRedactor(settings.secrets);
-    for (const warning of settings.fileWarnings) this.note(`Warning: ${warning}`);
+    for (const warning of settings.sourceWarnings) this.note(`Warning: ${warning}`);
     this.#logSettings(settings);
     return settings;
   }

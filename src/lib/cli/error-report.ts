@@ -1,5 +1,5 @@
 import { EXIT_CODE, SensorctlError, type ExitCode } from '../errors.js';
-import { nextStepFor } from './advice.js';
+import { nextStepFor, UnansweredError } from './advice.js';
 import { ownMessage } from './oclif-internals.js';
 import { terminalWidth, wrap } from './text-layout.js';
 
@@ -32,8 +32,9 @@ export function renderErrorReport(
 ): string[] {
   const frames =
     exitCode === EXIT_CODE.defect ? (error.stack ?? '').split('\n').filter((line) => /^\s+at /.test(line)) : [];
+  const kind = error instanceof UnansweredError ? '' : 'Error: ';
   // Further lines of a message are set in: none of them looks like the one that says what to do.
-  return [...wrap(`Error: ${message.replaceAll(/\n(?! )/g, '\n  ')}`, width), ...frames, `Next: ${next}`];
+  return [...wrap(`${kind}${message.replaceAll(/\n(?! )/g, '\n  ')}`, width), ...frames, `Next: ${next}`];
 }
 
 /** The causes of an error, the nearest first; for --verbose. */

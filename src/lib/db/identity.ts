@@ -18,6 +18,13 @@ export async function assertDistinct(one: Queryable, other: Queryable): Promise<
   });
 }
 
+/** The same where either side may be away: the question is then left open. */
+export async function assertDistinctIfKnown(one: Queryable, other: Queryable): Promise<void> {
+  await assertDistinct(one, other).catch((error: unknown) => {
+    if (error instanceof UsageError) throw error;
+  });
+}
+
 /** Names a database, whatever host and port lead to it, and however often its server is restarted. */
 export async function readIdentity(database: Queryable): Promise<string> {
   return await readName(database, READ_IDENTITY);

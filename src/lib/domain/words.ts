@@ -3,18 +3,18 @@ export function counted(count: number, noun: string, plural = `${noun}s`): strin
   return `${count.toLocaleString('en-US')} ${count === 1 ? noun : plural}`;
 }
 
-/** The candidate that the word was most likely meant to be: at most a third of its letters differ; null for none. */
-export function nearest(word: string, candidates: readonly string[]): string | null {
+/** The candidate that the word was most likely meant to be: at most a third of its letters and `mostEdits` differ; null for none. */
+export function nearest(word: string, candidates: readonly string[], mostEdits = Infinity): string | null {
   const [best] = candidates
     .map((candidate) => ({ candidate, distance: editDistance(word, candidate) }))
-    .filter(({ candidate, distance }) => distance <= Math.max(1, Math.floor(candidate.length / 3)))
+    .filter(({ candidate, distance }) => distance <= Math.min(mostEdits, Math.max(1, Math.floor(candidate.length / 3))))
     .sort((one, other) => one.distance - other.distance);
   return best?.candidate ?? null;
 }
 
 /** `; did you mean X?`, or nothing. */
-export function didYouMean(word: string, candidates: readonly string[]): string {
-  const meant = nearest(word, candidates);
+export function didYouMean(word: string, candidates: readonly string[], mostEdits = Infinity): string {
+  const meant = nearest(word, candidates, mostEdits);
   return meant === null ? '' : `; did you mean ${meant}?`;
 }
 

@@ -1,4 +1,5 @@
 import { asUnreachable, type Database } from '../db/database.js';
+import { assertDistinct } from '../db/identity.js';
 import type { Side } from '../domain/side.js';
 import {
   addKeys,
@@ -8,6 +9,7 @@ import {
   type SharedKeys,
 } from '../repository/repair/add-keys.js';
 import { migrateBookkeeping } from '../repository/ledger/bookkeeping-schema.js';
+import { queryableOf } from '../repository/compare/sides.js';
 import {
   assertServer,
   createReadingTables,
@@ -29,6 +31,16 @@ export interface SidePreparation {
   readonly keysAdded: readonly KeyAddition[];
   /** What still stands in the way of dual write. */
   readonly obstacles: readonly Obstacle[];
+}
+
+/** Prepares the sides side by side. Throws a UsageError where two of them are one database. */
+export async function prepareSides(
+  databases: readonly Database[],
+  options: { addKeys: boolean },
+): Promise<SidePreparation[]> {
+  const [one, other] = databases;
+  if (one !== undefined && other !== undefined) await assertDistinct(queryableOf(one), queryableOf(other));
+  return await Promise.all(databases.map((database) => prepareSide(database, options)));
 }
 
 /** Creates what is missing on one side; runs any number of times, from any number of processes. */

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { counted } from '../domain/words.js';
 import { pause } from '../domain/async.js';
 import { describeFileFault, UnreachableError, UsageError } from '../errors.js';
-import { asQueueError, SQS_BATCH, type Queue } from '../queue/queue.js';
+import { asQueueError, describeCodes, SQS_BATCH, type Queue, type Unconfirmed } from '../queue/queue.js';
 
 export interface ReplayOptions {
   readonly queue: Queue;
@@ -23,8 +23,13 @@ const SENDS_SIDE_BY_SIDE = 8;
 const TRIES = 5;
 const RETRY_MS = 200;
 
-/** Sends each body as a message, ten a call; stops early, with what was sent, when told to. Throws an UnreachableError. */
+/** Sends each body as a message, ten a call; stops early, with what was sent, when told to. Throws an UnreachableError, or a UsageError for a FIFO queue. */
 export async function replay({ queue, bodies, rate, stop, onProgress }: ReplayOptions): Promise<ReplaySummary> {
+  if (queue.isFifo) {
+    throw new UsageError(`the queue ${queue.url} is a FIFO queue; replay sends to standard queues alone`, {
+      code: 'queue-is-fifo',
+    });
+  }
   const startedAt = performance.now();
   const sending = new Set<Promise<unknown>>();
   let taken = 0;
@@ -83,18 +88,16 @@ async function* groupsOf(bodies: AsyncIterable<string> | Iterable<string>, size:
 async function sendAll(queue: Queue, bodies: readonly string[]): Promise<void> {
   let left = [...bodies];
   for (let attempt = 1; left.length > 0; attempt += 1) {
+    let unconfirmed: Unconfirmed<string>[] = [];
     try {
-      left = await queue.send(left);
+      unconfirmed = await queue.send(left);
+      left = unconfirmed.map(({ item }) => item);
     } catch (error) {
       if (attempt === TRIES) throw asQueueError(error, queue.url);
     }
     if (left.length > 0 && attempt === TRIES) {
-      throw new UnreachableError(
-        `the queue ${queue.url} refused ${left.length} of ${counted(bodies.length, 'message')}`,
-        {
-          code: 'messages-refused',
-        },
-      );
+      const refused = `${left.length} of ${counted(bodies.length, 'message')} (${describeCodes(unconfirmed)})`;
+      throw new UnreachableError(`the queue ${queue.url} refused ${refused}`, { code: 'messages-refused' });
     }
     if (left.length > 0) await delay(RETRY_MS * attempt);
   }

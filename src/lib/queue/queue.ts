@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import {
   ChangeMessageVisibilityBatchCommand,
   DeleteMessageBatchCommand,
@@ -37,6 +38,12 @@ export interface ReceivedMessage {
   readonly sentAtMs: number | null;
 }
 
+/** An item of a batch call that SQS did not confirm, and the code that it gave for it. */
+export interface Unconfirmed<Item> {
+  readonly item: Item;
+  readonly code: string;
+}
+
 export interface QueueState {
   /** Messages that could be received now, by SQS's own approximate count. */
   readonly visible: number;
@@ -60,11 +67,26 @@ export class Queue {
       requestHandler: TIMEOUTS,
       // Else the SDK sorts its middleware anew at every call, which costs a tenth of it; nothing here changes it.
       cacheMiddleware: true,
+      // The SDK would refuse a whole answer for one message; checksums are compared here instead.
+      md5: false,
     });
+    this.#client.middlewareStack.add(rememberAction, { step: 'initialize' });
   }
 
-  /** Long-polls for up to `maxMessages`, ten at most; an empty answer after `waitSeconds` is not an error. */
-  async receive(maxMessages: number, waitSeconds: number): Promise<ReceivedMessage[]> {
+  /** By its name, which ends so for each FIFO queue and for no other. */
+  get isFifo(): boolean {
+    return new URL(this.url).pathname.endsWith('.fifo');
+  }
+
+  /**
+   * Long-polls for up to `maxMessages`, ten at most; an empty answer after `waitSeconds` is not an error. Messages whose
+   * body is not what their checksum says are left out and named to `onDamaged`, by their ids; SQS delivers them again.
+   */
+  async receive(
+    maxMessages: number,
+    waitSeconds: number,
+    onDamaged: (messageIds: readonly string[]) => void = () => undefined,
+  ): Promise<ReceivedMessage[]> {
     const command = new ReceiveMessageCommand({
       QueueUrl: this.url,
       MaxNumberOfMessages: Math.min(maxMessages, SQS_BATCH),
@@ -72,7 +94,10 @@ export class Queue {
       MessageSystemAttributeNames: ['SentTimestamp'],
     });
     const { Messages: messages = [] } = await this.#client.send(command);
-    return messages.map(({ MessageId = '', ReceiptHandle = '', Body = '', Attributes: attributes = {} }) => ({
+    const damaged = messages.filter(({ Body: body = '', MD5OfBody: checksum }) => isDamaged(body, checksum));
+    if (damaged.length > 0) onDamaged(damaged.map(({ MessageId: id = '' }) => id));
+    const whole = damaged.length === 0 ? messages : messages.filter((message) => !damaged.includes(message));
+    return whole.map(({ MessageId = '', ReceiptHandle = '', Body = '', Attributes: attributes = {} }) => ({
       messageId: MessageId,
       receiptHandle: ReceiptHandle,
       body: Body,
@@ -81,14 +106,17 @@ export class Queue {
   }
 
   /** Deletes up to ten messages; returns those that SQS did not confirm, for a later try. */
-  async delete(messages: readonly ReceivedMessage[]): Promise<ReceivedMessage[]> {
+  async delete(messages: readonly ReceivedMessage[]): Promise<Unconfirmed<ReceivedMessage>[]> {
     const entries = messages.map(({ receiptHandle }, index) => ({ Id: String(index), ReceiptHandle: receiptHandle }));
     const answer = await this.#client.send(new DeleteMessageBatchCommand({ QueueUrl: this.url, Entries: entries }));
-    return unconfirmed(messages, answer.Successful);
+    return unconfirmedOf(messages, answer);
   }
 
   /** Keeps up to ten messages invisible to others for another `seconds`; returns those that SQS did not confirm. */
-  async extendVisibility(messages: readonly ReceivedMessage[], seconds: number): Promise<ReceivedMessage[]> {
+  async extendVisibility(
+    messages: readonly ReceivedMessage[],
+    seconds: number,
+  ): Promise<Unconfirmed<ReceivedMessage>[]> {
     const entries = messages.map(({ receiptHandle }, index) => ({
       Id: String(index),
       ReceiptHandle: receiptHandle,
@@ -97,14 +125,19 @@ export class Queue {
     const answer = await this.#client.send(
       new ChangeMessageVisibilityBatchCommand({ QueueUrl: this.url, Entries: entries }),
     );
-    return unconfirmed(messages, answer.Successful);
+    return unconfirmedOf(messages, answer);
   }
 
-  /** Sends up to ten bodies; returns those that SQS did not take. */
-  async send(bodies: readonly string[]): Promise<string[]> {
+  /** Sends up to ten bodies; returns those that SQS did not take, or not as they are. */
+  async send(bodies: readonly string[]): Promise<Unconfirmed<string>[]> {
     const entries = bodies.map((body, index) => ({ Id: String(index), MessageBody: body }));
     const answer = await this.#client.send(new SendMessageBatchCommand({ QueueUrl: this.url, Entries: entries }));
-    return unconfirmed(bodies, answer.Successful);
+    const { Successful: taken = [], Failed: failed = [] } = answer;
+    const damaged = taken.filter(({ Id: id, MD5OfMessageBody: sum }) => isDamaged(bodies[Number(id)] ?? '', sum));
+    return unconfirmedOf(bodies, {
+      Successful: taken.filter((each) => !damaged.includes(each)),
+      Failed: [...failed, ...damaged.map(({ Id: id }) => ({ Id: id, Code: 'wrong checksum' }))],
+    });
   }
 
   async readState(): Promise<QueueState> {
@@ -145,16 +178,54 @@ export class Queue {
   }
 }
 
+/** The checksum is there to notice what a faulty way did to the body; not every server gives one. */
+function isDamaged(body: string, checksum: string | undefined): boolean {
+  return checksum !== undefined && createHash('md5').update(body).digest('hex') !== checksum;
+}
+
+interface BatchAnswer {
+  readonly Successful?: readonly { readonly Id?: string | undefined }[] | undefined;
+  readonly Failed?: readonly { readonly Id?: string | undefined; readonly Code?: string | undefined }[] | undefined;
+}
+
 /** Of a batch call, whose entries are named by their places: the items that its answer does not confirm. */
-function unconfirmed<Item>(items: readonly Item[], successful: readonly { Id?: string | undefined }[] = []): Item[] {
+function unconfirmedOf<Item>(
+  items: readonly Item[],
+  { Successful: successful = [], Failed: failed = [] }: BatchAnswer,
+): Unconfirmed<Item>[] {
   const confirmed = new Set(successful.map(({ Id: id }) => Number(id)));
-  return items.filter((_, index) => !confirmed.has(index));
+  const codes = new Map(failed.map(({ Id: id, Code: code }) => [Number(id), code]));
+  return items.flatMap((item, index) =>
+    confirmed.has(index) ? [] : [{ item, code: codes.get(index) ?? 'not mentioned' }],
+  );
+}
+
+/** `InternalError, ReceiptHandleIsInvalid`: each code once. */
+export function describeCodes(unconfirmed: readonly Unconfirmed<unknown>[]): string {
+  return [...new Set(unconfirmed.map(({ code }) => code))].toSorted().join(', ');
+}
+
+/** Which call an error of the SDK was the answer to, as `GetQueueAttributes`. */
+const ACTIONS = new WeakMap<object, string>();
+
+function rememberAction<Args, Output>(
+  next: (args: Args) => Promise<Output>,
+  { commandName = '' }: { readonly commandName?: string },
+): (args: Args) => Promise<Output> {
+  return async (args) => {
+    try {
+      return await next(args);
+    } catch (error) {
+      if (typeof error === 'object' && error !== null) ACTIONS.set(error, commandName.replace(/Command$/, ''));
+      throw error;
+    }
+  };
 }
 
 const MISSING_QUEUE = new Set(['QueueDoesNotExist', 'AWS.SimpleQueueService.NonExistentQueue', 'InvalidAddress']);
+/** The credentials are right, and a policy does not allow the call. */
+const MISSING_RIGHT = new Set(['AccessDenied', 'AccessDeniedException']);
 const REFUSED_CREDENTIALS = new Set([
-  'AccessDenied',
-  'AccessDeniedException',
   'CredentialsProviderError',
   'ExpiredToken',
   'ExpiredTokenException',
@@ -164,7 +235,7 @@ const REFUSED_CREDENTIALS = new Set([
   'UnrecognizedClientException',
 ]);
 
-/** Turns an error of the SDK into one that tells a missing queue, refused credentials and a network fault apart. */
+/** Turns an error of the SDK into one that tells a missing queue, a missing right, refused credentials and a network fault apart. */
 export function asQueueError(error: unknown, queueUrl: string): UnreachableError {
   const { name = '', message = '', code } = error as { name?: string; message?: string; code?: string };
   const where = `the queue ${queueUrl}`;
@@ -180,7 +251,22 @@ export function asQueueError(error: unknown, queueUrl: string): UnreachableError
       cause: error,
     });
   }
-  if ((error as { $metadata?: { httpStatusCode?: number } }).$metadata?.httpStatusCode !== undefined) {
+  const action = ACTIONS.get(error as object);
+  if (MISSING_RIGHT.has(name) && action !== undefined) {
+    return new UnreachableError(`${where} does not allow ${action} to these credentials (${name})`, {
+      code: 'queue-right-missing',
+      facts: { action },
+      cause: error,
+    });
+  }
+  const status = (error as { $metadata?: { httpStatusCode?: number } }).$metadata?.httpStatusCode;
+  if (status !== undefined && error instanceof SyntaxError) {
+    return new UnreachableError(`${where} cannot be reached: what answers there is no queue (HTTP ${status})`, {
+      code: 'queue-unreachable',
+      cause: error,
+    });
+  }
+  if (status !== undefined) {
     return new UnreachableError(`${where} refused the call (${name}): ${message}`, {
       code: 'queue-call-refused',
       cause: error,

@@ -1,7 +1,9 @@
 import { setMaxListeners } from 'node:events';
-import type { Database } from '../db/database.js';
+import { asUnreachable, type Database } from '../db/database.js';
+import { assertDistinctIfKnown } from '../db/identity.js';
 import { describeFault } from '../db/sqlstate.js';
 import { sideTitle, type WriteMode } from '../domain/side.js';
+import { SensorctlError } from '../errors.js';
 import { silentLogger, type Logger } from '../logger.js';
 import { readRecordedState } from './phase/state.js';
 import { healUntilStopped } from './repair/self-healing.js';
@@ -75,10 +77,15 @@ export class DualWriteRepository {
     this.secondary = writer === null ? null : new SecondarySender({ writer, ...sending });
   }
 
-  /** Checks that the primary is prepared and makes this consumer known to it. The secondary may be away. */
+  /**
+   * Checks that the primary is prepared and makes this consumer known to it. The secondary may be away; throws a
+   * UsageError where it is the same database.
+   */
   static async open(options: DualWriteOptions): Promise<DualWriteRepository> {
     const { primary, secondary, consumer, onUnfit = () => undefined, logger = silentLogger } = options;
     await assertPrepared(primary);
+    // Who knows the epoch has looked at both sides.
+    if (secondary !== null && options.epoch === undefined) await assertDistinctIfKnown(primary.pool, secondary.pool);
     const epoch = options.epoch ?? (await readRecordedState(primary.pool)).epoch;
     const [meter, breaker] = [options.meter ?? new WriteMeter(), new CircuitBreaker()];
     const writeMode = secondary !== null ? 'dual-write' : primary.side === 'ec2' ? 'ec2-only' : 'local-only';
@@ -150,6 +157,8 @@ async function warnOfObstacles(secondary: Database, logger: Logger): Promise<voi
       logger.warn(`${table} on ${sideTitle(secondary.side)} ${problem}; ${consequence}`, { next: advice });
     }
   } catch (error) {
-    logger.warn(`${sideTitle(secondary.side)} could not be looked at`, { error: describeFault(error) });
+    const named = asUnreachable(error, secondary);
+    const next = named instanceof SensorctlError ? (named.problem ?? undefined) : undefined;
+    logger.warn(`${sideTitle(secondary.side)} could not be looked at`, { error: describeFault(error), next });
   }
 }

@@ -1,4 +1,5 @@
 import { asUnreachable, closeDatabase, findSilent, type Database } from '../db/database.js';
+import { assertDistinctIfKnown } from '../db/identity.js';
 import { describeFault } from '../db/sqlstate.js';
 import { rolesOf, type MigrationState, type Roles } from '../domain/migration.js';
 import { pollUntil, repeatEvery, singleFlight, type Repeating } from '../domain/retry.js';
@@ -101,6 +102,7 @@ export class MigratingRepository {
       const last = this.#checks % CHECKS_A_CHECK_OF_BOTH === 0 ? null : this.#roles.primary;
       const { state } = await findDecidingState(this.#sides, last, this.#logger);
       if (state.epoch !== this.#roles.epoch) await this.follow(this.#ended.signal);
+      if (last === null) await this.#assertDistinct(this.#roles);
     } catch (error) {
       this.#logger.debug('where the migration stands could not be read', { error: describeFault(error) });
       if (leavesNoRole(error)) this.#ended.abort(error);
@@ -129,6 +131,7 @@ export class MigratingRepository {
       return;
     }
     const { writeMode, epoch } = roles;
+    if (before === undefined) await this.#assertDistinct(roles);
     this.options.onRoles?.(roles);
     const sides = before === undefined && roles.primary === 'local' ? this.#sides : this.#openFor(roles);
     const repository = await this.#open(roles, sides).catch(async (error: unknown) => {
@@ -140,6 +143,12 @@ export class MigratingRepository {
     [this.#sides, this.#current, this.#roles] = [sides, repository, roles];
     const { phase } = state;
     this.#logger.info(`${sideTitle(roles.primary)} is the primary`, { phase, writeMode, epoch });
+  }
+
+  /** Both sides may become one database while this runs: a name may lead elsewhere. */
+  async #assertDistinct({ secondary }: Roles): Promise<void> {
+    const { local, ec2 } = this.#sides;
+    if (secondary !== null && local !== null && ec2 !== null) await assertDistinctIfKnown(local.pool, ec2.pool);
   }
 
   /** An error of a call that no server answered does not say which side it was. */

@@ -15,6 +15,7 @@ const INCIDENT_TITLES: Readonly<Record<TroubleKind | 'not-watched', string>> = {
   'primary-silent': 'the primary did not answer',
   'secondary-silent': 'the secondary did not answer',
   'not-readable': 'a side could be read only in part',
+  'not-receiving': 'a consumer received nothing',
   'queue-silent': 'the queue did not answer',
   'no-consumer': 'no consumer ran',
   'breaker-open': 'consumers left the secondary out',

@@ -124,7 +124,7 @@ class Backfill {
   async run(): Promise<BackfillReport> {
     let counts = NO_ROWS;
     if (this.request.mode !== 'ledger') this.#askAhead();
-    await assertDistinct(queryableOf(this.#source), queryableOf(this.#target));
+    await this.#assertDistinct();
     await restoreAbandonedPolicies(this.#target);
     if (this.#toSecondary) counts = addCounts(counts, await this.#repairLedger());
     this.#assertNotStopped();
@@ -139,6 +139,7 @@ class Backfill {
   }
 
   async plan(): Promise<BackfillPlan> {
+    await this.#assertDistinct();
     if (this.request.mode !== 'ledger') return this.#estimate(await this.#planUnits());
     const { readings: rows } = await countMissed(this.#source, this.#tables());
     return {
@@ -147,6 +148,10 @@ class Backfill {
       rows,
       seconds: this.#secondsFor(rows),
     };
+  }
+
+  async #assertDistinct(): Promise<void> {
+    await assertDistinct(queryableOf(this.#source), queryableOf(this.#target));
   }
 
   /** To a distant side each question takes long: these are under way while the ledger is repaired. */

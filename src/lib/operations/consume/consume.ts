@@ -6,7 +6,7 @@ import { backoff, withRetries, type FailedAttempt } from '../../domain/retry.js'
 import type { Side } from '../../domain/side.js';
 import { type Address, type Endpoint, serveMetrics } from '../../http/serve.js';
 import type { Logger } from '../../logger.js';
-import { asQueueError, SQS_BATCH, type Queue, type ReceivedMessage } from '../../queue/queue.js';
+import { asQueueError, describeCodes, SQS_BATCH, type Queue, type ReceivedMessage } from '../../queue/queue.js';
 import { readGaps, type Gap } from '../../repository/ledger/ledger.js';
 import { countFaults } from '../../repository/ledger/quarantine.js';
 import { leavesNoRole, type MigratingRepository } from '../../repository/migrating-repository.js';
@@ -23,6 +23,7 @@ import { InFlightMessages } from './in-flight-messages.js';
 import { decodeReceived, faultsOf, MessageBatcher, type DecodedMessage } from './message-batcher.js';
 import { ReceiveGate } from './receive-gate.js';
 import { Receiver } from './receiver.js';
+import { warnOfUnknownSensors } from './unknown-sensors.js';
 
 export interface ConsumeOptions {
   readonly queue: Queue;
@@ -62,6 +63,7 @@ const BATCH_BYTES = 8 * MIB;
 const WRITE_PAUSE = backoff(500, 10_000);
 /** Attempts after which an error of our own, which no other batch disproves, is a defect. */
 const ATTEMPTS_OF_A_DEFECT = 6;
+const LONGEST_FAILURE = 300;
 const DELETE_ATTEMPTS = 4;
 const DELETE_PAUSE = backoff(200);
 
@@ -101,6 +103,8 @@ class Consumer {
   readonly #waits = new RecentWaits();
   /** Messages are decoded one after the other. */
   #decoded: Promise<void> = Promise.resolve();
+  /** The look at the registry before the first batch is written. */
+  #sensorsChecked: Promise<void> | undefined;
   readonly #processing = new Set<Promise<void>>();
   readonly #failed = new AbortController();
   readonly #stop: AbortSignal;
@@ -181,6 +185,7 @@ class Consumer {
   async #process(batch: readonly DecodedMessage[]): Promise<void> {
     const request = requestOf(batch, this.options.repository.roles.primary);
     const suspects: Suspects = new Map();
+    await this.#checkSensors(request);
     const batches = await this.#write(request, suspects);
     if (batches !== null) this.#failing.noteStored(request.readings.filter((reading) => !suspects.has(reading)));
     const isDone = ({ source }: DecodedMessage): boolean => ![...suspects].some(([each]) => each.source === source);
@@ -188,6 +193,15 @@ class Consumer {
     await this.#finish(batch.filter(isDone), batches, items);
     const rest = batch.filter((each) => !isDone(each));
     if (rest.length > 0) await this.#finish(rest, await this.#writeSuspects(suspects), suspects.size);
+  }
+
+  async #checkSensors({ readings }: WriteRequest): Promise<void> {
+    const { repository, telemetry, logger } = this.options;
+    if (readings.length === 0) return;
+    this.#sensorsChecked ??= warnOfUnknownSensors(repository.current.primary.database, readings, {
+      ...{ fromMac: telemetry.sensorIdFromMac, logger },
+    });
+    await this.#sensorsChecked;
   }
 
   /** Writes until the primary stores it; null where the consumer was told to stop meanwhile: the messages come again. */
@@ -254,17 +268,23 @@ class Consumer {
     const left = await Promise.all(chunksOf(messages, SQS_BATCH).map((group) => this.#delete(group)));
     return left.reduce((sum, count) => sum + count, 0);
   }
+
   async #delete(group: readonly ReceivedMessage[]): Promise<number> {
     const { queue, logger } = this.options;
     let left = [...group];
     const deleteLeft = async (attempt: number): Promise<void> => {
+      const warn = (error: string): void => {
+        const fields = { messages: left.length, attempt, attempts: DELETE_ATTEMPTS, error };
+        logger.warn('acknowledgement failed', fields);
+      };
       try {
-        left = await queue.delete(left);
+        // A batch delete can fail in part: what it did not confirm is deleted again.
+        const unconfirmed = await queue.delete(left);
+        left = unconfirmed.map(({ item }) => item);
+        if (left.length > 0) warn(`SQS did not confirm it (${describeCodes(unconfirmed)})`);
       } catch (error) {
-        const fields = { messages: left.length, attempt, attempts: DELETE_ATTEMPTS };
-        logger.warn('acknowledgement failed', { ...fields, error: asQueueError(error, queue.url).message });
+        warn(asQueueError(error, queue.url).message);
       }
-      // A batch delete can fail in part: what it did not confirm is deleted again.
       if (left.length > 0) throw new Error('SQS did not confirm every message');
     };
     await withRetries(deleteLeft, { attempts: DELETE_ATTEMPTS, pauseMs: DELETE_PAUSE }).catch(() => undefined);
@@ -275,7 +295,9 @@ class Consumer {
     const { messages, quarantined, unacknowledged } = this.#totals.summarize(this.options.repository);
     const { longestMs: longestWaitMs } = this.#waits;
     const { pollAgeMs } = this.#receiver;
-    return { messages, quarantined, unacknowledged, inHand: this.inFlight.size, longestWaitMs, pollAgeMs };
+    const pollFailure = this.#receiver.pollFailure?.slice(0, LONGEST_FAILURE) ?? null;
+    const inHand = this.inFlight.size;
+    return { messages, quarantined, unacknowledged, inHand, longestWaitMs, pollAgeMs, pollFailure };
   }
 
   #readHealth(): ConsumerHealth {

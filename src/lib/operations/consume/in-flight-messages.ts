@@ -1,7 +1,7 @@
 import { chunksOf } from '../../domain/chunks.js';
 import { repeatEvery, WaitList, type Repeating } from '../../domain/retry.js';
 import type { Logger } from '../../logger.js';
-import { asQueueError, SQS_BATCH, type Queue, type ReceivedMessage } from '../../queue/queue.js';
+import { asQueueError, describeCodes, SQS_BATCH, type Queue, type ReceivedMessage } from '../../queue/queue.js';
 
 const CALLS_AT_ONCE = 8;
 
@@ -103,12 +103,13 @@ export class InFlightMessages {
     const messages = group.map((held) => held.message);
     const seconds = Math.ceil(this.visibilityMs / 1000);
     try {
-      const unconfirmed = new Set(await this.queue.extendVisibility(messages, seconds));
+      const unconfirmed = await this.queue.extendVisibility(messages, seconds);
+      const items = new Set(unconfirmed.map(({ item }) => item));
       const until = performance.now() + this.visibilityMs;
-      for (const held of group) if (!unconfirmed.has(held.message)) held.invisibleUntil = until;
+      for (const held of group) if (!items.has(held.message)) held.invisibleUntil = until;
       // One that was deleted meanwhile cannot be extended, and need not be.
-      const left = group.filter((held) => unconfirmed.has(held.message) && this.#isHeld(held));
-      this.#warn(left.length, 'SQS did not confirm it');
+      const left = unconfirmed.filter(({ item }) => this.#held.has(item.receiptHandle));
+      this.#warn(left.length, `SQS did not confirm it (${describeCodes(left)})`);
     } catch (error) {
       this.#warn(messages.length, asQueueError(error, this.queue.url).message);
     }

@@ -1,3 +1,4 @@
+import { pause } from '../../domain/async.js';
 import { backoff, singleFlight, withDeadline, withRetries, type FailedAttempt } from '../../domain/retry.js';
 import type { Logger } from '../../logger.js';
 import { asQueueError, SQS_BATCH, type Queue, type ReceivedMessage } from '../../queue/queue.js';
@@ -27,6 +28,8 @@ const RETRY_MS = 500;
 const HELD_MS = 1_000;
 /** A queue is drained when its counts were zero so many times in a row: they are approximate. */
 const EMPTY_COUNTS = 2;
+/** Between two polls of all pollers, while the queue does not wait for a message before it says that there is none. */
+const HURRIED_POLL_MS = 250;
 /** The SDK gives a call up before; a poll that outlives this has stopped silently, and another takes its place. */
 const POLL_DEADLINE_MS = 45_000;
 
@@ -38,6 +41,8 @@ export class Receiver {
   readonly #checkDrained = singleFlight(() => this.#countQueue());
   #answeredAt = performance.now();
   #failure: string | null = null;
+  /** When the next poll may begin after an answer that came early and empty. */
+  #nextPollAt = 0;
 
   constructor(private readonly options: ReceiverOptions) {
     this.#budget = options.maxMessages;
@@ -94,9 +99,10 @@ export class Receiver {
     const { queue, inFlight, deliver, drain, waitSeconds } = this.options;
     const wanted = Math.min(this.#budget, SQS_BATCH);
     this.#budget -= wanted;
+    const askedAt = performance.now();
     let messages: ReceivedMessage[] = [];
     try {
-      messages = await queue.receive(wanted, waitSeconds);
+      messages = await queue.receive(wanted, waitSeconds, (ids) => this.#reportDamaged(ids));
       this.#answeredAt = performance.now();
       this.#failure = null;
     } finally {
@@ -108,6 +114,22 @@ export class Receiver {
     }
     if (messages.length > 0) this.#emptyCounts = 0;
     else if (drain) await this.#checkDrained();
+    if (messages.length === 0) await this.#waitForTurn(performance.now() - askedAt);
+  }
+
+  /** A queue that waits with an empty answer sets the pace of polling; for another, the pollers take turns. */
+  async #waitForTurn(answeredInMs: number): Promise<void> {
+    if (answeredInMs > (this.options.waitSeconds * 1000) / 2 || !this.#wantsMore()) return;
+    const now = performance.now();
+    this.#nextPollAt = Math.max(now, this.#nextPollAt) + HURRIED_POLL_MS;
+    await pause(this.#nextPollAt - now, this.options.stop);
+  }
+
+  #reportDamaged(messageIds: readonly string[]): void {
+    this.options.logger.warn('messages came with a wrong checksum; they are left in the queue and come again', {
+      messages: messageIds.length,
+      ids: messageIds.join(', '),
+    });
   }
 
   async #countQueue(): Promise<void> {

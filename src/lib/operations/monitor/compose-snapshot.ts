@@ -133,6 +133,8 @@ function newestComparison(...looks: readonly (SideLook | null)[]): Snapshot['com
 
 function consumerSnapshot(consumer: KnownConsumer): ConsumerSnapshot {
   const { consumerId, host, pid, writeMode, alive, status, statusAgeSeconds } = consumer;
+  const isFresh = alive && (statusAgeSeconds ?? Infinity) < FRESH_SECONDS;
+  const intake = isFresh ? status?.intake : null;
   return {
     consumerId,
     host,
@@ -142,6 +144,8 @@ function consumerSnapshot(consumer: KnownConsumer): ConsumerSnapshot {
     rate: alive ? (status?.rates.accepted ?? null) : null,
     breaker: status?.breaker.state ?? null,
     messagesInHand: alive ? (status?.intake?.inHand ?? null) : null,
+    pollAgeSeconds: intake?.pollAgeMs == null ? null : Math.round(intake.pollAgeMs / 1000),
+    pollFailure: intake?.pollFailure ?? null,
     lastError: lastErrorOf(status, statusAgeSeconds),
   };
 }

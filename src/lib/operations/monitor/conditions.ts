@@ -1,6 +1,6 @@
 import { parseDuration, didYouMean } from '../../domain/words.js';
 import { UsageError } from '../../errors.js';
-import { leavesSecondaryOut, type Snapshot } from './monitor-snapshot.js';
+import { leavesSecondaryOut, receivesNothing, type Snapshot } from './monitor-snapshot.js';
 
 /** A condition of `--fail-on`, such as `lag>60s`. */
 export interface Condition {
@@ -45,6 +45,7 @@ const FIGURES: Readonly<Record<string, Figure>> = {
   wait: seconds(({ queue, consumers }) => queue?.longestWaitSeconds ?? (consumers === null ? null : 0)),
   'dead-letters': number(({ queue }) => queue?.deadLetters ?? null),
   consumers: number(({ consumers }) => consumers?.filter(({ state }) => state !== 'lost').length ?? null),
+  'not-receiving': number(({ consumers }) => consumers?.filter(receivesNothing).length ?? null),
   breakers: number(({ consumers }) => consumers?.filter(leavesSecondaryOut).length ?? null),
   quarantine: number(({ sides }) =>
     addOrNull(sides.local.quarantine, sides.ec2.answers === null ? 0 : sides.ec2.quarantine),

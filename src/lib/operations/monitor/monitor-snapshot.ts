@@ -4,6 +4,7 @@ import type { QueueLook } from './queue-watch.js';
 import type { LedgerState } from '../../repository/ledger/ledger.js';
 import type { ComparisonFigures } from '../../repository/monitor/last-comparison.js';
 import type { GapFigures } from '../../repository/monitor/ledger-figures.js';
+import { TIMES } from '../../timing.js';
 
 /** What can be wrong, by name, as samples record it. */
 export const TROUBLE_KINDS = [
@@ -12,6 +13,7 @@ export const TROUBLE_KINDS = [
   'not-readable',
   'queue-silent',
   'no-consumer',
+  'not-receiving',
   'breaker-open',
   'gaps',
   'lag',
@@ -59,6 +61,9 @@ export interface ConsumerSnapshot {
   readonly rate: number | null;
   readonly breaker: 'closed' | 'open' | 'probing' | null;
   readonly messagesInHand: number | null;
+  /** Seconds since the queue answered one of its polls, and what it said of the last one that it refused. */
+  readonly pollAgeSeconds: number | null;
+  readonly pollFailure: string | null;
   /** Its last failed write, and how many seconds ago that was. */
   readonly lastError: { readonly text: string; readonly agoSeconds: number } | null;
 }
@@ -66,6 +71,11 @@ export interface ConsumerSnapshot {
 /** Whether a consumer sends nothing to the secondary, or one batch to try it. */
 export function leavesSecondaryOut({ breaker }: Pick<ConsumerSnapshot, 'breaker'>): boolean {
   return breaker === 'open' || breaker === 'probing';
+}
+
+/** Whether the queue has answered none of its polls for so long that it counts as not receiving. */
+export function receivesNothing({ pollAgeSeconds }: Pick<ConsumerSnapshot, 'pollAgeSeconds'>): boolean {
+  return pollAgeSeconds !== null && pollAgeSeconds * 1000 >= TIMES.pollSilenceMs;
 }
 
 /** The queue as SQS and the consumers see it. */

@@ -1,6 +1,14 @@
 import { counted } from '../../domain/words.js';
 import { otherSide, sideTitle, sideTitleCapitalized, type Side } from '../../domain/side.js';
-import { leavesSecondaryOut, type Health, type Snapshot, type Trouble, type TroubleKind } from './monitor-snapshot.js';
+import {
+  leavesSecondaryOut,
+  receivesNothing,
+  type ConsumerSnapshot,
+  type Health,
+  type Snapshot,
+  type Trouble,
+  type TroubleKind,
+} from './monitor-snapshot.js';
 
 /** Two heartbeats of a consumer and a retry of each write lie within this. */
 export const LAG_OF_CONCERN_SECONDS = 30;
@@ -77,6 +85,7 @@ function consumerTroubles({ consumers, primary, queue }: Figures): Trouble[] {
                 : `No consumer runs; ${counted(waiting, 'message waits', 'messages wait')} in the queue`,
           },
         ]),
+    ...notReceiving(living, waiting),
     ...(open.length === 0
       ? []
       : [
@@ -86,6 +95,15 @@ function consumerTroubles({ consumers, primary, queue }: Figures): Trouble[] {
           },
         ]),
   ];
+}
+
+function notReceiving(living: readonly ConsumerSnapshot[], waiting: number | null): Trouble[] {
+  const silent = living.filter(receivesNothing);
+  if (silent.length === 0) return [];
+  const who = `${silent.length} of ${counted(living.length, 'consumer')} ${silent.length === 1 ? 'receives' : 'receive'} nothing`;
+  const why = silent.find(({ pollFailure }) => pollFailure !== null)?.pollFailure ?? null;
+  const queue = waiting === null || waiting === 0 ? '' : `; ${counted(waiting, 'message waits', 'messages wait')}`;
+  return [{ kind: 'not-receiving', text: `${who}${queue}${why === null ? '' : ` (${why})`}` }];
 }
 
 /** In phase 3 local may be left behind on purpose. */

@@ -38,6 +38,9 @@ const INTAKE = z.object({
   inHand: count,
   /** The longest that a message received in the last minute had been in the queue, in ms; null where none came. */
   longestWaitMs: z.number().nullable().default(null),
+  /** Time since the queue answered a poll, in ms, and what it said of the last one that it refused; null in older versions. */
+  pollAgeMs: z.number().nullable().default(null),
+  pollFailure: z.string().nullable().default(null),
 });
 
 /** The status that a consumer stores with each heartbeat, in `sensorctl.consumer`. */
