@@ -4,7 +4,10 @@ import { readdirSync } from 'node:fs';
 import path from 'node:path';
 
 const LONGEST = [
+  'integration/own-names',
+  'integration/long-values',
   'acceptance/faults',
+  'integration/many-chunks',
   'acceptance/compare-command',
   'integration/sandbox',
   'acceptance/frozen-copy',

@@ -19,6 +19,8 @@ export default class SandboxCommand extends BaseCommand {
     const { flags } = await this.parse(SandboxCommand);
     const ready =
       'Ready. In a second terminal: sensorctl init, then sensorctl consume --dual-write. Ctrl-C stops the sandbox.';
+    // From here on a signal ends what was started, too.
+    const stop = this.stopSignal();
     this.note('Starting two PostgreSQL servers and a queue...');
     await runSandbox({
       dataDir: flags.data,
@@ -29,7 +31,7 @@ export default class SandboxCommand extends BaseCommand {
         if (this.jsonEnabled()) this.logJson({ settings });
         this.note(ready);
       },
-      stop: this.stopSignal(),
+      stop,
     });
   }
 }
