@@ -99,8 +99,11 @@ describe('EC2 behind PgBouncer', function () {
   });
 
   for (const mode of ['transaction', 'statement'] as const) {
-    it(`is refused by name in ${mode} mode, and no policy is left switched off`, async () => {
+    it(`is refused in ${mode} mode, by name from the second client of a session on, and no policy is left switched off`, async () => {
       await start(mode);
+      // The first client of a fresh session cannot know that others will have it, and fails at what it then lacks.
+      const first = await Promise.allSettled([run(), run(), run()]);
+      expect(first.map(({ status }) => status)).to.deep.equal(['rejected', 'rejected', 'rejected']);
       const outcomes = await Promise.allSettled([run(), run(), run()]);
       for (const outcome of outcomes) {
         expect(outcome.status).to.equal('rejected');
