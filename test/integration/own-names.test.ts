@@ -1,4 +1,5 @@
 // Every name that sensorctl's own SQL makes up, as a column of the operator's tables.
+import { seedOf } from '../support/seed.js';
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect } from 'chai';
@@ -53,9 +54,21 @@ function ownNames(): string[] {
   return [...new Set([...found.filter(isName), ...COMPOSED])].sort();
 }
 
+const SEED = seedOf(1);
+
+const MET_BEFORE: readonly string[] = [
+  ...['stored', 'staged', 'key', 'rows', 'extra', 'held', 'given', 'listed', 'place', 'time', 'kept', 'content'],
+  ...['surplus', 'located_at', 'range', 'newest', 'bin', 'buckets', 'since', 'until', 'own_path', 'slice', 'start'],
+];
+
 describe('a column of the operator that is named as something in the SQL of sensorctl', function () {
   this.timeout(120_000);
-  const names = ownNames();
+  const all = ownNames();
+  // A third of them, another one by each seed, and those that have met names of ours before; all in `npm run test:names`.
+  const names =
+    process.env.SENSORCTL_TEST_ALL === 'true'
+      ? all
+      : all.filter((name, place) => place % 3 === SEED % 3 || MET_BEFORE.includes(name));
   let pair: PreparedPair;
 
   beforeEach(async () => {
@@ -95,11 +108,8 @@ describe('a column of the operator that is named as something in the SQL of sens
   }
 
   it('is looked for under all the names that there are', () => {
-    expect(names.length).to.be.greaterThan(200);
-    expect(names).to.include.members([
-      ...['stored', 'staged', 'key', 'rows', 'extra', 'held', 'given', 'listed', 'place', 'time', 'kept', 'content'],
-      ...['surplus', 'located_at', 'range', 'newest', 'bin', 'buckets', 'since', 'until', 'own_path', 'slice', 'start'],
-    ]);
+    expect(all.length).to.be.greaterThan(200);
+    expect(all).to.include.members([...MET_BEFORE]);
   });
 
   for (const [title, unguarded] of [
