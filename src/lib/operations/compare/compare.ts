@@ -15,8 +15,8 @@ import {
   type SideTotals,
 } from '../../repository/compare/find-leaves.js';
 import { groupLeaves, inTime } from '../../repository/compare/leaf-groups.js';
-import { resolveUpdated } from '../../repository/compare/resolve-updated.js';
-import { resolveLeaves, type Difference } from '../../repository/compare/resolve.js';
+import { resolverOf } from '../../repository/compare/resolve-updated.js';
+import type { Difference } from '../../repository/compare/resolve.js';
 import { scanRange } from '../../repository/compare/scan.js';
 import { queryableOf, type ComparedSides } from '../../repository/compare/sides.js';
 import { hasLedger } from '../../repository/ledger/ledger.js';
@@ -198,7 +198,7 @@ class Comparer {
     { tally, comparison, primary, secondary, leaves }: Digested,
     recorder: Recorder,
   ): Promise<TableReport> {
-    const resolve = comparison.table.known?.newestBy == null ? resolveLeaves : resolveUpdated;
+    const resolve = resolverOf(comparison.table);
     const { settleMs } = this.request;
     const known = comparison.table.known !== null;
     // Without a ledger somebody else may copy the rows, at whatever pace.

@@ -6,10 +6,11 @@ import type { Comparison, Leaf } from './find-leaves.js';
 import type { MissingClass } from './ledger-cover.js';
 import { leavesOf, look, type Suspect } from './look.js';
 import { RetryBudget } from './retry-budget.js';
-import type { Difference, ResolveOptions } from './resolve.js';
+import { resolveLeaves, type Difference, type ResolveOptions } from './resolve.js';
 import { ask, queryableOf } from './sides.js';
 import { readTables } from '../tables/read-tables.js';
 import { tableSql, type Table } from '../tables/table.js';
+import type { TablePair } from '../tables/table-pair.js';
 
 /*
  * A row of a table that the consumer updates changes with every batch, so one that differs may do so because its update is on the way. It is
@@ -98,12 +99,17 @@ interface Looked {
 /** What the secondary holds and the primary does not, by its place. */
 type WrongValues = ReadonlyMap<string, string | null>;
 
+/** How the rows of a table that differ are looked at again: as rows that are only added, or that are updated. */
+export function resolverOf({ known }: TablePair): typeof resolveLeaves {
+  return known?.newestBy == null ? resolveLeaves : resolveUpdated;
+}
+
 /**
  * What `resolveLeaves` does for rows that are only added, for those that the consumer updates: a live column counts as different only when the secondary
  * holds the same wrong value at every look, although all the entries settled that were there at the first. Until then its
  * update is on its way (`pending`) or known to be lacking (`known gap`), and the row counts as missing it.
  */
-export async function resolveUpdated(
+async function resolveUpdated(
   comparison: Comparison,
   leaves: readonly Leaf[],
   { settleMs, stop, ledger }: ResolveOptions,

@@ -15,8 +15,8 @@ import {
 } from '../compare/find-leaves.js';
 import { groupLeaves, inTime } from '../compare/leaf-groups.js';
 import { planNamedTables } from '../compare/plan-named-tables.js';
-import { resolveUpdated } from '../compare/resolve-updated.js';
-import { resolveLeaves, type Difference } from '../compare/resolve.js';
+import { resolverOf } from '../compare/resolve-updated.js';
+import type { Difference } from '../compare/resolve.js';
 import { scanRange } from '../compare/scan.js';
 import { queryableOf, type ComparedSides } from '../compare/sides.js';
 import { readCutoff, withoutDropped } from '../compare/window.js';
@@ -180,7 +180,7 @@ async function lookAtRows(
   { settleMs, stop }: LookOptions & { readonly settleMs: number },
 ): Promise<Difference[]> {
   const { sides, table } = comparison;
-  const resolve = table.known?.newestBy == null ? resolveLeaves : resolveUpdated;
+  const resolve = resolverOf(table);
   // Where nothing is on its way the ledger explains nothing.
   const options = { settleMs, stop, ledger: settleMs > 0 };
   const differences: Difference[] = [];

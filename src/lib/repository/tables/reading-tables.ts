@@ -25,7 +25,7 @@ const CHUNK_INTERVAL = '1 day';
 
 /** What is known of the guide's tables beside what the catalogs say. */
 export const KNOWN_TABLES: ReadonlyMap<string, KnownTable> = new Map<string, KnownTable>([
-  [REGISTRY, { key: REGISTRY_KEY, axis: null, except: REGISTRY_OWN_COLUMNS, newestBy: { column: 'last_seen' } }],
+  [REGISTRY, { key: REGISTRY_KEY, axis: null, except: REGISTRY_OWN_COLUMNS, newestBy: 'last_seen' }],
   ...READING_TABLES.map((table) => [table, { key: READING_KEY, axis: 'time', except: [], newestBy: null }] as const),
 ]);
 /** Those without an axis are compared whole, and brought by their keys. */

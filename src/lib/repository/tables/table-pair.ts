@@ -31,11 +31,6 @@ export interface TablePair {
   readonly known: KnownTable | null;
 }
 
-/** How rows that stand under their key already are written: the one that is the newest by a column wins. */
-export interface UpdateRule {
-  readonly column: string;
-}
-
 /** What is known of a table that the consumer writes, beside what the catalogs say. */
 export interface KnownTable {
   /** What tells rows apart whether or not a constraint says so. */
@@ -43,8 +38,8 @@ export interface KnownTable {
   readonly axis: string | null;
   /** Columns that each side keeps for itself. */
   readonly except: readonly string[];
-  /** Null where rows are only added. */
-  readonly newestBy: UpdateRule | null;
+  /** Of rows under one key the one that is the newest by this column wins; null where rows are only added. */
+  readonly newestBy: string | null;
 }
 
 /** The table of a pair in a statement for one side. */

@@ -14,9 +14,6 @@ export type WriteEvent =
 
 type Totals = ConsumerStatus['totals'];
 
-/** Readings by what became of them on the secondary. */
-export type SendTotals = Readonly<Pick<Totals, 'confirmed' | 'missed' | 'refused'>>;
-
 const RECENT_MS = 60_000;
 const LONGEST_ERROR = 300;
 
