@@ -141,7 +141,7 @@ describe('compare', function () {
       const equal = await stage.run(['compare', '--from', '2025-07-02', '--to', '2025-07-03']);
       expect(equal).to.include({ code: 0, stderr: '' });
       expect(equal.stdout)
-        .to.match(/Identical: EC2 holds what local holds\.\n$/)
+        .to.match(/Identical: EC2 holds what local holds; 4 tables compared\.\n$/)
         .and.not.to.match(/Next:/);
     });
   });
@@ -150,9 +150,9 @@ describe('compare', function () {
     const sensor = `insert into sensor_registry (sensor_id, sensor_type) values ('S0', 'moisture')`;
     await Promise.all([stage.local, stage.ec2].map((pool) => pool.query(sensor)));
     const equal = await stage.run(['compare', '--table', 'sensor_registry']);
-    expect(equal.stdout).to.match(/Identical: EC2 holds what local holds\.\n$/);
+    expect(equal.stdout).to.match(/Identical: EC2 holds what local holds; 1 table compared\.\n$/);
     const empty = await stage.run(['compare', '--table', 'moisture_readings']);
-    expect(empty.stdout).to.match(/Identical: neither side holds a row in this range\.\n$/);
+    expect(empty.stdout).to.match(/Identical: neither side holds a row in this range; 1 table compared\.\n$/);
   });
 
   it('repairs several ranges that were found out of the order of time, the newer one first', async () => {

@@ -27,10 +27,10 @@ describe('what compare says of a row', () => {
     const table = { table: difference.table, local: side, ec2: side, ...none, missingOnEc2: 1, knownGap: 1 };
     const report: CompareReport = {
       ...{ verdict: 'different', primary: 'local', window: { from: TIME, to: TIME }, tables: [table], digest: 'md5' },
-      ...{ leftOut: [], notCompared: [], resumedFrom: null },
+      ...{ failed: [], tablesLeftOut: [], leftOut: [], notCompared: [], resumedFrom: null },
       differences: [{ ...difference, kind: 'missing on ec2', class: 'known gap' }],
     };
-    const outcome = { report, strips: new Map(), differing: new Map() };
+    const outcome = { report, strips: new Map(), differing: new Map(), failed: [] };
     const compared = { from: null, to: null, windowMicros: null };
     return (
       renderComparison({ ...outcome, compared })

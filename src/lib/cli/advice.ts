@@ -101,6 +101,8 @@ const ADVICE: { readonly [Code in ProblemCode]: Advice<Code> } = {
   'duplicates-compressed': ({ table, side }) =>
     `run: select decompress_chunk(c, true) from show_chunks('${table}') c; then sensorctl init --side ${side} --add-keys`,
   'table-not-on-local': 'name a table of local as it is spelled there',
+  'rows-hidden': ({ side, table }) =>
+    `let the role of ${prefix(side)}_USER see every row: as a superuser, alter role … bypassrls; or create a policy on ${table} for it, using (true)`,
 
   'restoring-mode': () => 'end the restore, and with it that mode: select timescaledb_post_restore();',
   'timescaledb-too-old': UPGRADE_TIMESCALEDB,
@@ -128,7 +130,7 @@ const ADVICE: { readonly [Code in ProblemCode]: Advice<Code> } = {
       ? 'where these are not new sensors: see whether SENSOR_ID_FROM_MAC=true is right (docs/settings.md)'
       : 'where these are not new sensors: if the registry names them by MAC (AWD-938C), stop, and set SENSOR_ID_FROM_MAC=true (docs/settings.md)',
 
-  'tables-unknown': 'check the names given with --table',
+  'tables-unknown': 'check the names given with --table, and TABLES',
   'no-tables': 'sensorctl init',
   'table-rewritten': ({ table }) =>
     `find what rewrites ${table} (truncate, vacuum full, cluster, alter table, compress_chunk or decompress_chunk, also by a policy: select * from timescaledb_information.jobs), pause it, and repeat the command`,

@@ -3,7 +3,9 @@ import { formatInstant, formatInstantText } from '../../domain/time.js';
 import type { TablePair } from '../../repository/tables/table-pair.js';
 import type { DifferenceRecord, SideReport, Strip, TableReport } from './compare-report.js';
 import type { DifferingRange, Leaf, SideTotals } from '../../repository/compare/find-leaves.js';
-import { type Difference, timeOf } from '../../repository/compare/resolve.js';
+import { placeOf } from '../../repository/compare/place-of-row.js';
+import type { Difference } from '../../repository/compare/resolve.js';
+import { microsOfPlace } from '../../repository/tables/axis.js';
 import { shownValue } from '../../repository/compare/long-values.js';
 import type { ComparedSides } from '../../repository/compare/sides.js';
 import { keyColumns } from '../../repository/compare/slices.js';
@@ -36,9 +38,9 @@ export class Tally {
     if (this.range === null) return;
     const { slice } = difference.leaf;
     if (difference.class === 'pending' && 'from' in slice) this.#pending.add(slice);
-    const cell = Math.floor(
-      ((timeOf(this.table, difference) - this.range.from) / (this.range.to - this.range.from)) * STRIP_CELLS,
-    );
+    const place = placeOf(this.table, difference);
+    if (place === null) return;
+    const cell = Math.floor(((place - this.range.from) / (this.range.to - this.range.from)) * STRIP_CELLS);
     this.#strip[cell] = (this.#strip[cell] ?? 0) + 1;
   }
 
@@ -56,8 +58,8 @@ export class Tally {
     const { missing, extra, different, pending, unexplained } = this.#counts;
     return {
       table: this.table.name,
-      local: sideReport(isLocal ? primary : secondary),
-      ec2: sideReport(isLocal ? secondary : primary),
+      local: this.#sideReport(isLocal ? primary : secondary),
+      ec2: this.#sideReport(isLocal ? secondary : primary),
       missingOnEc2: isLocal ? missing : extra,
       missingOnLocal: isLocal ? extra : missing,
       different,
@@ -65,6 +67,12 @@ export class Tally {
       knownGap: this.#counts['known gap'],
       unexplained,
     };
+  }
+
+  #sideReport({ rows, newest }: SideTotals): SideReport {
+    const { axis } = this.table;
+    const micros = newest === null || axis === null ? null : microsOfPlace(axis.primary, newest);
+    return { rows, maxTime: micros === null ? null : formatInstant(micros) };
   }
 
   record(difference: Difference): DifferenceRecord {
@@ -102,8 +110,4 @@ export class Tally {
 function readable(value: string | null, type: string | null): string | null {
   if (value !== null && type?.startsWith('timestamp') === true) return formatInstantText(value);
   return shownValue(value, type);
-}
-
-function sideReport({ rows, newest }: SideTotals): SideReport {
-  return { rows, maxTime: newest === null ? null : formatInstant(newest) };
 }

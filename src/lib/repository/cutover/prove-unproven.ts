@@ -6,13 +6,13 @@ import type { TablePair } from '../tables/table-pair.js';
 import { agreeOnMethod } from '../compare/digest-method.js';
 import {
   digestOnBothSides,
-  digestWholeTable,
   findLeaves,
   type Comparison,
   type Digested,
   type DifferingRange,
   type Leaf,
 } from '../compare/find-leaves.js';
+import { scanClasses } from '../compare/class-scan.js';
 import { groupLeaves, inTime } from '../compare/leaf-groups.js';
 import { planNamedTables } from '../compare/plan-named-tables.js';
 import { resolverOf } from '../compare/resolve-updated.js';
@@ -135,7 +135,7 @@ async function digest(
   };
   for (const range of wide) {
     const onProgress = (): Promise<void> => Promise.resolve();
-    add(await scanRange(comparison, { range, bucketMicros: null, jobs: 1, stop, onProgress }));
+    add(await scanRange(comparison, { range, bucketWidth: null, jobs: 1, stop, onProgress }));
   }
   for (const group of chunksOf(
     ranges.filter((range) => !isWide(range)),
@@ -168,7 +168,8 @@ async function lookAtRanges(
 }
 
 async function doesWholeTableDiffer(comparison: Comparison, { settleMs, stop }: LookOptions): Promise<boolean> {
-  const { differing } = await digestWholeTable(comparison);
+  const onProgress = (): Promise<void> => Promise.resolve();
+  const { leaves: differing } = await scanClasses(comparison, { rows: 'all', stop, onProgress });
   if (settleMs === null) return differing.length > 0;
   return (await lookAtRows(comparison, differing, { settleMs, stop })).some(isLost);
 }
