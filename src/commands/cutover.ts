@@ -72,7 +72,7 @@ Exit code 1 when a gate is not met or the change went back, 4 when somebody else
     progress.update('asking both sides where the migration stands');
     const report = await withSides(settings, 'cutover', logger, (sides) =>
       cutover(sides, request, {
-        checks: createChecks(sides, stop),
+        checks: createChecks(sides, settings.tables, stop),
         hooks: {
           stop,
           logger,

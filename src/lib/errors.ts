@@ -95,7 +95,6 @@ export interface ProblemFacts {
   'tables-unknown': null;
   'no-tables': null;
   'table-rewritten': { readonly table: string };
-  'time-outside-range': null;
   'digests-differ': null;
   'comparison-stopped': null;
   'comparison-lost': null;

@@ -177,15 +177,16 @@ describe('compare under attack', () => {
 
   it('asks a slow server for less until it answers in time', async () => {
     const rows = 2_600;
-    await pair.query(
-      `${CREATE}; alter table ${WATER} add note text; ${fill(rows).replace(WATER, `${WATER} ("time", sensor_id, rssi)`)}`,
+    const filled = fill(rows).replace(WATER, `${WATER} ("time", sensor_id, rssi)`);
+    await pair.query(`${CREATE}; alter table ${WATER} add note text; ${filled};
+      update ${WATER} set note = repeat('a long note', 40000)`);
+    await pair.ec2.query(
+      `delete from ${WATER} where rssi = 0; update ${WATER} set rssi = rssi + 10000 where rssi % 1000 = 1`,
     );
-    await pair.ec2.query(`delete from ${WATER} where rssi = 0;
-      update ${WATER} set rssi = rssi + 1, note = repeat('a long note', 40000)`);
     const { report } = await pair.withTimeout(1_000, (impatient) =>
       impatient.compare({ tables: [WATER], from: FROM, to: FROM + rows * SECOND }),
     );
-    expect(report.tables[0]).to.include({ different: rows - 1, missingOnEc2: 1, missingOnLocal: 0 });
+    expect(report.tables[0]).to.include({ different: 3, missingOnEc2: 1, missingOnLocal: 0 });
   });
 
   it('compares rows off the axis with everything, and not with a range', async () => {

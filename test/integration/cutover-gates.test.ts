@@ -2,6 +2,7 @@
 import { expect } from 'chai';
 import type pg from 'pg';
 import { adviseOn } from '../../src/lib/cli/advice.js';
+import { EVERY_TABLE } from '../../src/lib/domain/table-patterns.js';
 import { createChecks } from '../../src/lib/cli/cutover-checks.js';
 import { closeDatabase, openDatabase, type Database } from '../../src/lib/db/database.js';
 import type { MigrationState, Phase } from '../../src/lib/domain/migration.js';
@@ -65,7 +66,7 @@ class Ready {
 
   get checks(): Checks {
     const { local, ec2 } = this.pair;
-    return createChecks({ local, ec2 }, new AbortController().signal);
+    return createChecks({ local, ec2 }, EVERY_TABLE, new AbortController().signal);
   }
 
   async close(): Promise<void> {

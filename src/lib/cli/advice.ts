@@ -134,7 +134,6 @@ const ADVICE: { readonly [Code in ProblemCode]: Advice<Code> } = {
   'no-tables': 'sensorctl init',
   'table-rewritten': ({ table }) =>
     `find what rewrites ${table} (truncate, vacuum full, cluster, alter table, compress_chunk or decompress_chunk, also by a policy: select * from timescaledb_information.jobs), pause it, and repeat the command`,
-  'time-outside-range': 'compare the ranges that matter with --from and --to, or correct these rows',
   'digests-differ': 'run it again with --digest md5',
   'comparison-stopped': 'the same command with --resume goes on from here',
   'comparison-lost': 'run it again',

@@ -117,7 +117,11 @@ async function findDifferences(
   return found.toSorted((one, other) => one.from - other.from);
 }
 
-function scanOptions({ table, compared }: Transfer, range: TimeRange, { jobs, stop, onProgress }: PlanningOptions): ScanOptions {
+function scanOptions(
+  { table, compared }: Transfer,
+  range: TimeRange,
+  { jobs, stop, onProgress }: PlanningOptions,
+): ScanOptions {
   return {
     range,
     bucketWidth: null,

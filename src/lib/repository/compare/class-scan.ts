@@ -129,24 +129,26 @@ class Scan {
       const end = progress.page + width;
       const part = pages === null ? null : { from: progress.page, to: end >= pages ? null : end };
       const startedAt = performance.now();
-      try {
-        this.#add(role, await this.#ask(role, part));
-      } catch (error) {
-        if (part === null || width === 1 || !isTooMuch(error)) throw error;
-        width = width >> 1;
-        continue;
-      }
-      progress.page = end;
-      progress.isDone = part?.to == null;
+      this.#add(role, await this.#digestPart(role, part));
       const factor = PART_MS / Math.max(1, performance.now() - startedAt);
       width = Math.max(1, Math.round(width * Math.min(4, Math.max(0.25, factor))));
+      progress.page = end;
+      progress.isDone = part?.to == null;
       if (part !== null) await this.#tell();
     }
   }
 
-  async #ask(role: Role, pages: Pages | null): Promise<BucketDigest[]> {
-    const statement = digestClasses(viewOf(this.comparison, role), this.line, pages);
-    return await repeatReading(() => askForDigests<BucketDigest>(this.comparison.sides[role], statement));
+  /** Halves what a server could not do in time. */
+  async #digestPart(role: Role, part: Pages | null): Promise<BucketDigest[]> {
+    const statement = digestClasses(viewOf(this.comparison, role), this.line, part);
+    try {
+      return await repeatReading(() => askForDigests<BucketDigest>(this.comparison.sides[role], statement));
+    } catch (error) {
+      const middle = part === null ? 0 : (part.from + (part.to ?? this.line.pages[role] ?? 0)) >> 1;
+      if (part === null || middle <= part.from || !isTooMuch(error) || this.options.stop.aborted) throw error;
+      const first = await this.#digestPart(role, { from: part.from, to: middle });
+      return [...first, ...(await this.#digestPart(role, { from: middle, to: part.to }))];
+    }
   }
 
   #add(role: Role, digests: readonly BucketDigest[]): void {
