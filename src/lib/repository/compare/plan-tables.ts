@@ -52,7 +52,8 @@ export async function planTables(sides: ComparedSides, { selection, names }: Wan
   ]);
   const { chosen, leftOut, unknown } = selectTables(pairDiscovered(here, there), selection, names);
   const named = unknown.map((name) => explainName(name, here, there));
-  const plans = inUsualOrder(chosen).map((candidate) => planPair(candidate, sides, names.length > 0));
+  const ordered = names.length > 0 ? chosen : inUsualOrder(chosen);
+  const plans = ordered.map((candidate) => planPair(candidate, sides, names.length > 0));
   const plan = {
     pairs: plans.flatMap((each) => ('sides' in each ? [each] : [])),
     notHandled: [...plans.flatMap((each) => ('advice' in each ? [each] : [])), ...named],

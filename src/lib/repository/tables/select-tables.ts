@@ -44,7 +44,7 @@ export interface Selected {
   readonly unknown: readonly string[];
 }
 
-/** `names`: those that a command was given, each as output names a table or as a pattern; empty: every table. */
+/** `names`: those that a command was given, each as output names a table or as a pattern, in their order; empty: every table. */
 export function selectTables(
   candidates: readonly Candidate[],
   { tables, except }: TableSelection = EVERY_TABLE,
@@ -57,7 +57,8 @@ export function selectTables(
     if (tables.length > 0 && !tables.some((pattern) => fits(candidate, pattern))) return 'TABLES does not name it';
     return except.some((pattern) => fits(candidate, pattern)) ? 'TABLES_EXCEPT names it' : null;
   };
-  const considered = candidates.filter(isWanted);
+  const placeOf = (candidate: Candidate): number => wanted.findIndex((each) => isMeant(candidate, each));
+  const considered = candidates.filter(isWanted).toSorted((one, other) => placeOf(one) - placeOf(other));
   return {
     chosen: considered
       .filter((candidate) => reasonOf(candidate) === null)
