@@ -115,6 +115,7 @@ export interface ProblemFacts {
   'readings-refused': null;
   'readings-missed': null;
   'not-proven': null;
+  'tables-unsettled': null;
   'rows-differ': null;
   'clocks-apart': null;
   'connections-few': null;

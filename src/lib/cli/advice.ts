@@ -155,6 +155,8 @@ const ADVICE: { readonly [Code in ProblemCode]: Advice<Code> } = {
   'readings-refused': 'sensorctl backfill tries them again and names the reason',
   'readings-missed': 'sensorctl backfill, or wait until the consumers have repaired them',
   'not-proven': 'sensorctl compare --all',
+  'tables-unsettled':
+    'sensorctl compare --all takes a new table in once it is equal; TABLES_EXCEPT leaves out what does not belong to the migration',
   'rows-differ': 'sensorctl compare --window 1h names the rows',
   'clocks-apart': 'let both servers follow a time server (NTP)',
   'connections-few': 'raise max_connections on EC2, or lower EC2_POOL_MAX of the consumers',

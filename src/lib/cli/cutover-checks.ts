@@ -68,6 +68,7 @@ export async function surveyGates(
       state,
       target: 3,
       minSoakMs: DAY_MS,
+      selection: settings.tables,
       checks: createChecks(sides, settings.tables, stop),
       dryRun: true,
       stop,

@@ -20,6 +20,8 @@ export interface TableReport {
   readonly pending: number;
   readonly knownGap: number;
   readonly unexplained: number;
+  /** No range of it was asked for alone. */
+  readonly whole: boolean;
 }
 
 /** One row that differs, as `--output` writes it. */

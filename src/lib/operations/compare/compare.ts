@@ -4,7 +4,7 @@ import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import { describeFault, faultKind, isTooMuch } from '../../db/sqlstate.js';
 import { sideTitle } from '../../domain/side.js';
-import { InterruptedError, SensorctlError } from '../../errors.js';
+import { InterruptedError, SensorctlError, UsageError } from '../../errors.js';
 import type { TablePair } from '../../repository/tables/table-pair.js';
 import { agreeOnMethod, type DigestMethod } from '../../repository/compare/digest-method.js';
 import { scanClasses } from '../../repository/compare/class-scan.js';
@@ -143,6 +143,9 @@ class Comparer {
     const [primary, secondary] = [queryableOf(sides.primary), queryableOf(sides.secondary)];
     await assertDistinct(primary, secondary);
     const plan = await planTables(sides, { selection: request.selection, names: request.tables });
+    if (plan.pairs.length + plan.notHandled.length === 0) {
+      throw new UsageError('there is no table to compare', { code: 'no-tables' });
+    }
     this.#failed.push(...plan.notHandled);
     const method = await agreeOnMethod([primary, secondary], plan.pairs, request.digest);
     this.#ledger = await hasLedger(sides.primary.pool);
@@ -194,12 +197,12 @@ class Comparer {
     const { table } = comparison;
     if (table.axis === null) return await this.#digestClasses(comparison, 'all', recorder);
     const resumed = recorder.progressOf(table.name);
-    const { range, offAxis, leftOut } = await rangeOfTable(this.sides, table, window, resumed?.range);
+    const { range, offAxis, isAll, leftOut } = await rangeOfTable(this.sides, table, window, resumed?.range);
     if (leftOut !== null) this.#leftOut.set(table.name, leftOut);
     const along = range === null ? null : await this.#digestRange(comparison, range, recorder);
     const off = offAxis ? await this.#digestClasses(comparison, 'off axis', recorder) : null;
     return {
-      tally: new Tally(table, range, this.sides),
+      tally: new Tally(table, range, this.sides, isAll),
       comparison,
       primary: addTotals(along?.primary ?? NOTHING, off?.primary ?? NOTHING),
       secondary: addTotals(along?.secondary ?? NOTHING, off?.secondary ?? NOTHING),

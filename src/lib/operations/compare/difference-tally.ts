@@ -24,6 +24,8 @@ export class Tally {
     readonly table: TablePair,
     readonly range: TimeRange | null,
     readonly sides: ComparedSides,
+    /** All of the table is looked at. */
+    private readonly isWhole = true,
   ) {}
 
   /** The ranges in which rows differ, with the rows that they hold. */
@@ -66,6 +68,7 @@ export class Tally {
       pending,
       knownGap: this.#counts['known gap'],
       unexplained,
+      whole: this.isWhole,
     };
   }
 

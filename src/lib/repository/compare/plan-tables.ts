@@ -42,8 +42,7 @@ export interface WantedTables {
 }
 
 /**
- * Finds the tables of both sides and says how each is compared. Throws a UsageError for a name that no table has, and
- * where no table is left.
+ * Finds the tables of both sides and says how each is compared. Throws a UsageError for a name that no table has.
  */
 export async function planTables(sides: ComparedSides, { selection, names }: WantedTables): Promise<TablePlan> {
   const [here, there] = await Promise.all([
@@ -54,7 +53,7 @@ export async function planTables(sides: ComparedSides, { selection, names }: Wan
   const named = unknown.map((name) => explainName(name, here, there));
   const ordered = names.length > 0 ? chosen : inUsualOrder(chosen);
   const plans = ordered.map((candidate) => planPair(candidate, sides, names.length > 0));
-  const plan = {
+  return {
     pairs: plans.flatMap((each) => ('sides' in each ? [each] : [])),
     notHandled: [...plans.flatMap((each) => ('advice' in each ? [each] : [])), ...named],
     leftOut: [
@@ -63,10 +62,6 @@ export async function planTables(sides: ComparedSides, { selection, names }: Wan
       ...(names.length > 0 ? [] : notTakenBy(here)),
     ],
   };
-  if (plan.pairs.length + plan.notHandled.length === 0) {
-    throw new UsageError('there is no table to compare', { code: 'no-tables' });
-  }
-  return plan;
 }
 
 /** The guide's tables first; of these the ones without an axis last, as they lag behind where the others do. */

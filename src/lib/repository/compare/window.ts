@@ -56,6 +56,8 @@ export interface ComparedPart {
   readonly range: TimeRange | null;
   /** It holds rows off its axis, and these are compared too: not where a range of time was asked for. */
   readonly offAxis: boolean;
+  /** No range was asked for. */
+  readonly isAll: boolean;
   readonly leftOut: LeftOut | null;
 }
 
@@ -78,9 +80,9 @@ export async function rangeOfTable(
   const offAxis = isAll && held?.offAxis === true;
   const cutoff = await readCutoff(sides, table);
   if (cutoff === null || cutoff.place <= range.from)
-    return { range: range.from < range.to ? range : null, offAxis, leftOut: null };
+    return { range: range.from < range.to ? range : null, offAxis, isAll, leftOut: null };
   const kept = intersect(range, { from: cutoff.place, to: Infinity });
-  return { range: kept, offAxis, leftOut: leftOutBy(cutoff, table) };
+  return { range: kept, offAxis, isAll, leftOut: leftOutBy(cutoff, table) };
 }
 
 /**
