@@ -22,8 +22,7 @@ import {
   type SideTotals,
 } from '../../repository/compare/find-leaves.js';
 import { groupLeaves, inTime } from '../../repository/compare/leaf-groups.js';
-import { resolverOf } from '../../repository/compare/resolve-updated.js';
-import type { Difference } from '../../repository/compare/resolve.js';
+import { resolveLeaves, type Difference } from '../../repository/compare/resolve.js';
 import { scanRange } from '../../repository/compare/scan.js';
 import { queryableOf, type ComparedSides } from '../../repository/compare/sides.js';
 import { hasLedger } from '../../repository/ledger/ledger.js';
@@ -169,10 +168,10 @@ class Comparer {
       if (resolved !== null) reports.push(resolved);
     }
     const report = this.#report(reports, digested, { window, method, resumedFrom: recorder.resumedFrom, plan });
-    const proven = digested.flatMap(({ tally }) =>
-      tally.provenRanges.map((range) => ({ table: tally.table.name, ...range })),
+    await recorder.finish(
+      report,
+      digested.flatMap(({ tally }) => tally.proven),
     );
-    await recorder.finish(report, proven);
     const strips = digested.flatMap(({ tally }) =>
       tally.strip === null ? [] : [[tally.table.name, tally.strip] as const],
     );
@@ -252,7 +251,6 @@ class Comparer {
     { tally, comparison, primary, secondary, leaves }: Digested,
     recorder: Recorder,
   ): Promise<TableReport> {
-    const resolve = resolverOf(comparison.table);
     const { settleMs } = this.request;
     const known = comparison.table.known !== null;
     // Without a ledger somebody else may copy the rows, at whatever pace.
@@ -267,7 +265,7 @@ class Comparer {
         done: 1,
         leftMs: null,
       });
-      const found = await inTime(group, (leaves) => resolve(comparison, leaves, options));
+      const found = await inTime(group, (leaves) => resolveLeaves(comparison, leaves, options));
       for (const difference of await this.#withoutDropped(found, tally)) {
         tally.add(difference);
         const record = tally.record(difference);

@@ -1,3 +1,4 @@
+import type { ComparedRange } from '../../repository/compare/comparison-record.js';
 import { type TimeRange, without } from '../../domain/time-range.js';
 import { formatInstant, formatInstantText } from '../../domain/time.js';
 import type { TablePair } from '../../repository/tables/table-pair.js';
@@ -5,7 +6,7 @@ import type { DifferenceRecord, SideReport, Strip, TableReport } from './compare
 import type { DifferingRange, Leaf, SideTotals } from '../../repository/compare/find-leaves.js';
 import { placeOf } from '../../repository/compare/place-of-row.js';
 import type { Difference } from '../../repository/compare/resolve.js';
-import { microsOfPlace } from '../../repository/tables/axis.js';
+import { isTimeAxis, microsOfPlace } from '../../repository/tables/axis.js';
 import { shownValue } from '../../repository/compare/long-values.js';
 import type { ComparedSides } from '../../repository/compare/sides.js';
 import { keyColumns } from '../../repository/compare/slices.js';
@@ -47,8 +48,13 @@ export class Tally {
   }
 
   /** What an identical comparison proves: not what is near to rows on their way, among which one that is lost would hide. */
-  get provenRanges(): TimeRange[] {
-    return this.range === null ? [] : without(this.range, this.#pending);
+  get proven(): ComparedRange[] {
+    const { name: table, axis } = this.table;
+    if (this.isWhole && this.#counts.pending === 0) return [{ table, from: null, to: null }];
+    if (this.range === null || axis === null || !isTimeAxis(axis.primary)) return [];
+    return without(this.range, this.#pending).map(({ from, to }) => {
+      return { table, from: microsOfPlace(axis.primary, from), to: microsOfPlace(axis.primary, to) };
+    });
   }
 
   get strip(): Strip | null {
