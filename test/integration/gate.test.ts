@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import pg from 'pg';
+import type pg from 'pg';
 import { localServer } from '../support/servers.js';
 import { TrackedSide } from '../support/tracked.js';
 

@@ -31,7 +31,7 @@ export class TrackedSide {
   static async open(
     server: PostgresServer,
     title: string,
-    { side = 'local' as Side, sql = '' } = {},
+    { side = 'local', sql = '' }: { readonly side?: Side; readonly sql?: string } = {},
   ): Promise<TrackedSide> {
     const created = await createTestDatabase(server, title);
     const { host, port, user, password } = server;
