@@ -7,7 +7,6 @@ import { createProgress } from '../lib/cli/progress.js';
 import { counted } from '../lib/cli/quantities.js';
 import { renderBackfill, renderPlan, showBackfill } from '../lib/cli/render-backfill.js';
 import { renderComparison, renderShare } from '../lib/cli/render-compare.js';
-import type { TableSelection } from '../lib/domain/table-patterns.js';
 import { EXIT_CODE } from '../lib/errors.js';
 import {
   type BackfillReport,
@@ -81,7 +80,7 @@ Exit code 0: identical, with nothing but pending rows between them. Exit code 1:
   async #repair(
     sides: BackfillSides & Parameters<typeof compare>[0],
     { differing }: CompareOutcome,
-    selection: TableSelection,
+    selection: CompareRequest['selection'],
     stop: AbortSignal,
   ): Promise<BackfillReport> {
     const progress = createProgress('Repairing');

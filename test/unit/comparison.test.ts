@@ -36,7 +36,15 @@ describe('the ledger, as compare asks it', () => {
 
 describe('what compare says of a row', () => {
   const side = { rows: 1, maxTime: TIME };
-  const none = { missingOnEc2: 0, missingOnLocal: 0, different: 0, pending: 0, knownGap: 0, unexplained: 0, whole: true };
+  const none = {
+    missingOnEc2: 0,
+    missingOnLocal: 0,
+    different: 0,
+    pending: 0,
+    knownGap: 0,
+    unexplained: 0,
+    whole: true,
+  };
 
   function lineOf(difference: Omit<DifferenceRecord, 'kind' | 'class'>): string {
     const table = { table: difference.table, local: side, ec2: side, ...none, missingOnEc2: 1, knownGap: 1 };

@@ -16,7 +16,7 @@ import { type CompareOutcome } from '../operations/compare/compare.js';
 const HEIGHTS = '▁▂▃▄▅▆▇█';
 const NONE = '·';
 
-/** What a person reads: rows and newest time on both sides, the differences, where in the window they lie, and what to do. */
+/** Renders a comparison for a person: rows and newest time on both sides, the differences, where in the window they lie, and what to do. */
 export function renderComparison({ report, strips, failed }: CompareOutcome): string {
   const { tables, window, leftOut, tablesLeftOut, notCompared, differences } = report;
   const differing = tables.filter(hasDifference);

@@ -119,7 +119,7 @@ export function isOfTheTable(error: unknown): boolean {
   return isTooMuch(cause) || REJECTED_CLASSES.has(stateClass) || OF_A_TABLE.has(stateClass);
 }
 
-/** What an error was made of that names a side. */
+/** Returns the error that was wrapped to name a side. */
 function causeOf(error: unknown): unknown {
   return error instanceof Error && error.cause !== undefined ? error.cause : error;
 }

@@ -175,7 +175,7 @@ async function countRows(source: Database, { sides: { primary } }: TablePair): P
       else (select count(*) from ${rowsSql(primary)}) end as rows
     from pg_class where oid in (select $1::oid union all select relid from pg_partition_tree($1::regclass) where isleaf)`;
   const [row] = await ask<{ rows: number }>(source, { text, values: [primary.oid] });
-  return Number(row?.rows ?? 0);
+  return row?.rows ?? 0;
 }
 
 /** No unit spans the beginning of a chunk. */

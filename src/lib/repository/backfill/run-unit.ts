@@ -3,7 +3,7 @@ import { copyBetween } from '../../db/copy.js';
 import type { Database, Queryable } from '../../db/database.js';
 import { assertNotRewritten } from '../tables/rewritten-tables.js';
 import { faultKind } from '../../db/sqlstate.js';
-import { inTransaction, keepAwake, repeatCollisions } from '../../db/transaction.js';
+import { inTransaction, keepAwake, queryAll, repeatCollisions } from '../../db/transaction.js';
 import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import { parsePlace, placesOf } from '../tables/axis.js';
@@ -30,6 +30,7 @@ import {
 } from '../repair/staging-sql.js';
 import type { Transfer } from '../repair/transfer.js';
 import { isCopyStraightSafe } from '../timescaledb/compressed-chunks.js';
+import { SKIP_EVERY_TABLE } from '../writers/own-writes.js';
 import { digestUnit } from './unit-digest.js';
 import { beginWithUnit, finishAndCommit, type Unit, type UnitCounts } from './unit-store.js';
 import { PIN_AGAIN, SET_OWN_PATH, underOwnPath, writeUnderOwnPath } from '../../db/search-path.js';
@@ -187,7 +188,7 @@ async function copyStraight(
   const range = rangeOf(unit, transfer);
   try {
     const statements = { to: copySortedToSql(transfer, portion), from: copyFromSql(transfer, 'table') };
-    await target.query(SET_OWN_PATH);
+    await queryAll(target, [SKIP_EVERY_TABLE, SET_OWN_PATH]);
     const copied = await copyBetween(source, target, statements);
     await target.query(PIN_AGAIN);
     const [, there, here] = await Promise.all([

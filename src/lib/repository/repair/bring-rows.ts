@@ -23,11 +23,12 @@ import {
 } from './staging-sql.js';
 import { insertAbsent } from './repair-updated.js';
 import type { Portion } from './portion.js';
+import { SKIP_EVERY_TABLE } from '../writers/own-writes.js';
 import type { Transfer } from './transfer.js';
 import { underOwnPath, writeUnderOwnPath } from '../../db/search-path.js';
 
 /** A row that the target did not take; of one without a place in time, or without a key, the ledger has no way to tell. */
-export type RefusedRow = Omit<Refusal, 'sensorId' | 'time'> & { readonly [Name in 'sensorId' | 'time']: string | null };
+export type RefusedRow = Omit<Refusal, 'sensorId' | 'time'> & Readonly<Record<'sensorId' | 'time', string | null>>;
 
 /** Those of them that the ledger can name. */
 export function namedInLedger(rows: readonly RefusedRow[]): Refusal[] {
@@ -74,7 +75,7 @@ export interface BringOptions {
 export async function bringRows(options: BringOptions): Promise<Delivery> {
   const { source, target, targetSide, transfer, portion } = options;
   for (const { text } of transfer.writeSettings) await target.query(text);
-  await queryAll(target, [CHECK_AT_ONCE, createStagingSql(transfer)]);
+  await queryAll(target, [SKIP_EVERY_TABLE, CHECK_AT_ONCE, createStagingSql(transfer)]);
   if (portion === null) return { copied: 0, inserted: 0, skipped: 0, corrected: 0, refused: [] };
   const statements = { to: copyToSql(transfer, portion), from: copyFromSql(transfer, 'staging') };
   const copied = await copyBetween(source, target, statements);
