@@ -10,7 +10,7 @@ import { parsePlace, placesOf } from '../tables/axis.js';
 import type { DigestMethod } from '../compare/digest-method.js';
 import { readCutoff } from '../compare/window.js';
 import { readUnsettled } from '../ledger/ledger.js';
-import { markTakenOver } from '../ledger/markers.js';
+import { markTakenOver, shareTable } from '../ledger/markers.js';
 import { holdAsPrimary, holdAsSecondary } from '../phase/fence.js';
 import { bringRows, type Delivery, type RefusedRow } from '../repair/bring-rows.js';
 import { portionOfAll, portionOfClasses, portionOfPages, portionOfRanges, type Portion } from '../repair/portion.js';
@@ -103,6 +103,9 @@ export async function runUnit(source: pg.Client, target: pg.Client, context: Uni
   if (unit.prune) await holdAsSecondary(target, context.target.side);
   const transfer = await context.transferOf(unit.table);
   if (transfer.replica) await target.query(IN_REPLICA_ROLE);
+  // Of the tables that consumers write no row changes that is brought so.
+  const turns = transfer.compared.known === null ? shareTable(unit.table) : [];
+  for (const { text, values = [] } of turns) await target.query(text, [...values]);
   // Writing on a slow target may take longer than the source's transaction may be idle.
   const copy = (): Promise<UnitWrites> =>
     keepAwake(source, () =>
