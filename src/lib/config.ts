@@ -1,5 +1,5 @@
 import { readFileSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { parseEnvFile, type EnvFile } from './domain/env-file.js';
 import { counted, didYouMean } from './domain/words.js';
@@ -23,7 +23,12 @@ export interface Settings {
   readonly ec2: (ConnectionSettings & { readonly poolMax: number }) | null;
   readonly ec2Write: { readonly timeoutMs: number; readonly retries: number; readonly retryDelayMs: number };
   readonly queue: QueueSettings;
-  readonly telemetry: { readonly timezone: string; readonly sensorIdFromMac: boolean };
+  readonly telemetry: {
+    readonly timezone: string;
+    readonly sensorIdFromMac: boolean;
+    /** The path of the operator's decoder; null for the guide's telemetry. */
+    readonly decoder: string | null;
+  };
   /** Values that must never be printed. */
   readonly secrets: readonly string[];
   /** What an operator should know of the way to EC2, though the settings are valid; for whenever EC2 is opened. */
@@ -120,6 +125,7 @@ const SCHEMA = z.object({
   AWS_SESSION_TOKEN: text.optional(),
   TELEMETRY_TIMEZONE: timezone.default('Asia/Bangkok'),
   SENSOR_ID_FROM_MAC: flag.default(false),
+  TELEMETRY_DECODER: text.describe('the path of an ES module').optional(),
 });
 
 type Values = z.output<typeof SCHEMA>;
@@ -151,7 +157,7 @@ export function loadSettings(sources: SettingSources, required: RequiredSettings
     ...missingAuthorities(given),
   ];
   if (parsed.data === undefined || faults.length > 0) throw wrongSettings(faults, unknown);
-  return toSettings(parsed.data, [...files.flatMap(warningsOf), ...unknown]);
+  return toSettings(parsed.data, sources.directory, [...files.flatMap(warningsOf), ...unknown]);
 }
 
 /** The later one counts. */
@@ -215,7 +221,7 @@ function warningsOf({ name, values, warnings, isOpen }: SettingsFile): string[] 
 }
 
 /** What only sensorctl's settings begin with. */
-const OWN_PREFIX = /^(?:TIMESCALE|EC2_DB|EC2_WRITE|EC2_RETRY|EC2_POOL|SQS_QUEUE)_/;
+const OWN_PREFIX = /^(?:TIMESCALE|EC2_DB|EC2_WRITE|EC2_RETRY|EC2_POOL|SQS_QUEUE|TELEMETRY)_/;
 /** The AWS SDK has a variable that begins so for each of its services. */
 const PREFIX_OF_THE_SDK = 'AWS_ENDPOINT_URL';
 const EDITS_OF_A_SLIP = 3;
@@ -230,7 +236,7 @@ function findLookAlikes({ name: source, values }: Pick<SettingsFile, 'name'> & N
   });
 }
 
-function toSettings(values: Values, sourceWarnings: readonly string[]): Settings {
+function toSettings(values: Values, directory: string, sourceWarnings: readonly string[]): Settings {
   const local: Settings['local'] = {
     host: values.TIMESCALE_HOST,
     port: values.TIMESCALE_PORT,
@@ -266,7 +272,11 @@ function toSettings(values: Values, sourceWarnings: readonly string[]): Settings
       endpoint: values.AWS_ENDPOINT_URL_SQS,
       credentials: credentialsOf(values),
     }),
-    telemetry: Object.freeze({ timezone: values.TELEMETRY_TIMEZONE, sensorIdFromMac: values.SENSOR_ID_FROM_MAC }),
+    telemetry: Object.freeze({
+      timezone: values.TELEMETRY_TIMEZONE,
+      sensorIdFromMac: values.SENSOR_ID_FROM_MAC,
+      decoder: values.TELEMETRY_DECODER === undefined ? null : resolve(directory, values.TELEMETRY_DECODER),
+    }),
     secrets: SECRETS.flatMap((name) => values[name] ?? []),
     warnings: ec2.host === '' ? [] : tlsWarnings(ec2),
     sourceWarnings,

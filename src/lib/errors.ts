@@ -88,7 +88,8 @@ export interface ProblemFacts {
   'queue-call-refused': null;
   'queue-unreachable': null;
   'messages-refused': null;
-  'replay-file-unreadable': null;
+  'message-file-unreadable': null;
+  'decoder-unusable': { readonly path: string };
   'sensors-unknown': { readonly fromMac: boolean };
   // Comparison and repair
   'tables-unknown': null;

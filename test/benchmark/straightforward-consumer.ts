@@ -5,7 +5,7 @@ import { DeleteMessageBatchCommand, ReceiveMessageCommand, SQSClient } from '@aw
 import pg from 'pg';
 
 import { READING_COLUMNS, type Reading } from '../../src/lib/domain/reading.js';
-import { decodeMessage } from '../../src/lib/decoders/decode.js';
+import { decodeMessage } from '../../src/lib/decoders/guide-messages.js';
 
 const { env } = process;
 const queueUrl = env.SQS_QUEUE_URL!;

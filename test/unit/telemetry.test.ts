@@ -1,8 +1,8 @@
 import { expect } from 'chai';
 import { createRandom } from '../../src/lib/domain/random.js';
 import { READING_COLUMNS } from '../../src/lib/domain/reading.js';
-import { decodeMessage } from '../../src/lib/decoders/decode.js';
-import type { Decoded } from '../../src/lib/decoders/decode.js';
+import { decodeMessage } from '../../src/lib/decoders/guide-messages.js';
+import type { Decoded } from '../../src/lib/decoders/guide-messages.js';
 import {
   OPTIONS,
   decode,

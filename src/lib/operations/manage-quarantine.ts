@@ -1,5 +1,5 @@
 import { asUnreachable, type Database } from '../db/database.js';
-import { decodeMessage, type DecodeOptions } from '../decoders/decode.js';
+import { decodeMessage, type DecodeOptions } from '../decoders/guide-messages.js';
 import type { Reading } from '../domain/reading.js';
 import type { Side } from '../domain/side.js';
 import { parseInstant } from '../domain/time.js';

@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import { describeFault, faultKind, isDoubtful, sqlstateOf } from '../../db/sqlstate.js';
-import type { DecodeOptions } from '../../decoders/decode.js';
+import type { DecodeOptions } from '../../decoders/guide-messages.js';
 import { chunksOf } from '../../domain/chunks.js';
 import { backoff, withRetries, type FailedAttempt } from '../../domain/retry.js';
 import type { Side } from '../../domain/side.js';

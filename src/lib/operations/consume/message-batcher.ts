@@ -3,7 +3,7 @@ import type { MessageSource, Reading } from '../../domain/reading.js';
 import type { Side } from '../../domain/side.js';
 import type { ReceivedMessage } from '../../queue/queue.js';
 import type { QuarantineRecord } from '../../repository/ledger/quarantine.js';
-import { decodeMessage, type Decoded, type DecodeOptions } from '../../decoders/decode.js';
+import { decodeMessage, type Decoded, type DecodeOptions } from '../../decoders/guide-messages.js';
 
 /** A message that was received, and the readings and faults that it decodes to. */
 export interface DecodedMessage {

@@ -1,0 +1,58 @@
+import type { DeclaredTables, NewestBy } from '../domain/row.js';
+
+/** The three tables that hold readings. */
+export type ReadingTable = 'water_level_readings' | 'moisture_readings' | 'sensor_readings';
+
+const KEY = { time: 'timestamptz not null', sensor_id: 'varchar(255) not null' };
+const LOCATION = { location_lat: 'double precision', location_lng: 'double precision' };
+
+/** The columns of each reading table, with the type that a new table gives them. Its key is (sensor_id, time). */
+export const READING_COLUMNS: Readonly<Record<ReadingTable, Readonly<Record<string, string>>>> = {
+  water_level_readings: {
+    ...KEY,
+    ...LOCATION,
+    level_cm: 'numeric(5,2) not null',
+    voltage: 'numeric(4,2)',
+    rssi: 'integer',
+    temperature: 'numeric(4,2)',
+    quality_score: 'numeric(3,2)',
+  },
+  moisture_readings: {
+    ...KEY,
+    ...LOCATION,
+    moisture_surface_pct: 'numeric(5,2)',
+    moisture_deep_pct: 'numeric(5,2)',
+    temp_surface_c: 'numeric(4,2)',
+    temp_deep_c: 'numeric(4,2)',
+    ambient_humidity_pct: 'numeric(5,2)',
+    ambient_temp_c: 'numeric(4,2)',
+    flood_status: 'boolean',
+    voltage: 'numeric(4,2)',
+    quality_score: 'numeric(3,2)',
+  },
+  sensor_readings: {
+    ...KEY,
+    sensor_type: 'varchar(50)',
+    ...LOCATION,
+    value: 'jsonb not null',
+    metadata: 'jsonb',
+    quality_score: 'numeric(3,2)',
+  },
+};
+
+/** The table of sensors. Others may write columns of it that the decoder never names. */
+export const REGISTRY = 'sensor_registry';
+
+/** The columns of the registry that the decoder writes. */
+const REGISTRY_COLUMNS: Readonly<Record<string, string>> = {
+  sensor_id: 'varchar(255) not null',
+  sensor_type: 'varchar(50)',
+  last_seen: 'timestamptz',
+  ...LOCATION,
+};
+
+/** A sensor was seen last when its newest reading was taken, and stands where the newest reading that had a place says. */
+export const REGISTRY_RULE: NewestBy = { newestBy: 'last_seen', parts: [Object.keys(LOCATION)] };
+
+/** Every table that the guide's telemetry is written to. */
+export const GUIDE_TABLES: DeclaredTables = { [REGISTRY]: REGISTRY_COLUMNS, ...READING_COLUMNS };
