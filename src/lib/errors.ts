@@ -90,7 +90,9 @@ export interface ProblemFacts {
   'messages-refused': null;
   'message-file-unreadable': null;
   'decoder-unusable': { readonly path: string };
-  'sensors-unknown': { readonly fromMac: boolean };
+  'decoder-changed': null;
+  'decoder-misfit': null;
+  'sensors-unknown': { readonly fromMac: boolean | null };
   // Comparison and repair
   'tables-unknown': null;
   'no-tables': null;

@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 import type { ConnectionSettings } from '../../src/lib/db/connection.js';
 import { closeDatabase, openDatabase, type Database } from '../../src/lib/db/database.js';
-import type { Reading } from '../../src/lib/domain/reading.js';
+import { unitsOf, type Reading } from '../support/readings.js';
 import type { Side } from '../../src/lib/domain/side.js';
 import { prepareSide } from '../../src/lib/operations/init.js';
 import type { CommittedBatch } from '../../src/lib/repository/write/batch.js';
@@ -84,7 +84,7 @@ describe('repair', () => {
   }
 
   async function commit(readings: readonly Reading[]): Promise<CommittedBatch> {
-    const [batch] = await repository.primary.write({ readings, rejects: [] });
+    const [batch] = await repository.primary.write({ units: unitsOf(readings), rejects: [] });
     return batch!;
   }
 

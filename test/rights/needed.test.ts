@@ -6,7 +6,7 @@ import { describeFault } from '../../src/lib/db/sqlstate.js';
 import { silentLogger } from '../../src/lib/logger.js';
 import { backfill } from '../../src/lib/operations/backfill/backfill.js';
 import { compare } from '../../src/lib/operations/compare/compare.js';
-import type { Reading } from '../../src/lib/domain/reading.js';
+import { unitsOf, type Reading } from '../support/readings.js';
 import { assertBookkeeping } from '../../src/lib/repository/ledger/bookkeeping-schema.js';
 import { DualWriteRepository } from '../../src/lib/repository/dual-write-repository.js';
 import { findUnfinishedComparison } from '../../src/lib/repository/compare/comparison-record.js';
@@ -120,9 +120,9 @@ async function consumeOnce({ local, ec2 }: Sides, superuser: pg.Pool): Promise<v
       furtherFaults: 0,
     } as const;
     minute += 1;
-    const [sent] = await repository.primary.write({ readings: readings(minute), rejects: [reject] });
+    const [sent] = await repository.primary.write({ units: unitsOf(readings(minute)), rejects: [reject] });
     minute += 1;
-    const [missed] = await repository.primary.write({ readings: readings(minute), rejects: [] });
+    const [missed] = await repository.primary.write({ units: unitsOf(readings(minute)), rejects: [] });
     const outcome = await repository.secondary!.send(sent!);
     if (!outcome.confirmed) throw new Error(JSON.stringify(outcome));
     await markMissed(local.pool, new Map([[missed!.batchId!, 'a test']]));

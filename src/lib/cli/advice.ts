@@ -125,10 +125,14 @@ const ADVICE: { readonly [Code in ProblemCode]: Advice<Code> } = {
   'message-file-unreadable': 'name JSON-lines files that exist and can be read',
   'decoder-unusable': ({ path }) =>
     `mend ${path}, an ES module as docs/telemetry.md has it, or name another: --decoder FILE or TELEMETRY_DECODER`,
+  'decoder-changed': 'try it with sensorctl decode; then restart the consumers',
+  'decoder-misfit': 'mend the table, or the decoder: sensorctl decode FILE --check',
   'sensors-unknown': ({ fromMac }) =>
-    fromMac
-      ? 'where these are not new sensors: see whether SENSOR_ID_FROM_MAC=true is right (docs/settings.md)'
-      : 'where these are not new sensors: if the registry names them by MAC (AWD-938C), stop, and set SENSOR_ID_FROM_MAC=true (docs/settings.md)',
+    fromMac === null
+      ? 'where these are not new: see whether the decoder names them as the table does'
+      : fromMac
+        ? 'where these are not new sensors: see whether SENSOR_ID_FROM_MAC=true is right (docs/settings.md)'
+        : 'where these are not new sensors: if the registry names them by MAC (AWD-938C), stop, and set SENSOR_ID_FROM_MAC=true (docs/settings.md)',
 
   'tables-unknown': 'check the names given with --table',
   'no-tables': 'sensorctl init',

@@ -32,7 +32,7 @@ function printRow({ table, values, write = 'first', unit }: Row): PrintedRow {
 function printValue(value: Value): PrintedValue {
   if (typeof value === 'bigint') return String(value);
   if (value instanceof Uint8Array) return `\\x${Buffer.from(value).toString('hex')}`;
-  return value as PrintedValue;
+  return value;
 }
 
 /** What became of one message: a line for each row and fault. */

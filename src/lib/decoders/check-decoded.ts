@@ -1,4 +1,4 @@
-import type { NewestBy, Row, Value, WriteRule } from '../domain/row.js';
+import type { Row, Value, WriteRule } from '../domain/row.js';
 import { plainValue, ValueError, type Tally } from './plain-value.js';
 
 /** What of a message cannot be stored, and why. All its text is storable. */
@@ -104,7 +104,7 @@ function checkRule(table: string, write: unknown): WriteRule {
   if (parts === undefined) return { newestBy };
   const isList = Array.isArray(parts) && parts.every((part) => Array.isArray(part) && part.every(isName));
   if (!isList) throw new ValueError(`for ${table} has parts that are no lists of columns`);
-  return { newestBy, parts: parts as NonNullable<NewestBy['parts']> };
+  return { newestBy, parts };
 }
 
 function checkFault({ fault, sensorId, time }: Unknown, tally: Tally): FoundFault {

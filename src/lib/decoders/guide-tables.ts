@@ -54,5 +54,10 @@ const REGISTRY_COLUMNS: Readonly<Record<string, string>> = {
 /** A sensor was seen last when its newest reading was taken, and stands where the newest reading that had a place says. */
 export const REGISTRY_RULE: NewestBy = { newestBy: 'last_seen', parts: [Object.keys(LOCATION)] };
 
-/** Every table that the guide's telemetry is written to. */
-export const GUIDE_TABLES: DeclaredTables = { [REGISTRY]: REGISTRY_COLUMNS, ...READING_COLUMNS };
+/** Every table that the guide's telemetry is written to, the parent of the others first. */
+export const GUIDE_TABLES: DeclaredTables = {
+  [REGISTRY]: { columns: REGISTRY_COLUMNS, key: ['sensor_id'], write: REGISTRY_RULE },
+  ...Object.fromEntries(
+    Object.entries(READING_COLUMNS).map(([table, columns]) => [table, { columns, key: ['sensor_id', 'time'] }]),
+  ),
+};

@@ -6,7 +6,7 @@ import { GUIDE_TABLES, REGISTRY, REGISTRY_RULE } from './guide-tables.js';
 import type { DecodeOptions, GuideFault, Reading } from './message.js';
 
 export type { Decoder, Fault, MessageContext } from './decoder.js';
-export type { DeclaredTables, JsonValue, NewestBy, Row, Value, WriteRule } from '../domain/row.js';
+export type { DeclaredTable, DeclaredTables, JsonValue, NewestBy, Row, Value, WriteRule } from '../domain/row.js';
 
 const DEFAULTS: DecodeOptions = { timezone: 'Asia/Bangkok', sensorIdFromMac: false };
 
@@ -30,7 +30,8 @@ export function sentAtText(sentAtMs: number | null): string | null {
   return sentAtMs === null ? null : formatInstant(sentAtMs * 1000);
 }
 
-function rowsOf({ table, time, sensorId, sensorType, values }: Reading, unit: number): [Row, Row] {
+/** The row of a reading, and that of its sensor. */
+export function rowsOf({ table, time, sensorId, sensorType, values }: Reading, unit: number): [Row, Row] {
   const sensor = {
     sensor_id: sensorId,
     sensor_type: sensorType,

@@ -53,7 +53,7 @@ function asDecoder(path: string, exported: unknown): Decoder {
   const { decode, tables } = (exported ?? {}) as { readonly decode?: unknown; readonly tables?: unknown };
   if (typeof decode !== 'function') throw unusable(path, 'has no default export with a function `decode`');
   if (tables !== undefined && !isDeclaration(tables)) {
-    throw unusable(path, 'has `tables` that are not a list of columns with their types for each table');
+    throw unusable(path, 'has `tables` that do not say `columns` with their types for each table');
   }
   return exported as Decoder;
 }
@@ -61,9 +61,12 @@ function asDecoder(path: string, exported: unknown): Decoder {
 function isDeclaration(tables: unknown): boolean {
   const isRecord = (value: unknown): value is Record<string, unknown> =>
     typeof value === 'object' && value !== null && !Array.isArray(value);
-  const isColumns = (columns: unknown): boolean =>
-    isRecord(columns) && Object.values(columns).every((type) => typeof type === 'string');
-  return isRecord(tables) && Object.values(tables).every(isColumns);
+  const isTable = (table: unknown): boolean =>
+    isRecord(table) &&
+    isRecord(table.columns) &&
+    Object.values(table.columns).every((type) => typeof type === 'string') &&
+    (table.key === undefined || Array.isArray(table.key));
+  return isRecord(tables) && Object.values(tables).every(isTable);
 }
 
 function unusable(path: string, problem: string, cause?: unknown): UsageError {

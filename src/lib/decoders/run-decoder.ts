@@ -67,13 +67,12 @@ function describeThrown(error: unknown): string {
   }
 }
 
-const GUARDED = Symbol.for('sensorctl.guarded');
-const CALL_GUARDED = new Script(`globalThis[Symbol.for('sensorctl.guarded')]()`);
+const CALL_GUARDED = new Script('globalThis.sensorctlGuarded()');
 
 /** Calls `work` and ends it after a while, wherever it is: false where it had to be ended. */
 function endsInTime(work: () => void): boolean {
-  const scope = globalThis as { [GUARDED]?: () => void };
-  scope[GUARDED] = work;
+  const scope = globalThis as { sensorctlGuarded?: () => void };
+  scope.sensorctlGuarded = work;
   try {
     CALL_GUARDED.runInThisContext({ timeout: TIMES.decodeMs });
     return true;
@@ -81,6 +80,6 @@ function endsInTime(work: () => void): boolean {
     if ((error as NodeJS.ErrnoException).code === 'ERR_SCRIPT_EXECUTION_TIMEOUT') return false;
     throw error;
   } finally {
-    delete scope[GUARDED];
+    delete scope.sensorctlGuarded;
   }
 }

@@ -35,11 +35,32 @@ export interface Row {
   readonly unit?: string | number;
 }
 
-/** The tables that a decoder writes: each column with the SQL type that its values are meant for. */
-export type DeclaredTables = Readonly<Record<string, Readonly<Record<string, string>>>>;
+/** A table that a decoder writes, as it says before any message comes. */
+export interface DeclaredTable {
+  /** Each column that it writes, with the SQL type that its values are meant for; `not null` may follow. */
+  readonly columns: Readonly<Record<string, string>>;
+  /** What tells rows apart; where it is left out, the shortest unique key of these columns. */
+  readonly key?: readonly string[];
+  /** `first` where it is left out. */
+  readonly write?: WriteRule;
+}
+
+export type DeclaredTables = Readonly<Record<string, DeclaredTable>>;
 
 /** The message a row came in. */
 export interface MessageSource {
   readonly messageId: string | null;
   readonly body: string;
+}
+
+/** Rows that stand or fall together, and the message that they came in, for the quarantine. */
+export interface Unit {
+  readonly rows: readonly Row[];
+  readonly source?: MessageSource;
+}
+
+/** How many rows of a unit count as readings: those that are kept first, or all where none is. */
+export function countReadings({ rows }: Pick<Unit, 'rows'>): number {
+  const first = rows.filter(({ write = 'first' }) => write === 'first').length;
+  return first > 0 ? first : rows.length;
 }

@@ -2,6 +2,7 @@ import { setMaxListeners } from 'node:events';
 import { asUnreachable, type Database } from '../db/database.js';
 import { assertDistinctIfKnown } from '../db/identity.js';
 import { describeFault } from '../db/sqlstate.js';
+import type { DeclaredTables } from '../domain/row.js';
 import { sideTitle, type WriteMode } from '../domain/side.js';
 import { SensorctlError } from '../errors.js';
 import { silentLogger, type Logger } from '../logger.js';
@@ -20,6 +21,8 @@ export interface DualWriteOptions {
   readonly primary: Database;
   /** Written after the primary has committed; null writes to the primary only. */
   readonly secondary: Database | null;
+  /** The tables of the decoder: where one does not fit, this does not open. */
+  readonly declared?: DeclaredTables;
   /** The epoch whose roles these are; absent: the one that the primary records when this is opened. */
   readonly epoch?: number;
   readonly retry: RetryPolicy;
@@ -67,7 +70,7 @@ export class DualWriteRepository {
     this.meter = meter;
     this.breaker = breaker;
     this.session = session;
-    this.primary = new PrimaryWriter({ primary, session, writeMode, meter, logger }, epoch);
+    this.primary = new PrimaryWriter({ primary, declared: options.declared ?? {}, session, writeMode, meter, logger }, epoch);
     this.settlement = new Settlement({ primary, inFlight: session.inFlight, meter, logger });
     // Every batch that waits for its next attempt listens to the signal.
     const { signal } = this.#stopping;

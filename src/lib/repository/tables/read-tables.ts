@@ -51,7 +51,8 @@ const READ_PARENTS = `
 const READ_COLUMNS = `
   select json_agg(json_build_object(
     'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod), 'baseType', format_type(a.atttypid, null),
-    'notNull', a.attnotnull, 'looseCollation', (
+    'notNull', a.attnotnull, 'generated', case a.attgenerated when 's' then 'stored' when 'v' then 'virtual' end,
+    'looseCollation', (
       select format('%I.%I', collation_home.nspname, loose.collname)
       from pg_collation as loose join pg_namespace as collation_home on collation_home.oid = loose.collnamespace
       where loose.oid = a.attcollation and not loose.collisdeterministic

@@ -13,6 +13,8 @@ export interface Column {
   /** The same without length and precision. */
   readonly baseType: string;
   readonly notNull: boolean;
+  /** Computed by the server, and written by nobody. */
+  readonly generated?: 'stored' | 'virtual' | null;
   /** Its collation, quoted, where texts of different bytes may be equal under it. */
   readonly looseCollation?: string | null;
 }
