@@ -233,8 +233,9 @@ describe('compare and the ledger', function () {
     const REGISTRY = `insert into sensor_registry (sensor_id, sensor_type, last_seen, location_lat, location_lng)
       values ('S', 'water-level', $1, $2, $2) on conflict (sensor_id) do update
       set last_seen = excluded.last_seen, location_lat = excluded.location_lat, location_lng = excluded.location_lng`;
-    const LOCATED = `insert into sensorctl.sensor_location values ('S', $1, $2, $2) on conflict (sensor_id) do update
-      set located_at = excluded.located_at, lat = excluded.lat, lng = excluded.lng`;
+    const LOCATED = `insert into sensorctl.newest_part
+      values ('sensor_registry', '{S}', '{location_lat,location_lng}', ($1::timestamptz)::text, array[$2::float8::text, $2::float8::text])
+      on conflict (table_name, key, part) do update set newest = excluded.newest, content = excluded.content`;
 
     /** What a batch with one reading does on one side; a reading without a place leaves the sensor where it was. */
     async function apply(pool: pg.Pool, minute: number, lat: number | null): Promise<void> {
@@ -257,8 +258,15 @@ describe('compare and the ledger', function () {
       return `2025-07-01T12:${String(minute).padStart(2, '0')}:00Z`;
     }
 
+    /** As a batch does: its reading by the time, the sensor by its key. */
     async function enterMinute(minute: number, state: Entry['state'] = 'pending'): Promise<void> {
       await enter({ state, from: timeOf(minute) });
+      await stage.local.query(
+        `insert into sensorctl.ledger (batch_id, consumer_id, table_name, times, keys, readings, state)
+         select gen_random_uuid(), consumer_id, 'sensor_registry', '{}', '[["S"]]', 0, $1
+         from sensorctl.consumer where ended_at is null limit 1`,
+        [state],
+      );
     }
 
     async function compareRegistry(request: Partial<CompareRequest> = {}): Promise<CompareReport> {

@@ -33,7 +33,7 @@ describe('keys that are compared more loosely than by their bytes', function () 
     for (const batch of batches) repository.secondary?.enqueue(batch);
     await repository.close();
     expect((await pair.compare()).verdict).to.equal('identical');
-    await pair.there.query(`delete from ${WATER}; delete from sensor_registry; delete from sensorctl.sensor_location`);
+    await pair.there.query(`delete from ${WATER}; delete from sensor_registry; delete from sensorctl.newest_part`);
     await pair.miss(WATER, '2025-07-01T00:00Z', '2025-07-01T01:00Z');
     expect(await pair.backfill({ mode: 'ledger' })).to.include({ rowsInserted: 3, remainingGaps: 0 });
     expect((await pair.compare()).verdict).to.equal('identical');

@@ -22,7 +22,7 @@ export const BOOKKEEPING_RIGHTS: Rights = {
   batch_marker: ADD_AND_REMOVE,
   quarantine: MERGE,
   consumer: MERGE,
-  sensor_location: MERGE,
+  newest_part: MERGE,
   repair_turn: MERGE,
   ledger: ALL,
 };
@@ -34,6 +34,7 @@ export const BOOKKEEPING_FUNCTIONS: readonly string[] = [
   'call_off_overdue',
   'copy_state',
   'compact_unproven',
+  'compact_keys',
   'bury_consumer',
 ];
 

@@ -7,7 +7,7 @@ import { backoff, withRetries } from '../../domain/retry.js';
 import { sideTitle, sideTitleCapitalized, type Side } from '../../domain/side.js';
 import { UnreachableError } from '../../errors.js';
 import type { Logger } from '../../logger.js';
-import type { Refusal } from '../ledger/ledger.js';
+import type { RefusedKey, Refusal } from '../ledger/ledger.js';
 import { countWritten, holdMarkers } from '../ledger/markers.js';
 import { writableColumns } from '../tables/column-values.js';
 import { hasUniqueKey } from '../tables/table.js';
@@ -149,7 +149,7 @@ export class SecondarySender {
 const STOPPED = 'the consumer was stopped';
 
 /** Written, but for the refused readings; or left to a repair, with the reason. */
-export type WriteResult = { readonly refused: readonly Refusal[] } | { readonly left: string };
+export type WriteResult = { readonly refused: readonly (Refusal | RefusedKey)[] } | { readonly left: string };
 
 export interface SecondaryBatch {
   readonly batchId: string;
@@ -211,7 +211,7 @@ export class SecondaryWriter {
     }
   }
 
-  async #insertOrHalve(rows: readonly AcceptedRows[], on: SideTables): Promise<Refusal[]> {
+  async #insertOrHalve(rows: readonly AcceptedRows[], on: SideTables): Promise<(Refusal | RefusedKey)[]> {
     try {
       await this.#run([insertInto(on, rows, new Set())]);
       return [];
@@ -269,14 +269,15 @@ function losingRows(table: string, { side }: Database): Error {
 }
 
 /** Names each of the rows as refused, for one reason: by its place on the axis and what else is of its key, or by its key. */
-function refusalsOf(rows: AcceptedRows, reason: string): Refusal[] {
+function refusalsOf(rows: AcceptedRows, reason: string): (Refusal | RefusedKey)[] {
   const { key, table, axis } = rows.shape;
   const times = axis === null ? [] : columnItems(rows, axis);
   const texts = key.map((name) => ({ name, items: columnItems(rows, name) }));
   return Array.from({ length: rows.rows }, (_, place) => {
     const time = times[place] ?? null;
-    const others = texts.filter(({ name }) => time === null || name !== axis).map(({ items }) => items[place] ?? '');
-    const named = time === null ? { sensorId: null, time: null, key: others } : { sensorId: others.join(' '), time, key: null };
-    return { entryId: randomUUID(), table, ...named, reason };
+    const textOf = ({ items }: { readonly items: readonly (string | null)[] }): string => items[place] ?? '';
+    if (time === null || time.endsWith('infinity')) return { table, key: texts.map(textOf), reason };
+    const sensorId = texts.filter(({ name }) => name !== axis).map(textOf).join(' ');
+    return { entryId: randomUUID(), table, sensorId, time, reason };
   });
 }
