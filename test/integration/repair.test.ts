@@ -1,4 +1,5 @@
 import { expect } from 'chai';
+import { GUIDE_TABLES } from '../../src/lib/decoders/guide-tables.js';
 import type { ConnectionSettings } from '../../src/lib/db/connection.js';
 import { closeDatabase, openDatabase, type Database } from '../../src/lib/db/database.js';
 import { READING_TABLES } from '../../src/lib/domain/reading.js';
@@ -76,6 +77,7 @@ describe('repair', () => {
   async function openRepository(): Promise<DualWriteRepository> {
     const retry = { retries: 0, delayMs: 1 };
     return await DualWriteRepository.open({
+      declared: GUIDE_TABLES,
       primary,
       secondary,
       retry,

@@ -3,6 +3,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { expect } from 'chai';
 import { unitsOf, type Reading } from '../support/readings.js';
+import { GUIDE_TABLES } from '../../src/lib/decoders/guide-tables.js';
 import type { CommittedBatch } from '../../src/lib/repository/write/batch.js';
 import { DualWriteRepository } from '../../src/lib/repository/dual-write-repository.js';
 import { PreparedPair } from '../support/backfilled.js';
@@ -72,6 +73,7 @@ interface Written {
 
 async function open(pair: PreparedPair, maxWaitingBytes: number): Promise<DualWriteRepository> {
   return await DualWriteRepository.open({
+    declared: GUIDE_TABLES,
     ...{ primary: pair.local, secondary: pair.ec2, concurrency: CONCURRENCY, maxWaitingBytes },
     retry: { retries: 3, delayMs: 20 },
     consumer: { host: 'test', pid: process.pid },

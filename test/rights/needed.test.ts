@@ -1,6 +1,7 @@
 // Each right that docs/rights.md grants is needed: without it something fails, and the failure names it.
 import { expect } from 'chai';
 import type pg from 'pg';
+import { GUIDE_TABLES } from '../../src/lib/decoders/guide-tables.js';
 import { closeDatabase, openDatabase, type Database } from '../../src/lib/db/database.js';
 import { describeFault } from '../../src/lib/db/sqlstate.js';
 import { silentLogger } from '../../src/lib/logger.js';
@@ -108,6 +109,7 @@ async function consumeOnce({ local, ec2 }: Sides, superuser: pg.Pool): Promise<v
     primary: 'local',
   });
   const repository = await DualWriteRepository.open({
+    declared: GUIDE_TABLES,
     ...{ primary: local, secondary: ec2, retry: { retries: 0, delayMs: 1 }, concurrency: 2 },
     consumer: { host: 'test', pid: 1 },
   });

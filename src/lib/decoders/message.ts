@@ -1,6 +1,6 @@
 import { formatInstant, parseInstant } from '../domain/time.js';
 import type { JsonObject } from './field.js';
-import type { ReadingTable } from './guide-tables.js';
+import type { ReadingTable } from '../domain/reading.js';
 
 export type ColumnValue = string | number | boolean | null;
 

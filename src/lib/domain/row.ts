@@ -43,6 +43,18 @@ export interface DeclaredTable {
   readonly key?: readonly string[];
   /** `first` where it is left out. */
   readonly write?: WriteRule;
+  /** How `init` makes it where it is absent; not at all where it is left out. */
+  readonly create?: NewTable;
+}
+
+/** A table as it is made. */
+export interface NewTable {
+  /** Each column with its type and constraints. */
+  readonly columns: Readonly<Record<string, string>>;
+  /** A unique key beside a primary key that `columns` may name. */
+  readonly uniqueKey?: readonly string[];
+  /** The time of a hypertable, where TimescaleDB is in use. */
+  readonly axis?: string;
 }
 
 export type DeclaredTables = Readonly<Record<string, DeclaredTable>>;

@@ -8,7 +8,7 @@ import { SensorctlError } from '../errors.js';
 import { silentLogger, type Logger } from '../logger.js';
 import { readRecordedState } from './phase/state.js';
 import { healUntilStopped } from './repair/self-healing.js';
-import { findObstacles } from './tables/reading-tables.js';
+import { findObstacles } from './tables/declared-tables.js';
 import { CircuitBreaker } from './write/circuit-breaker.js';
 import { assertPrepared, ConsumerSession } from './write/consumer-session.js';
 import { SecondarySender, SecondaryWriter, type RetryPolicy } from './write/send-batch.js';
@@ -86,7 +86,8 @@ export class DualWriteRepository {
    */
   static async open(options: DualWriteOptions): Promise<DualWriteRepository> {
     const { primary, secondary, consumer, onUnfit = () => undefined, logger = silentLogger } = options;
-    await assertPrepared(primary);
+    const { declared = {} } = options;
+    await assertPrepared(primary, declared);
     // Who knows the epoch has looked at both sides.
     if (secondary !== null && options.epoch === undefined) await assertDistinctIfKnown(primary.pool, secondary.pool);
     const epoch = options.epoch ?? (await readRecordedState(primary.pool)).epoch;
@@ -94,10 +95,7 @@ export class DualWriteRepository {
     const writeMode = secondary !== null ? 'dual-write' : primary.side === 'ec2' ? 'ec2-only' : 'local-only';
     const writer = secondary === null ? null : new SecondaryWriter(secondary);
     const session = await ConsumerSession.open({
-      primary,
-      secondary,
-      consumer,
-      writeMode,
+      ...{ primary, secondary, declared, consumer, writeMode },
       readStatus: () => meter.readStatus(breaker),
       forgetTables: () => writer?.forgetTables(),
       onSecondaryUnfit: (error) => writer?.refuse(error),
@@ -131,8 +129,8 @@ export class DualWriteRepository {
   }
 
   #startBackground(options: DualWriteOptions & { readonly secondary: Database }, logger: Logger): void {
-    const { primary, secondary, healing } = options;
-    this.#background.push(warnOfObstacles(secondary, logger));
+    const { primary, secondary, declared = {}, healing } = options;
+    this.#background.push(warnOfObstacles(secondary, declared, logger));
     if (healing === null || healing === undefined) return;
     const { breaker, meter } = this;
     const { signal } = this.#stopping;
@@ -151,9 +149,9 @@ interface RepositoryParts {
   readonly logger: Logger;
 }
 
-async function warnOfObstacles(secondary: Database, logger: Logger): Promise<void> {
+async function warnOfObstacles(secondary: Database, declared: DeclaredTables, logger: Logger): Promise<void> {
   try {
-    for (const { table, problem, advice, blocks } of await findObstacles(secondary)) {
+    for (const { table, problem, advice, blocks } of await findObstacles(secondary, declared)) {
       const consequence = blocks
         ? 'batches with readings for it are entered in the ledger until it is mended'
         : 'batch markers stand in for it in phase 1; from phase 2 on it is required';

@@ -61,7 +61,7 @@ const SETTLE = `
       for update skip locked
     ) returning table_name, times, keys
   ), behind as (
-    update sensorctl.ledger set state = 'missed', reason = 'a reading of its batch was refused'
+    update sensorctl.ledger set state = 'missed', reason = 'a row of its batch was refused'
     where keys is not null and batch_id = any($8::uuid[]) and state = 'pending'
   ), refused as (
     insert into sensorctl.ledger (batch_id, consumer_id, table_name, sensor_id, times, reason, state, readings)
@@ -217,7 +217,7 @@ export async function readNewestEntry(primary: Queryable): Promise<number> {
 /** What of a batch the secondary refused. */
 export interface BatchRefusals {
   readonly readings: readonly RefusedReading[];
-  /** The batches that they were in: rows beside a refused reading that are updated were not sent, and are missed. */
+  /** Batches of which rows were refused that the ledger knows by their keys: these entries stay, as missed. */
   readonly batchIds: readonly string[];
 }
 

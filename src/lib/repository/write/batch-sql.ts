@@ -107,7 +107,9 @@ export function secondaryBatchSql(
         : newestSql(rows, null),
     ),
   ];
-  const counts = all.map(({ name }) => `(select count(*) from ${name})`).join(' + ');
+  // Markers come first, so that a repair that takes the batch over waits for it from the beginning.
+  const markers = marked.map((_, place) => `0 * (select count(*) from sensorctl_marker_${place})`);
+  const counts = [...markers, ...all.map(({ name }) => `(select count(*) from ${name})`)].join(' + ');
   const text = `with ${queries.join(',\n')}\nselect ${counts} as inserted where ${OWN_PATH_TAKEN}`;
   return { text, name: statementName('secondary', text, on, shapes), answered: [] };
 }

@@ -20,8 +20,8 @@ const RETRY_MS = 500;
  * that is never settled only costs a repair that finds nothing to do.
  */
 export class Settlement {
-  /** By batch, whether the secondary refused something of it, and which readings. */
-  #confirmed = new Map<string, { readonly isWhole: boolean; readonly refused: readonly RefusedReading[] }>();
+  /** By batch, which readings the secondary refused, and whether it took all rows that the ledger knows by their keys. */
+  #confirmed = new Map<string, { readonly hasKeys: boolean; readonly refused: readonly RefusedReading[] }>();
   #missed = new Map<string, string>();
   readonly #closing = new AbortController();
   readonly #writeAll = singleFlight(() => this.#writeUntilEmpty());
@@ -45,8 +45,9 @@ export class Settlement {
         'time' in refusal ? [{ ...refusal, consumerId: batch.consumerId }] : [],
       );
       const count = outcome.refused.length;
+      const hasKeys = outcome.refused.length === refused.length;
       meter.settled({ confirmed: Math.max(0, batch.accepted - count), missed: 0, refused: count });
-      this.#confirmed.set(batch.batchId, { isWhole: count === 0, refused });
+      this.#confirmed.set(batch.batchId, { hasKeys, refused });
     } else {
       meter.settled({ confirmed: 0, missed: batch.accepted, refused: 0 });
       this.#missed.set(batch.batchId, outcome.reason);
@@ -96,7 +97,7 @@ export class Settlement {
     const { primary, inFlight, logger } = this.options;
     const confirmed = [...this.#confirmed.keys()];
     const readings = [...this.#confirmed.values()].flatMap(({ refused }) => refused);
-    const refusedIn = confirmed.filter((batchId) => this.#confirmed.get(batchId)?.isWhole === false);
+    const refusedIn = confirmed.filter((batchId) => this.#confirmed.get(batchId)?.hasKeys === false);
     const missed = new Map(this.#missed);
     try {
       if (confirmed.length > 0) await settleBatches(primary.pool, confirmed, { readings, batchIds: refusedIn });

@@ -121,9 +121,11 @@ function newestOf(rows: ShapeRows, columns: readonly string[], wanted: readonly 
     `${at(column)} is not null desc`,
     `${orderedSql(columnIn(rows, column), at(column))} desc`,
   ]);
+  // Two spellings of one key: both sides take the same.
+  const spelling = shape.key.map((column) => `${at(column)}::text collate "C"`);
   const filter = wanted.map((column) => `${at(column)} is not null`).join(' and ');
   return `select distinct on (${key}) * from ${name}_given ${filter === '' ? '' : `where ${filter}`}
-    order by ${key}, ${order.join(', ')}, place`;
+    order by ${key}, ${[...order, ...spelling].join(', ')}, place`;
 }
 
 /** Values in an order that is the same on both sides: nothing comes before anything. */
