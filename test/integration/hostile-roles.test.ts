@@ -163,7 +163,10 @@ describe('a hostile role', () => {
       for (const side of [pair.local, pair.ec2]) await prepareSide(side, { addKeys: false });
       const repository = await pair.openRepository('dual-write');
       try {
-        const [batch] = await repository.primary.write({ units: unitsOf([reading('a', 1), reading('b', 2)]), rejects: [] });
+        const [batch] = await repository.primary.write({
+          units: unitsOf([reading('a', 1), reading('b', 2)]),
+          rejects: [],
+        });
         expect(await repository.secondary!.send(batch!)).to.deep.equal({ confirmed: true, refused: [] });
       } finally {
         await repository.close();

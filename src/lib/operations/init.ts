@@ -57,7 +57,9 @@ export async function prepareSide(database: Database, options: { addKeys: boolea
       bookkeeping,
       tables,
       keysAdded: keys.added,
-      obstacles: (await findObstacles(database, GUIDE_TABLES)).map((obstacle) => orCompressed(obstacle, keys, database.side)),
+      obstacles: (await findObstacles(database, GUIDE_TABLES)).map((obstacle) =>
+        orCompressed(obstacle, keys, database.side),
+      ),
     };
   } catch (error) {
     throw asUnreachable(error, database);

@@ -70,7 +70,10 @@ export class DualWriteRepository {
     this.meter = meter;
     this.breaker = breaker;
     this.session = session;
-    this.primary = new PrimaryWriter({ primary, declared: options.declared ?? {}, session, writeMode, meter, logger }, epoch);
+    this.primary = new PrimaryWriter(
+      { primary, declared: options.declared ?? {}, session, writeMode, meter, logger },
+      epoch,
+    );
     this.settlement = new Settlement({ primary, inFlight: session.inFlight, meter, logger });
     // Every batch that waits for its next attempt listens to the signal.
     const { signal } = this.#stopping;

@@ -41,7 +41,12 @@ function describeMessage(message: ReceivedMessage, { units, faults, bytes, faile
 /** What the quarantine is to keep of a message, on the side that is the primary; null where it is sound. */
 export function faultsOf({ source, faults }: DecodedMessage, side: Side): QuarantineRecord | null {
   if (faults.length === 0) return null;
-  return { side, ...source, faults: faults.map((fault) => ({ ...fault, sqlstate: null, table: null })), furtherFaults: 0 };
+  return {
+    side,
+    ...source,
+    faults: faults.map((fault) => ({ ...fault, sqlstate: null, table: null })),
+    furtherFaults: 0,
+  };
 }
 
 /** How large a batch is: its items, their readings, and the memory that they take. */

@@ -26,7 +26,11 @@ export async function warnOfUnknownKeys(
   const rows = units.flatMap((unit) => unit.rows.filter(({ write = 'first' }) => write !== 'first'));
   try {
     for (const table of new Set(rows.map((row) => row.table))) {
-      await warnOfTable(primary, rows.filter((row) => row.table === table), options);
+      await warnOfTable(
+        primary,
+        rows.filter((row) => row.table === table),
+        options,
+      );
     }
   } catch (error) {
     const { logger } = options;

@@ -20,7 +20,13 @@ export function compareTable(table: string, local: Snapshot, ec2: Snapshot): Dia
   if (here !== undefined && !isTable(here)) return [noTable(table, here, there)];
   if (here === undefined || there === undefined) return [missing(table, local, ec2)];
   const hypertables = { local: local.timescaleDb.hypertables.get(table), ec2: ec2.timescaleDb.hypertables.get(table) };
-  const pair: TablePair = { table, local: here, ec2: there, hypertables, written: Object.keys(GUIDE_TABLES[table]?.columns ?? {}) };
+  const pair: TablePair = {
+    table,
+    local: here,
+    ec2: there,
+    hypertables,
+    written: Object.keys(GUIDE_TABLES[table]?.columns ?? {}),
+  };
   if (!isTable(there) && here.kind !== there.kind) return compareKinds(pair);
   return [
     ...compareKinds(pair),

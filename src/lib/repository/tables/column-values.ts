@@ -132,6 +132,8 @@ export function fitsDeclared(column: Typed, declared: string): boolean {
   const type = ALIASES[name] ?? name;
   const isText = ({ baseType }: Typed): boolean => TEXTS.has(baseType) || /(?:^|\.)citext$/.test(baseType);
   if (TEXTS.has(type)) return isText(column);
-  const family = [new Set([...NUMBERS, ...FRACTIONS]), TIMES, new Set(['json', 'jsonb'])].find((each) => each.has(type));
+  const family = [new Set([...NUMBERS, ...FRACTIONS]), TIMES, new Set(['json', 'jsonb'])].find((each) =>
+    each.has(type),
+  );
   return family?.has(column.baseType) ?? (type === column.baseType || isText(column));
 }

@@ -102,13 +102,25 @@ function obstaclesOf(name: string, declared: DeclaredTable, { table, side }: OnS
     return [{ table: name, problem: 'does not exist', blocks: true, advice }];
   }
   const found = Object.entries(declared.columns).flatMap(([column, type]) => columnObstacle(table, column, type) ?? []);
-  const missing = found.map(({ problem, column }) => ({ table: name, problem, blocks: true, advice: adviceOn(name, declared, column) }));
+  const missing = found.map(({ problem, column }) => ({
+    table: name,
+    problem,
+    blocks: true,
+    advice: adviceOn(name, declared, column),
+  }));
   if (table.hypertable?.losesRows === true) missing.push(losesRows(name));
   if (missing.length > 0 || hasKey(table, declared)) return missing;
   const isRequired = declared.write !== undefined && declared.write !== 'first';
   const advice: Problem = { code: 'key-missing', facts: { side } };
   const key = declared.key === undefined ? 'of the columns that are written' : `(${declared.key.join(', ')})`;
-  return [{ table: name, problem: `has no unique key ${key}`, blocks: isRequired, advice: declared.create === undefined ? MISFIT : advice }];
+  return [
+    {
+      table: name,
+      problem: `has no unique key ${key}`,
+      blocks: isRequired,
+      advice: declared.create === undefined ? MISFIT : advice,
+    },
+  ];
 }
 
 /** `column` is one that is missing; null where it is there, and does not fit. */

@@ -5,7 +5,14 @@ import { writableColumns } from '../tables/column-values.js';
 import type { Table } from '../tables/table.js';
 import type { SideTables } from '../tables/written-tables.js';
 import type { Shape } from './check-rows.js';
-import { acceptedUnitsSql, insertFirstSql, newestNames, newestSql, type InsertGuard, type ShapeRows } from './shape-sql.js';
+import {
+  acceptedUnitsSql,
+  insertFirstSql,
+  newestNames,
+  newestSql,
+  type InsertGuard,
+  type ShapeRows,
+} from './shape-sql.js';
 
 /**
  * The statements that write a batch: one for the primary, one for the secondary, each a single round trip whatever the
@@ -133,10 +140,12 @@ function insertMarkerSql(table: string): string {
 function touchedBy(rows: ShapeRows): string {
   const { shape, table, name } = rows;
   const label = `${quoteLiteral(shape.table)}::text as table_name`;
-  if (!isFirst(rows)) return `select ${label}, null::timestamptz as time, key, 0 as readings from ${newestNames(rows).written}`;
+  if (!isFirst(rows))
+    return `select ${label}, null::timestamptz as time, key, 0 as readings from ${newestNames(rows).written}`;
   const texts = keyOf(table, shape).map((column) => `${name}.${quoteIdentifier(column)}::text`);
   const key = `jsonb_build_array(${texts.join(', ')})`;
-  if (shape.axis === null) return `select ${label}, null::timestamptz as time, ${key} as key, 1 as readings from ${name}`;
+  if (shape.axis === null)
+    return `select ${label}, null::timestamptz as time, ${key} as key, 1 as readings from ${name}`;
   const time = `${name}.${quoteIdentifier(shape.axis)}::timestamptz`;
   const isPlace = `isfinite(${time})`;
   return `select ${label}, case when ${isPlace} then ${time} end as time,
@@ -202,4 +211,3 @@ function answerOf(
   const won = winners.map((winner) => `select place from ${winner}`).join(' union ');
   return `select ${place} as shape, count(*) as rows, ${list} from ${given} where place in (${won})`;
 }
-

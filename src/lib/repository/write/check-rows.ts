@@ -88,7 +88,9 @@ export class Shapes {
     if (!['plain', 'partitioned', 'hypertable'].includes(table.kind)) return `${row.table} is a ${table.kind}`;
     const parts = rule === 'first' ? [] : (rule.parts ?? []);
     // What a row of the rule `newest` may leave out is written all the same: as nothing.
-    const columns = [...new Set([...Object.keys(row.values).filter((name) => !parts.flat().includes(name)), ...parts.flat()])];
+    const columns = [
+      ...new Set([...Object.keys(row.values).filter((name) => !parts.flat().includes(name)), ...parts.flat()]),
+    ];
     const names = table.columns.map(({ name }) => name);
     const computed = columns.find((name) => columnOf(table, name)?.generated != null);
     if (computed !== undefined) return `${computed} of ${row.table} is computed by the server`;
@@ -140,7 +142,8 @@ function keyWithin(
 ): readonly string[] | string {
   if (uniqueKeys.length === 0) return `${label} has no unique key`;
   const within = uniqueKeys.filter((key) => key.columns.every((name) => columns.includes(name)));
-  const rank = (key: UniqueKey): number => (key.columns.every((name) => declared?.includes(name)) ? -1 : key.primary ? 0 : key.columns.length);
+  const rank = (key: UniqueKey): number =>
+    key.columns.every((name) => declared?.includes(name)) ? -1 : key.primary ? 0 : key.columns.length;
   const [best] = within.toSorted((one, other) => rank(one) - rank(other));
   if (best !== undefined) return best.columns;
   const keys = uniqueKeys.map((key) => `(${key.columns.join(', ')})`).join(' or ');

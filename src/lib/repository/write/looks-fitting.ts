@@ -25,7 +25,7 @@ function valueLooksFitting(value: Value, { type, notNull }: Column): boolean {
   if (value === null) return !notNull;
   if (type === 'integer') return Math.abs(Number(value)) < INTEGER_LIMIT;
   const [, length] = LENGTH.exec(type) ?? [];
-  if (length !== undefined) return String(value).length <= Number(length);
+  if (length !== undefined) return typeof value !== 'string' || value.length <= Number(length);
   const [, precision, scale] = NUMERIC.exec(type) ?? [];
   return precision === undefined || Math.abs(Number(value)) < numericLimit(Number(precision), Number(scale));
 }

@@ -277,7 +277,10 @@ function refusalsOf(rows: AcceptedRows, reason: string): (Refusal | RefusedKey)[
     const time = times[place] ?? null;
     const textOf = ({ items }: { readonly items: readonly (string | null)[] }): string => items[place] ?? '';
     if (time === null || time.endsWith('infinity')) return { table, key: texts.map(textOf), reason };
-    const sensorId = texts.filter(({ name }) => name !== axis).map(textOf).join(' ');
+    const sensorId = texts
+      .filter(({ name }) => name !== axis)
+      .map(textOf)
+      .join(' ');
     return { entryId: randomUUID(), table, sensorId, time, reason };
   });
 }

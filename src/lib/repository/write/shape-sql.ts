@@ -29,7 +29,9 @@ function givenRows(rows: ShapeRows): string {
   const { shape, first, hasUnits } = rows;
   const arrays = shape.columns.map((name, index) => `$${first + index}::${parameterType(columnIn(rows, name))}[]`);
   const names = shape.columns.map((_, index) => given(index));
-  const units = hasUnits ? { arrays: [`$${first + arrays.length}::int[]`], names: ['unit'] } : { arrays: [], names: [] };
+  const units = hasUnits
+    ? { arrays: [`$${first + arrays.length}::int[]`], names: ['unit'] }
+    : { arrays: [], names: [] };
   const list = [...names, ...units.names, 'place'].join(', ');
   return `unnest(${[...arrays, ...units.arrays].join(', ')}) with ordinality as given (${list})`;
 }
@@ -51,7 +53,10 @@ export type InsertGuard = 'key' | { readonly marker: string };
  * Inserts rows whose keys are new, in key order; of those under one key the first. `returning` is what the query answers of
  * each row that it took.
  */
-export function insertFirstSql(rows: ShapeRows, { returning, guard }: { returning: string; guard: InsertGuard }): string {
+export function insertFirstSql(
+  rows: ShapeRows,
+  { returning, guard }: { returning: string; guard: InsertGuard },
+): string {
   const { shape, sql } = rows;
   const columns = shape.columns.map(quoteIdentifier).join(', ');
   const values = shape.columns.map((name, index) => insertedSql(columnIn(rows, name), `given.${given(index)}`));
