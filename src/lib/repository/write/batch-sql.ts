@@ -4,6 +4,7 @@ import { quoteIdentifier, quoteLiteral } from '../../db/identifiers.js';
 import { writableColumns } from '../tables/column-values.js';
 import type { Table } from '../tables/table.js';
 import type { SideTables } from '../tables/written-tables.js';
+import { EVERY_TABLE_SKIPPED, tablesSkippedSql } from '../writers/own-writes.js';
 import type { Shape } from './check-rows.js';
 import {
   acceptedUnitsSql,
@@ -74,7 +75,7 @@ export function primaryBatchSql(shapes: readonly Shape[], on: SideTables): Batch
     `entry as (${ENTER_IN_LEDGER})`,
   ];
   const answers = all.map((rows, place) => answerOf(rows, { place, names: answered[place] ?? [], width }));
-  const text = `with ${queries.join(',\n')}\n${[takeOwnPathFirst(width), ...answers].join('\nunion all\n')}`;
+  const text = `with ${queries.join(',\n')}\n${[beginWriting(shapes, width), ...answers].join('\nunion all\n')}`;
   return { text, name: statementName('primary', text, on, shapes), answered };
 }
 
@@ -117,7 +118,8 @@ export function secondaryBatchSql(
   // Markers come first, so that a repair that takes the batch over waits for it from the beginning.
   const markers = marked.map((_, place) => `0 * (select count(*) from sensorctl_marker_${place})`);
   const counts = [...markers, ...all.map(({ name }) => `(select count(*) from ${name})`)].join(' + ');
-  const text = `with ${queries.join(',\n')}\nselect ${counts} as inserted where ${OWN_PATH_TAKEN}`;
+  const text = `with ${queries.join(',\n')}\nselect ${counts} as inserted
+    where ${EVERY_TABLE_SKIPPED} and ${OWN_PATH_TAKEN}`;
   return { text, name: statementName('secondary', text, on, shapes), answered: [] };
 }
 
@@ -162,6 +164,10 @@ const BEGIN_MIGRATION = `
   select true where $3 = 'pending' and exists (select from touched) and not exists (select from sensorctl.migration)
   on conflict do nothing`;
 
+/** Before a migration began, a batch that only the primary takes is in no ledger. */
+const ENTERS = `($3 = 'pending' or exists (select from sensorctl.migration) or exists (select from sensorctl.state))`;
+
+/** Rows that are kept newest are entered by their keys, others by their places. */
 const ENTER_IN_LEDGER = `
   insert into sensorctl.ledger (batch_id, consumer_id, state, reason, table_name, times, readings, keys)
   select $1::uuid, $2::uuid, $3, $4, entries.* from (
@@ -187,12 +193,17 @@ const ENTER_IN_LEDGER = `
     ) as parts
     group by table_name, part
   ) as entries
-  where $3 = 'pending' or exists (select from sensorctl.migration) or exists (select from sensorctl.state)`;
+  where ${ENTERS}`;
 
-/** No row; goes before what reads from the inserts, so that triggers run under the role's own search path. */
-function takeOwnPathFirst(width: number): string {
+/**
+ * No row; goes before what reads from the inserts, so that triggers run under the role's own search path, and those of
+ * other writers leave alone what the statement enters.
+ */
+function beginWriting(shapes: readonly Shape[], width: number): string {
+  const tables = [...new Set(shapes.map(({ table }) => table))];
   const columns = Array.from({ length: width }, (_, index) => `null::text as column_${index}`);
-  return `select null::int as shape, null::bigint as rows, ${columns.join(', ')} where not ${OWN_PATH_TAKEN}`;
+  return `select null::int as shape, null::bigint as rows, ${columns.join(', ')}
+    where not (${tablesSkippedSql(tables, ENTERS)} and ${OWN_PATH_TAKEN})`;
 }
 
 /** Each column as one array text, so that the rows pass through Node without being parsed; padded to one width. */
