@@ -3,8 +3,11 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import type { FoundFault } from '../decoders/check-decoded.js';
 import { decodeMessages, type DecodedRows, type DecoderInput, type UsedDecoder } from '../decoders/run-decoder.js';
+import { asUnreachable, type Database } from '../db/database.js';
 import type { Row } from '../domain/row.js';
+import { UsageError } from '../errors.js';
 import { readMessageFiles, type FileLine } from '../queue/message-files.js';
+import { RowTrial } from '../repository/write/try-rows.js';
 
 /** What became of the message of a line. */
 export interface DecodedLine {
@@ -36,8 +39,8 @@ export interface DecodeOptions {
   /** What `-` among the paths stands for. */
   readonly input: Readable;
   readonly decoder: UsedDecoder;
-  /** Faults of rows beside those that the decoder finds. */
-  readonly check: (rows: readonly (readonly Row[])[]) => Promise<readonly FoundFault[]>;
+  /** Where given, rows are held against the tables of this database. */
+  readonly database: Database | null;
   readonly onLine: (line: DecodedLine) => void;
   readonly stop: AbortSignal;
 }
@@ -46,12 +49,26 @@ const LINES_AT_ONCE = 200;
 /** Between the first time and the second, so that what comes from a clock differs. */
 const APART_MS = 3;
 
-/** Decodes each message twice, and says what becomes of it; writes nothing. Throws a UsageError for a file that cannot be read. */
+/**
+ * Decodes each message twice, and says what becomes of it; writes nothing. Throws a UsageError for a file that cannot be
+ * read, and where the tables of the decoder do not fit.
+ */
 export async function decode(options: DecodeOptions): Promise<DecodeSummary> {
+  try {
+    return await decodeFiles(options);
+  } catch (error) {
+    throw options.database === null ? error : asUnreachable(error, options.database);
+  }
+}
+
+async function decodeFiles(options: DecodeOptions): Promise<DecodeSummary> {
+  const { decoder, database } = options;
+  const trial = database === null ? null : new RowTrial(database);
+  if (trial !== null) await assertTablesFit(trial, decoder);
   const totals = new DecodeTotals();
   let group: FileLine[] = [];
   const finish = async (): Promise<void> => {
-    for (const line of await decodeTwice(group, options)) {
+    for (const line of await decodeTwice(group, { decoder, trial })) {
       totals.add(line);
       options.onLine(line);
     }
@@ -67,7 +84,10 @@ export async function decode(options: DecodeOptions): Promise<DecodeSummary> {
 }
 
 /** The second time from the last to the first: what a decoder remembers of other messages shows, too. */
-async function decodeTwice(lines: readonly FileLine[], { decoder, check }: DecodeOptions): Promise<DecodedLine[]> {
+async function decodeTwice(
+  lines: readonly FileLine[],
+  { decoder, trial }: { readonly decoder: UsedDecoder; readonly trial: RowTrial | null },
+): Promise<DecodedLine[]> {
   const inputs = lines.map(({ file, line, body }) => ({ body, messageId: `${file}:${line}`, sentAt: null }));
   const first = await decodeAll(decoder, inputs);
   await delay(APART_MS);
@@ -76,10 +96,23 @@ async function decodeTwice(lines: readonly FileLine[], { decoder, check }: Decod
     lines.map(async ({ file, line }, place) => {
       const [one, other] = [first[place] ?? NOTHING, second[place] ?? NOTHING];
       const isSame = isDeepStrictEqual([one.units, one.faults], [other.units, other.faults]);
-      const faults = [...one.faults, ...(await check(one.units))];
+      const faults = [...one.faults, ...(await findUnfit(one.units, trial))];
       return { file, line, rows: one.units.flat(), faults, differs: isSame ? null : other.units.flat() };
     }),
   );
+}
+
+async function assertTablesFit(trial: RowTrial, { decoder }: UsedDecoder): Promise<void> {
+  const obstacles = await trial.findObstacles(decoder.tables ?? {});
+  if (obstacles.length === 0) return;
+  const list = obstacles.map(({ table, problem }) => `\n  - ${table} ${problem}`).join('');
+  throw new UsageError(`the decoder and the tables of local do not fit:${list}`, { code: 'decoder-misfit' });
+}
+
+async function findUnfit(units: readonly (readonly Row[])[], trial: RowTrial | null): Promise<FoundFault[]> {
+  if (trial === null) return [];
+  const reasons = await Promise.all(units.map((rows) => trial.findReasons({ rows })));
+  return reasons.flat().map((reason) => ({ reason, sensorId: null, time: null }));
 }
 
 const NOTHING: DecodedRows = { units: [], faults: [], bytes: 0, failed: false };

@@ -41,6 +41,13 @@ function stored(rows: ShapeRows, name: string): string {
   return storedSql(columnIn(rows, name), `given.${given(rows.shape.columns.indexOf(name))}`);
 }
 
+/** Makes values of the columns' types of rows that are given, an array a column; writes nothing. */
+export function castRowsSql(shape: Shape, table: Table | undefined): string {
+  const rows: ShapeRows = { shape, table, name: '', sql: '', first: 1, hasUnits: false };
+  const values = shape.columns.map((name) => `count(${stored(rows, name)})`);
+  return `select ${values.join(', ')} from ${givenRows(rows)}`;
+}
+
 /** The same as the table's key tells it apart. */
 function keyed(rows: ShapeRows, name: string, value: string): string {
   return asKeySql(rows.table && columnOf(rows.table, name), value);
