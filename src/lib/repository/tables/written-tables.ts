@@ -1,5 +1,6 @@
 import type { Database } from '../../db/database.js';
 import { readTables } from './read-tables.js';
+import { KNOWN_AXES } from './reading-tables.js';
 import { readOwnSchema } from './server-facts.js';
 import { tableSql, type Table } from './table.js';
 
@@ -71,7 +72,7 @@ export class WrittenTables {
     try {
       this.#readAt = performance.now();
       const { pool } = this.database;
-      const [tables, ownSchema] = await Promise.all([readTables(pool, names), readOwnSchema(pool)]);
+      const [tables, ownSchema] = await Promise.all([readTables(pool, names, KNOWN_AXES), readOwnSchema(pool)]);
       return new SideTables(tables, ownSchema);
     } catch (error) {
       this.forget();

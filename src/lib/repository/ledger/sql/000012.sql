@@ -1,31 +1,28 @@
--- Of a row that is kept newest by a column: when each part that rows may leave out was the newest, and what it held. It takes
--- the place of a table that knew of one such part alone. A key is a list of texts.
-create table sensorctl.newest_part (
-  table_name text not null,
-  key text[] not null,
-  -- The columns of the part.
-  part text[] not null,
-  newest text not null,
-  content text[] not null,
-  primary key (table_name, key, part)
+-- The tables of the migration, by the names that output gives them, as they were at the last change between phases. A later
+-- one is new: nobody has said yet that it belongs to the migration.
+create table sensorctl.migrated_table (
+  table_name text primary key,
+  recorded_at timestamptz not null default clock_timestamp()
 );
 
-insert into sensorctl.newest_part
-select 'sensor_registry', array[sensor_id], array['location_lat', 'location_lng'], located_at::text, array[lat::text, lng::text]
-from sensorctl.sensor_location;
+create function sensorctl.record_tables(names text[]) returns void
+language sql security definer set search_path = pg_catalog, pg_temp as $tables$
+    delete from sensorctl.migrated_table where table_name <> all (names);
+    insert into sensorctl.migrated_table (table_name) select distinct name from unnest(names) as name on conflict do nothing;
+  $tables$;
 
--- Who wrote that table writes this one.
-do $grants$
+-- Who may record a phase records them.
+do $rights$
 declare
-  granted record;
+  held record;
 begin
-  for granted in
-    select privilege_type, case grantee when 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end as grantee
-    from pg_class cross join lateral aclexplode(relacl)
-    where oid = 'sensorctl.sensor_location'::regclass and grantee <> relowner
+  revoke all on function sensorctl.record_tables from public;
+  for held in
+    select distinct quote_ident(pg_get_userbyid(a.grantee)) as role
+    from pg_proc as p cross join lateral aclexplode(p.proacl) as a
+    where p.oid = 'sensorctl.record_first_phase'::regproc and a.grantee not in (0, p.proowner)
   loop
-    execute format('grant %s on sensorctl.newest_part to %s', granted.privilege_type, granted.grantee);
+    execute format('grant execute on function sensorctl.record_tables to %s', held.role);
+    execute format('grant select on sensorctl.migrated_table to %s', held.role);
   end loop;
-end $grants$;
-
-drop table sensorctl.sensor_location;
+end $rights$;
