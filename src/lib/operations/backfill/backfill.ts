@@ -141,7 +141,7 @@ class Backfill {
   async plan(): Promise<BackfillPlan> {
     await this.#assertDistinct();
     if (this.request.mode !== 'ledger') return this.#estimate(await this.#planUnits());
-    const { readings: rows } = await countMissed(this.#source, this.#tables());
+    const { readings: rows } = await countMissed(this.#source, this.request.tables);
     return {
       ...this.#estimate({ units: [], bytes: 0, leftOut: [] }),
       ranges: (await this.#readGaps()).length,
@@ -173,7 +173,7 @@ class Backfill {
   async #repairLedger(): Promise<BackfillCounts> {
     const jobs = await this.#jobs();
     const { stop, logger } = this.hooks;
-    const missed = await countMissed(this.#source, this.#tables());
+    const missed = await countMissed(this.#source, this.request.tables);
     const ofRows = missed.readings;
     if (missed.entries > 0 && this.request.mode === 'ledger') this.hooks.onPlan(await this.plan());
     const { tables, maxRate } = this.request;
@@ -363,7 +363,8 @@ class Backfill {
 
   /** Of the tables that were asked for. */
   async #readGaps(): Promise<Gap[]> {
-    return (await readGaps(this.#source.pool)).filter(({ table }) => this.#tables().includes(table));
+    const { tables } = this.request;
+    return (await readGaps(this.#source.pool)).filter(({ table }) => tables.length === 0 || tables.includes(table));
   }
 
   #tables(): readonly string[] {

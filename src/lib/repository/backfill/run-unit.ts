@@ -1,6 +1,7 @@
 import type pg from 'pg';
 import { copyBetween } from '../../db/copy.js';
 import type { Database, Queryable } from '../../db/database.js';
+import { joinTargetSql, lockTargetSql } from '../../db/locks.js';
 import { assertNotRewritten } from '../tables/rewritten-tables.js';
 import { faultKind } from '../../db/sqlstate.js';
 import { inTransaction, keepAwake, queryAll, repeatCollisions } from '../../db/transaction.js';
@@ -94,6 +95,9 @@ export async function runUnit(source: pg.Client, target: pg.Client, context: Uni
   // A switch that comes meanwhile waits: after it the target's own rows are new, not extra.
   if (context.prune) await holdAsSecondary(target, context.target.side);
   const transfer = await context.transferOf(unit.table);
+  if (transfer.tracked) {
+    await target.query(`select ${(context.prune ? lockTargetSql : joinTargetSql)('$1')}`, [unit.table]);
+  }
   // Writing on a slow target may take longer than the source's transaction may be idle.
   const copy = (): Promise<UnitWrites> =>
     keepAwake(source, () => copyUnit(source, target, { unit, transfer, context }));
@@ -125,7 +129,7 @@ async function copyUnit(source: pg.Client, target: pg.Client, work: UnitWork): P
   if (unsettled.length === 0 && (await mayGoStraight(target, work))) {
     return { delivery: await copyStraight(source, target, work), extra: 0, pruned: 0 };
   }
-  if (transfer.guard !== 'key' && context.ledger) await takeOver(source, work);
+  if ((transfer.tracked || transfer.guard !== 'key') && context.ledger) await takeOver(source, work);
   await lockUnguarded(target, transfer);
   const delivery = await bringRows({
     ...{ source, target, transfer, targetSide: context.target.side, ranges: [unit] },

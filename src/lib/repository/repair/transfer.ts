@@ -1,3 +1,4 @@
+import type { ParentRows } from './parent-rows.js';
 import type { Database } from '../../db/database.js';
 import type { Statement } from '../../db/transaction.js';
 import { sideTitle } from '../../domain/side.js';
@@ -7,6 +8,7 @@ import { readTables } from '../tables/read-tables.js';
 import { planRewriteCheck } from '../tables/rewritten-tables.js';
 import { columnOf, hasUniqueKey, type Parent, type Table } from '../tables/table.js';
 import { pairTables, type TablePair } from '../tables/table-pair.js';
+import { isRecordedAsTracked } from '../writers/tracking.js';
 import { readWriteSettings } from '../timescaledb/compressed-chunks.js';
 
 /** What keeps a row from being stored twice on the target. */
@@ -25,6 +27,8 @@ export interface Transfer {
   /** Column → type on the source: what is staged has these, so that nothing is rounded before it was compared. */
   readonly columns: ReadonlyMap<string, string>;
   readonly guard: Guard;
+  /** Other programs may delete its rows and change them on the source, and the ledger says so. */
+  readonly tracked: boolean;
   /** The tables that the target's foreign keys refer to: rows that are brought need their parents there. */
   readonly parents: readonly ParentRows[];
   /** Both sides have the same column types: rows travel in binary, and may go straight into the table. */
@@ -33,14 +37,6 @@ export interface Transfer {
   readonly writeSettings: readonly Statement[];
   /** What a transaction of the source asks once it has read: for `assertNotRewritten`. */
   readonly rewriteCheck: Statement;
-}
-
-/** What a foreign key of the target asks of another table. */
-export interface ParentRows {
-  /** Of the table that refers. */
-  readonly columns: readonly string[];
-  /** The table referred to, its key the columns that the foreign key names. */
-  readonly table: TablePair;
 }
 
 /** A table that cannot be copied until a person has mended its schema; other tables can. */
@@ -63,12 +59,14 @@ export async function planTransfer(source: Database, target: Database, table: st
   const typeOn = (side: Table, name: string): string => columnOf(side, name)?.type ?? 'text';
   const columns = new Map(compared.columns.map(({ name }) => [name, typeOn(from, name)]));
   const alike = compared.columns.every(({ name }) => typeOn(from, name) === typeOn(to, name));
-  const [writeSettings, rewriteCheck, parents] = await Promise.all([
+  const [writeSettings, rewriteCheck, parents, tracked] = await Promise.all([
     readWriteSettings(target),
     planRewriteCheck(source, [from]),
     planParents(source, target, to),
+    isRecordedAsTracked(source.pool, table),
   ]);
-  return { table, compared, columns, guard: guardOf(compared), parents, alike, writeSettings, rewriteCheck };
+  const guard = guardOf(compared);
+  return { table, compared, columns, guard, tracked, parents, alike, writeSettings, rewriteCheck };
 }
 
 /** Of tables that both sides have; where the source has none, the target says itself which row lacks its parent. */
