@@ -10,12 +10,10 @@ import {
   renderPreparation,
   type PrintedPreparation,
 } from '../lib/cli/render-init.js';
-import type { Database } from '../lib/db/database.js';
 import { EXIT_CODE } from '../lib/errors.js';
 import { prepareSides, previewKeys, type KeyPreview, type SidePreparation } from '../lib/operations/init.js';
 import { removeSides, type SideRemoval } from '../lib/operations/remove.js';
 import { trackSides, type SideTracking } from '../lib/operations/track.js';
-import { ALL_TABLES } from '../lib/repository/tables/reading-tables.js';
 
 const ADD_KEYS_EXPLAINED = `--add-keys changes existing tables. For each reading table without a unique key (sensor_id, time), in one transaction in which nobody else can write to that table: exact duplicate rows are removed; of rows that share a key but differ the one stored first stays and the others are moved to the quarantine; then the key is created.`;
 
@@ -99,8 +97,8 @@ Exit code 1 when something still stands in the way.`;
     return { sides: prepared.map(printPreparation) };
   }
 
-  async #track(databases: readonly Database[], flags: TrackFlags): Promise<{ tracking: SideTracking[] }> {
-    const { yes, 'dry-run': dryRun, table: tables = ALL_TABLES } = flags;
+  async #track(databases: Parameters<typeof trackSides>[0], flags: TrackFlags): Promise<{ tracking: SideTracking[] }> {
+    const { yes, 'dry-run': dryRun, table: tables = [] } = flags;
     this.note(TRACK_EXPLAINED);
     if (!dryRun) await confirm('Track the other writers of these tables?', yes);
     if (!dryRun) await prepareSides(databases, { addKeys: false });
@@ -109,7 +107,7 @@ Exit code 1 when something still stands in the way.`;
     return { tracking };
   }
 
-  async #remove(databases: readonly Database[], flags: RemoveFlags): Promise<{ removal: SideRemoval[] }> {
+  async #remove(databases: Parameters<typeof trackSides>[0], flags: RemoveFlags): Promise<{ removal: SideRemoval[] }> {
     const { yes, abandon, 'dry-run': dryRun } = flags;
     this.note(REMOVE_EXPLAINED);
     if (!dryRun) await confirm('Remove sensorctl with everything that it has recorded?', yes);

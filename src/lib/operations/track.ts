@@ -2,6 +2,7 @@ import { asUnreachable, type Database } from '../db/database.js';
 import type { Side } from '../domain/side.js';
 import { UsageError } from '../errors.js';
 import { readTables } from '../repository/tables/read-tables.js';
+import { ALL_TABLES } from '../repository/tables/reading-tables.js';
 import type { Table } from '../repository/tables/table.js';
 import { isTracked, readTracking, trackTable, type Tracking } from '../repository/writers/tracking.js';
 
@@ -22,7 +23,7 @@ export interface SideTracking {
 }
 
 export interface TrackOptions {
-  /** Names of tables, as the role's search path finds them or with their schema. */
+  /** Names of tables, as the role's search path finds them or with their schema; none: those of the consumer. */
   readonly tables: readonly string[];
   /** Says what would be done, and changes nothing. */
   readonly dryRun: boolean;
@@ -35,8 +36,9 @@ export async function trackSides(databases: readonly Database[], options: TrackO
   return sides;
 }
 
-async function trackSide(database: Database, { tables: names, dryRun }: TrackOptions): Promise<SideTracking> {
+async function trackSide(database: Database, { tables: wanted, dryRun }: TrackOptions): Promise<SideTracking> {
   try {
+    const names = wanted.length > 0 ? wanted : ALL_TABLES;
     const found = [...(await readTables(database.pool, names)).values()].filter(isTable);
     if (found.length === 0) throw new UsageError('there is no such table', { code: 'tables-unknown' });
     const tables: TrackedTable[] = [];

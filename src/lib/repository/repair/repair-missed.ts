@@ -13,7 +13,7 @@ import { bringRows, type Delivery } from './bring-rows.js';
 import { markUnsettled } from './mark-unsettled.js';
 import { repairNamed, type NamedKey, type NamedRows } from './repair-named.js';
 import { repairPlaces } from './repair-places.js';
-import { lockTracked } from './repair-updated.js';
+import { lockTracked, NONE_UPDATED, type UpdatedRepair } from './repair-updated.js';
 import { planTransfer, type Transfer } from './transfer.js';
 
 /** Which entries of the ledger a repair takes. */
@@ -44,6 +44,8 @@ export interface RepairOptions extends Wanted {
 }
 
 export interface RepairOutcome extends Omit<Delivery, 'refused'> {
+  /** Rows that were brought by their keys; the others are none of them. */
+  readonly updated: UpdatedRepair;
   /** Ledger entries repaired, verified and settled. */
   readonly entries: number;
   readonly refused: number;
@@ -119,7 +121,8 @@ interface UnconfirmedEntry {
   readonly consumer_id: string;
 }
 
-const NOTHING: RepairOutcome = { entries: 0, copied: 0, inserted: 0, skipped: 0, corrected: 0, refused: 0 };
+const NO_ROWS: Delivery = { copied: 0, inserted: 0, skipped: 0, corrected: 0, refused: [] };
+const NOTHING: RepairOutcome = { ...NO_ROWS, entries: 0, refused: 0, updated: NONE_UPDATED };
 
 /**
  * Repairs the oldest missed entries of the ledger that nobody else is repairing: brings the primary's rows in their
@@ -155,11 +158,11 @@ async function repairClaimed(
   await holdAsPrimary(source, options.primary);
   // Writing on a slow secondary may take longer than the claim may be idle.
   return await keepAwake(source, async () => {
-    const delivery = await deliver(source, claim, options);
+    const { delivery, updated } = await deliver(source, claim, options);
     await source.query(SETTLE_ENTRIES, [claim.ids]);
     // What the secondary refused stays in the ledger, a reading an entry.
     await enterRefused(source, delivery.refused);
-    return { ...delivery, entries: claim.ids.length, refused: delivery.refused.length };
+    return { ...delivery, updated, entries: claim.ids.length, refused: delivery.refused.length };
   });
 }
 
@@ -189,14 +192,18 @@ async function claimEntries(
   return null;
 }
 
-async function deliver(source: pg.Client, claim: Claim, { primary, secondary }: RepairOptions): Promise<Delivery> {
+async function deliver(
+  source: pg.Client,
+  claim: Claim,
+  { primary, secondary }: RepairOptions,
+): Promise<{ delivery: Delivery; updated: UpdatedRepair }> {
   const transfer = await planTransfer(primary, secondary, claim.table);
   const sides = { primary, secondary, transfer };
   const named = await readNamed(source, claim);
   if (transfer.tracked)
     await markUnsettled(source, secondary, { table: claim.table, ids: claim.ids, whole: named.whole });
-  const byKey = await deliverByKey(named, sides);
-  return transfer.compared.axis === null ? byKey : addRows(byKey, await deliverByTime(source, claim, sides));
+  const updated = await deliverByKey(named, sides);
+  return { delivery: transfer.compared.axis === null ? NO_ROWS : await deliverByTime(source, claim, sides), updated };
 }
 
 interface PlannedDelivery extends Pick<RepairOptions, 'primary' | 'secondary'> {
@@ -211,7 +218,7 @@ async function deliverByTime(
 ): Promise<Delivery> {
   const ids = await takeOver(source, claim, { secondary, transfer });
   const { rows: ranges } = await source.query<TimeRange & Record<string, unknown>>(READ_RANGES, [ids]);
-  if (ranges.length === 0) return NOTHING_DELIVERED;
+  if (ranges.length === 0) return NO_ROWS;
   const bring = (from: pg.Client, target: pg.Client): Promise<Delivery> =>
     bringRows({ ...{ source: from, target, targetSide: secondary.side }, transfer, ranges, overwrite: true });
   return await withSession(secondary, (target) =>
@@ -230,28 +237,18 @@ async function readNamed(source: Queryable, { ids }: Claim): Promise<NamedRows> 
   return { keys: JSON.parse(rows[0]?.keys ?? '[]') as NamedKey[], whole: rows[0]?.whole === true };
 }
 
-const NOTHING_DELIVERED: Delivery = { copied: 0, inserted: 0, skipped: 0, corrected: 0, refused: [] };
-
 /** Brings the rows that entries name by key, in transactions of their own: they may be brought any number of times. */
-async function deliverByKey(named: NamedRows, { primary, secondary, transfer }: PlannedDelivery): Promise<Delivery> {
-  if (named.keys.length === 0 && !named.whole) return NOTHING_DELIVERED;
+async function deliverByKey(
+  named: NamedRows,
+  { primary, secondary, transfer }: PlannedDelivery,
+): Promise<UpdatedRepair> {
+  if (named.keys.length === 0 && !named.whole) return NONE_UPDATED;
   const { compared, parents } = transfer;
   const tracked = transfer.tracked ? { parents } : undefined;
   const key = compared.sides.primary.key;
-  if (key === null && tracked !== undefined)
-    return { ...(await repairPlaces(primary, secondary, { table: compared, named })), refused: [] };
+  if (key === null && tracked !== undefined) return await repairPlaces(primary, secondary, { table: compared, named });
   const table = { ...compared, key: key ?? compared.key };
-  return { ...(await repairNamed(primary, secondary, { table, named, tracked })), refused: [] };
-}
-
-function addRows(one: Delivery, other: Delivery): Delivery {
-  return {
-    copied: one.copied + other.copied,
-    inserted: one.inserted + other.inserted,
-    skipped: one.skipped + other.skipped,
-    corrected: one.corrected + other.corrected,
-    refused: [...one.refused, ...other.refused],
-  };
+  return await repairNamed(primary, secondary, { table, named, tracked });
 }
 
 /** A table without a unique key is repaired by one at a time. */

@@ -25,6 +25,8 @@ export interface UpdatedRepair {
   readonly corrected: number;
 }
 
+export const NONE_UPDATED: UpdatedRepair = { copied: 0, inserted: 0, skipped: 0, corrected: 0 };
+
 /** A key as a JSON array of texts. */
 type Key = string;
 
