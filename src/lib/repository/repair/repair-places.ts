@@ -7,7 +7,7 @@ import { CHECK_AT_ONCE, repeatCollisions, withTransaction } from '../../db/trans
 import { chunksOf } from '../../domain/chunks.js';
 import type { Role } from '../../domain/side.js';
 import { assertDecides } from '../phase/fence.js';
-import { columnOf } from '../tables/table.js';
+import { columnOf, tableSql } from '../tables/table.js';
 import { sideSql, type TablePair } from '../tables/table-pair.js';
 import { SKIP_EVERY_TABLE } from '../writers/own-writes.js';
 import type { NamedRows } from './repair-named.js';
@@ -120,7 +120,7 @@ async function insertRows(client: pg.ClientBase, table: TablePair, lacking: Mult
   );
   if (rows.length === 0) return 0;
   const names = table.columns.map(({ name }) => quoteIdentifier(name)).join(', ');
-  const text = `insert into ${sideSql(table, 'secondary')} (${names}) select ${names} from ${givenRows(table)} as given`;
+  const text = `insert into ${tableSql(table.sides.secondary)} (${names}) select ${names} from ${givenRows(table)} as given`;
   const columns = table.columns.map((_, place) => rows.map((row) => row[place]));
   return await writeUnderOwnPath(client, underOwnPath(text), columns);
 }

@@ -8,7 +8,7 @@ import { chunksOf } from '../../domain/chunks.js';
 import type { Role, Side } from '../../domain/side.js';
 import { keepRowsSql } from '../ledger/quarantine.js';
 import { assertDecides } from '../phase/fence.js';
-import { columnOf } from '../tables/table.js';
+import { columnOf, tableSql } from '../tables/table.js';
 import { sideSql, type TablePair } from '../tables/table-pair.js';
 import { SKIP_EVERY_TABLE } from '../writers/own-writes.js';
 import type { ParentRows } from './parent-rows.js';
@@ -215,7 +215,7 @@ function lockSql(table: TablePair): string {
 function insertSql(table: TablePair): string {
   const names = table.columns.map(({ name }) => quoteIdentifier(name)).join(', ');
   const key = table.key.map(quoteIdentifier).join(', ');
-  return `insert into ${sideSql(table, 'secondary')} (${names}) select ${names} from ${givenRows(table)} as given
+  return `insert into ${tableSql(table.sides.secondary)} (${names}) select ${names} from ${givenRows(table)} as given
     order by ${key} on conflict do nothing`;
 }
 
