@@ -23,8 +23,6 @@ create table sensorctl.tracked_table (
   versions text not null
 );
 
-grant select on sensorctl.tracked_table to public;
-
 create function sensorctl.record_primary() returns trigger language plpgsql security definer
 set search_path = pg_catalog, pg_temp as $record$
   begin
