@@ -51,7 +51,7 @@ describe('the record of the phase', function () {
     await copyRecord(pair.ec2, state);
     if (phase < 3) return state;
     const { token } = await drain('local', state, 3);
-    state = await commitSwitch(pair.local, { token }, { keepLocalCurrent: false, endWriters: false });
+    state = await commitSwitch(pair.local, { token }, { keepLocalCurrent: false });
     await copyRecord(pair.ec2, state);
     return state;
   }
@@ -162,11 +162,7 @@ describe('the record of the phase', function () {
   describe('in a switch', () => {
     it('is committed by the token of its attempt alone', async () => {
       const { state } = await drain('local', await goTo(2), 3);
-      const stranger = commitSwitch(
-        pair.local,
-        { token: randomUUID() },
-        { keepLocalCurrent: false, endWriters: false },
-      );
+      const stranger = commitSwitch(pair.local, { token: randomUUID() }, { keepLocalCurrent: false });
       expect(await failureOf(stranger)).to.be.instanceOf(ConflictError);
       expect(await callOff(pair.local, { token: randomUUID() }, WHY)).to.equal(false);
       expect(await readState(pair.local.pool)).to.deep.equal(state);
@@ -174,7 +170,7 @@ describe('the record of the phase', function () {
 
     it('is not committed after the deadline, though nobody has called it off yet', async () => {
       const { token, state } = await drain('local', await goTo(2), 3, NO_MS);
-      const late = commitSwitch(pair.local, { token }, { keepLocalCurrent: false, endWriters: false });
+      const late = commitSwitch(pair.local, { token }, { keepLocalCurrent: false });
       expect(await failureOf(late)).to.be.instanceOf(ConflictError);
       expect(await readState(pair.local.pool)).to.deep.equal(state);
     });
@@ -184,7 +180,7 @@ describe('the record of the phase', function () {
       const writer = await pair.openSession('local');
       await writer.client.query('begin');
       await writer.client.query('select sensorctl.hold_fence()');
-      const commit = failureOf(commitSwitch(pair.local, { token }, { keepLocalCurrent: false, endWriters: false }));
+      const commit = failureOf(commitSwitch(pair.local, { token }, { keepLocalCurrent: false }));
       await deadlineIsPast();
       await writer.client.query('rollback');
       expect(await commit).to.be.instanceOf(ConflictError);
@@ -207,13 +203,13 @@ describe('the record of the phase', function () {
       expect(after).to.include({ phase: 2, writeMode: 'dual-write', epoch: before.epoch + 2, primary: 'local' });
       expect(after).to.include({ attempt: null, changedBy: 'a consumer' });
       expect(await callOffOverdue(pair.local, 'another consumer')).to.equal(false);
-      const late = commitSwitch(pair.local, { token }, { keepLocalCurrent: false, endWriters: false });
+      const late = commitSwitch(pair.local, { token }, { keepLocalCurrent: false });
       expect(await failureOf(late)).to.be.instanceOf(ConflictError);
     });
 
     it('cannot be called off once it is committed', async () => {
       const { token } = await drain('local', await goTo(2), 3);
-      const committed = await commitSwitch(pair.local, { token }, { keepLocalCurrent: false, endWriters: false });
+      const committed = await commitSwitch(pair.local, { token }, { keepLocalCurrent: false });
       expect(await callOff(pair.local, { token }, WHY)).to.equal(false);
       expect(await callOffOverdue(pair.local, 'a consumer')).to.equal(false);
       expect(await readState(pair.local.pool)).to.deep.equal(committed);
@@ -254,14 +250,14 @@ describe('the record of the phase', function () {
     it('is completed by whoever looks first, from either side', async () => {
       const state = await goTo(2);
       const { token } = await drain('local', state, 3);
-      const committed = await commitSwitch(pair.local, { token }, { keepLocalCurrent: false, endWriters: false });
+      const committed = await commitSwitch(pair.local, { token }, { keepLocalCurrent: false });
       expect((await readState(pair.ec2.pool)).primary).to.equal('local');
       const sides = { local: pair.local, ec2: pair.ec2 };
       const found = await Promise.all([findDecidingState(sides, 'local'), findDecidingState(sides, 'ec2')]);
       for (const each of found) expect(each.state).to.deep.equal(committed);
       expect(await readState(pair.ec2.pool)).to.deep.equal(committed);
       const back = await drain('ec2', committed, 2);
-      const rolledBack = await commitSwitch(pair.ec2, back, { keepLocalCurrent: false, endWriters: false });
+      const rolledBack = await commitSwitch(pair.ec2, back, { keepLocalCurrent: false });
       expect((await readState(pair.local.pool)).primary).to.equal('ec2');
       for (const last of ['local', 'ec2'] as const) {
         expect((await findDecidingState(sides, last)).state).to.deep.equal(rolledBack);
@@ -287,10 +283,7 @@ describe('the record of the phase', function () {
 
     it('and an EC2 that was restored from a copy of phase 3 after the way back, likewise', async () => {
       const three = await goTo(3);
-      const two = await commitSwitch(pair.ec2, await drain('ec2', three, 2), {
-        keepLocalCurrent: false,
-        endWriters: false,
-      });
+      const two = await commitSwitch(pair.ec2, await drain('ec2', three, 2), { keepLocalCurrent: false });
       await copyRecord(pair.local, two);
       await pair.there.query(EMPTY);
       await recordOn(pair.there, { phase: 3, epoch: three.epoch, primary: 'ec2' });
@@ -330,8 +323,8 @@ describe('the record of the phase', function () {
             state,
             targetPhase: 3,
             keepLocalCurrent: false,
-            endWriters: false,
             why: WHY,
+            endWriters: false,
             force: false,
           },
           ...{ maxPauseMs: LONG_MS, stop: new AbortController().signal, logger: silentLogger },
@@ -356,13 +349,13 @@ describe('the record of the phase', function () {
       expect(await primaries(), 'phase 2').to.deep.equal(['local']);
       const { token } = await drain('local', two, 3);
       expect(await primaries(), 'draining').to.deep.equal([]);
-      const three = await commitSwitch(pair.local, { token }, { keepLocalCurrent: false, endWriters: false });
+      const three = await commitSwitch(pair.local, { token }, { keepLocalCurrent: false });
       expect(await primaries(), 'committed').to.deep.equal([]);
       await copyRecord(pair.ec2, three);
       expect(await primaries(), 'completed').to.deep.equal(['ec2']);
       const back = await drain('ec2', three, 2);
       expect(await primaries(), 'draining back').to.deep.equal([]);
-      const again = await commitSwitch(pair.ec2, back, { keepLocalCurrent: false, endWriters: false });
+      const again = await commitSwitch(pair.ec2, back, { keepLocalCurrent: false });
       expect(await primaries(), 'committed back').to.deep.equal([]);
       await copyRecord(pair.local, again);
       expect(await primaries(), 'completed back').to.deep.equal(['local']);
@@ -378,7 +371,7 @@ describe('the record of the phase', function () {
       expect(await write('local', two.epoch)).to.equal(undefined);
       const { token, state } = await drain('local', two, 3);
       expect(await write('local', state.epoch)).to.equal('SF002');
-      await commitSwitch(pair.local, { token }, { keepLocalCurrent: false, endWriters: false });
+      await commitSwitch(pair.local, { token }, { keepLocalCurrent: false });
       expect(await write('local', state.epoch + 1)).to.equal('SF001');
     });
 
@@ -396,7 +389,7 @@ describe('the record of the phase', function () {
 
     it('is taken from whoever hangs on the side that becomes the primary: the switch is completed', async () => {
       const { token } = await drain('local', await goTo(2), 3);
-      const committed = await commitSwitch(pair.local, { token }, { keepLocalCurrent: false, endWriters: false });
+      const committed = await commitSwitch(pair.local, { token }, { keepLocalCurrent: false });
       const hanging = await pair.openSession('ec2');
       await hanging.client.query('begin');
       await holdAsSecondary(hanging.client, 'ec2');
