@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import type { Database } from '../../db/database.js';
+import type { Database, Queryable } from '../../db/database.js';
 import { readTables } from './read-tables.js';
 import { ALL_TABLES, KNOWN_AXES } from './reading-tables.js';
 import { readOwnSchema } from './server-facts.js';
@@ -10,7 +10,13 @@ export class SideTables {
   constructor(
     private readonly tables: ReadonlyMap<string, Table>,
     private readonly ownSchema: string,
+    private readonly tracked: ReadonlySet<string>,
   ) {}
+
+  /** Other programs may delete its rows on the primary, and a repair takes them off the secondary. */
+  isTracked(name: string): boolean {
+    return this.tracked.has(name);
+  }
 
   get(name: string): Table | undefined {
     return this.tables.get(name);
@@ -32,6 +38,20 @@ export class SideTables {
   }
 }
 
+const FIND_TRACKED = `
+  select exists (
+    select from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+    where nspname = 'sensorctl' and relname = 'tracked_table'
+  ) as exists`;
+
+/** The names of the tables that are tracked on this side; none where its bookkeeping is older. */
+export async function readTracked(pool: Queryable): Promise<ReadonlySet<string>> {
+  const { rows } = await pool.query<{ exists: boolean }>(FIND_TRACKED);
+  if (rows[0]?.exists !== true) return new Set();
+  const tracked = await pool.query<{ name: string }>('select table_name as name from sensorctl.tracked_table');
+  return new Set(tracked.rows.map(({ name }) => name));
+}
+
 /** Keeps what the catalogs of a side last said of the tables that a batch writes. */
 export class WrittenTables {
   #reading: Promise<SideTables> | null = null;
@@ -51,8 +71,12 @@ export class WrittenTables {
   async #readOnce(): Promise<SideTables> {
     try {
       const { pool } = this.database;
-      const [tables, ownSchema] = await Promise.all([readTables(pool, ALL_TABLES, KNOWN_AXES), readOwnSchema(pool)]);
-      const found = new SideTables(tables, ownSchema);
+      const [tables, ownSchema, tracked] = await Promise.all([
+        readTables(pool, ALL_TABLES, KNOWN_AXES),
+        readOwnSchema(pool),
+        readTracked(pool),
+      ]);
+      const found = new SideTables(tables, ownSchema, tracked);
       if (!found.isComplete) this.forget();
       return found;
     } catch (error) {

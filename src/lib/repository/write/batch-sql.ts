@@ -1,4 +1,5 @@
-import { quoteIdentifier } from '../../db/identifiers.js';
+import { quoteIdentifier, quoteLiteral } from '../../db/identifiers.js';
+import { joinTargetSql } from '../../db/locks.js';
 import { READING_COLUMNS, type ReadingTable } from '../../domain/reading.js';
 import type { Role } from '../../domain/side.js';
 import { OWN_PATH_TAKEN } from '../../db/search-path.js';
@@ -26,8 +27,14 @@ export const SENSOR_TYPE: Readonly<Record<ReadingTable, string>> = {
   sensor_readings: 'sensor_type',
 };
 
-/** What keeps a reading from being stored twice: the table's unique key, or the batch's marker, which is inserted with the rows. */
-export type InsertGuard = 'key' | 'marker';
+/**
+ * What keeps a reading from being stored twice: the table's unique key, or the batch's marker, which is inserted with the
+ * rows. A tracked table has both: rows that a repair has deleted since are not stored again.
+ */
+export type InsertGuard = 'key' | 'marker' | 'tracked';
+
+/** By the name of a table: of readings, or the registry. */
+export type GuardOf = (table: string) => InsertGuard;
 
 /** What the statements of a batch are made for: its tables, as one side has them. */
 export interface BatchTables {
@@ -36,12 +43,8 @@ export interface BatchTables {
 }
 
 /** Names a prepared statement; PostgreSQL cuts names at 63 bytes, so tables stand by a digest, guards by a letter. */
-export function statementName(
-  role: Role,
-  { names, on }: BatchTables,
-  guardOf: (table: ReadingTable) => InsertGuard = () => 'key',
-): string {
-  const guards = names.map((table) => guardOf(table).slice(0, 1)).join('');
+export function statementName(role: Role, { names, on }: BatchTables, guardOf: GuardOf = () => 'key'): string {
+  const guards = [REGISTRY, ...names].map((table) => guardOf(table).slice(0, 1)).join('');
   return `sensorctl ${role} ${on.id([REGISTRY, ...names])} ${guards}`;
 }
 
@@ -72,11 +75,8 @@ export function primaryBatchSql({ names: tables, on }: BatchTables): string {
  * Parameters: batch id and consumer id where a table is guarded by markers, then the arrays of each table.
  * Answers the number of rows `inserted`.
  */
-export function secondaryBatchSql(
-  { names: tables, on }: BatchTables,
-  guardOf: (table: ReadingTable) => InsertGuard = () => 'key',
-): string {
-  const marked = tables.filter((table) => guardOf(table) === 'marker');
+export function secondaryBatchSql({ names: tables, on }: BatchTables, guardOf: GuardOf = () => 'key'): string {
+  const marked = markedTables(tables, guardOf);
   const parameters = arrayParameters(tables, marked.length > 0 ? 3 : 1);
   const inserts = tables.map(
     (table) =>
@@ -84,14 +84,27 @@ export function secondaryBatchSql(
   );
   return `with
     ${[...marked.map((table) => `${marker(table)} as (${insertMarkerSql(table)})`), ...inserts].join(',\n')},
-    touched as (${tables.map((table) => selectTouched(table, unnest(table, parameters))).join('\nunion all\n')}),
+    touched as (
+      select * from (${tables.map((table) => selectTouched(table, unnest(table, parameters))).join('\nunion all\n')}) as given
+      ${guardCondition(REGISTRY, guardOf(REGISTRY))}
+    ),
     ${updateRegistrySql(writtenRegistry(on.sql(REGISTRY), on.get(REGISTRY)))}
     select ${tables.map((table) => `(select count(*) from ${accepted(table)})`).join(' + ')} as inserted
-    where ${EVERY_TABLE_SKIPPED} and ${OWN_PATH_TAKEN}`;
+    where ${EVERY_TABLE_SKIPPED} and ${[REGISTRY, ...tables].map(joinTarget).join(' and ')} and ${OWN_PATH_TAKEN}`;
+}
+
+/** The tables of a batch whose rows are stored with its marker alone. */
+export function markedTables(tables: readonly ReadingTable[], guardOf: GuardOf): readonly string[] {
+  return [REGISTRY, ...tables].filter((table) => guardOf(table) !== 'key');
+}
+
+/** Waits for a repair of the table: what it deletes, it has read before. */
+function joinTarget(table: string): string {
+  return `(${joinTargetSql(quoteLiteral(table))} is not null)`;
 }
 
 /** A consumer that is recorded dead writes nothing any more, however long its statement was under way. */
-function insertMarkerSql(table: ReadingTable): string {
+function insertMarkerSql(table: string): string {
   return `insert into sensorctl.batch_marker (batch_id, table_name, consumer_id, by_repair)
     select $1::uuid, '${table}', $2::uuid, false
     where not exists (select from sensorctl.dead_consumer where consumer_id = $2::uuid)
@@ -210,10 +223,10 @@ function insertReadings(table: ReadingTable, { on, parameters, returning, guard 
   return `insert into ${on.sql(table)} (${columns})
     select ${columns} from ${unnest(table, parameters)} ${guardCondition(table, guard)}
     order by sensor_id, time, ordinality
-    ${guard === 'key' ? 'on conflict (sensor_id, time) do nothing' : ''} ${returning}`;
+    ${guard === 'marker' ? '' : 'on conflict (sensor_id, time) do nothing'} ${returning}`;
 }
 
-function guardCondition(table: ReadingTable, guard: InsertGuard): string {
+function guardCondition(table: string, guard: InsertGuard): string {
   return guard === 'key' ? '' : `where exists (select from ${marker(table)})`;
 }
 
@@ -264,7 +277,7 @@ function selectAccepted(table: ReadingTable, width: number): string {
   return `select '${table}' as table_name, count(*) as readings, ${columns.join(', ')} from ${accepted(table)}`;
 }
 
-function marker(table: ReadingTable): string {
+function marker(table: string): string {
   return `${table}_marker`;
 }
 

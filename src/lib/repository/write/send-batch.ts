@@ -14,7 +14,8 @@ import { READING_KEY } from '../tables/reading-tables.js';
 import { hasUniqueKey } from '../tables/table.js';
 import { WrittenTables, type SideTables } from '../tables/written-tables.js';
 import { columnItems, countReadings, halveRows, type AcceptedRows, type CommittedBatch } from './batch.js';
-import { secondaryBatchSql, statementName, type InsertGuard } from './batch-sql.js';
+import { markedTables, secondaryBatchSql, statementName, type GuardOf } from './batch-sql.js';
+import { REGISTRY } from '../tables/reading-tables.js';
 import type { CircuitBreaker } from './circuit-breaker.js';
 import type { SendOutcome, Settlement } from './settle.js';
 import type { WriteMeter } from './write-meter.js';
@@ -185,8 +186,12 @@ export class SecondaryWriter {
       const table = on.get(name);
       return table === undefined || hasUniqueKey(table, READING_KEY);
     };
-    if (tables.every(isKeyed)) return { refused: await this.#insertOrHalve(batch.rows, on) };
-    return await this.#writeMarked(batch, on, (table) => (isKeyed(table) ? 'key' : 'marker'));
+    const guardOf: GuardOf = (table) => {
+      if (table !== REGISTRY && !isKeyed(table as ReadingTable)) return 'marker';
+      return on.isTracked(table) ? 'tracked' : 'key';
+    };
+    if (markedTables(tables, guardOf).length === 0) return { refused: await this.#insertOrHalve(batch.rows, on) };
+    return await this.#writeMarked(batch, on, guardOf);
   }
 
   /** Writes nothing any more, for this reason, until it is called with null: the batches go to the ledger. */
@@ -200,11 +205,7 @@ export class SecondaryWriter {
   }
 
   /** The batch is written as a whole or not at all: its marker stands for all of its rows. */
-  async #writeMarked(
-    batch: SecondaryBatch,
-    on: SideTables,
-    guardOf: (table: ReadingTable) => InsertGuard,
-  ): Promise<WriteResult> {
+  async #writeMarked(batch: SecondaryBatch, on: SideTables, guardOf: GuardOf): Promise<WriteResult> {
     const { batchId, consumerId, rows } = batch;
     const tables = rows.map((each) => each.table);
     const insert: Statement = {
@@ -215,7 +216,7 @@ export class SecondaryWriter {
     const statements = [holdMarkers(), insert, countWritten(batchId)];
     try {
       const results = await this.#run(statements);
-      const marked = tables.filter((table) => guardOf(table) === 'marker').length;
+      const marked = markedTables(tables, guardOf).length;
       if (Number(results[2]?.rows[0]?.written) === marked) return { refused: [] };
       return { left: `a repair on ${sideTitle(this.secondary.side)} has taken the batch over` };
     } catch (error) {

@@ -6,6 +6,7 @@ import { withTransaction } from '../../db/transaction.js';
 import { backoff, withRetries } from '../../domain/retry.js';
 import { readTimescaleDb } from '../tables/server-facts.js';
 import { tableSql, type Table, type TableName } from '../tables/table.js';
+import { readTracked } from '../tables/written-tables.js';
 import { readTrackedRelations } from './tracked-relations.js';
 import { planTriggers, type PlannedTrigger } from './trigger-plan.js';
 
@@ -123,18 +124,9 @@ function argumentsText({ arguments: given }: PlannedTrigger): string {
   return Buffer.from(given.map((each) => `${each}\0`).join('')).toString('hex');
 }
 
-const IS_RECORDED = `
-  select exists (
-    select from pg_class join pg_namespace on pg_namespace.oid = relnamespace
-    where nspname = 'sensorctl' and relname = 'tracked_table'
-  ) as prepared`;
-
 /** Whether a table was ever tracked on this side, whole or not: what follows of that is to be done. */
 export async function isRecordedAsTracked(database: Queryable, label: string): Promise<boolean> {
-  const { rows } = await database.query<{ prepared: boolean }>(IS_RECORDED);
-  if (rows[0]?.prepared !== true) return false;
-  const recorded = await database.query('select from sensorctl.tracked_table where table_name = $1', [label]);
-  return recorded.rows.length > 0;
+  return (await readTracked(database)).has(label);
 }
 
 /** Others wait behind us for the table: so one try is short, and there are many. */
