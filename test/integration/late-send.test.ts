@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import type { Reading } from '../../src/lib/domain/reading.js';
+import { unitsOf, type Reading } from '../support/readings.js';
 import { prepareSides } from '../../src/lib/operations/init.js';
 import { DualWriteRepository } from '../../src/lib/repository/dual-write-repository.js';
 import { repairMissed } from '../../src/lib/repository/repair/repair-missed.js';
@@ -38,7 +38,7 @@ describe('sends to tracked tables', function () {
   });
 
   async function commit(...sensors: string[]): Promise<CommittedBatch & { batchId: string }> {
-    const [batch] = await repository.primary.write({ readings: sensors.map(reading), rejects: [] });
+    const [batch] = await repository.primary.write({ units: unitsOf(sensors.map(reading)), rejects: [] });
     return batch as CommittedBatch & { batchId: string };
   }
 

@@ -1,23 +1,31 @@
--- Which tables are tracked decides how they are repaired: every role that may look into this schema may know.
-grant select on sensorctl.tracked_table to public;
+-- Of a row that is kept newest by a column: when each part that rows may leave out was the newest, and what it held. It takes
+-- the place of a table that knew of one such part alone. A key is a list of texts.
+create table sensorctl.newest_part (
+  table_name text not null,
+  key text[] not null,
+  -- The columns of the part.
+  part text[] not null,
+  newest text not null,
+  content text[] not null,
+  primary key (table_name, key, part)
+);
 
--- For a transaction that changes who is the primary: other writers wait at their first write, and it waits for those that
--- have begun.
-create function sensorctl.close_gate() returns void language plpgsql security definer
-set search_path = pg_catalog, pg_temp as $gate$
-  begin
-    lock table sensorctl.gate in exclusive mode;
-  end $gate$;
+insert into sensorctl.newest_part
+select 'sensor_registry', array[sensor_id], array['location_lat', 'location_lng'], located_at::text, array[lat::text, lng::text]
+from sensorctl.sensor_location;
 
-do $rights$
+-- Who wrote that table writes this one.
+do $grants$
 declare
-  operator text;
+  granted record;
 begin
-  execute 'revoke all on function sensorctl.close_gate from public';
-  for operator in
-    select distinct a.grantee::regrole::text from pg_proc as p cross join lateral aclexplode(p.proacl) as a
-    where p.oid = 'sensorctl.close_fence'::regproc and a.grantee not in (p.proowner, 0)
+  for granted in
+    select privilege_type, case grantee when 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end as grantee
+    from pg_class cross join lateral aclexplode(relacl)
+    where oid = 'sensorctl.sensor_location'::regclass and grantee <> relowner
   loop
-    execute format('grant execute on function sensorctl.close_gate to %s', operator);
+    execute format('grant %s on sensorctl.newest_part to %s', granted.privilege_type, granted.grantee);
   end loop;
-end $rights$;
+end $grants$;
+
+drop table sensorctl.sensor_location;
