@@ -3,8 +3,7 @@ import type pg from 'pg';
 import type { Database } from '../../db/database.js';
 import { destroySocket } from '../../db/pg-internals.js';
 import { isLockTimeout } from '../../db/sqlstate.js';
-import { pause } from '../../domain/async.js';
-import { repeatEvery, withDeadline, type Repeating } from '../../domain/retry.js';
+import { repeatEvery, withDeadline, withRetries, type Repeating } from '../../domain/retry.js';
 
 /** A transaction of another program that wrote to a tracked table and has not ended. */
 export interface GateHolder {
@@ -57,21 +56,22 @@ export class Gate {
    */
   async close({ stop, ends }: { readonly stop: AbortSignal; readonly ends: boolean }): Promise<boolean> {
     await this.session.query(BEGIN);
-    while (!stop.aborted) {
-      try {
-        await this.session.query('select sensorctl.close_gate()');
-        this.#keeper = repeatEvery(KEEP_AWAKE_MS, async () => {
-          await this.session.query('select').catch(() => undefined);
-        });
-        return true;
-      } catch (error) {
-        if (!isLockTimeout(error)) throw error;
-        await this.session.query('rollback to savepoint open');
-        if (ends) await this.session.query(END_HOLDERS);
-        await pause(BETWEEN_MS, stop);
-      }
+    const closeOnce = async (attempt: number): Promise<void> => {
+      if (attempt > 1) await this.session.query('rollback to savepoint open');
+      if (attempt > 1 && ends) await this.session.query(END_HOLDERS);
+      await this.session.query('select sensorctl.close_gate()');
+    };
+    try {
+      await withRetries(closeOnce, { pauseMs: BETWEEN_MS, retryIf: isLockTimeout, signal: stop });
+    } catch (error) {
+      if (!stop.aborted) throw error;
+      await this.session.query('rollback to savepoint open');
+      return false;
     }
-    return false;
+    this.#keeper = repeatEvery(KEEP_AWAKE_MS, async () => {
+      await this.session.query('select').catch(() => undefined);
+    });
+    return true;
   }
 
   async readHolders(): Promise<GateHolder[]> {
