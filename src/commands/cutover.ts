@@ -22,7 +22,7 @@ export default class Cutover extends BaseCommand {
   static override summary = 'Show where the migration stands, or change its phase behind gates.';
   static override description = `Phase 1, testing: dual write is on, EC2 may be behind. Phase 2, production: dual write, both sides proven equal. Phase 3: EC2 is the primary, local is kept as it was (or current, with --keep-local-current).
 
-Consumers follow the recorded phase by themselves. A change of the primary pauses them while what is under way is drained and compared; if it takes longer than --max-pause, fails, or this process is killed, it goes back to the phase before by itself.
+Consumers follow the recorded phase by themselves. A change of the primary pauses them while what is under way is drained and compared; other programs that write to tracked tables wait at their first write, and those that have begun are waited for. If it takes longer than --max-pause, fails, or this process is killed, it goes back to the phase before by itself.
 
 Exit code 1 when a gate is not met or the change went back, 4 when somebody else changes the phase.`;
   static override examples = [
@@ -47,6 +47,9 @@ Exit code 1 when a gate is not met or the change went back, 4 when somebody else
     reason: Flags.string({ description: 'why, for the record' }),
     'keep-local-current': Flags.boolean({ default: false, description: 'in phase 3, write to local too, after EC2' }),
     'min-soak': Flags.string({ default: DEFAULT_SOAK, description: 'time in phase 2 before phase 3' }),
+    'end-writers': Flags.boolean({
+      description: 'end the sessions of other programs whose transactions hold up a change of the primary',
+    }),
     'max-pause': Flags.string({ default: '60s', description: 'time consumers may pause, at most' }),
   };
 
@@ -65,6 +68,7 @@ Exit code 1 when a gate is not met or the change went back, 4 when somebody else
       by: describeOperator(),
       selection: settings.tables,
       minSoakMs: durationFlag('min-soak', flags['min-soak'], 0) / 1000,
+      endWriters: flags['end-writers'],
       maxPauseMs: durationFlag('max-pause', flags['max-pause']) / 1000,
     };
     const logger = this.logger();

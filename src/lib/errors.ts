@@ -138,6 +138,7 @@ export interface ProblemFacts {
   'cutover-ended': null;
   'readings-refused-in-switch': null;
   'writers-hang': { readonly statement: string };
+  'other-writers-busy': null;
   'switch-unknown': OfSide;
   'switch-incomplete': OfSide;
   // Monitor

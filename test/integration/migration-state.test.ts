@@ -317,7 +317,16 @@ describe('the record of the phase', function () {
       const state = await goTo(2);
       const change = async (beforePause: () => Promise<unknown>): Promise<SwitchOutcome> =>
         await switchPrimary({
-          ...{ from: pair.local, to: pair.ec2, state, targetPhase: 3, keepLocalCurrent: false, why: WHY, force: false },
+          ...{
+            from: pair.local,
+            to: pair.ec2,
+            state,
+            targetPhase: 3,
+            keepLocalCurrent: false,
+            why: WHY,
+            endWriters: false,
+            force: false,
+          },
           ...{ maxPauseMs: LONG_MS, stop: new AbortController().signal, logger: silentLogger },
           onStep: async (name) => {
             if (name === 'pause') await beforePause();

@@ -138,7 +138,17 @@ describe('the proof of equal values with two texts', () => {
     const { primary: from, secondary: to } = pair.sides;
     const state = await changePhase(from, await recordFirstPhase(from, why), { ...why, phase: 2 });
     return await switchPrimary({
-      ...{ from, to, state, targetPhase: 3, keepLocalCurrent: false, why, maxPauseMs: 20_000, force: false },
+      ...{
+        from,
+        to,
+        state,
+        targetPhase: 3,
+        keepLocalCurrent: false,
+        endWriters: false,
+        why,
+        maxPauseMs: 20_000,
+        force: false,
+      },
       ...{ stop: new AbortController().signal, logger: silentLogger, onStep: () => undefined },
     });
   }

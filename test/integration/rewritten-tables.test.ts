@@ -181,7 +181,15 @@ function describeReaders(
         await copyRecord(pair.ec2, state);
         let release = (): Promise<void> => Promise.resolve();
         const { state: changed } = await switchPrimary({
-          ...{ from: pair.local, to: pair.ec2, state, targetPhase: 3, keepLocalCurrent: false, why: WHY },
+          ...{
+            from: pair.local,
+            to: pair.ec2,
+            state,
+            targetPhase: 3,
+            keepLocalCurrent: false,
+            endWriters: false,
+            why: WHY,
+          },
           ...{ maxPauseMs: 30_000, force: false, stop: new AbortController().signal, logger: silentLogger },
           onStep: async (step) => {
             if (step !== 'drain') return;

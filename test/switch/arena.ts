@@ -176,7 +176,11 @@ export class Arena {
     const { state, primary } = await findDecidingState(sides);
     return await switchPrimary({
       ...{ from: primary, to: sides[otherSide(primary.side)], state, maxPauseMs, force: false, why: WHY },
-      ...{ targetPhase: state.phase === 3 ? 2 : 3, keepLocalCurrent: state.phase === 2 && keepLocalCurrent },
+      ...{
+        targetPhase: state.phase === 3 ? 2 : 3,
+        keepLocalCurrent: state.phase === 2 && keepLocalCurrent,
+        endWriters: false,
+      },
       ...{ stop: new AbortController().signal, logger: silentLogger },
       onStep: async (name, detail) => {
         if (detail === '') await onStep(name);

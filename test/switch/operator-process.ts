@@ -23,7 +23,7 @@ try {
     const { state, primary } = await findDecidingState(sides);
     return await switchPrimary({
       ...{ from: primary, to: sides[otherSide(primary.side)], state, maxPauseMs },
-      ...{ targetPhase: state.phase === 3 ? 2 : 3, keepLocalCurrent: false, force: false },
+      ...{ targetPhase: state.phase === 3 ? 2 : 3, keepLocalCurrent: false, endWriters: false, force: false },
       why: { by: 'an operator', reason: null, overriddenGates: [] },
       ...{ stop: new AbortController().signal, logger: silentLogger },
       onStep: async (name, detail) => {

@@ -183,6 +183,8 @@ const ADVICE: { readonly [Code in ProblemCode]: Advice<Code> } = {
 
   'cutover-ended': 'sensorctl cutover shows where the migration stands',
   'readings-refused-in-switch': 'sensorctl backfill names them and tries them again',
+  'other-writers-busy':
+    'let them commit or stop them, then try again; --end-writers ends their sessions, and rollback prepared a prepared one',
   'writers-hang': ({ statement }) => `grant pg_signal_backend to the role, or end them: ${statement}`,
   'switch-unknown': ({ side }) =>
     `bring ${sideTitle(side)} back: consumers complete the switch or call it off by themselves; then sensorctl cutover`,

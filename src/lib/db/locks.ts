@@ -23,3 +23,12 @@ export const TRY_PLANNING =
 /** $1: the id of a comparison. One process carries it on. */
 export const TRY_COMPARING =
   "select pg_try_advisory_lock(hashtextextended('sensorctl.comparison ' || $1::text, 0)) as mine";
+
+/**
+ * What writes rows of a tracked table to the secondary from what it has read before holds the first, from before it reads to
+ * its commit; what only adds rows that the primary has accepted holds the other, side by side. SQL for the table's name.
+ */
+export const lockTargetSql = (name: string): string =>
+  `pg_advisory_xact_lock(hashtextextended('sensorctl.target ' || ${name}, 0))`;
+export const joinTargetSql = (name: string): string =>
+  `pg_advisory_xact_lock_shared(hashtextextended('sensorctl.target ' || ${name}, 0))`;

@@ -174,9 +174,9 @@ class Backfill {
     return await (this.#tables ??= findTables({ source: this.#source, target: this.#target }, { selection, names }));
   }
 
-  /** Entries of the ledger are those of tables that the consumer writes. */
+  /** The tables that were asked for; none: every table that the ledger names. */
   async #ledgerTables(): Promise<readonly string[]> {
-    if (this.request.tables.length === 0) return ALL_TABLES;
+    if (this.request.tables.length === 0) return [];
     const { pairs } = await this.#findTables();
     return pairs.map(({ name }) => name);
   }
@@ -420,7 +420,7 @@ class Backfill {
   /** Of the tables that were asked for. */
   async #readGaps(): Promise<Gap[]> {
     const tables = await this.#ledgerTables();
-    return (await readGaps(this.#source.pool)).filter(({ table }) => tables.includes(table));
+    return (await readGaps(this.#source.pool)).filter(({ table }) => tables.length === 0 || tables.includes(table));
   }
 
   async #scope(): Promise<object> {

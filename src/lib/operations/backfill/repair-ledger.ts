@@ -7,7 +7,6 @@ import type { Throttle } from './throttle.js';
 import { readNewestEntry } from '../../repository/ledger/ledger.js';
 import { culpritOf, RepairInParts } from '../../repository/repair/repair-in-parts.js';
 import { type Claim, findMissed, type RepairOutcome, type Wanted } from '../../repository/repair/repair-missed.js';
-import { ALL_TABLES } from '../../repository/tables/reading-tables.js';
 import { endStalledCopies } from '../../repository/repair/stalled-copies.js';
 
 export interface LedgerRepairOptions {
@@ -92,9 +91,8 @@ class LedgerRepair {
 
   get #wanted(): Wanted {
     const { tables } = this.options;
-    const isWanted = (table: string): boolean =>
-      (tables.length === 0 || tables.includes(table)) && !this.#failedTables.has(table);
-    return { states: STATES, except: this.#failed, upTo: this.upTo, tables: ALL_TABLES.filter(isWanted) };
+    const wanted = { states: STATES, except: this.#failed, upTo: this.upTo, exceptTables: [...this.#failedTables] };
+    return tables.length === 0 ? wanted : { ...wanted, tables };
   }
 
   async #waitForOthers(stop: AbortSignal): Promise<void> {
@@ -122,7 +120,7 @@ export interface Missed {
 
 const COUNT_MISSED = `
   select count(*) as entries, coalesce(sum(readings), 0)::bigint as readings
-  from sensorctl.ledger_state where state <> 'pending' and table_name = any ($1)`;
+  from sensorctl.ledger_state where state <> 'pending' and ($1::text[] = '{}' or table_name = any ($1))`;
 
 /** Ledger entries for one repair; not more of them than hold so many rows, about. */
 export function entriesAtOnce({ entries, readings }: Missed, rows: number | null): number {
@@ -130,7 +128,7 @@ export function entriesAtOnce({ entries, readings }: Missed, rows: number | null
   return Math.min(ENTRIES_AT_ONCE, Math.max(1, Math.floor((rows * entries) / readings)));
 }
 
-/** What the ledger says is missing of these tables: entries, and the readings in them. */
+/** What the ledger says is missing of these tables, or, where none is named, of all: entries, and the readings in them. */
 export async function countMissed({ pool }: Database, tables: readonly string[]): Promise<Missed> {
   const { rows } = await pool.query<{ entries: number; readings: number }>(COUNT_MISSED, [tables]);
   return rows[0] ?? { entries: 0, readings: 0 };

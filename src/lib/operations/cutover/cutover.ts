@@ -27,6 +27,8 @@ export interface CutoverRequest {
   readonly keepLocalCurrent: boolean;
   readonly minSoakMs: number;
   readonly maxPauseMs: number;
+  /** Ends the sessions of other programs whose transactions hold a switch up. */
+  readonly endWriters: boolean;
   /** The tables of the migration. */
   readonly selection: TableSelection;
   /** Who asks, for the record. */
@@ -144,7 +146,7 @@ class Cutover {
     { state, primary }: DecidingState,
     { target, why }: { target: Phase; why: Change },
   ): Promise<SwitchOutcome> {
-    const { maxPauseMs, keepLocalCurrent, force } = this.request;
+    const { maxPauseMs, endWriters, keepLocalCurrent, force } = this.request;
     const { stop, logger, onStep } = this.hooks;
     return await switchPrimary({
       from: primary,
@@ -153,6 +155,7 @@ class Cutover {
       targetPhase: target,
       why,
       maxPauseMs,
+      endWriters,
       force,
       keepLocalCurrent: target === 3 && keepLocalCurrent,
       stop,

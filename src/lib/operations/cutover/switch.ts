@@ -18,6 +18,7 @@ import type { Logger } from '../../logger.js';
 import { copyRecord } from '../../repository/phase/deciding-state.js';
 import { drainLedger, shortenLedger } from '../../repository/cutover/drain-ledger.js';
 import { endWriters, waitForWriters } from '../../repository/phase/fence.js';
+import { Gate, type GateHolder } from '../../repository/phase/gate.js';
 import { proveUnproven, type Proof } from '../../repository/cutover/prove-unproven.js';
 import { readRecordedState } from '../../repository/phase/state.js';
 import { beginDraining, callOff, commitSwitch, type Change } from '../../repository/phase/transition.js';
@@ -36,6 +37,8 @@ export interface SwitchOptions {
   readonly why: Change;
   /** How long batches may wait, in ms; then it goes back. */
   readonly maxPauseMs: number;
+  /** Sessions of other programs whose transactions hold it up are ended. */
+  readonly endWriters: boolean;
   /** Differences and refused readings do not stop it. */
   readonly force: boolean;
   readonly stop: AbortSignal;
@@ -75,6 +78,7 @@ class Switch {
   readonly #expired = new AbortController();
   readonly #stop: AbortSignal;
   #isCommitSent = false;
+  #gate: Gate | null = null;
 
   constructor(private readonly options: SwitchOptions) {
     this.#stop = AbortSignal.any([options.stop, this.#expired.signal]);
@@ -84,8 +88,10 @@ class Switch {
     await this.#step('prove', () => this.#shorten()).catch((error: unknown) => {
       throw this.options.stop.aborted ? interrupted(error) : error;
     });
+    const gate = await Gate.open(this.options.from);
+    this.#gate = gate;
     const pausedAt = performance.now();
-    const changed = await this.#commitOrGoBack();
+    const changed = await this.#commitOrGoBack().finally(() => gate.release());
     await this.#step('complete', () => this.#complete(changed));
     return { state: changed, steps: this.#steps, pauseMs: Math.round(performance.now() - pausedAt) };
   }
@@ -143,9 +149,22 @@ class Switch {
   async #waitForWriters(): Promise<string> {
     const { from, to } = this.options;
     const ended = (await Promise.all([from, to].map((side) => endHanging(side)))).reduce((sum, each) => sum + each);
+    await this.#closeGate();
     return ended === 0
       ? 'every transaction has ended'
       : `${counted(ended, 'transaction that hung was', 'transactions that hung were')} ended`;
+  }
+
+  /** Other programs wait at their first write from here on; those that have begun are waited for. */
+  async #closeGate(): Promise<void> {
+    const { from, endWriters: ends } = this.options;
+    const gate = this.#gate;
+    if (gate === null || (await gate.close({ stop: this.#stop, ends }))) return;
+    const holders = (await gate.readHolders()).map(describeGateHolder).join('; ');
+    if (holders === '') return;
+    throw new CutoverRefusedError(`programs that write to ${sideTitle(from.side)} have open transactions: ${holders}`, {
+      code: 'other-writers-busy',
+    });
   }
 
   async #drain(): Promise<string> {
@@ -183,7 +202,8 @@ class Switch {
   async #commit(): Promise<[MigrationState, string]> {
     const { from, keepLocalCurrent } = this.options;
     this.#isCommitSent = true;
-    const changed = await commitSwitch(from, { token: this.#token }, { keepLocalCurrent });
+    const gate = this.#gate === null ? {} : { gate: this.#gate };
+    const changed = await commitSwitch(from, { token: this.#token }, { keepLocalCurrent, ...gate });
     return [changed, 'from here on it can only be completed'];
   }
 
@@ -225,6 +245,7 @@ class Switch {
   }
 
   #reasonFor(error: unknown): string {
+    if (error instanceof CutoverRefusedError && error.problem?.code === 'other-writers-busy') return error.message;
     if (this.#expired.signal.aborted) return `it was not done within ${this.options.maxPauseMs / 1000} s`;
     return this.options.stop.aborted ? 'the operator stopped it' : describeFault(error);
   }
@@ -276,6 +297,11 @@ async function endHanging(side: Database): Promise<number> {
       facts: { statement: endHoldersSql(holders) },
     },
   );
+}
+
+function describeGateHolder({ pid, role, application, query }: GateHolder): string {
+  const who = pid === null ? 'a transaction' : `process ${pid}`;
+  return `${who} of role ${role}${application === '' ? '' : ` (${application})`}, ${query}`;
 }
 
 function interrupted(cause: unknown, how = 'nothing was changed'): InterruptedError {

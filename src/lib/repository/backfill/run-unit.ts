@@ -1,6 +1,7 @@
 import type pg from 'pg';
 import { copyBetween } from '../../db/copy.js';
 import type { Database, Queryable } from '../../db/database.js';
+import { joinTargetSql, lockTargetSql } from '../../db/locks.js';
 import { assertNotRewritten } from '../tables/rewritten-tables.js';
 import { faultKind } from '../../db/sqlstate.js';
 import { inTransaction, keepAwake, queryAll, repeatCollisions } from '../../db/transaction.js';
@@ -10,7 +11,7 @@ import { parsePlace, placesOf } from '../tables/axis.js';
 import type { DigestMethod } from '../compare/digest-method.js';
 import { readCutoff } from '../compare/window.js';
 import { readUnsettled } from '../ledger/ledger.js';
-import { markTakenOver, shareTable } from '../ledger/markers.js';
+import { markTakenOver } from '../ledger/markers.js';
 import { holdAsPrimary, holdAsSecondary } from '../phase/fence.js';
 import { bringRows, type Delivery, type RefusedRow } from '../repair/bring-rows.js';
 import { portionOfAll, portionOfClasses, portionOfPages, portionOfRanges, type Portion } from '../repair/portion.js';
@@ -103,9 +104,9 @@ export async function runUnit(source: pg.Client, target: pg.Client, context: Uni
   if (unit.prune) await holdAsSecondary(target, context.target.side);
   const transfer = await context.transferOf(unit.table);
   if (transfer.replica) await target.query(IN_REPLICA_ROLE);
-  // Of the tables that consumers write no row changes that is brought so.
-  const turns = transfer.compared.known === null ? shareTable(unit.table) : [];
-  for (const { text, values = [] } of turns) await target.query(text, [...values]);
+  // Parts are copied side by side, but no repair brings a newer value of a row meanwhile, which an older snapshot would replace.
+  if (mayChange(transfer))
+    await target.query(`select ${(unit.prune ? lockTargetSql : joinTargetSql)('$1')}`, [unit.table]);
   // Writing on a slow target may take longer than the source's transaction may be idle.
   const copy = (): Promise<UnitWrites> =>
     keepAwake(source, () =>
@@ -117,6 +118,11 @@ export async function runUnit(source: pg.Client, target: pg.Client, context: Uni
   const startedAt = performance.now();
   await finishAndCommit(target, unit.id, counts);
   return { unit, counts, commitMs: performance.now() - startedAt };
+}
+
+/** Of the tables that only consumers write no row changes that is brought so. */
+function mayChange({ tracked, compared }: Transfer): boolean {
+  return tracked || compared.known === null;
 }
 
 interface UnitWork {
@@ -157,7 +163,8 @@ async function copyUnit(source: pg.Client, target: pg.Client, work: UnitWork): P
   if (unsettled.length === 0 && (await mayGoStraight(target, work))) {
     return { delivery: await copyStraight(source, target, work), extra: 0, pruned: 0 };
   }
-  if (transfer.guard !== 'key' && context.ledger && times !== null) await takeOver(source, work, times);
+  if ((transfer.tracked || transfer.guard !== 'key') && context.ledger && times !== null)
+    await takeOver(source, work, times);
   await lockUnguarded(target, transfer);
   const delivery = await bringRows({
     ...{ source, target, transfer, targetSide: context.target.side, portion },

@@ -62,11 +62,15 @@ function repairTables(
   sides: Sides,
   stop: AbortSignal,
 ): (wanted: Pick<Wanted, 'states' | 'upTo'>) => Promise<{ entries: number; copied: number }> {
-  const repairs = ALL_TABLES.map((table) => ({ table, parts: new RepairInParts(sides, ENTRIES_AT_ONCE) }));
+  const repairs = [
+    ...ALL_TABLES.map((table) => ({ only: { tables: [table] }, parts: new RepairInParts(sides, ENTRIES_AT_ONCE) })),
+    // One after the other: their rows may refer to each other.
+    { only: { exceptTables: ALL_TABLES }, parts: new RepairInParts(sides, ENTRIES_AT_ONCE) },
+  ];
   return async (wanted) => {
     const total = { entries: 0, copied: 0 };
-    await workTogether(repairs, stop, async ({ table, parts }, either) => {
-      const { entries, copied } = await parts.repair({ ...wanted, tables: [table] }, either);
+    await workTogether(repairs, stop, async ({ only, parts }, either) => {
+      const { entries, copied } = await parts.repair({ ...wanted, ...only }, either);
       total.entries += entries;
       total.copied += copied;
     });

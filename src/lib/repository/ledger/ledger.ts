@@ -48,7 +48,7 @@ export interface RefusedKey {
 /** What settled, so that a comparison proves it: consumers touch most rows of a table that they update. */
 export const enterUnprovenSql = (settled: string): string => `
   insert into sensorctl.unproven (table_name, times, whole_table)
-  select table_name, coalesce(range_agg(range), '{}'), bool_or(keys is not null)
+  select table_name, coalesce(range_agg(range), '{}'), bool_or(keys is not null or gone is not null or whole_table)
   from ${settled} left join lateral unnest(times) as range on true
   group by table_name`;
 
@@ -59,7 +59,7 @@ const SETTLE = `
       select entry_id from sensorctl.ledger
       where batch_id = any($1::uuid[]) and not (keys is not null and batch_id = any($8::uuid[]))
       for update skip locked
-    ) returning table_name, times, keys
+    ) returning table_name, times, keys, gone, whole_table
   ), behind as (
     update sensorctl.ledger set state = 'missed', reason = 'a row of its batch was refused'
     where keys is not null and batch_id = any($8::uuid[]) and state = 'pending'

@@ -44,17 +44,6 @@ export function lockTable(table: string): Statement {
   return { text: LOCK_TABLE, values: [table] };
 }
 
-const KNOW_TABLE = 'insert into sensorctl.repair_turn (table_name) values ($1) on conflict (table_name) do nothing';
-const SHARE_TABLE = 'select from sensorctl.repair_turn where table_name = $1 for share';
-
-/**
- * Go before the source's snapshot, in a transaction that copies a part of a table whose rows other programs change: parts
- * are copied side by side, but no repair brings a newer value of a row meanwhile, which an older snapshot would replace.
- */
-export function shareTable(table: string): Statement[] {
-  return [KNOW_TABLE, SHARE_TABLE].map((text) => ({ text, values: [table] }));
-}
-
 /** Goes last: how many tables of a batch are `written`; the others a repair has taken over. */
 export function countWritten(batchId: string): Statement {
   return { text: COUNT_WRITTEN, values: [batchId] };

@@ -4,6 +4,7 @@ import { sqlstateOf } from '../../db/sqlstate.js';
 import type { Attempt, MigrationState, Phase } from '../../domain/migration.js';
 import { otherSide, sideTitle } from '../../domain/side.js';
 import { ConflictError } from '../../errors.js';
+import type { Gate } from './gate.js';
 import { parseState, readRecordedState, STATE_COLUMNS, type StateRow } from './state.js';
 
 /** Who changes the record, and why. */
@@ -58,10 +59,10 @@ export async function beginDraining(
 export async function commitSwitch(
   primary: Database,
   { token }: Pick<Attempt, 'token'>,
-  { keepLocalCurrent }: { readonly keepLocalCurrent: boolean },
+  { keepLocalCurrent, gate }: { readonly keepLocalCurrent: boolean; readonly gate?: Gate },
 ): Promise<MigrationState> {
   const values = [token, otherSide(primary.side), keepLocalCurrent];
-  return await change(primary, COMMIT_SWITCH, values);
+  return await change(primary, COMMIT_SWITCH, values, gate);
 }
 
 /** Goes back to the phase that the attempt began in. False where it was committed or called off already. */
@@ -83,10 +84,11 @@ function known(epoch: number, { by, reason, overriddenGates }: Change): unknown[
   return [epoch, by, reason, [...overriddenGates]];
 }
 
-async function change(database: Database, call: string, values: unknown[]): Promise<MigrationState> {
+async function change(database: Database, call: string, values: unknown[], gate?: Gate): Promise<MigrationState> {
   try {
     const text = `select ${STATE_COLUMNS} from ${call}`;
-    const row = (await runTransaction(database.pool, [{ text, values }]))[0]?.rows[0];
+    const row = await (gate?.commit(text, values) ??
+      runTransaction(database.pool, [{ text, values }]).then(([result]) => result?.rows[0]));
     if (row !== undefined) return parseState(row as unknown as StateRow);
   } catch (error) {
     // The constraints say the same as the functions.

@@ -10,8 +10,11 @@ import { lockTable, markTakenOver } from '../ledger/markers.js';
 import { holdAsPrimary } from '../phase/fence.js';
 import { ALL_TABLES } from '../tables/reading-tables.js';
 import { bringRows, namedInLedger, type Delivery } from './bring-rows.js';
+import { markUnsettled } from './mark-unsettled.js';
 import { portionOfRanges } from './portion.js';
-import { NONE_UPDATED, repairUpdated, type UpdatedRepair } from './repair-updated.js';
+import { repairNamed, type NamedKey, type NamedRows } from './repair-named.js';
+import { repairPlaces } from './repair-places.js';
+import { lockTracked, NONE_UPDATED, type UpdatedRepair } from './repair-updated.js';
 import { planTransfer, type Transfer } from './transfer.js';
 
 /** Which entries of the ledger a repair takes. */
@@ -20,6 +23,7 @@ export interface Wanted {
   readonly states: readonly LedgerState[];
   /** Entries of other tables are left alone; absent: of none. */
   readonly tables?: readonly string[];
+  readonly exceptTables?: readonly string[];
   /** Entries to leave alone: these, and those newer than `upTo`. */
   readonly except?: readonly number[];
   readonly upTo?: number;
@@ -62,10 +66,12 @@ const IS_WANTED = `
 /** Those of the tables that have such entries, the one with the oldest first. */
 const FIND_TABLES = `
   select wanted.table_name as "table"
-  from unnest($4::text[]) as wanted (table_name) cross join lateral (
+  from (select unnest($4::text[]) union select table_name from sensorctl.tracked_table where $5) as wanted (table_name)
+  cross join lateral (
     select entry_id from sensorctl.ledger as entry where table_name = wanted.table_name and ${IS_WANTED}
     order by entry_id limit 1
   ) as oldest
+  where wanted.table_name <> all ($6::text[])
   order by oldest.entry_id`;
 
 /** Claims entries of one table which nobody else repairs. The last parameter: how many. */
@@ -94,13 +100,21 @@ const READ_RANGES = `
 /** Removes what was repaired, by the ids that were claimed; an entry added to the same range meanwhile stays. */
 const SETTLE_ENTRIES = `
   with repaired as (
-    delete from sensorctl.ledger where entry_id = any ($1::bigint[]) returning table_name, times, keys
+    delete from sensorctl.ledger where entry_id = any ($1::bigint[]) returning table_name, times, keys, gone, whole_table
   )
   ${enterUnprovenSql('repaired')}`;
 
-const READ_KEYS = `
-  select distinct key::text as key from sensorctl.ledger cross join lateral jsonb_array_elements(keys) as key
-  where entry_id = any ($1::bigint[])`;
+/** Null where they name no row by a key. */
+const READ_NAMED = `
+  select coalesce(json_agg(json_build_object('key', key, 'gone', is_gone)), '[]')::text as keys,
+    (select bool_or(whole_table) from sensorctl.ledger where entry_id = any ($1::bigint[])) as whole
+  from (
+    select key::text as key, bool_or(is_gone) as is_gone from (
+      select jsonb_array_elements(keys) as key, false as is_gone from sensorctl.ledger where entry_id = any ($1::bigint[])
+      union all
+      select jsonb_array_elements(gone), true from sensorctl.ledger where entry_id = any ($1::bigint[])
+    ) as named group by key
+  ) as keys`;
 
 interface UnconfirmedEntry {
   readonly entry_id: number;
@@ -155,8 +169,9 @@ async function repairClaimed(
 
 /** The tables with entries that such a repair would take, be it that somebody else has claimed them; the oldest entry's first. */
 export async function findMissed({ pool }: Database, wanted: Wanted): Promise<string[]> {
-  const { tables = ALL_TABLES } = wanted;
-  const { rows } = await pool.query<{ table: string }>(FIND_TABLES, [...parametersOf(wanted), tables]);
+  const { tables, exceptTables = [] } = wanted;
+  const values = [...parametersOf(wanted), tables ?? ALL_TABLES, tables === undefined, exceptTables];
+  const { rows } = await pool.query<{ table: string }>(FIND_TABLES, values);
   return rows.map(({ table }) => table);
 }
 
@@ -185,7 +200,10 @@ async function deliver(
 ): Promise<{ delivery: Delivery; updated: UpdatedRepair }> {
   const transfer = await planTransfer(primary, secondary, claim.table);
   const sides = { primary, secondary, transfer };
-  const updated = await deliverByKey(source, claim, sides);
+  const named = await readNamed(source, claim);
+  if (transfer.tracked)
+    await markUnsettled(source, secondary, { table: claim.table, ids: claim.ids, whole: named.whole });
+  const updated = await deliverByKey(named, sides);
   return { delivery: transfer.compared.axis === null ? NO_ROWS : await deliverByTime(source, claim, sides), updated };
 }
 
@@ -197,35 +215,44 @@ interface PlannedDelivery extends Pick<RepairOptions, 'primary' | 'secondary'> {
 async function deliverByTime(
   source: pg.Client,
   claim: Claim,
-  { secondary, transfer }: PlannedDelivery,
+  { primary, secondary, transfer }: PlannedDelivery,
 ): Promise<Delivery> {
   const ids = await takeOver(source, claim, { secondary, transfer });
   const { rows: ranges } = await source.query<TimeRange & Record<string, unknown>>(READ_RANGES, [ids]);
+  if (ranges.length === 0) return NO_ROWS;
+  const bring = (from: pg.Client, target: pg.Client): Promise<Delivery> =>
+    bringRows({
+      ...{ source: from, target, targetSide: secondary.side, transfer },
+      ...{ portion: portionOfRanges(transfer, ranges), overwrite: true },
+    });
   return await withSession(secondary, (target) =>
     inTransaction(target, async () => {
       await lockUnguarded(target, transfer);
-      return await bringRows({
-        source,
-        target,
-        targetSide: secondary.side,
-        transfer,
-        portion: ranges.length === 0 ? null : portionOfRanges(transfer, ranges),
-        overwrite: true,
-      });
+      if (!transfer.tracked) return await bring(source, target);
+      // What the claim's snapshot shows another repair may have deleted by now: it is read anew, once the target is held.
+      await lockTracked(target, transfer.table, transfer);
+      return await withSession(primary, (fresh) => inTransaction(fresh, () => bring(fresh, target), 'repeatable read'));
     }),
   );
 }
 
+async function readNamed(source: Queryable, { ids }: Claim): Promise<NamedRows> {
+  const { rows } = await source.query<{ keys: string; whole: boolean }>(READ_NAMED, [ids]);
+  return { keys: JSON.parse(rows[0]?.keys ?? '[]') as NamedKey[], whole: rows[0]?.whole === true };
+}
+
 /** Brings the rows that entries name by key, in transactions of their own: they may be brought any number of times. */
 async function deliverByKey(
-  source: pg.Client,
-  { ids }: Claim,
+  named: NamedRows,
   { primary, secondary, transfer }: PlannedDelivery,
 ): Promise<UpdatedRepair> {
-  const { rows } = await source.query<{ key: string }>(READ_KEYS, [ids]);
-  const keys = rows.map(({ key }) => key);
-  if (keys.length === 0) return NONE_UPDATED;
-  return await repairUpdated(primary, secondary, { table: transfer.compared, keys, overwrite: true });
+  if (named.keys.length === 0 && !named.whole) return NONE_UPDATED;
+  const { compared, parents } = transfer;
+  const tracked = transfer.tracked ? { parents } : undefined;
+  const key = compared.sides.primary.key;
+  if (key === null && tracked !== undefined) return await repairPlaces(primary, secondary, { table: compared, named });
+  const table = { ...compared, uniqueKey: key ?? compared.uniqueKey };
+  return await repairNamed(primary, secondary, { table, named, tracked });
 }
 
 /** A table without a unique key is repaired by one at a time. */

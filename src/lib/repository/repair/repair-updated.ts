@@ -1,17 +1,19 @@
 import type pg from 'pg';
 import type { Database, Queryable } from '../../db/database.js';
-import { quoteIdentifier } from '../../db/identifiers.js';
+import { quoteIdentifier, quoteLiteral } from '../../db/identifiers.js';
+import { lockTargetSql } from '../../db/locks.js';
 import { underOwnPath, writeUnderOwnPath } from '../../db/search-path.js';
 import { repeatCollisions, withTransaction } from '../../db/transaction.js';
 import { chunksOf } from '../../domain/chunks.js';
-import type { Role } from '../../domain/side.js';
+import type { Role, Side } from '../../domain/side.js';
+import { keepRowsSql } from '../ledger/quarantine.js';
 import { assertDecides } from '../phase/fence.js';
 import { comparedValue } from '../compare/digest-method.js';
 import { columnOf, tableSql } from '../tables/table.js';
 import { sideSql, type TablePair } from '../tables/table-pair.js';
-import { lockTable } from '../ledger/markers.js';
 import { BRING_NEWEST_PARTS, READ_NEWEST_PARTS, type NewestPart } from '../write/newest-parts.js';
 import { SKIP_EVERY_TABLE } from '../writers/own-writes.js';
+import type { ParentRows } from './parent-rows.js';
 
 const ROWS_AT_ONCE = 500;
 
@@ -41,7 +43,7 @@ export async function repairUpdated(
   { keys, ...options }: Omit<UpdatedRows, 'keys'> & { readonly keys?: readonly Key[] },
 ): Promise<UpdatedRepair> {
   const totals = { copied: 0, inserted: 0, skipped: 0, corrected: 0 };
-  for (const part of chunksOf(keys ?? (await listKeys(source.pool, options.table)), ROWS_AT_ONCE)) {
+  for (const part of chunksOf(keys ?? (await listKeys(source.pool, options.table, 'primary')), ROWS_AT_ONCE)) {
     const repaired = await repeatCollisions(() => repairRows(source, target, { ...options, keys: part }));
     totals.copied += repaired.copied;
     totals.inserted += repaired.inserted;
@@ -65,10 +67,11 @@ export async function insertAbsent(
   await bringMemory(source, target, { ...rows, overwrite: false });
 }
 
-async function listKeys(source: Queryable, table: TablePair): Promise<Key[]> {
+/** The keys of all rows of a side, in an order that both sides share. */
+export async function listKeys(source: Queryable, table: TablePair, role: Role): Promise<Key[]> {
   const texts = table.uniqueKey.map((name) => `${quoteIdentifier(name)}::text`);
   const { rows } = await source.query<{ key: Key }>(`
-    select json_build_array(${texts.join(', ')})::text as key from ${sideSql(table, 'primary')}
+    select json_build_array(${texts.join(', ')})::text as key from ${sideSql(table, role)}
     order by ${texts.map((text) => `${text} collate "C"`).join(', ')}`);
   return rows.map(({ key }) => key);
 }
@@ -77,16 +80,46 @@ interface UpdatedRows {
   readonly table: TablePair;
   readonly keys: readonly Key[];
   readonly overwrite: boolean;
+  /** Of a table to which other programs write: see `lockTargetSql`. What its rows refer to goes before them. */
+  readonly tracked?: TrackedRows;
+  /** Those of the keys whose rows go from the target where the source has them no more. */
+  readonly gone?: ReadonlySet<Key>;
+  /** What goes is kept in the quarantine. */
+  readonly keeps?: boolean;
+}
+
+/** Of a tracked table. */
+export interface TrackedRows {
+  readonly parents: readonly ParentRows[];
+}
+
+/** With the tables that its rows refer to, whose rows may be brought along; in one order. */
+export async function lockTracked(target: Queryable, table: string, { parents }: TrackedRows): Promise<void> {
+  const names = [...new Set([table, ...parents.map((parent) => parent.table.name)])].sort();
+  for (const name of names) await target.query(`select ${lockTargetSql('$1')}`, [name]);
+}
+
+async function bringParents(
+  source: Database,
+  target: pg.ClientBase,
+  { rows: { table, keys }, parent }: { readonly rows: UpdatedRows; readonly parent: ParentRows },
+): Promise<void> {
+  const columns = parent.columns.map(quoteIdentifier);
+  const text = `select distinct json_build_array(${columns.map((name) => `${name}::text`).join(', ')})::text as key
+    from ${sideSql(table, 'primary')} where num_nulls(${columns.join(', ')}) = 0 and ${isGiven(table, 'primary')}`;
+  const { rows } = await source.pool.query<{ key: Key }>(text, [keys]);
+  if (rows.length > 0)
+    await insertAbsent(source.pool, target, { table: parent.table, keys: rows.map(({ key }) => key) });
 }
 
 async function repairRows(source: Database, target: Database, rows: UpdatedRows): Promise<UpdatedRepair> {
   const { table, keys, overwrite } = rows;
   return await withTransaction(target.pool, async (client) => {
     await client.query(SKIP_EVERY_TABLE);
-    if (table.known === null) {
-      const { text, values = [] } = lockTable(table.name);
-      await client.query(text, [...values]);
-    }
+    if (rows.tracked !== undefined || table.known === null)
+      await lockTracked(client, table.name, rows.tracked ?? { parents: [] });
+    const removed = await removeGone(source, client, { rows, side: target.side });
+    for (const parent of rows.tracked?.parents ?? []) await bringParents(source, client, { rows, parent });
     const first = await readColumns(source.pool, rows);
     const inserted = await writeUnderOwnPath(client, underOwnPath(insertSql(table)), first.columns);
     let corrected = 0;
@@ -98,8 +131,47 @@ async function repairRows(source: Database, target: Database, rows: UpdatedRows)
       if (update !== null) corrected = await writeUnderOwnPath(client, underOwnPath(update), values.columns);
     }
     await bringMemory(source.pool, client, rows);
-    return { copied: first.rows, inserted, skipped: Math.max(0, first.rows - inserted - corrected), corrected };
+    const skipped = Math.max(0, first.rows - inserted - corrected);
+    return { copied: first.rows, inserted, skipped, corrected: corrected + removed };
   });
+}
+
+/**
+ * Deletes first, so that no other unique constraint stands in the way of what is written. The source is asked once more: an
+ * entry says that a row was deleted, not that it was never written again.
+ */
+async function removeGone(
+  source: Database,
+  target: pg.ClientBase,
+  { rows: { table, keys, gone, keeps }, side }: { readonly rows: UpdatedRows; readonly side: Side },
+): Promise<number> {
+  const named = gone === undefined ? [] : keys.filter((key) => gone.has(key));
+  if (named.length === 0) return 0;
+  await assertDecides(source);
+  const { rows: absent } = await source.pool.query<{ key: Key }>(findAbsentSql(table), [named]);
+  if (absent.length === 0) return 0;
+  const given = [absent.map(({ key }) => key)];
+  if (keeps === true) await target.query(keepSql(table, side), given);
+  const text = `delete from ${sideSql(table, 'secondary')} where ${isGiven(table, 'secondary')}`;
+  return await writeUnderOwnPath(target, underOwnPath(text), given);
+}
+
+/** Those of the keys in $1 under which the source has no row. */
+function findAbsentSql(table: TablePair): string {
+  const { uniqueKey, sides } = table;
+  const same = uniqueKey.map(
+    (name, place) =>
+      `stored.${quoteIdentifier(name)} = (wanted.key::json ->> ${place})::${columnOf(sides.primary, name)?.type ?? 'text'}`,
+  );
+  return `select wanted.key from unnest($1::text[]) as wanted (key)
+    where not exists (select from ${sideSql(table, 'primary')} as stored where ${same.join(' and ')})`;
+}
+
+function keepSql(table: TablePair, side: Side): string {
+  const rows = `select to_jsonb(stored.*) as content, null as sensor_id, null as "time"
+    from ${sideSql(table, 'secondary')} as stored where ${isGiven(table, 'secondary')}`;
+  const reason = 'a program took it from the primary, with its table';
+  return keepRowsSql({ rows, table: table.name, side: quoteLiteral(side), reason });
 }
 
 /** A text array a column, and how many rows they hold. */
@@ -166,12 +238,13 @@ function updateSql(table: TablePair): string | null {
     where ${same.join(' and ')} and (${list('known.')}) is distinct from (${list('given.')})`;
 }
 
-function writtenColumns({ columns, sides: { secondary } }: TablePair): TablePair['columns'] {
+/** Those that the target does not compute itself. */
+export function writtenColumns({ columns, sides: { secondary } }: TablePair): TablePair['columns'] {
   return columns.filter(({ name }) => columnOf(secondary, name)?.generated == null);
 }
 
 /** The parameters, an array text a column, as rows with the source's types. */
-function givenRows({ columns, sides }: TablePair): string {
+export function givenRows({ columns, sides }: TablePair): string {
   const names = columns.map(({ name }) => quoteIdentifier(name));
   const arrays = names.map((_, place) => `$${place + 1}::text[]`);
   const values = columns.map(({ name }) => {

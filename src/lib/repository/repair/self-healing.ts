@@ -6,7 +6,6 @@ import type { Logger } from '../../logger.js';
 import { TIMES } from '../../timing.js';
 import type { CircuitBreaker } from '../write/circuit-breaker.js';
 import { buryConsumers } from '../ledger/markers.js';
-import { ALL_TABLES } from '../tables/reading-tables.js';
 import { restoreAbandonedPolicies } from '../timescaledb/paused-jobs.js';
 import { culpritOf, RepairInParts } from './repair-in-parts.js';
 import type { RepairOptions, RepairOutcome } from './repair-missed.js';
@@ -97,7 +96,11 @@ class Healing {
   async #repair(): Promise<RepairOutcome | null> {
     const { rowsPerSecond, signal } = this.options;
     try {
-      const wanted = { states: ['missed'], except: current(this.#setAside), tables: this.#tables() } as const;
+      const wanted = {
+        states: ['missed'],
+        except: current(this.#setAside),
+        exceptTables: current(this.#tablesAside),
+      } as const;
       const outcome = await this.#parts.repair(wanted, signal);
       await pause(((outcome.copied + outcome.updated.copied) / rowsPerSecond) * 1000, signal);
       return outcome;
@@ -120,11 +123,6 @@ class Healing {
     const fields = { table: claim.table, entries: claim.ids.length, error: describeFault(error) };
     this.options.logger.warn(`${culprit === 'table' ? 'this table' : 'these entries'} cannot be repaired now`, fields);
     return true;
-  }
-
-  #tables(): string[] {
-    const aside = new Set(current(this.#tablesAside));
-    return ALL_TABLES.filter((table) => !aside.has(table));
   }
 
   async #rest(): Promise<void> {

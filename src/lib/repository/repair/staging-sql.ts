@@ -7,7 +7,8 @@ import { sideSql, type ComparedColumn } from '../tables/table-pair.js';
 import { comparedValue } from '../compare/digest-method.js';
 import { keepRowsSql, rowContentSql } from '../ledger/quarantine.js';
 import type { Portion } from './portion.js';
-import type { ParentRows, Transfer } from './transfer.js';
+import type { ParentRows } from './parent-rows.js';
+import type { Transfer } from './transfer.js';
 
 /**
  * The statements by which rows come to the target through a staging table: a temporary table of the session that is

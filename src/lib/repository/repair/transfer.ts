@@ -1,3 +1,4 @@
+import type { ParentRows } from './parent-rows.js';
 import type { Database } from '../../db/database.js';
 import type { Statement } from '../../db/transaction.js';
 import { sideTitle } from '../../domain/side.js';
@@ -7,6 +8,7 @@ import { readTables } from '../tables/read-tables.js';
 import { planRewriteCheck } from '../tables/rewritten-tables.js';
 import { columnOf, hasUniqueKey, type Column, type Parent, type Table } from '../tables/table.js';
 import { pairTables, type TablePair } from '../tables/table-pair.js';
+import { isRecordedAsTracked } from '../writers/tracking.js';
 import { readWriteSettings } from '../timescaledb/compressed-chunks.js';
 
 /** What keeps a row from being stored twice on the target. */
@@ -34,6 +36,8 @@ export interface Transfer {
   readonly guard: Guard;
   /** What tells rows apart on the target: by its unique key, or by the columns that are taken for one; empty: the whole row. */
   readonly key: readonly string[];
+  /** Other programs may delete its rows and change them on the source, and the ledger says so. */
+  readonly tracked: boolean;
   /** The tables that the target's foreign keys refer to: rows that are brought need their parents there. */
   readonly parents: readonly ParentRows[];
   /** Both sides have the same column types: rows may go straight into the table. */
@@ -46,14 +50,6 @@ export interface Transfer {
   readonly writeSettings: readonly Statement[];
   /** What a transaction of the source asks once it has read: for `assertNotRewritten`. */
   readonly rewriteCheck: Statement;
-}
-
-/** What a foreign key of the target asks of another table. */
-export interface ParentRows {
-  /** Of the table that refers. */
-  readonly columns: readonly string[];
-  /** The table referred to, its key the columns that the foreign key names. */
-  readonly table: TablePair;
 }
 
 /** A table that cannot be copied until a person has mended its schema; other tables can. */
@@ -92,16 +88,17 @@ export async function planTransferOf(
   const isAlike = (name: string): boolean => columnOf(from, name)?.type === columnOf(to, name)?.type;
   const isPortable = (name: string): boolean =>
     columnOf(from, name)?.portable === true && columnOf(to, name)?.portable === true;
-  const [writeSettings, rewriteCheck, parents] = await Promise.all([
+  const [writeSettings, rewriteCheck, parents, tracked] = await Promise.all([
     readWriteSettings(target),
     planRewriteCheck(source, [from]),
     planParents(source, target, to),
+    isRecordedAsTracked(source.pool, table),
   ]);
   const guard = guardOf(compared);
   const written = names.filter((name) => isWritable(to, name));
   const alike = names.every(isAlike);
   return {
-    ...{ table, compared, guard, parents, written, alike, writeSettings, rewriteCheck },
+    ...{ table, compared, guard, tracked, parents, written, alike, writeSettings, rewriteCheck },
     columns: new Map(names.map((name) => [name, stagedType(columnOf(from, name))])),
     hasIdentity: written.some((name) => columnOf(to, name)?.identity != null),
     key: compared.uniqueKey,

@@ -1,4 +1,4 @@
-import type { Database } from '../../db/database.js';
+import type { Database, Queryable } from '../../db/database.js';
 import { readTables } from './read-tables.js';
 import { KNOWN_AXES } from './reading-tables.js';
 import { readOwnSchema } from './server-facts.js';
@@ -13,8 +13,14 @@ export class SideTables {
     /** By the names that were asked for. */
     readonly asked: ReadonlyMap<string, Table>,
     private readonly ownSchema: string,
+    private readonly tracked: ReadonlySet<string>,
   ) {
     this.#byName = new Map([...[...asked.values()].map((table) => [table.label, table] as const), ...asked]);
+  }
+
+  /** Other programs may delete its rows on the primary, and a repair takes them off the secondary. */
+  isTracked(name: string): boolean {
+    return this.tracked.has(name);
   }
 
   get(name: string): Table | undefined {
@@ -25,6 +31,20 @@ export class SideTables {
   sql(name: string): string {
     return tableSql(this.get(name) ?? { name: { schema: this.ownSchema, name } });
   }
+}
+
+const FIND_TRACKED = `
+  select exists (
+    select from pg_class join pg_namespace on pg_namespace.oid = relnamespace
+    where nspname = 'sensorctl' and relname = 'tracked_table'
+  ) as exists`;
+
+/** The names of the tables that are tracked on this side; none where its bookkeeping is older. */
+export async function readTracked(pool: Queryable): Promise<ReadonlySet<string>> {
+  const { rows } = await pool.query<{ exists: boolean }>(FIND_TRACKED);
+  if (rows[0]?.exists !== true) return new Set();
+  const tracked = await pool.query<{ name: string }>('select table_name as name from sensorctl.tracked_table');
+  return new Set(tracked.rows.map(({ name }) => name));
 }
 
 /** Names of tables come from messages: more of them than any decoder means are asked for anew each time. */
@@ -72,8 +92,12 @@ export class WrittenTables {
     try {
       this.#readAt = performance.now();
       const { pool } = this.database;
-      const [tables, ownSchema] = await Promise.all([readTables(pool, names, KNOWN_AXES), readOwnSchema(pool)]);
-      return new SideTables(tables, ownSchema);
+      const [tables, ownSchema, tracked] = await Promise.all([
+        readTables(pool, names, KNOWN_AXES),
+        readOwnSchema(pool),
+        readTracked(pool),
+      ]);
+      return new SideTables(tables, ownSchema, tracked);
     } catch (error) {
       this.forget();
       throw error;

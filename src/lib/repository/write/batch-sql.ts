@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { OWN_PATH_TAKEN } from '../../db/search-path.js';
 import { quoteIdentifier, quoteLiteral } from '../../db/identifiers.js';
+import { joinTargetSql } from '../../db/locks.js';
 import { writableColumns } from '../tables/column-values.js';
 import type { Table } from '../tables/table.js';
 import type { SideTables } from '../tables/written-tables.js';
@@ -97,35 +98,45 @@ function returned(rows: ShapeRows): string {
 export function secondaryBatchSql(
   shapes: readonly Shape[],
   on: SideTables,
-  isMarked: (table: string) => boolean = () => false,
+  guards: Markers = new Map(),
 ): BatchStatement {
-  const marked = [...new Set(shapes.filter(({ rule }) => rule === 'first').map(({ table }) => table))].filter(isMarked);
+  const tables = [...new Set(shapes.map(({ table }) => table))];
+  const marked = tables.filter((table) => guards.has(table));
   const all = partsOf(shapes, on, marked.length > 0 ? 3 : 1, false);
   const guardOf = ({ shape }: ShapeRows): InsertGuard => {
     const place = marked.indexOf(shape.table);
-    return place < 0 ? 'key' : { marker: `sensorctl_marker_${place}` };
+    if (place < 0) return 'key';
+    return { marker: `sensorctl_marker_${place}`, isKeyed: guards.get(shape.table)?.isKeyed === true };
   };
   const queries = [
     ...marked.map((table, place) => `sensorctl_marker_${place} as (${insertMarkerSql(table)})`),
     ...all.flatMap((rows) =>
       isFirst(rows)
         ? [`${rows.name} as (${insertFirstSql(rows, { returning: '1', guard: guardOf(rows) })})`]
-        : newestSql(rows, null),
+        : newestSql(rows, null, guardOf(rows)),
     ),
   ];
   // Markers come first, so that a repair that takes the batch over waits for it from the beginning.
   const markers = marked.map((_, place) => `0 * (select count(*) from sensorctl_marker_${place})`);
   const counts = [...markers, ...all.map(({ name }) => `(select count(*) from ${name})`)].join(' + ');
   const text = `with ${queries.join(',\n')}\nselect ${counts} as inserted
-    where ${EVERY_TABLE_SKIPPED} and ${OWN_PATH_TAKEN}`;
+    where ${[EVERY_TABLE_SKIPPED, ...tables.map(joinTarget), OWN_PATH_TAKEN].join(' and ')}`;
   return { text, name: statementName('secondary', text, on, shapes), answered: [] };
 }
+
+/** The tables whose rows are stored beside the marker of their batch alone, and whether they have their unique key too. */
+export type Markers = ReadonlyMap<string, { readonly isKeyed: boolean }>;
 
 /** PostgreSQL cuts names at 63 bytes. A table that was made anew is another one. */
 function statementName(role: string, text: string, on: SideTables, shapes: readonly Shape[]): string {
   const oids = shapes.map(({ table }) => on.get(table)?.oid ?? 0);
   const digest = createHash('sha256').update(`${oids.join()} ${text}`).digest('base64url');
   return `sensorctl ${role} ${digest.slice(0, 22)}`;
+}
+
+/** Waits for a repair of the table: what it deletes, it has read before. */
+function joinTarget(table: string): string {
+  return `(${joinTargetSql(quoteLiteral(table))} is not null)`;
 }
 
 /** A consumer that is recorded dead writes nothing any more, however long its statement was under way. */

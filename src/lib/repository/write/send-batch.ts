@@ -13,7 +13,7 @@ import { writableColumns } from '../tables/column-values.js';
 import { hasUniqueKey } from '../tables/table.js';
 import { WrittenTables, type SideTables } from '../tables/written-tables.js';
 import { columnItems, countRows, halveRows, type AcceptedRows, type CommittedBatch } from './batch.js';
-import { secondaryBatchSql } from './batch-sql.js';
+import { secondaryBatchSql, type Markers } from './batch-sql.js';
 import type { Shape } from './check-rows.js';
 import type { CircuitBreaker } from './circuit-breaker.js';
 import type { SendOutcome, Settlement } from './settle.js';
@@ -181,8 +181,10 @@ export class SecondaryWriter {
     const losing = tables.find((table) => on.get(table)?.hypertable?.losesRows === true);
     if (losing !== undefined) throw losingRows(losing, this.secondary);
     const unkeyed = new Set(batch.rows.filter(({ shape }) => needsMarker(shape, on)).map(({ shape }) => shape.table));
-    if (unkeyed.size === 0) return { refused: await this.#insertOrHalve(batch.rows, on) };
-    return await this.#writeMarked(batch, on, unkeyed);
+    const marked = tables.filter((table) => unkeyed.has(table) || on.isTracked(table));
+    if (marked.length === 0) return { refused: await this.#insertOrHalve(batch.rows, on) };
+    const markers = new Map(marked.map((table) => [table, { isKeyed: !unkeyed.has(table) }] as const));
+    return await this.#writeMarked(batch, on, markers);
   }
 
   /** Writes nothing any more, for this reason, until it is called with null: the batches go to the ledger. */
@@ -196,14 +198,14 @@ export class SecondaryWriter {
   }
 
   /** The batch is written as a whole or not at all: its marker stands for all of its rows. */
-  async #writeMarked(batch: SecondaryBatch, on: SideTables, unkeyed: ReadonlySet<string>): Promise<WriteResult> {
+  async #writeMarked(batch: SecondaryBatch, on: SideTables, markers: Markers): Promise<WriteResult> {
     const { batchId, consumerId, rows } = batch;
-    const { text, name, values } = insertInto(on, rows, unkeyed);
+    const { text, name, values } = insertInto(on, rows, markers);
     const insert: Statement = { name, text, values: [batchId, consumerId, ...values] };
     const statements = [holdMarkers(), insert, countWritten(batchId)];
     try {
       const results = await this.#run(statements);
-      if (Number(results[2]?.rows[0]?.written) === unkeyed.size) return { refused: [] };
+      if (Number(results[2]?.rows[0]?.written) === markers.size) return { refused: [] };
       return { left: `a repair on ${sideTitle(this.secondary.side)} has taken the batch over` };
     } catch (error) {
       if (faultKind(error) === 'rejected') return { left: describeFault(error) };
@@ -213,7 +215,7 @@ export class SecondaryWriter {
 
   async #insertOrHalve(rows: readonly AcceptedRows[], on: SideTables): Promise<(Refusal | RefusedKey)[]> {
     try {
-      await this.#run([insertInto(on, rows, new Set())]);
+      await this.#run([insertInto(on, rows, new Map())]);
       return [];
     } catch (error) {
       if (faultKind(error) !== 'rejected') throw error;
@@ -247,11 +249,11 @@ function needsMarker({ table: name, key, rule }: Shape, on: SideTables): boolean
 function insertInto(
   on: SideTables,
   rows: readonly AcceptedRows[],
-  unkeyed: ReadonlySet<string>,
+  markers: Markers,
 ): Statement & { readonly name: string; readonly values: unknown[] } {
   const sent = rows.map((each) => ({ each, columns: columnsSent(each, on) }));
   const shapes = sent.map(({ each, columns }) => ({ ...each.shape, columns }));
-  const { text, name } = secondaryBatchSql(shapes, on, (table) => unkeyed.has(table));
+  const { text, name } = secondaryBatchSql(shapes, on, markers);
   const values = sent.flatMap(({ each, columns }) => columns.map((column) => each.columns[each.names.indexOf(column)]));
   return { text, name, values };
 }

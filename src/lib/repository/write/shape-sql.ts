@@ -53,8 +53,11 @@ function keyed(rows: ShapeRows, name: string, value: string): string {
   return asKeySql(rows.table && columnOf(rows.table, name), value);
 }
 
-/** What keeps a row from being stored twice: the table's unique key, or the batch's marker, which is inserted with the rows. */
-export type InsertGuard = 'key' | { readonly marker: string };
+/**
+ * What keeps a row from being stored twice: the table's unique key, or the batch's marker, which is inserted with the rows.
+ * A tracked table has both: rows that a repair has deleted since are not stored again.
+ */
+export type InsertGuard = 'key' | { readonly marker: string; readonly isKeyed: boolean };
 
 /**
  * Inserts rows whose keys are new, in key order; of those under one key the first. `returning` is what the query answers of
@@ -73,7 +76,7 @@ export function insertFirstSql(
     select ${values.join(', ')} from ${givenRows(rows)}
     ${guard === 'key' ? '' : `where exists (select from ${guard.marker})`}
     order by ${[...order, 'given.place'].join(', ')}
-    ${guard === 'key' ? `on conflict (${key}) do nothing` : ''} returning ${returning}`;
+    ${guard === 'key' || guard.isKeyed ? `on conflict (${key}) do nothing` : ''} returning ${returning}`;
 }
 
 /** The units of the rows that were inserted: of rows under one key that of the first. */
@@ -105,13 +108,14 @@ export function newestNames({ name, shape: { rule } }: ShapeRows): NewestNames {
 
 /**
  * Queries that keep the newest of the rows in their table. They commute: applied in any order, any number of times, both
- * sides end alike. `units` is a query of the units that count; null where all do.
+ * sides end alike. `units` is a query of the units that count; null where all do. With a marker they count only beside it.
  */
-export function newestSql(rows: ShapeRows, units: string | null): string[] {
+export function newestSql(rows: ShapeRows, units: string | null, guard: InsertGuard = 'key'): string[] {
   const { name, shape } = rows;
   const { newestBy, parts = [] } = shape.rule as NewestBy;
   const values = shape.columns.map((column, index) => `${stored(rows, column)} as ${given(index)}`);
-  const counts = units === null ? '' : `where given.unit is null or given.unit in (${units})`;
+  const unit = units === null ? 'true' : `(given.unit is null or given.unit in (${units}))`;
+  const counts = `where ${unit} ${guard === 'key' ? '' : `and exists (select from ${guard.marker})`}`;
   const base = shape.columns.filter((column) => ![...shape.key, newestBy, ...parts.flat()].includes(column));
   return [
     `${name}_given as (select ${values.join(', ')}, given.place from ${givenRows(rows)} ${counts})`,

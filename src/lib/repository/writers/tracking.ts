@@ -6,6 +6,7 @@ import { withTransaction } from '../../db/transaction.js';
 import { backoff, withRetries } from '../../domain/retry.js';
 import { readTimescaleDb } from '../tables/server-facts.js';
 import { tableSql, type Table, type TableName } from '../tables/table.js';
+import { readTracked } from '../tables/written-tables.js';
 import { readTrackedRelations } from './tracked-relations.js';
 import { planTriggers, type PlannedTrigger } from './trigger-plan.js';
 
@@ -121,6 +122,11 @@ function compareTriggers(planned: readonly PlannedTrigger[], found: readonly Fou
 
 function argumentsText({ arguments: given }: PlannedTrigger): string {
   return Buffer.from(given.map((each) => `${each}\0`).join('')).toString('hex');
+}
+
+/** Whether a table was ever tracked on this side, whole or not: what follows of that is to be done. */
+export async function isRecordedAsTracked(database: Queryable, label: string): Promise<boolean> {
+  return (await readTracked(database)).has(label);
 }
 
 /** Others wait behind us for the table: so one try is short, and there are many. */

@@ -1,0 +1,128 @@
+import type pg from 'pg';
+import type { Database, Queryable } from '../../db/database.js';
+import { quoteIdentifier } from '../../db/identifiers.js';
+import { lockTargetSql } from '../../db/locks.js';
+import { underOwnPath, writeUnderOwnPath } from '../../db/search-path.js';
+import { CHECK_AT_ONCE, repeatCollisions, withTransaction } from '../../db/transaction.js';
+import { chunksOf } from '../../domain/chunks.js';
+import type { Role } from '../../domain/side.js';
+import { assertDecides } from '../phase/fence.js';
+import { columnOf, tableSql } from '../tables/table.js';
+import { sideSql, type TablePair } from '../tables/table-pair.js';
+import { SKIP_EVERY_TABLE } from '../writers/own-writes.js';
+import type { NamedRows } from './repair-named.js';
+import { ImpossibleTransferError } from './transfer.js';
+import { givenRows, writtenColumns, type UpdatedRepair } from './repair-updated.js';
+
+const PLACES_AT_ONCE = 200;
+/** Rows of a table without key and axis that are compared at once; all of them travel. */
+const ROWS_AT_MOST = 500_000;
+
+/** Rows that are equal, by their text, and how many there are. */
+type Multiset = ReadonlyMap<string, number>;
+
+/** Places on the axis, as JSON lists of one text; null: the whole table. */
+type Places = readonly string[] | null;
+
+/**
+ * Makes a tracked table without a key on the target what it is on the source, at places on its axis or as a whole: rows are
+ * members of a multiset. Nothing is deleted at a place of which no entry says that rows may be gone.
+ */
+export async function repairPlaces(
+  source: Database,
+  target: Database,
+  { table, named }: { readonly table: TablePair; readonly named: NamedRows },
+): Promise<UpdatedRepair> {
+  const repair = (places: Places, deletes: boolean): Promise<UpdatedRepair> =>
+    repeatCollisions(() => repairAt(source, target, { table, places, deletes }));
+  if (named.whole || table.axis === null) return await repair(null, true);
+  const totals = { copied: 0, inserted: 0, skipped: 0, corrected: 0 };
+  for (const gone of [true, false]) {
+    const keys = named.keys.filter((each) => each.gone === gone).map(({ key }) => key);
+    for (const places of chunksOf(keys, PLACES_AT_ONCE)) {
+      const repaired = await repair(places, gone);
+      totals.copied += repaired.copied;
+      totals.inserted += repaired.inserted;
+      totals.skipped += repaired.skipped;
+      totals.corrected += repaired.corrected;
+    }
+  }
+  return totals;
+}
+
+interface PlacedRows {
+  readonly table: TablePair;
+  readonly places: Places;
+  readonly deletes: boolean;
+}
+
+async function repairAt(source: Database, target: Database, rows: PlacedRows): Promise<UpdatedRepair> {
+  return await withTransaction(target.pool, async (client) => {
+    await client.query(`${SKIP_EVERY_TABLE}; ${CHECK_AT_ONCE}`);
+    await client.query(`select ${lockTargetSql('$1')}`, [rows.table.name]);
+    await assertDecides(source);
+    // The source is read once the target is held: what comes later is in a later entry.
+    const [wanted, found] = [await readRows(source.pool, rows, 'primary'), await readRows(client, rows, 'secondary')];
+    const removed = rows.deletes ? await deleteRows(client, rows, without(found, wanted)) : 0;
+    const inserted = await insertRows(client, rows.table, without(wanted, found));
+    const copied = [...wanted.values()].reduce((sum, count) => sum + count, 0);
+    return { copied, inserted, skipped: copied - inserted, corrected: removed };
+  });
+}
+
+function contentSql({ columns }: TablePair): string {
+  return `array_to_json(array[${columns.map(({ name }) => `stored.${quoteIdentifier(name)}::text`).join(', ')}]::text[])::text`;
+}
+
+/** $1: the places, where there are any. */
+function isPlaced({ axis, sides }: TablePair, places: Places, role: Role): string {
+  if (places === null || axis === null) return '$1::text[] is null';
+  const type = columnOf(sides[role], axis.column)?.type ?? 'text';
+  return `exists (select from unnest($1::text[]) as given (place)
+    where (given.place::json ->> 0)::${type} is not distinct from stored.${quoteIdentifier(axis.column)})`;
+}
+
+async function readRows(session: Queryable, { table, places }: PlacedRows, role: Role): Promise<Multiset> {
+  const text = `select content, count(*)::int as rows from (
+      select ${contentSql(table)} as content from ${sideSql(table, role)} as stored
+      where ${isPlaced(table, places, role)} limit ${ROWS_AT_MOST + 1}
+    ) as rows group by content`;
+  const { rows } = await session.query<{ content: string; rows: number }>(text, [places]);
+  if (rows.reduce((sum, each) => sum + each.rows, 0) > ROWS_AT_MOST) {
+    throw new ImpossibleTransferError(
+      `${table.name} cannot be repaired as a whole: it has no key, and more than ${ROWS_AT_MOST} rows`,
+      { code: 'schema-differs' },
+    );
+  }
+  return new Map(rows.map(({ content, rows: count }) => [content, count]));
+}
+
+function without(one: Multiset, other: Multiset): Multiset {
+  const rest = [...one].map(([content, count]) => [content, count - (other.get(content) ?? 0)] as const);
+  return new Map(rest.filter(([, count]) => count > 0));
+}
+
+async function deleteRows(client: pg.ClientBase, { table, places }: PlacedRows, surplus: Multiset): Promise<number> {
+  if (surplus.size === 0) return 0;
+  const text = `delete from ${sideSql(table, 'secondary')} as stored using (
+      select found.part, found.place from (
+        select stored.tableoid as part, stored.ctid as place, ${contentSql(table)} as content,
+          row_number() over (partition by ${contentSql(table)}) as number
+        from ${sideSql(table, 'secondary')} as stored where ${isPlaced(table, places, 'secondary')}
+      ) as found join unnest($2::text[], $3::int[]) as surplus (content, rows) using (content) where number <= rows
+    ) as gone where stored.tableoid = gone.part and stored.ctid = gone.place`;
+  return await writeUnderOwnPath(client, underOwnPath(text), [places, [...surplus.keys()], [...surplus.values()]]);
+}
+
+async function insertRows(client: pg.ClientBase, table: TablePair, lacking: Multiset): Promise<number> {
+  const rows = [...lacking].flatMap(([content, count]) =>
+    Array.from({ length: count }, () => JSON.parse(content) as (string | null)[]),
+  );
+  if (rows.length === 0) return 0;
+  const names = writtenColumns(table)
+    .map(({ name }) => quoteIdentifier(name))
+    .join(', ');
+  const text = `insert into ${tableSql(table.sides.secondary)} (${names}) overriding system value select ${names} from ${givenRows(table)} as given`;
+  const columns = table.columns.map((_, place) => rows.map((row) => row[place]));
+  return await writeUnderOwnPath(client, underOwnPath(text), columns);
+}

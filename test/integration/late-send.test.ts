@@ -1,0 +1,102 @@
+import { expect } from 'chai';
+import { unitsOf, type Reading } from '../support/readings.js';
+import { prepareSides } from '../../src/lib/operations/init.js';
+import { DualWriteRepository } from '../../src/lib/repository/dual-write-repository.js';
+import { repairMissed } from '../../src/lib/repository/repair/repair-missed.js';
+import { ALL_TABLES } from '../../src/lib/repository/tables/reading-tables.js';
+import type { CommittedBatch } from '../../src/lib/repository/write/batch.js';
+import { SecondaryWriter } from '../../src/lib/repository/write/send-batch.js';
+import { ec2Server, localServer } from '../support/servers.js';
+import { TrackedSide } from '../support/tracked.js';
+
+const reading = (sensorId: string): Reading => ({
+  ...{ table: 'water_level_readings', time: '2025-07-01T00:00:00.000001Z', sensorId, sensorType: 'water-level' },
+  values: { level_cm: -3.5, voltage: 3.85, rssi: -60, quality_score: 0.7 },
+});
+
+describe('sends to tracked tables', function () {
+  this.timeout(30_000);
+  let local: TrackedSide;
+  let ec2: TrackedSide;
+  let repository: DualWriteRepository;
+
+  beforeEach(async () => {
+    local = await TrackedSide.open(await localServer(), 'late send', { side: 'local' });
+    ec2 = await TrackedSide.open(await ec2Server(), 'late send', { side: 'ec2' });
+    await prepareSides([local.database, ec2.database], { addKeys: false });
+    for (const side of [local, ec2]) await side.track(...ALL_TABLES);
+    repository = await DualWriteRepository.open({
+      ...{ primary: local.database, secondary: ec2.database, retry: { retries: 0, delayMs: 1 }, concurrency: 2 },
+      consumer: { host: 'test', pid: 1 },
+    });
+  });
+
+  afterEach(async () => {
+    await repository.close();
+    await local.close();
+    await ec2.close();
+  });
+
+  async function commit(...sensors: string[]): Promise<CommittedBatch & { batchId: string }> {
+    const [batch] = await repository.primary.write({ units: unitsOf(sensors.map(reading)), rejects: [] });
+    return batch as CommittedBatch & { batchId: string };
+  }
+
+  const sensorsOn = async (side: TrackedSide, table = 'water_level_readings'): Promise<string[]> =>
+    (await side.pool.query<{ id: string }>(`select sensor_id as id from ${table} order by 1`)).rows.map(({ id }) => id);
+
+  async function repairAll(): Promise<void> {
+    const options = { primary: local.database, secondary: ec2.database, states: ['missed'] as const, entries: 50 };
+    while ((await repairMissed(options)).entries > 0);
+  }
+
+  it('are entered by the consumer alone, and reach EC2 though it refuses everybody else', async () => {
+    const batch = await commit('a', 'b');
+    expect(await local.entries()).to.deep.equal([]);
+    expect(await new SecondaryWriter(ec2.database).write(batch)).to.deep.equal({ refused: [] });
+    expect(await sensorsOn(ec2)).to.deep.equal(['a', 'b']);
+    expect(await sensorsOn(ec2, 'sensor_registry')).to.deep.equal(['a', 'b']);
+  });
+
+  it('bring nothing back that another program has deleted and a repair has taken off EC2 since', async () => {
+    const batch = await commit('a', 'b');
+    await local.run(
+      "delete from water_level_readings where sensor_id = 'a'; delete from sensor_registry where sensor_id = 'a'",
+    );
+    await repairAll();
+    expect(await new SecondaryWriter(ec2.database).write(batch)).to.have.property('left');
+    expect(await sensorsOn(ec2)).to.deep.equal([]);
+    expect(await sensorsOn(ec2, 'sensor_registry')).to.deep.equal([]);
+  });
+
+  it('bring nothing back when they are sent again after that', async () => {
+    const batch = await commit('a', 'b');
+    const writer = new SecondaryWriter(ec2.database);
+    await writer.write(batch);
+    await local.run("delete from water_level_readings where sensor_id = 'a'");
+    await repairAll();
+    expect(await sensorsOn(ec2)).to.deep.equal(['b']);
+    await writer.write(batch);
+    expect(await sensorsOn(ec2)).to.deep.equal(['b']);
+  });
+
+  it('wait for a repair that holds the table', async () => {
+    const batch = await commit('a');
+    const repair = await ec2.pool.connect();
+    try {
+      await repair.query(
+        "begin; select pg_advisory_xact_lock(hashtextextended('sensorctl.target water_level_readings', 0))",
+      );
+      const sending = new SecondaryWriter(ec2.database).write(batch);
+      for (;;) {
+        const { rows } = await ec2.pool.query("select from pg_locks where locktype = 'advisory' and not granted");
+        if (rows.length > 0) break;
+      }
+      expect(await sensorsOn(ec2)).to.deep.equal([]);
+      await repair.query('commit');
+      expect(await sending).to.deep.equal({ refused: [] });
+    } finally {
+      repair.release(true);
+    }
+  });
+});
