@@ -215,7 +215,7 @@ describe('acceptance: a decoder for tables of any shape', function () {
     }
     const again = await retry(await keep({ Name: 'back', kind: 'calm' }));
     expect([again.code, again.stdout]).to.satisfy(
-      ([code, out]: [number, string]) => code === 1 && /holds a row with its key/.test(out),
+      ([code, out]: [number, string]) => code === 1 && out.includes('holds a row with its key'),
     );
     for (const pool of [stage.local, stage.ec2])
       await pool.query('create table "Plant A".other (like "Plant A"."Stations" including all)');
@@ -234,7 +234,7 @@ describe('acceptance: a decoder for tables of any shape', function () {
     expect(counts).to.include({ messages: 4, sound: 1, faulty: 3, empty: 0, differing: 0 });
     expect(found.map(({ faults }) => faults.map(({ reason }) => reason).join())).to.satisfy(
       ([sound, odd, unknown, keyless]: string[]) =>
-        sound === '' && /22P02/.test(odd!) && /there is no table/.test(unknown!) && /has no/.test(keyless!),
+        sound === '' && (odd!).includes('22P02') && (unknown!).includes('there is no table') && (keyless!).includes('has no'),
     );
     const { rowCount } = await stage.local.query(`select from "Plant A"."Stations" where "Name" = 'checked'`);
     expect(rowCount).to.equal(0);

@@ -14,7 +14,7 @@ const READINGS = [WATER, 'moisture_readings', 'sensor_readings'];
 /** Columns of a registry: PostgreSQL passes no more than 100 values to a function. */
 const REGISTRY_COLUMNS = 80;
 /** Made of parts in the source, so that no pattern finds them whole. */
-const COMPOSED = ['k0', 'k1', 'c0', 'c1', 'column_0', `${WATER}_accepted`, `${WATER}_accepted_in`, `${WATER}_marker`];
+const COMPOSED = ['k0', 'k1', 'c0', 'c1', 'column_0', 'unit', 'part_0'];
 /** Aliases of tables and columns, with the columns they name; queries with a name; settings; temporary tables and columns. */
 const NAMES: readonly RegExp[] = [
   /\bas\s+"?(?<name>[a-z_]\w*)"?/gi,
@@ -59,7 +59,7 @@ const SEED = seedOf(1);
 
 const MET_BEFORE: readonly string[] = [
   ...['stored', 'staged', 'key', 'rows', 'extra', 'held', 'given', 'listed', 'place', 'time', 'kept', 'content'],
-  ...['surplus', 'located_at', 'range', 'newest', 'bin', 'buckets', 'since', 'until', 'own_path', 'slice', 'start'],
+  ...['surplus', 'unit', 'range', 'newest', 'bin', 'buckets', 'since', 'until', 'own_path', 'slice', 'start'],
 ];
 
 describe('a column of the operator that is named as something in the SQL of sensorctl', function () {
