@@ -5,6 +5,8 @@ import type { BackfillSides } from '../operations/backfill/backfill-report.js';
 import type { CompareRequest } from '../operations/compare/compare.js';
 import type { Checks } from '../operations/cutover/gates.js';
 import type { ReportedGate } from '../operations/monitor/monitor-report.js';
+import { USUAL_SOAK_SECONDS } from '../domain/migration.js';
+import { adviseOn } from './advice.js';
 import { readState } from '../repository/phase/state.js';
 
 const LAST_HOUR: CompareRequest = {
@@ -19,6 +21,9 @@ const LAST_HOUR: CompareRequest = {
   resume: false,
   recorded: false,
 };
+
+/** As a flag takes it. */
+export const USUAL_SOAK = `${USUAL_SOAK_SECONDS / 3600}h`;
 
 /** What verify-schema and compare find out for the gates; loaded when a gate asks, since most runs only look. */
 export function createChecks(sides: BackfillSides, stop: AbortSignal): Checks {
@@ -42,8 +47,6 @@ export function createChecks(sides: BackfillSides, stop: AbortSignal): Checks {
   };
 }
 
-const DAY_MS = 86_400_000;
-
 /**
  * The gates of phase 3 as they stand, for a report: measured, and nothing changed or recorded. Null where local does not
  * record phase 2, the only one from which phase 3 can be reached.
@@ -62,12 +65,14 @@ export async function surveyGates(
       sides,
       state,
       target: 3,
-      minSoakMs: DAY_MS,
+      minSoakMs: USUAL_SOAK_SECONDS * 1000,
       checks: createChecks(sides, stop),
       dryRun: true,
       stop,
       onGate: () => undefined,
     });
-    return gates.map(({ name, passed, detail }) => ({ name, passed, detail }));
+    return gates.map(({ name, passed, detail, advice }) => {
+      return { name, passed, detail, next: advice === null ? null : adviseOn(advice) };
+    });
   });
 }

@@ -63,6 +63,7 @@ header { display: flex; flex-wrap: wrap; align-items: center; gap: 4px 12px; }
 figure { margin: 0; padding: 10px 12px; background: var(--card); border: 1px solid var(--line); border-radius: 8px; }
 figcaption { display: flex; flex-wrap: wrap; gap: 2px 14px; font-size: 13px; } figcaption b { margin-right: auto; }
 svg { display: block; width: 100%; height: auto; margin-top: 4px; } svg text { fill: var(--dim); font: 11px system-ui, sans-serif; }
+.bandkey { height: 12px; border: 0; background: var(--band); outline: 1px solid var(--bad); }
 .grid { stroke: var(--line); } .band { fill: var(--band); }
 .line { fill: none; stroke-width: 1.8; stroke-linejoin: round; vector-effect: non-scaling-stroke; }
 .under { stroke-width: 4; stroke-opacity: 0.6; }
