@@ -19,7 +19,8 @@ export const RUNNING_BACKFILL: Question<BackfillFigures | null> = {
   text: `
     select run.started_at::text as "startedAt", units.*, exists (
       select from pg_stat_activity
-      where datname = current_database() and application_name in ('sensorctl backfill', 'sensorctl compare')
+      where datname = current_database() and split_part(application_name, ' ', 1) = 'sensorctl'
+        and split_part(application_name, ' ', 2) in ('backfill', 'compare')
     ) as running
     from sensorctl.backfill as run, lateral (
       select count(*) as units, count(done_at) as "unitsDone", coalesce(sum(estimated_rows), 0)::bigint as rows,
