@@ -6,13 +6,13 @@ import type { TablePair } from '../tables/table-pair.js';
 import { agreeOnMethod } from '../compare/digest-method.js';
 import {
   digestOnBothSides,
-  digestWholeTable,
   findLeaves,
   type Comparison,
   type Digested,
   type DifferingRange,
   type Leaf,
 } from '../compare/find-leaves.js';
+import { scanClasses } from '../compare/class-scan.js';
 import { groupLeaves, inTime } from '../compare/leaf-groups.js';
 import { planNamedTables } from '../compare/plan-named-tables.js';
 import { resolveLeaves, type Difference } from '../compare/resolve.js';
@@ -21,7 +21,7 @@ import { queryableOf, type ComparedSides } from '../compare/sides.js';
 import { readCutoff, withoutDropped } from '../compare/window.js';
 import { WHOLE_TABLES } from '../tables/reading-tables.js';
 
-/** What a proof of everything that settled since the last one has found. */
+/** The result of a proof of everything that settled since the last one. */
 export interface Proof {
   /** Ranges that were digested on both sides, and rows that they hold on the primary. */
   readonly ranges: number;
@@ -54,7 +54,7 @@ const READ_UNPROVEN = `
   from (select unproven_id, table_name, unnest(times) as range from sensorctl.unproven) as ranges
   order by table_name, lower(range)`;
 
-/** Of tables of which any row may have been written. What settles later has another number, and stays. */
+/** Tables of which any row may have been written. Entries that settle later have other numbers, and stay. */
 const READ_UNPROVEN_TABLES = `
   select unproven_id as id, table_name as "table" from sensorctl.unproven where whole_table or keys is not null`;
 
@@ -145,7 +145,7 @@ async function digest(
   };
   for (const range of wide) {
     const onProgress = (): Promise<void> => Promise.resolve();
-    add(await scanRange(comparison, { range, bucketMicros: null, jobs: 1, stop, onProgress }));
+    add(await scanRange(comparison, { range, bucketWidth: null, jobs: 1, stop, onProgress }));
   }
   for (const group of chunksOf(
     ranges.filter((range) => !isWide(range)),
@@ -163,7 +163,7 @@ interface LookOptions {
   readonly stop: AbortSignal;
 }
 
-/** Of ranges whose digests differ: those in which rows do, and all that are not proven. */
+/** Returns the ranges in which rows differ, of those whose digests do, and all that are not proven. */
 async function lookAtRanges(
   comparison: Comparison,
   ranges: readonly DifferingRange[],
@@ -181,10 +181,11 @@ async function compareWhole(
   comparison: Comparison,
   { settleMs, stop }: LookOptions,
 ): Promise<'equal' | 'on its way' | 'lost'> {
-  const { differing } = await digestWholeTable(comparison);
-  if (differing.length === 0) return 'equal';
+  const onProgress = (): Promise<void> => Promise.resolve();
+  const { leaves } = await scanClasses(comparison, { rows: 'all', stop, onProgress });
+  if (leaves.length === 0) return 'equal';
   if (settleMs === null) return 'lost';
-  const found = await lookAtRows(comparison, differing, { settleMs, stop });
+  const found = await lookAtRows(comparison, leaves, { settleMs, stop });
   if (found.length === 0) return 'equal';
   return found.some(isLost) ? 'lost' : 'on its way';
 }
