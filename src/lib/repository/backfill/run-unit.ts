@@ -5,7 +5,8 @@ import { assertNotRewritten } from '../tables/rewritten-tables.js';
 import { faultKind } from '../../db/sqlstate.js';
 import { inTransaction, keepAwake, queryAll, repeatCollisions } from '../../db/transaction.js';
 import type { ReadingTable } from '../../domain/reading.js';
-import { formatInstant, parseInstant } from '../../domain/time.js';
+import { formatInstant } from '../../domain/time.js';
+import { parsePlace } from '../tables/axis.js';
 import type { DigestMethod } from '../compare/digest-method.js';
 import { readCutoff } from '../compare/window.js';
 import { readUnsettled, type Refusal } from '../ledger/ledger.js';
@@ -247,10 +248,10 @@ async function withoutDropped(
 ): Promise<readonly ExtraKey[]> {
   if (keys.length === 0) return keys;
   const cutoff = await readCutoff({ primary: context.source, secondary: context.target }, compared);
-  const place = compared.key.indexOf(compared.axis?.column ?? '');
-  return cutoff === null
-    ? keys
-    : keys.filter(({ key }) => (parseInstant(key[place] ?? '') ?? -Infinity) >= cutoff.micros);
+  if (cutoff === null) return keys;
+  const [place, type] = [compared.key.indexOf(compared.axis?.column ?? ''), compared.axis?.primary];
+  const placeOf = (text = ''): number | null => (type === undefined ? null : parsePlace(type, text));
+  return keys.filter(({ key }) => (placeOf(key[place]) ?? -Infinity) >= cutoff.place);
 }
 
 /** Without a unique key nothing tells one copy from another: all rows of a key go, and what was staged comes back. */
