@@ -63,7 +63,6 @@ header { display: flex; flex-wrap: wrap; align-items: center; gap: 4px 12px; }
 figure { margin: 0; padding: 10px 12px; background: var(--card); border: 1px solid var(--line); border-radius: 8px; }
 figcaption { display: flex; flex-wrap: wrap; gap: 2px 14px; font-size: 13px; } figcaption b { margin-right: auto; }
 svg { display: block; width: 100%; height: auto; margin-top: 4px; } svg text { fill: var(--dim); font: 11px system-ui, sans-serif; }
-.bandkey { height: 12px; border: 0; background: var(--band); outline: 1px solid var(--bad); }
 .grid { stroke: var(--line); } .band { fill: var(--band); }
 .line { fill: none; stroke-width: 1.8; stroke-linejoin: round; vector-effect: non-scaling-stroke; }
 .under { stroke-width: 4; stroke-opacity: 0.6; }
@@ -71,6 +70,7 @@ svg { display: block; width: 100%; height: auto; margin-top: 4px; } svg text { f
 .key { display: inline-block; width: 20px; height: 0; margin-right: 5px; vertical-align: middle; border-top: 3px solid; }
 .key.s0 { border-color: var(--s0); } .key.s1 { border-color: var(--s1); }
 .key.s2 { border-color: var(--s2); border-top-style: dashed; } .key.s3 { border-color: var(--s3); border-top-style: dashed; }
+.key.bandkey { height: 12px; border: 1px solid var(--bad); background: var(--band); }
 .scroll { overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: 8px; }
 table { border-collapse: collapse; width: 100%; } th, td { padding: 5px 12px; text-align: left; white-space: nowrap; }
 th { color: var(--dim); font-weight: 600; } tr + tr td, tbody td { border-top: 1px solid var(--line); }

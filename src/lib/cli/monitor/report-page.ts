@@ -78,8 +78,10 @@ function badge({ gates, soak, comparisons }: MonitorReport): string {
 }
 
 function renderCards({ soak, samples, incidents, gaps, comparisons }: MonitorReport): string {
-  const most = (read: (figures: SampleFigures) => number | null): number =>
-    Math.max(0, ...samples.map(({ figures }) => read(figures) ?? 0));
+  const most = (read: (figures: SampleFigures) => number | null): number | null => {
+    const known = samples.map(({ figures }) => read(figures)).filter((value) => value !== null);
+    return known.length === 0 ? null : Math.max(...known);
+  };
   const unexplained = incidents.filter(({ explained }) => !explained).length;
   const identical = comparisons.filter(({ verdict }) => verdict === 'identical').length;
   const closed = gaps.filter((gap) => gap.closed !== null).length;
@@ -102,7 +104,7 @@ function renderCards({ soak, samples, incidents, gaps, comparisons }: MonitorRep
 }
 
 function renderGates({ gates }: MonitorReport): string {
-  if (gates === null) return '<p>Not measured for this report: they are in phase 2.</p>';
+  if (gates === null) return '<p>Not measured for this report: those of phase 3 are measured in phase 2.</p>';
   return htmlTable(
     ['gate', 'met', 'detail', 'next'],
     gates.map(({ name, passed, detail, next }) => [name, passed ? 'yes' : 'NO', detail, next ?? '-']),

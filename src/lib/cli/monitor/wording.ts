@@ -55,9 +55,9 @@ export function describeLeftBehind(
   return `${counted(readings, 'reading')}${from}, for a rollback to bring`;
 }
 
-/** `2 rows of a, 1 of b and 3 tables more`; nothing where there are none. */
+/** `a 20, b 1, 3 tables more`; the name alone of a table whose rows are known by their keys; nothing where there are none. */
 export function describeTables(tables: readonly TableRows[], shown = 3): string {
-  const texts = tables.slice(0, shown).map(({ table, rows }) => `${table} ${formatCount(rows)}`);
+  const texts = tables.slice(0, shown).map(({ table, rows }) => (rows === 0 ? table : `${table} ${formatCount(rows)}`));
   const more = tables.length - shown;
   return [...texts, ...(more > 0 ? [`${counted(more, 'table')} more`] : [])].join(', ');
 }
