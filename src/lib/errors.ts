@@ -67,6 +67,7 @@ export interface ProblemFacts {
   'key-missing': OfSide;
   'duplicates-compressed': { readonly table: string; readonly side: Side };
   'table-not-on-local': null;
+  'replica-role': OfSide;
   'rows-hidden': { readonly table: string; readonly side: Side };
   // TimescaleDB
   'restoring-mode': OfSide;
@@ -89,8 +90,11 @@ export interface ProblemFacts {
   'queue-call-refused': null;
   'queue-unreachable': null;
   'messages-refused': null;
-  'replay-file-unreadable': null;
-  'sensors-unknown': { readonly fromMac: boolean };
+  'message-file-unreadable': null;
+  'decoder-unusable': { readonly path: string };
+  'decoder-changed': null;
+  'decoder-misfit': null;
+  'sensors-unknown': { readonly fromMac: boolean | null };
   // Comparison and repair
   'tables-unknown': null;
   'no-tables': null;

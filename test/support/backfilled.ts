@@ -1,6 +1,7 @@
 // Two prepared databases, and the operation `backfill` on them, called directly.
 import type { Socket } from 'node:net';
 import type pg from 'pg';
+import { GUIDE_TABLES } from '../../src/lib/decoders/guide-tables.js';
 import { closeDatabase, openDatabase, type Database } from '../../src/lib/db/database.js';
 import type { Side, WriteMode } from '../../src/lib/domain/side.js';
 import { silentLogger, type Logger } from '../../src/lib/logger.js';
@@ -54,7 +55,15 @@ export class PreparedPair {
     private readonly databases: readonly TestDatabase[],
     /** The settings that lead a command to both. */
     readonly settings: CliSettings,
+    private readonly servers: Readonly<Record<Side, PostgresServer>>,
   ) {}
+
+  /** A side as another role opens it; whoever asked closes it. */
+  openSide(side: Side, role: { readonly user: string; readonly password: string }): Database {
+    const { host, port } = this.servers[side];
+    const database = this.databases[side === 'local' ? 0 : 1]?.name ?? '';
+    return openTestSide(side, { host, port, ...role }, { database, callTimeoutMs: 20_000 });
+  }
 
   static async open(title: string, options: PairOptions = {}): Promise<PreparedPair> {
     if (options.servers !== undefined) return await PreparedPair.#prepare(title, options.servers, options);
@@ -94,6 +103,7 @@ export class PreparedPair {
       poolOf(servers.ec2, there.name),
       [here, there],
       { ...sideSettings('local', servers.local, here.name), ...sideSettings('ec2', servers.ec2, there.name) },
+      servers,
     );
   }
 
@@ -126,6 +136,7 @@ export class PreparedPair {
 
   async openRepository(mode: WriteMode = 'dual-write'): Promise<DualWriteRepository> {
     return await DualWriteRepository.open({
+      declared: GUIDE_TABLES,
       primary: this.local,
       secondary: mode === 'dual-write' ? this.ec2 : null,
       retry: { retries: 1, delayMs: 20 },

@@ -101,6 +101,8 @@ const ADVICE: { readonly [Code in ProblemCode]: Advice<Code> } = {
   'duplicates-compressed': ({ table, side }) =>
     `run: select decompress_chunk(c, true) from show_chunks('${table}') c; then sensorctl init --side ${side} --add-keys`,
   'table-not-on-local': 'name a table of local as it is spelled there',
+  'replica-role': ({ side }) =>
+    `as a superuser (PostgreSQL 15 or newer): grant set on parameter session_replication_role to the role of ${prefix(side)}_USER`,
   'rows-hidden': ({ side, table }) =>
     `let the role of ${prefix(side)}_USER see every row: as a superuser, alter role … bypassrls; or create a policy on ${table} for it, using (true)`,
 
@@ -124,11 +126,17 @@ const ADVICE: { readonly [Code in ProblemCode]: Advice<Code> } = {
   'queue-call-refused': 'see what AWS says of it; where it is throttled, repeat the command more slowly',
   'queue-unreachable': 'check SQS_QUEUE_URL, AWS_REGION and AWS_ENDPOINT_URL_SQS, and the network',
   'messages-refused': 'look for lines that are larger than the queue takes, or hold characters that SQS refuses',
-  'replay-file-unreadable': 'name JSON-lines files that exist and can be read',
+  'message-file-unreadable': 'name JSON-lines files that exist and can be read',
+  'decoder-unusable': ({ path }) =>
+    `mend ${path}, an ES module as docs/telemetry.md has it, or name another: --decoder FILE or TELEMETRY_DECODER`,
+  'decoder-changed': 'try it with sensorctl decode; then restart the consumers',
+  'decoder-misfit': 'mend the table, or the decoder: sensorctl decode FILE --check',
   'sensors-unknown': ({ fromMac }) =>
-    fromMac
-      ? 'where these are not new sensors: see whether SENSOR_ID_FROM_MAC=true is right (docs/settings.md)'
-      : 'where these are not new sensors: if the registry names them by MAC (AWD-938C), stop, and set SENSOR_ID_FROM_MAC=true (docs/settings.md)',
+    fromMac === null
+      ? 'where these are not new: see whether the decoder names them as the table does'
+      : fromMac
+        ? 'where these are not new sensors: see whether SENSOR_ID_FROM_MAC=true is right (docs/settings.md)'
+        : 'where these are not new sensors: if the registry names them by MAC (AWD-938C), stop, and set SENSOR_ID_FROM_MAC=true (docs/settings.md)',
 
   'tables-unknown': 'check the names given with --table, and TABLES',
   'no-tables': 'sensorctl init',

@@ -10,14 +10,14 @@ import {
 } from '../repository/repair/add-keys.js';
 import { migrateBookkeeping } from '../repository/ledger/bookkeeping-schema.js';
 import { queryableOf } from '../repository/compare/sides.js';
+import { GUIDE_TABLES } from '../decoders/guide-tables.js';
 import {
-  assertServer,
-  createReadingTables,
+  createDeclaredTables,
   findObstacles,
-  prepareTimescaleDb,
   type Obstacle,
   type TablePreparation,
-} from '../repository/tables/reading-tables.js';
+} from '../repository/tables/declared-tables.js';
+import { assertServer, prepareTimescaleDb } from '../repository/tables/reading-tables.js';
 
 export type { Obstacle };
 
@@ -49,7 +49,7 @@ export async function prepareSide(database: Database, options: { addKeys: boolea
     await assertServer(database);
     const timescaleDb = await prepareTimescaleDb(database);
     const bookkeeping = await migrateBookkeeping(database);
-    const tables = await createReadingTables(database, timescaleDb !== null);
+    const tables = await createDeclaredTables(database, GUIDE_TABLES, timescaleDb !== null);
     const keys = options.addKeys ? await addKeys(database) : NO_KEYS;
     return {
       side: database.side,
@@ -57,7 +57,9 @@ export async function prepareSide(database: Database, options: { addKeys: boolea
       bookkeeping,
       tables,
       keysAdded: keys.added,
-      obstacles: (await findObstacles(database)).map((obstacle) => orCompressed(obstacle, keys, database.side)),
+      obstacles: (await findObstacles(database, GUIDE_TABLES)).map((obstacle) =>
+        orCompressed(obstacle, keys, database.side),
+      ),
     };
   } catch (error) {
     throw asUnreachable(error, database);
