@@ -1,7 +1,7 @@
 import { CommandLineError } from '../lib/cli/advice.js';
 import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../lib/cli/base-command.js';
-import { createChecks } from '../lib/cli/cutover-checks.js';
+import { createChecks, USUAL_SOAK } from '../lib/cli/cutover-checks.js';
 import { confirm, describeOperator } from '../lib/cli/operator.js';
 import {
   describeChange,
@@ -15,8 +15,6 @@ import { withSides } from '../lib/cli/open-sides.js';
 import { durationFlag } from '../lib/cli/flags.js';
 import { EXIT_CODE } from '../lib/errors.js';
 import { cutover, type CutoverRequest } from '../lib/operations/cutover/cutover.js';
-
-const DEFAULT_SOAK = '24h';
 
 export default class Cutover extends BaseCommand {
   static override summary = 'Show where the migration stands, or change its phase behind gates.';
@@ -46,7 +44,7 @@ Exit code 1 when a gate is not met or the change went back, 4 when somebody else
     force: Flags.boolean({ description: 'override gates that are not met; recorded', dependsOn: ['reason'] }),
     reason: Flags.string({ description: 'why, for the record' }),
     'keep-local-current': Flags.boolean({ default: false, description: 'in phase 3, write to local too, after EC2' }),
-    'min-soak': Flags.string({ default: DEFAULT_SOAK, description: 'time in phase 2 before phase 3' }),
+    'min-soak': Flags.string({ default: USUAL_SOAK, description: 'time in phase 2 before phase 3' }),
     'end-writers': Flags.boolean({
       description: 'end the sessions of other programs whose transactions hold up a change of the primary',
     }),
@@ -93,7 +91,7 @@ Exit code 1 when a gate is not met or the change went back, 4 when somebody else
       }),
     ).finally(() => progress.stop());
     const change = to === 'back' ? '--rollback' : `--phase ${String(to)}`;
-    const soak = flags['min-soak'] === DEFAULT_SOAK ? '' : ` --min-soak ${flags['min-soak']}`;
+    const soak = flags['min-soak'] === USUAL_SOAK ? '' : ` --min-soak ${flags['min-soak']}`;
     // Who was asked has seen the gates.
     const told = report.changed && !flags.yes ? { ...report, gates: [] } : report;
     this.log(renderCutover(told, to === null ? null : `sensorctl cutover ${change}${soak}`));

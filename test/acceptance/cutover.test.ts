@@ -62,6 +62,7 @@ describe('cutover, the command', function () {
     const { code, stdout } = await stage.run(['cutover', '--phase', '2', '--yes']);
     expect(code).to.equal(1);
     expect(stdout).to.match(/compare +│ +NOT MET +│ +no comparison of all/);
+    for (const line of stdout.split('\n')) expect(line.length, line).to.be.at.most(100);
     expect(stdout).to.match(/Not met: compare\. Nothing was changed\.\nNext: sensorctl compare --all/);
   });
 

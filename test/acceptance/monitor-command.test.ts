@@ -6,6 +6,7 @@ import { expect } from 'chai';
 import type { Browser, Page } from 'playwright-core';
 import type { MonitorReport } from '../../src/lib/operations/monitor/monitor-report.js';
 import type { Snapshot } from '../../src/lib/operations/monitor/monitor-snapshot.js';
+import { describeConnection } from '../../src/lib/db/connection.js';
 import { findFreePort } from '../../src/lib/sandbox/ports.js';
 import { generateTelemetry } from '../../src/lib/decoders/generate.js';
 import { startBrowser } from '../support/browser.js';
@@ -14,7 +15,7 @@ import { eventually, REPOSITORY, skipSuite, Stage, type RunningCli } from '../su
 const ASSETS = path.join(REPOSITORY, 'dist', 'assets', 'monitoring');
 
 describe('acceptance: monitor', function () {
-  this.timeout(40_000);
+  this.timeout(90_000);
   let stage: Stage;
   let closedPort: string;
   let consumer: RunningCli;
@@ -181,6 +182,18 @@ describe('acceptance: monitor', function () {
       await page.close();
     });
 
+    it('--web is a page to read without JavaScript, which is loaded anew by itself', async () => {
+      const page = await browser!.newPage({ javaScriptEnabled: false });
+      await page.goto(`http://127.0.0.1:${webPort}/`);
+      expect(await page.textContent('main'))
+        .to.contain('TROUBLE')
+        .and.to.contain(`local ${describeConnection(stage.connections.local)}`)
+        .and.to.contain('Red band');
+      expect(await page.locator('svg').count()).to.equal(4);
+      expect(await page.textContent('noscript p')).to.contain('loaded anew every 5 s');
+      await page.close();
+    });
+
     it('the report is one file, readable in light and in dark, with plots, incidents and gaps', async () => {
       await eventually('a sample is recorded', async () => {
         return (await stage.local.query("select from sensorctl.sample where 'gaps' = any(troubles)")).rowCount !== 0;
@@ -189,6 +202,9 @@ describe('acceptance: monitor', function () {
       const report = await stage.runJson<MonitorReport>(['monitor', 'report', '--since', '1h', '--output', file]);
       expect(report.incidents.map(({ kind }) => kind)).to.include.members(['breaker-open', 'gaps']);
       expect(report.gaps.at(-1)).to.include({ closed: null });
+      const lacking = report.incidents.find(({ kind }) => kind === 'gaps')?.tables;
+      expect(lacking?.[0]?.table).to.equal('water_level_readings');
+      expect(lacking?.[0]?.rows).to.be.greaterThan(100);
       requests.length = 0;
       for (const scheme of ['light', 'dark'] as const) {
         const page = await open(pathToFileURL(file).href, scheme);

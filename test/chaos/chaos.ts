@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 
 import { createRandom } from '../../src/lib/domain/random.js';
 import { eventually } from '../support/cli.js';
-import { FAULTS, NotStruckError, POWER_CUTS, type Fault, type Scene, type Target } from './faults.js';
+import { FAULTS, NotStruckError, POOLER_FAULTS, POWER_CUTS, type Fault, type Scene, type Target } from './faults.js';
 import { Fleet } from './fleet.js';
 import { account, countUnsettled, Observer, type Violations } from './invariants.js';
 import { Load } from './load.js';
@@ -23,6 +23,8 @@ export interface ChaosOptions {
   readonly calmMs: number;
   /** Kills PostgreSQL itself too, which takes servers that wait for their disks. */
   readonly powerCuts: boolean;
+  /** PgBouncer stands before EC2. */
+  readonly pooler?: boolean;
   /** EC2 has no unique keys. */
   readonly keyless?: boolean;
   /** The time given to come to rest after the last fault. */
@@ -47,7 +49,7 @@ export interface ChaosReport {
  */
 export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
   const servers = await startServers({ durable: options.powerCuts });
-  const stage = await ChaosStage.open(servers, { seed: options.seed });
+  const stage = await ChaosStage.open(servers, { seed: options.seed, pooler: options.pooler === true });
   const chaos = new Chaos(stage, options);
   try {
     const report = await chaos.run();
@@ -137,7 +139,8 @@ class Chaos {
 
   /** Each target has a sequence of faults of its own, with pauses between: faults overlap across targets. */
   async #strikeUntilOver(): Promise<void> {
-    const faults = [...FAULTS, ...(this.options.powerCuts ? POWER_CUTS : [])];
+    const { powerCuts } = this.options;
+    const faults = [...FAULTS, ...(powerCuts ? POWER_CUTS : []), ...(this.stage.hasPooler ? POOLER_FAULTS : [])];
     const targets = [...new Set(faults.map((fault) => fault.target))];
     await Promise.all(
       targets.map(async (target) => {

@@ -1,5 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
+import type pg from 'pg';
+
+import { eventually } from '../support/cli.js';
 import { COMMITTED, READY_FOR_QUERY, type TcpProxy } from '../support/proxy.js';
 import type { Fleet } from './fleet.js';
 import type { ChaosStage } from './stage.js';
@@ -32,6 +35,16 @@ const oneOf = ({ fleet, random }: Scene): number => Math.floor(random() * fleet.
 export const FAULTS: readonly Fault[] = [
   { kind: 'consumer killed with -9', target: 'consumer', strike: (scene) => scene.fleet.kill(oneOf(scene)) },
   { kind: 'consumer asked to stop', target: 'consumer', strike: (scene) => scene.fleet.replace(oneOf(scene)) },
+  {
+    kind: 'consumer without a password',
+    target: 'consumer',
+    strike: async ({ fleet, random, last }) => {
+      const variable = random() < 0.5 ? 'TIMESCALE_PASSWORD' : 'EC2_DB_PASSWORD';
+      const { stderr } = await fleet.withGuest({ [variable]: '' }, () => last(8_000));
+      // A pooler may ask for none, and one that is away for nothing at all.
+      if (!stderr.includes(variable)) throw new NotStruckError();
+    },
+  },
   restart('ec2', 'fast'),
   restart('ec2', 'immediate'),
   restart('local', 'fast'),
@@ -55,6 +68,17 @@ export const FAULTS: readonly Fault[] = [
   network('local black-holed', 'local', 2_000, (proxy) => proxy.blackHole()),
   network('local refuses connections', 'local', 2_000, (proxy) => proxy.refuse()),
   network('local slowed by 50 ms each way', 'local', 3_000, (proxy) => proxy.delay(50)),
+  restoring('ec2'),
+  restoring('local'),
+  {
+    kind: 'token of the queue expired',
+    target: 'queue',
+    strike: async ({ stage, last }) => {
+      stage.token.expired = true;
+      await last(5_000);
+      stage.token.expired = false;
+    },
+  },
   network('queue refuses connections', 'queue', 3_000, (proxy) => proxy.refuse()),
   network('queue black-holed', 'queue', 3_000, (proxy) => proxy.blackHole()),
   trap('EC2 statement cut in the middle', 'ec2', (proxy) => proxy.cutRequest(SECONDARY_BATCH)),
@@ -69,6 +93,15 @@ export const FAULTS: readonly Fault[] = [
   trap('answer to an acknowledgement lost', 'queue', (proxy) =>
     proxy.swallowAnswer('DeleteMessageBatch', Buffer.from('Successful'), 'reset'),
   ),
+];
+
+/** Where PgBouncer stands before EC2. */
+export const POOLER_FAULTS: readonly Fault[] = [
+  {
+    kind: 'pooler killed and started',
+    target: 'ec2',
+    strike: ({ stage, last }) => stage.restartPooler(() => last(3_000)),
+  },
 ];
 
 /** As a power cut: for servers that are durable. */
@@ -92,6 +125,31 @@ function restart(target: 'ec2' | 'local', mode: 'fast' | 'immediate'): Fault {
       await stage.servers[target].start();
     },
   };
+}
+
+/** As `timescaledb_pre_restore()` does it, for every new session; those that are open are cut, as a restore may want it. */
+function restoring(target: 'ec2' | 'local'): Fault {
+  return {
+    kind: `${target === 'ec2' ? 'EC2' : 'local'} in restoring mode`,
+    target,
+    strike: async ({ stage, last }) => {
+      await setForDatabase(stage[target], 'set timescaledb.restoring = on');
+      stage.network[target].cut();
+      await last(4_000);
+      await setForDatabase(stage[target], 'reset timescaledb.restoring');
+    },
+  };
+}
+
+/** The pool may hold sessions that a fault before has broken. */
+async function setForDatabase(pool: pg.Pool, setting: string): Promise<void> {
+  const sql = `do $do$ begin execute format('alter database %I ${setting}', current_database()); end $do$`;
+  await eventually(setting, () =>
+    pool.query(sql).then(
+      () => true,
+      () => false,
+    ),
+  );
 }
 
 function network(

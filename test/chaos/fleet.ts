@@ -1,4 +1,4 @@
-import type { RunningCli } from '../support/cli.js';
+import type { CliSettings, RunningCli } from '../support/cli.js';
 import type { ChaosStage } from './stage.js';
 
 /** Logged with the first batch that a consumer commits. */
@@ -32,6 +32,16 @@ export class Fleet {
     const member = await this.stage.consume();
     this.#members.push(member);
     this.#endings.push(this.#follow(member));
+  }
+
+  /** A consumer beside the members with settings of its own, for as long as `work` takes; then it is asked to stop. */
+  async withGuest(settings: CliSettings, work: () => Promise<void>): Promise<RunningCli> {
+    const guest = await this.stage.consume(undefined, settings);
+    this.#dismissed.add(guest);
+    this.#endings.push(this.#follow(guest));
+    await work();
+    guest.kill('SIGTERM');
+    return guest;
   }
 
   /** Kills a member with -9, and puts another in its place. */

@@ -1,6 +1,7 @@
 // The long fault suite: npm run test:chaos -- --seed 1 --minutes 5
 import { parseArgs } from 'node:util';
 
+import { findPgBouncer } from '../support/pgbouncer.js';
 import { renderSurvived, runChaos } from './chaos.js';
 
 const { values } = parseArgs({
@@ -10,11 +11,15 @@ const { values } = parseArgs({
     rate: { type: 'string', default: '100' },
     consumers: { type: 'string', default: '3' },
     keyless: { type: 'boolean', default: false },
+    'without-pooler': { type: 'boolean', default: false },
   },
 });
 
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true';
 const print = (line: string): void => void process.stdout.write(`${line}\n`);
+
+const pooler = !values['without-pooler'] && (await findPgBouncer()) !== undefined;
+print(pooler ? 'PgBouncer stands before EC2' : 'no PgBouncer before EC2');
 
 try {
   const report = await runChaos({
@@ -26,6 +31,7 @@ try {
     calmMs: 1_500,
     powerCuts: true,
     keyless: values.keyless,
+    pooler,
     restMs: 300_000,
     tell: print,
   });

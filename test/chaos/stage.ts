@@ -14,6 +14,8 @@ import { Queue } from '../../src/lib/queue/queue.js';
 import { keeper, makeTemporaryDirectory, removeTemporaryDirectory } from '../../src/lib/sandbox/keeper.js';
 import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
 import { startQueue, type QueueServer } from '../../src/lib/sandbox/sandbox-queue.js';
+import { findPgBouncer, startPgBouncer, type PgBouncer } from '../support/pgbouncer.js';
+import { QueueFront } from '../support/queue-front.js';
 import { poolOf, sideSettings, startCli, type CliSettings, type RunningCli } from '../support/cli.js';
 import { disposeAtEnd } from '../support/disposal.js';
 import { TcpProxy } from '../support/proxy.js';
@@ -88,6 +90,22 @@ interface StageOptions {
   readonly visibilityTimeoutSeconds?: number;
   /** Over those of the stage. */
   readonly settings?: CliSettings;
+  /** PgBouncer in session mode stands before EC2; throws where this machine has none. */
+  readonly pooler?: boolean;
+}
+
+/** One client more than a session holds up nobody, and a server that is back is found at once. */
+const POOLER_SETTINGS = {
+  pool_mode: 'session',
+  default_pool_size: '80',
+  max_client_conn: '500',
+  server_login_retry: '1',
+  ignore_startup_parameters: 'extra_float_digits',
+};
+
+/** Whether the queue takes the token that consumers show. */
+interface Token {
+  expired: boolean;
 }
 
 /** Two prepared databases and a queue of one's own on running servers, and a network in front of each. */
@@ -102,9 +120,15 @@ export class ChaosStage {
     readonly queue: Queue,
     readonly network: { readonly local: TcpProxy; readonly ec2: TcpProxy; readonly queue: TcpProxy },
     readonly settings: CliSettings,
+    readonly token: Token,
+    private readonly front: QueueFront,
+    private pooler: PgBouncer | null,
   ) {}
 
-  static async open(servers: Servers, { seed = 1, visibilityTimeoutSeconds = 3, settings = {} }: StageOptions = {}) {
+  static async open(
+    servers: Servers,
+    { seed = 1, visibilityTimeoutSeconds = 3, settings = {}, pooler = false }: StageOptions = {},
+  ) {
     const name = `chaos_${randomBytes(6).toString('hex')}`;
     const { local, ec2, queue } = servers;
     const [queueUrl] = await Promise.all([
@@ -112,31 +136,58 @@ export class ChaosStage {
       local.createDatabase(name, TEMPLATE),
       ec2.createDatabase(name, TEMPLATE),
     ]);
-    const endpoint = new URL(queue.endpoint);
+    const token: Token = { expired: false };
+    const front = await QueueFront.open({ AWS_ENDPOINT_URL_SQS: queue.endpoint, SQS_QUEUE_URL: queueUrl }, (call) =>
+      token.expired ? call.refuse('ExpiredTokenException') : call.forward(),
+    );
+    const endpoint = new URL(front.settings.AWS_ENDPOINT_URL_SQS ?? '');
+    const between = pooler ? await openPooler(ec2) : null;
     const network = {
       local: await TcpProxy.open(local, seed),
-      ec2: await TcpProxy.open(ec2, seed + 1),
+      ec2: await TcpProxy.open(between ?? ec2, seed + 1),
       queue: await TcpProxy.open({ host: endpoint.hostname, port: Number(endpoint.port) }, seed + 2),
     };
     const { region, accessKeyId, secretAccessKey } = queue;
     const connection = { queueUrl, region, endpoint: queue.endpoint, credentials: { accessKeyId, secretAccessKey } };
     const behind = `http://${network.queue.host}:${network.queue.port}`;
-    return new ChaosStage(servers, poolOf(local, name), poolOf(ec2, name), new Queue(connection), network, {
-      ...sideSettings('local', local, name),
-      ...sideSettings('ec2', ec2, name),
-      TIMESCALE_PORT: String(network.local.port),
-      EC2_DB_PORT: String(network.ec2.port),
-      TIMESCALE_POOL_MAX: '5',
-      EC2_POOL_MAX: '4',
-      EC2_WRITE_TIMEOUT: '1000',
-      EC2_RETRY_DELAY: '50',
-      SQS_QUEUE_URL: queueUrl.replace(queue.endpoint, behind),
-      AWS_ENDPOINT_URL_SQS: behind,
-      AWS_REGION: region,
-      AWS_ACCESS_KEY_ID: accessKeyId,
-      AWS_SECRET_ACCESS_KEY: secretAccessKey,
-      ...settings,
-    });
+    return new ChaosStage(
+      servers,
+      poolOf(local, name),
+      poolOf(ec2, name),
+      new Queue(connection),
+      network,
+      {
+        ...sideSettings('local', local, name),
+        ...sideSettings('ec2', ec2, name),
+        TIMESCALE_PORT: String(network.local.port),
+        EC2_DB_PORT: String(network.ec2.port),
+        TIMESCALE_POOL_MAX: '5',
+        EC2_POOL_MAX: '4',
+        EC2_WRITE_TIMEOUT: '1000',
+        EC2_RETRY_DELAY: '50',
+        SQS_QUEUE_URL: queueUrl.replace(queue.endpoint, behind),
+        AWS_ENDPOINT_URL_SQS: behind,
+        AWS_REGION: region,
+        AWS_ACCESS_KEY_ID: accessKeyId,
+        AWS_SECRET_ACCESS_KEY: secretAccessKey,
+        ...settings,
+      },
+      token,
+      front,
+      between,
+    );
+  }
+
+  get hasPooler(): boolean {
+    return this.pooler !== null;
+  }
+
+  /** The pooler dies, and is there again after `meanwhile`. */
+  async restartPooler(meanwhile: () => Promise<void>): Promise<void> {
+    const { port } = this.pooler ?? { port: undefined };
+    await this.pooler?.stop();
+    await meanwhile();
+    this.pooler = await openPooler(this.servers.ec2, port);
   }
 
   /** Starts `sensorctl consume` with small batches, so that many of them are cut off; `close` kills what still runs. */
@@ -196,8 +247,16 @@ export class ChaosStage {
     await Promise.all(this.#consumers.map((consumer) => consumer.wait()));
     this.queue.close();
     for (const proxy of Object.values(this.network)) proxy.close();
+    this.front.close();
+    await this.pooler?.stop();
     await Promise.all([this.local.end(), this.ec2.end()]);
   }
+}
+
+async function openPooler(server: PostgresServer, port?: number): Promise<PgBouncer> {
+  const program = await findPgBouncer();
+  if (program === undefined) throw new Error('a pooler was asked for, and no pgbouncer is installed');
+  return await startPgBouncer(program, server, POOLER_SETTINGS, port);
 }
 
 /** What `consume --drain --json` prints, as far as these tests ask. */

@@ -25,9 +25,14 @@ describe('backfill beside retention', () => {
       truncate ${WATER}, sensorctl.quarantine, sensorctl.backfill, sensorctl.backfill_unit`);
   });
 
-  for (const prune of [true, false]) {
+  for (const [form, prune] of [
+    ['drop_after', true],
+    ['drop_after', false],
+    ['drop_created_before', true],
+    ['drop_created_before', false],
+  ] as const) {
     const what = prune ? 'prunes' : 'counts as extra';
-    it(`${what} nothing that local dropped after the run was planned, and everything else that only EC2 has`, async () => {
+    it(`${what} nothing that local dropped (${form}) after the run was planned, and everything else that only EC2 has`, async () => {
       await pair!.query(FILL(await yesterday()));
       await pair!.there.query(`
         insert into ${WATER} (time, sensor_id, level_cm)
@@ -37,7 +42,7 @@ describe('backfill beside retention', () => {
         .backfill({ mode: 'full', prune }, { stop: stop.signal, onPlan: () => stop.abort() })
         .catch((error: unknown) => (error as Error).name);
       expect(interrupted).to.equal('InterruptedError');
-      await dropOldOnLocal();
+      await dropOldOnLocal(form);
       const before = await countOnEc2();
       const report = await pair!.backfill({ mode: 'full', prune });
       expect(report).to.include(prune ? { rowsPruned: 3, rowsExtra: 0 } : { rowsPruned: 0, rowsExtra: 3 });
@@ -55,15 +60,23 @@ describe('backfill beside retention', () => {
   }
 
   /** By a policy that was not there when the run was planned, as its job would. */
-  async function dropOldOnLocal(): Promise<void> {
+  async function dropOldOnLocal(form: 'drop_after' | 'drop_created_before'): Promise<void> {
+    await createdWhenTheyBegin();
     const { rows } = await pair!.here.query<{ id: number }>(`
-      select add_retention_policy('${WATER}', interval '${KEPT_DAYS} days', schedule_interval => interval '100 years',
+      select add_retention_policy('${WATER}', ${form} => interval '${KEPT_DAYS} days', schedule_interval => interval '100 years',
         initial_start => '2100-01-01') as id`);
     await pair!.here.query(`call run_job(${rows[0]!.id})`);
     const { rowCount } = await pair!.here.query(
       `select from ${WATER} where time < now() - interval '${KEPT_DAYS + 1} days'`,
     );
     expect(rowCount, 'what local still holds').to.equal(0);
+  }
+
+  /** As if local had written each row at its time. */
+  async function createdWhenTheyBegin(): Promise<void> {
+    await pair!.here.query(`
+      update _timescaledb_catalog.chunk set creation_time = range_start
+      from timescaledb_information.chunks where chunk_name = table_name and hypertable_name = '${WATER}'`);
   }
 
   async function countOnEc2(): Promise<number> {

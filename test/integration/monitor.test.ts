@@ -137,6 +137,7 @@ describe('samples', () => {
   const sample = (takenAt: string, unexplained: string[] = [], explained: string[] = []): Sample => ({
     ...{ takenAt, phase: 2, epoch: 1, troubles: [...unexplained, ...explained], unexplained },
     figures: {} as SampleFigures,
+    tables: [],
   });
 
   async function timeAgo(age: string): Promise<string> {

@@ -3,7 +3,8 @@ import { type MigrationState, NO_PHASE } from '../../src/lib/domain/migration.js
 import { NO_LATENCIES } from '../../src/lib/domain/latency.js';
 import type { Side } from '../../src/lib/domain/side.js';
 import { composeSnapshot, type Looks } from '../../src/lib/operations/monitor/compose-snapshot.js';
-import type { SideLook } from '../../src/lib/operations/monitor/side-watch.js';
+import { silentLook, type SideLook } from '../../src/lib/operations/monitor/side-watch.js';
+import type { ComparisonFigures } from '../../src/lib/repository/monitor/last-comparison.js';
 import type { Snapshot } from '../../src/lib/operations/monitor/monitor-snapshot.js';
 import type { ConsumerStatus } from '../../src/lib/repository/write/consumer-session.js';
 import type { KnownConsumer } from '../../src/lib/repository/monitor/consumer-list.js';
@@ -39,10 +40,42 @@ export function consumerOf(changes: Partial<KnownConsumer> = {}): KnownConsumer 
 export function lookOf(side: Side, changes: Partial<SideLook> = {}): SideLook {
   const none = { pending: 0, missed: 0, refused: 0 };
   return {
-    ...{ side, answers: true, problem: null, now: NOW, state: PHASE_2, lagSeconds: 0, quarantine: 0, comparison: null },
+    ...{ side, answers: true, problem: null, now: NOW, state: PHASE_2, lagSeconds: 0, quarantine: 0 },
+    ...{ comparison: null, backfill: null, database: ADDRESSES[side] },
     ...{ consumers: side === 'local' ? [consumerOf()] : [], touched: [], countCosts: new Map() },
-    ledger: { entries: none, readings: none, gaps: { ranges: 0, readings: 0, oldest: null } },
+    ledger: { entries: none, readings: none, gaps: { ranges: 0, readings: 0, oldest: null, tables: [] } },
     tables: new Map([['water_level_readings', { rows: 1234, newest: NOW - 1_000_000, settled: 1200 }]]),
+    ...changes,
+  };
+}
+
+const ADDRESSES = {
+  local: { host: '10.0.0.5', port: 5433, name: 'sensor_data' },
+  ec2: { host: 'ec2.example.org', port: 5432, name: 'sensor_data' },
+};
+
+/** A side that says nothing, for this reason. */
+export function silent(side: Side, state: MigrationState, problem: string): SideLook {
+  const { host, port, name } = ADDRESSES[side];
+  const connection = {
+    host,
+    port,
+    database: name,
+    user: 'u',
+    password: 'secret',
+    sslMode: 'disable',
+    sslRootCert: undefined,
+  } as const;
+  return silentLook({ side, connection }, state, problem);
+}
+
+/** A comparison that found both sides equal. */
+export function comparisonOf(changes: Partial<ComparisonFigures> = {}): ComparisonFigures {
+  return {
+    ...{ verdict: 'identical', kind: 'window', knownGap: 0, unexplained: 0 },
+    ...{ startedAt: '2025-06-30T22:59:00.000000Z', finishedAt: '2025-06-30T23:00:00.000000Z' },
+    ...{ from: '2025-06-30T22:00:00.000000Z', to: '2025-06-30T23:00:00.000000Z' },
+    tables: [{ table: 'water_level_readings', knownGap: 0, unexplained: 0 }],
     ...changes,
   };
 }

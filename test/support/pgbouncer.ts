@@ -38,15 +38,16 @@ export interface PgBouncer {
   stop(): Promise<void>;
 }
 
-/** Hands sessions of the server on; `settings` are lines of its file. It ends after the test file at the latest. */
+/** Hands sessions of the server on, on any port but `listenPort`; `settings` are lines of its file. It ends after the test file at the latest. */
 export async function startPgBouncer(
   program: string,
   server: PostgresServer,
   settings: Readonly<Record<string, string>>,
+  listenPort?: number,
 ): Promise<PgBouncer> {
   const directory = await makeTemporaryDirectory(path.join(tmpdir(), 'sensorctl-pgbouncer-'));
   await chmod(directory, 0o755);
-  const [host, port, account] = ['127.0.0.1', await findFreePort(), await findAccount()];
+  const [host, port, account] = ['127.0.0.1', listenPort ?? (await findFreePort()), await findAccount()];
   const file = path.join(directory, 'pgbouncer.ini');
   const all = { listen_addr: host, listen_port: String(port), auth_type: 'any', unix_socket_dir: '', ...settings };
   await writeFile(

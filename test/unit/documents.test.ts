@@ -48,6 +48,30 @@ describe('the documents', () => {
   });
 });
 
+describe('the runbook', () => {
+  const [, before = '', first = '', , third = ''] = read('docs/runbook.md').split(/^## /m);
+
+  it('stops the former consumer and the other writers, and points them at the new primary', () => {
+    expect(before)
+      .to.match(/^Before/)
+      .and.to.contain('list every program that writes to local: the former consumer');
+    expect(first)
+      .to.match(/^Phase 1/)
+      .and.to.match(/^2\. stop the former consumer and what would start it again/m);
+    const steps = [...third.matchAll(/^\d+\. (.*)/gm)].map(([, step = '']) => step);
+    const place = (text: string): number => steps.findIndex((step) => step.includes(text));
+    expect(place('stop the programs that write to local besides the consumers')).to.be.greaterThan(-1);
+    expect(place('stop the programs')).to.be.lessThan(place('`sensorctl cutover --phase 3` (with'));
+    expect(place('start those programs again: they write to EC2')).to.be.greaterThan(place('cutover --phase 3` (with'));
+  });
+
+  it('adds policies on EC2 after the backfill, not before', () => {
+    const copied = first.indexOf('sensorctl backfill --all --full');
+    expect(first.indexOf('on EC2, after the backfill: `select job_id')).to.be.greaterThan(copied);
+    expect(first).to.contain('select add_retention_policy(…)').and.to.contain('Not before the backfill');
+  });
+});
+
 describe('the package', () => {
   it('contains what help, messages and comments send a reader to', () => {
     const texts = ['oclif.manifest.json', 'package.json', '.env.dual-write', ...filesBelow('src')];

@@ -3,8 +3,11 @@ import { nextStepFor } from '../../src/lib/cli/advice.js';
 import { createPaint } from '../../src/lib/cli/output.js';
 import { fitLine } from '../../src/lib/cli/text-layout.js';
 import { renderLine } from '../../src/lib/cli/monitor/presenter.js';
+import { renderLiveBody, renderLivePage } from '../../src/lib/cli/monitor/live-page.js';
+import { renderReportPage } from '../../src/lib/cli/monitor/report-page.js';
+import { worstTables } from '../../src/lib/cli/monitor/worst-tables.js';
 import { renderScreen, sparkline } from '../../src/lib/cli/monitor/screen.js';
-import { describeCalm, describePhase } from '../../src/lib/cli/monitor/wording.js';
+import { describeCalm, describePhase, formatClock } from '../../src/lib/cli/monitor/wording.js';
 import { latencyBucket, latencyQuantile, NO_LATENCIES } from '../../src/lib/domain/latency.js';
 import { UsageError } from '../../src/lib/errors.js';
 import { RecentWaits } from '../../src/lib/operations/consume/consume-summary.js';
@@ -12,18 +15,29 @@ import { parseConditions } from '../../src/lib/operations/monitor/conditions.js'
 import { findGapEpisodes, findIncidents } from '../../src/lib/operations/monitor/incidents.js';
 import { ApartCounts } from '../../src/lib/operations/monitor/apart-counts.js';
 import type { Looks } from '../../src/lib/operations/monitor/compose-snapshot.js';
-import { silentLook, type SideLook } from '../../src/lib/operations/monitor/side-watch.js';
+import type { MonitorReport } from '../../src/lib/operations/monitor/monitor-report.js';
+import type { SideLook } from '../../src/lib/operations/monitor/side-watch.js';
 import type { Apart, Snapshot } from '../../src/lib/operations/monitor/monitor-snapshot.js';
 import { unexplainedOf } from '../../src/lib/operations/monitor/trouble.js';
 import { WriteMeter } from '../../src/lib/repository/write/write-meter.js';
 import type { Sample, SampleFigures } from '../../src/lib/repository/monitor/samples.js';
-import { consumerOf, lookOf, PHASE_2, snapshotOf, statusOf } from '../support/monitored.js';
+import { comparisonOf, consumerOf, lookOf, NOW, PHASE_2, silent, snapshotOf, statusOf } from '../support/monitored.js';
 
 const GAPS = {
   entries: { pending: 1, missed: 4, refused: 0 },
   readings: { pending: 9, missed: 80, refused: 0 },
-  gaps: { ranges: 2, readings: 80, oldest: '2025-06-30 23:00:00+00' },
+  gaps: {
+    ranges: 2,
+    readings: 80,
+    oldest: '2025-06-30 23:00:00+00',
+    tables: [{ table: 'water_level_readings', rows: 80 }],
+  },
 };
+
+/** The picture of a terminal of 80 columns and 24 rows, without colour. */
+function pictureOf(history: readonly Snapshot[]): string[] {
+  return renderScreen(history, { columns: 80, rows: 24, paint: createPaint(false), footer: null });
+}
 
 function kinds({ troubles }: Snapshot): string[] {
   return troubles.map(({ kind }) => kind);
@@ -43,7 +57,7 @@ describe('what a look says', () => {
     const open = consumerOf({ status: statusOf({ breaker: { state: 'open', reason: 'gone' } }) });
     const snapshot = snapshotOf({
       local: lookOf('local', { consumers: [open], ledger: GAPS, lagSeconds: 90 }),
-      ec2: silentLook('ec2', PHASE_2, 'connect ECONNREFUSED'),
+      ec2: silent('ec2', PHASE_2, 'connect ECONNREFUSED'),
     });
     expect(snapshot.health).to.equal('trouble');
     expect(kinds(snapshot)).to.deep.equal(['secondary-silent', 'breaker-open', 'gaps', 'lag']);
@@ -58,7 +72,7 @@ describe('what a look says', () => {
   });
 
   it('local silent: what only the primary knows is unknown, not zero', () => {
-    const snapshot = snapshotOf({ local: silentLook('local', PHASE_2, 'gone') });
+    const snapshot = snapshotOf({ local: silent('local', PHASE_2, 'gone') });
     expect(snapshot).to.include({ health: 'trouble', phase: 2, lagSeconds: null, gaps: null, consumers: null });
     expect(snapshot.rates).to.deep.equal({ in: null, toSecondary: null });
     expect(unexplainedOf(snapshot.troubles)).to.deep.equal(['primary-silent']);
@@ -71,7 +85,11 @@ describe('what a look says', () => {
     const snapshot = snapshotOf({ local: lookOf('local', { consumers: [deaf, consumerOf()] }), queue });
     expect(snapshot.health).to.equal('trouble');
     expect(snapshot.troubles).to.deep.equal([
-      { kind: 'not-receiving', text: '1 of 2 consumers receives nothing; 500 messages wait (ExpiredToken)' },
+      {
+        kind: 'not-receiving',
+        text: '1 of 2 consumers receives nothing; 500 messages wait (ExpiredToken)',
+        tables: [],
+      },
     ]);
     expect(unexplainedOf(snapshot.troubles)).to.deep.equal(['not-receiving']);
     for (const condition of ['troubles>0', 'not-receiving>0']) {
@@ -97,27 +115,82 @@ describe('what a look says', () => {
 
   it('shows the newest comparison, whichever side was the primary then', () => {
     const state = { ...PHASE_2, phase: 3, primary: 'ec2', epoch: 4 } as const;
-    const before = { verdict: 'identical', finishedAt: '2025-06-30 23:00:00+00', knownGap: 0, unexplained: 0 } as const;
-    const after = { ...before, finishedAt: '2025-06-30 23:30:00.5+00' };
+    const before = comparisonOf();
+    const after = comparisonOf({ finishedAt: '2025-06-30T23:30:00.500000Z' });
     const local = lookOf('local', { comparison: before });
     expect(snapshotOf({ local, ec2: lookOf('ec2', { state }) }).comparison?.finishedAt).to.match(/T23:00:00/);
     const ec2 = lookOf('ec2', { state, comparison: after });
     expect(snapshotOf({ local, ec2 }).comparison?.finishedAt).to.match(/T23:30:00\.5/);
   });
 
+  it('in phase 3 nothing is late or lacking that is left behind on purpose, for --fail-on and the line of a log too', () => {
+    const state = { ...PHASE_2, phase: 3, primary: 'ec2', writeMode: 'ec2-only', epoch: 4 } as const;
+    const snapshot = snapshotOf({ ec2: lookOf('ec2', { state, ledger: GAPS, lagSeconds: 400 }) });
+    expect(snapshot).to.deep.include({ lagSeconds: 0, soak: null });
+    expect(snapshot.gaps?.ranges).to.equal(0);
+    expect(snapshot.leftBehind).to.include({ seconds: 400, ranges: 2, readings: 80 });
+    for (const { holds } of parseConditions('lag>60s,gaps>0')) expect(holds(snapshot)).to.equal(false);
+    expect(renderLine(snapshot))
+      .to.contain(' way-back=80 ')
+      .and.not.to.match(/lag=|gaps=/);
+    const text = pictureOf([snapshot]).join('\n');
+    expect(text).to.match(/^way back +80 readings, from 06-30 23:00, for a rollback to bring$/m);
+    expect(text)
+      .to.match(/^to local +not written: it is kept as it was$/m)
+      .and.not.to.match(/^lag|^gaps/m);
+  });
+
+  it('tells how long the soak has lasted, in phase 2 alone', () => {
+    const since = (hours: number): string => new Date(NOW / 1000 - hours * 3_600_000).toISOString();
+    const lasting = snapshotOf({ local: lookOf('local', { state: { ...PHASE_2, phaseSince: since(14.25) } }) });
+    expect(lasting.soak).to.deep.equal({ seconds: 51_300, wantedSeconds: 86_400 });
+    expect(describePhase(lasting)).to.match(/ · soak 14.2 of 24 h$/);
+    expect(renderLine(lasting)).to.contain(' soak=14.2/24h');
+    const first = snapshotOf({ local: lookOf('local', { state: { ...PHASE_2, phase: 1 } }) });
+    expect(describePhase(first)).to.match(/ · primary local$/);
+  });
+
+  it('tells how far a backfill has come, and whether somebody works on it', () => {
+    const backfill = {
+      ...{ running: true, startedAt: '2025-06-30T23:50:00.000000Z' },
+      ...{ units: 30, unitsDone: 12, rows: 1_200_000, rowsDone: 504_000 },
+    };
+    const looking = (changes: Partial<typeof backfill>): string =>
+      pictureOf([snapshotOf({ ec2: lookOf('ec2', { backfill: { ...backfill, ...changes } }) })]).join('\n');
+    expect(looking({})).to.match(/^backfill +42 % of 1,200,000 rows to EC2 \(12 of 30 units\), since 06-30 23:50$/m);
+    expect(looking({ running: false })).to.match(
+      /^backfill +interrupted at 42 % of 1,200,000 rows to EC2 \(12 of 30 units\)$/m,
+    );
+    expect(looking({ units: 0 })).to.match(/^backfill +of EC2: being planned/m);
+  });
+
+  it('shows no latencies of a secondary that is silent or left out: they are those of before', () => {
+    const local = NO_LATENCIES.map((_, place) => (place === 3 ? 100 : 0));
+    const timed = (breaker: 'open' | 'closed'): Looks['local'] =>
+      lookOf('local', {
+        consumers: [
+          consumerOf({
+            status: statusOf({ latencies: { local, ec2: local }, breaker: { state: breaker, reason: null } }),
+          }),
+        ],
+      });
+    const p50 = (changes: Partial<Looks>): (number | null)[] => {
+      const { sides } = snapshotOf(changes);
+      return [sides.local.writeP50Ms, sides.ec2.writeP50Ms];
+    };
+    expect(p50({ local: timed('closed') })).to.deep.equal([4, 4]);
+    expect(p50({ local: timed('open') })).to.deep.equal([4, null]);
+    expect(p50({ local: timed('closed'), ec2: silent('ec2', PHASE_2, 'gone') })).to.deep.equal([4, null]);
+  });
+
   it('claims no phase and no primary while both sides are silent', () => {
-    const silent = { local: silentLook('local', PHASE_2, 'gone'), ec2: silentLook('ec2', PHASE_2, 'gone') };
-    expect(describePhase(snapshotOf(silent))).to.equal('phase ? · primary ? · no side answers that knows');
+    const looks = { local: silent('local', PHASE_2, 'gone'), ec2: silent('ec2', PHASE_2, 'gone') };
+    expect(describePhase(snapshotOf(looks))).to.equal('phase ? · primary ? · no side answers that knows');
   });
 
   it('no consumer, dead letters, an unexplained difference and an overdue change are unexplained', () => {
     const attempt = { token: 'x', targetPhase: 3 as const, deadline: '2025-06-30T23:59:00.000000Z' };
-    const comparison = {
-      verdict: 'different' as const,
-      finishedAt: '2025-06-30 23:00:00+00',
-      knownGap: 0,
-      unexplained: 2,
-    };
+    const comparison = comparisonOf({ verdict: 'different', unexplained: 2 });
     const state = { ...PHASE_2, writeMode: 'draining' as const, attempt };
     const snapshot = snapshotOf({
       local: lookOf('local', { consumers: [consumerOf({ alive: false })], comparison, state }),
@@ -152,7 +225,7 @@ describe('counts of both sides that are apart', () => {
     expect(kindsOf(apart)).to.deep.equal(['apart']);
     expect(unexplainedOf(snapshotOf({ apart }).troubles)).to.deep.equal(['apart']);
     expect(kindsOf(new Map([['water_level_readings', { rows: 2, seconds: 9.9 }]]))).to.deep.equal([]);
-    const gaps = { ranges: 1, readings: 2, oldest: null };
+    const gaps = { ranges: 1, readings: 2, oldest: null, tables: [] };
     const ledger = { ...lookOf('local').ledger!, gaps };
     expect(kindsOf(apart, { local: lookOf('local', { ledger }) })).to.deep.equal(['gaps']);
     const [condition] = parseConditions('apart>0');
@@ -180,7 +253,7 @@ describe('--fail-on', () => {
   });
 
   it('what is not known fails', () => {
-    expect(holds('lag>60s,gaps>0,silent>0', snapshotOf({ local: silentLook('local', PHASE_2, '') }))).to.deep.equal([
+    expect(holds('lag>60s,gaps>0,silent>0', snapshotOf({ local: silent('local', PHASE_2, '') }))).to.deep.equal([
       ...[true, true, true],
     ]);
   });
@@ -220,6 +293,69 @@ describe('the picture in text', () => {
     });
   }
 
+  it('says of which hosts and databases it speaks, and no user and no password', () => {
+    const snapshot = snapshotOf({ ec2: silent('ec2', PHASE_2, 'gone') });
+    expect(pictureOf([snapshot])).to.include(
+      '  local 10.0.0.5:5433/sensor_data   EC2 ec2.example.org:5432/sensor_data',
+    );
+    expect(JSON.stringify(snapshot)).not.to.contain('secret');
+    expect(pictureOf([snapshotOf({ ec2: null })])).to.include('  local 10.0.0.5:5433/sensor_data   EC2 not configured');
+    const address = { host: 'ec2-203-0-113-25.ap-southeast-7.compute.amazonaws.com', port: 5432, name: 'sensor_data' };
+    const far = pictureOf([snapshotOf({ ec2: lookOf('ec2', { database: address }) })]);
+    expect(far).to.include(`  EC2 ${address.host}:5432/sensor_data`);
+  });
+
+  it('shows an error in full where there is room, and cut where there is not', () => {
+    const text =
+      'connect ECONNREFUSED 203.0.113.25:5432: is the server running on that host and accepting connections?';
+    const failing = consumerOf({ status: statusOf({ lastError: { side: 'ec2', text, agoMs: 3000 } }) });
+    const textOf = (count: number): string =>
+      pictureOf([
+        snapshotOf({ local: lookOf('local', { consumers: Array.from({ length: count }, () => failing) }) }),
+      ]).join('\n');
+    expect(textOf(1).replaceAll(/\s+/g, ' ')).to.contain(text);
+    expect(textOf(4)).to.match(/ 5 s ago: connect ECONNR…$/m);
+  });
+
+  it('a trouble longer than the screen is wide goes on in the next line', () => {
+    const problem = 'connect ECONNREFUSED 203.0.113.25:5432 (check that the server runs and that EC2_DB_HOST is right)';
+    const lines = pictureOf([snapshotOf({ ec2: silent('ec2', PHASE_2, problem) })]);
+    expect(lines.join(' ').replaceAll(/\s+/g, ' ')).to.contain(problem);
+    for (const line of lines) expect(line.length, line).to.be.at.most(80);
+  });
+
+  it('a time of another year has its year', () => {
+    expect(formatClock('2025-07-01T04:03:00.000000Z', '2025-07-01T05:00:00.000000Z')).to.equal('04:03:00');
+    expect(formatClock('2025-06-19T04:03:00.000000Z', '2025-07-01T05:00:00.000000Z')).to.equal('06-19 04:03');
+    expect(formatClock('2024-07-19T04:03:00.000000Z', '2025-07-01T05:00:00.000000Z')).to.equal('2024-07-19');
+    expect(formatClock('-0044-03-15T04:03:00.000000Z', '2025-07-01T05:00:00.000000Z')).to.equal('-0044-03-15');
+  });
+
+  describe('of 30 tables', () => {
+    const tables = Array.from({ length: 30 }, (_, place) => ({
+      table: `schema_${place}.table_with_a_rather_long_name`,
+      local: { rows: 100, maxTime: '2025-06-30T23:59:59.000000Z' },
+      ec2: { rows: place === 17 ? 93 : 100, maxTime: '2025-06-30T23:59:58.000000Z' },
+      apart: place === 17 ? { rows: 7, seconds: 60 } : null,
+    }));
+
+    it('shows the worst and all of them as one line, and fits', () => {
+      const lines = pictureOf([{ ...snapshotOf(), tables: tables as never }]);
+      expect(lines.length).to.be.at.most(24);
+      expect(lines.filter((line) => line.startsWith('schema_')).length).to.equal(3);
+      expect(lines.find((line) => line.startsWith('schema_'))).to.match(/^schema_17\.table_with_a… {2}.* 7$/);
+      expect(lines.find((line) => line.startsWith('all 30 tables'))).to.match(/3,000 .* 2,993 .* 7$/);
+    });
+
+    it('says so on the page, and of a total that is not known nothing', () => {
+      const html = renderLiveBody([{ ...snapshotOf(), tables: tables as never }]);
+      expect(html).to.contain('<td>all 30 tables</td><td class="number">3,000</td>');
+      expect(html.match(/<td>schema_/g)?.length).to.equal(14);
+      const unknown = worstTables([{ ...tables[0]!, ec2: null }, ...tables.slice(1)], 4).at(-1);
+      expect(unknown?.ec2).to.equal(null);
+    });
+  });
+
   it('a full screen of 80 columns loses no figure to its edge', () => {
     const wide = renderScreen([busy], { columns: 1000, rows: 24, paint: createPaint(false), footer: null });
     const figures = wide.filter((line) => /^(?:rows|water|in |to |lag|gaps|queue|quarantine|compare)/.test(line));
@@ -228,7 +364,7 @@ describe('the picture in text', () => {
   });
 
   it('says unknown as ?, and never colours where colour is off', () => {
-    const snapshot = snapshotOf({ local: silentLook('local', PHASE_2, 'a\u001b[31mred') });
+    const snapshot = snapshotOf({ local: silent('local', PHASE_2, 'a\u001b[31mred') });
     const text = renderScreen([snapshot], { columns: 80, rows: 24, paint: createPaint(false), footer: null }).join(
       '\n',
     );
@@ -303,6 +439,7 @@ describe('what a report finds in samples', () => {
     takenAt: at(second),
     ...{ phase: 2, epoch: 3, troubles, unexplained: troubles.filter((kind) => kind === 'no-consumer') },
     figures: { gapRanges, gapReadings } as SampleFigures,
+    tables: gapReadings > 0 ? [{ kind: 'gaps', table: 'water_level_readings', rows: gapReadings }] : [],
   });
   const samples = [
     sample(0, [], 0),
@@ -314,6 +451,9 @@ describe('what a report finds in samples', () => {
   ];
 
   it('incidents begin, end, or last; and a time without samples is one', () => {
+    expect(findIncidents(samples, at(240)).map(({ tables }) => tables)).to.deep.equal([
+      ...[[], [{ table: 'water_level_readings', rows: 9 }], [], [], [{ table: 'water_level_readings', rows: 3 }]],
+    ]);
     const found = findIncidents(samples, at(240)).map(({ kind, from, to, explained }) => [kind, from, to, explained]);
     expect(found).to.deep.equal([
       ['secondary-silent', at(10), at(20), true],
@@ -329,5 +469,85 @@ describe('what a report finds in samples', () => {
       { opened: at(10), closed: at(40), mostReadings: 9 },
       { opened: at(200), closed: null, mostReadings: 3 },
     ]);
+  });
+});
+
+describe('the page', () => {
+  it('says what its bands mean, and which databases it is about', () => {
+    const html = renderLiveBody([snapshotOf()]);
+    expect(html).to.contain('Red band: TROUBLE').and.to.contain('EC2 ec2.example.org:5432/sensor_data');
+  });
+
+  it('has something to read before the first look, and without JavaScript', () => {
+    expect(renderLivePage([])).to.contain('The first look at both sides and the queue is under way.');
+    const page = renderLivePage([snapshotOf()]);
+    expect(page).to.contain('<noscript><meta http-equiv="refresh" content="5"></noscript>');
+    expect(page.slice(0, page.indexOf('<script')))
+      .to.contain('HEALTHY')
+      .and.to.contain('water_level_readings');
+  });
+});
+
+describe('the report', () => {
+  const change = { at: '2025-07-01T01:00:00Z', by: 'ops', reason: null, overriddenGates: [] } as const;
+  const report: MonitorReport = {
+    ...{
+      since: '2025-07-01T00:00:00Z',
+      until: '2025-07-02T00:00:00Z',
+      phase: 2,
+      epoch: 6,
+      notRead: [],
+      samples: [],
+      gaps: [],
+    },
+    databases: { local: lookOf('local').database, ec2: lookOf('ec2').database },
+    soak: { samples: 1, first: null, last: null, largestHoleSeconds: 1, troubled: 0, unexplained: 0 },
+    incidents: [
+      {
+        ...{ kind: 'apart', from: '2025-07-01T00:00:00Z', to: null, seconds: 60, explained: false },
+        tables: ['a', 'b', 'c', 'd', 'e'].map((table, place) => ({ table, rows: 50 - place })),
+      },
+    ],
+    comparisons: [
+      comparisonOf({ kind: 'all', tables: ['a', 'b'].map((table) => ({ table, knownGap: 0, unexplained: 0 })) }),
+      comparisonOf({ verdict: 'different', unexplained: 3, tables: [{ table: 'a', knownGap: 0, unexplained: 3 }] }),
+      comparisonOf({ kind: 'range', from: null, to: null }),
+    ],
+    changes: [
+      { ...change, phaseBefore: 3, phase: 2, targetPhase: null, writeMode: 'dual-write', epoch: 6 },
+      { ...change, phaseBefore: 3, phase: 3, targetPhase: 2, writeMode: 'draining', epoch: 5 },
+      { ...change, phaseBefore: 3, phase: 3, targetPhase: null, writeMode: 'ec2-only', epoch: 4 },
+      { ...change, phaseBefore: 2, phase: 3, targetPhase: null, writeMode: 'ec2-only', epoch: 3 },
+      { ...change, phaseBefore: 2, phase: 2, targetPhase: 3, writeMode: 'draining', epoch: 2 },
+      { ...change, phaseBefore: null, phase: 1, targetPhase: null, writeMode: 'dual-write', epoch: 1 },
+    ],
+    gates: [{ name: 'ledger', passed: false, detail: '3 missed entries', next: 'sensorctl backfill' }],
+  };
+  const html = renderReportPage(report);
+
+  it('says which databases it is about, and what to do for a gate that is not met', () => {
+    expect(html).to.contain('Between local 10.0.0.5:5433/sensor_data and EC2 ec2.example.org:5432/sensor_data.');
+    expect(html).to.contain('<td>3 missed entries</td><td>sensorctl backfill</td>');
+  });
+
+  it('says of a comparison its times and tables, of an incident the tables and rows', () => {
+    expect(html).to.contain('<td>all: 2025-06-30 22:00:00 to 2025-06-30 23:00:00</td><td>2: a, b</td>');
+    expect(html).to.contain('<td>the last: 2025-06-30 22:00:00 to 2025-06-30 23:00:00</td><td>1: a 3</td>');
+    expect(html).to.contain('<td>nothing with a time</td>');
+    expect(html).to.contain('<td>a 50, b 49, c 48, 2 tables more</td>');
+  });
+
+  it('reads a rollback as one, and a change that went back by itself', () => {
+    for (const text of [
+      ...['rolled back from phase 3 to 2, dual-write', 'rollback from phase 3 to 2 begins: consumers pause'],
+      ...['it goes back: phase 3 goes on, ec2-only', 'phase 3 begins, ec2-only'],
+      ...['switch from phase 2 to 3 begins: consumers pause', 'phase 1 begins, dual-write'],
+    ]) {
+      expect(html).to.contain(`<td>${text}</td>`);
+    }
+  });
+
+  it('says what its bands mean', () => {
+    expect(html).to.contain('Red band: an incident other than gaps and lag, or a time that nobody watched');
   });
 });

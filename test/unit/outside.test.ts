@@ -12,7 +12,7 @@ import { createLogger } from '../../src/lib/logger.js';
 import { judgeVitals, type Vitals } from '../../src/lib/operations/consume/health.js';
 import type { MonitorReport } from '../../src/lib/operations/monitor/monitor-report.js';
 import type { SampleFigures } from '../../src/lib/repository/monitor/samples.js';
-import { snapshotOf } from '../support/monitored.js';
+import { comparisonOf, snapshotOf } from '../support/monitored.js';
 
 /** Clears the screen, turns the line around, hides letters, and begins lines of its own. */
 const HOSTILE =
@@ -89,15 +89,30 @@ describe('what comes from outside, in HTML', () => {
   const report: MonitorReport = {
     ...{ since: '2025-07-01T00:00:00Z', until: '2025-07-02T00:00:00Z', phase: 2, epoch: 2 },
     soak: { samples: 1, first: null, last: null, largestHoleSeconds: 1, troubled: 0, unexplained: 0 },
-    incidents: [{ kind: EVIL, from: '2025-07-01T00:00:00Z', to: null, seconds: 1, explained: true }],
-    gaps: [],
-    comparisons: [],
-    changes: [
-      ...[{ at: EVIL, phase: 1 as const, writeMode: EVIL, epoch: 1, by: EVIL, reason: EVIL, overriddenGates: [EVIL] }],
+    incidents: [
+      {
+        kind: EVIL,
+        from: '2025-07-01T00:00:00Z',
+        to: null,
+        seconds: 1,
+        explained: true,
+        tables: [{ table: EVIL, rows: 1 }],
+      },
     ],
-    gates: [{ name: EVIL, passed: true, detail: EVIL }],
+    gaps: [],
+    comparisons: [comparisonOf({ tables: [{ table: EVIL, knownGap: 0, unexplained: 0 }] })],
+    changes: [
+      {
+        ...{ at: EVIL, phaseBefore: null, targetPhase: null, phase: 1, writeMode: EVIL, epoch: 1 },
+        ...{ by: EVIL, reason: EVIL, overriddenGates: [EVIL] },
+      },
+    ],
+    gates: [{ name: EVIL, passed: false, detail: EVIL, next: EVIL }],
+    databases: { local: { host: EVIL, port: 1, name: EVIL }, ec2: null },
     notRead: [EVIL],
-    samples: [{ takenAt: '2025-07-01T00:00:00Z', phase: 2, epoch: 2, troubles: [], unexplained: [], figures }],
+    samples: [
+      { takenAt: '2025-07-01T00:00:00Z', phase: 2, epoch: 2, troubles: [], unexplained: [], figures, tables: [] },
+    ],
   };
 
   it('is text, in cards, tables and figures', () => {
@@ -110,7 +125,7 @@ describe('what comes from outside, in HTML', () => {
   it('is text in the report, which names its own style and no script by its policy', () => {
     const html = renderReportPage(report);
     expect(html).not.to.contain('<img').and.not.to.contain('\u202e');
-    expect(html.split(SAFE).length - 1).to.be.at.least(8);
+    expect(html.split(SAFE).length - 1).to.be.at.least(13);
     expect(html).to.contain(`content="default-src 'none'; style-src ${hashSource(PAGE_STYLE)};`);
     expect(html).not.to.match(/unsafe-inline|<script|script-src| style="/);
   });

@@ -6,6 +6,8 @@ import type { BackfillSides } from '../operations/backfill/backfill-report.js';
 import type { CompareRequest } from '../operations/compare/compare.js';
 import type { Checks } from '../operations/cutover/gates.js';
 import type { ReportedGate } from '../operations/monitor/monitor-report.js';
+import { USUAL_SOAK_SECONDS } from '../domain/migration.js';
+import { adviseOn } from './advice.js';
 import { readState } from '../repository/phase/state.js';
 
 const LAST_HOUR: CompareRequest = {
@@ -20,6 +22,9 @@ const LAST_HOUR: CompareRequest = {
   resume: false,
   recorded: false,
 };
+
+/** As a flag takes it. */
+export const USUAL_SOAK = `${USUAL_SOAK_SECONDS / 3600}h`;
 
 /** The checks by verify-schema and compare for the gates; loaded when a gate asks, since most runs only look. */
 export function createChecks(sides: BackfillSides, selection: TableSelection, stop: AbortSignal): Checks {
@@ -47,8 +52,6 @@ export function createChecks(sides: BackfillSides, selection: TableSelection, st
   };
 }
 
-const DAY_MS = 86_400_000;
-
 /**
  * The gates of phase 3 as they stand, for a report: measured, and nothing changed or recorded. Null where local does not
  * record phase 2, the only one from which phase 3 can be reached.
@@ -67,13 +70,15 @@ export async function surveyGates(
       sides,
       state,
       target: 3,
-      minSoakMs: DAY_MS,
+      minSoakMs: USUAL_SOAK_SECONDS * 1000,
       selection: settings.tables,
       checks: createChecks(sides, settings.tables, stop),
       dryRun: true,
       stop,
       onGate: () => undefined,
     });
-    return gates.map(({ name, passed, detail }) => ({ name, passed, detail }));
+    return gates.map(({ name, passed, detail, advice }) => {
+      return { name, passed, detail, next: advice === null ? null : adviseOn(advice) };
+    });
   });
 }

@@ -2,6 +2,7 @@ import { adviseOn } from './advice.js';
 import { oneLine } from './output.js';
 import { formatCount, formatTime } from './quantities.js';
 import { renderTable } from './table.js';
+import { terminalWidth } from './text-layout.js';
 import { sideTitle } from '../domain/side.js';
 import type { CutoverReport, Gate, Step } from '../operations/cutover/cutover-report.js';
 
@@ -38,11 +39,14 @@ export function printCutover(report: CutoverReport): PrintedCutover {
   return { ...report, gates };
 }
 
+/** A gate reads as sentences: they are broken for a ticket or a mail, too, where other tables keep a row a line. */
+const GATES_WIDTH = 100;
+
 export function renderGates(gates: readonly Gate[]): string {
   const rows = gates.map(({ name, passed, detail, advice }) => {
     return [name, passed ? 'met' : 'NOT MET', advice === null ? detail : [detail, `→ ${adviseOn(advice)}`]];
   });
-  return renderTable(['gate', '', 'measured'], rows);
+  return renderTable(['gate', '', 'measured'], rows, Math.min(GATES_WIDTH, terminalWidth(process.stdout)));
 }
 
 function renderSteps(steps: readonly Step[]): string {

@@ -23,6 +23,9 @@ export interface MigrationState {
   readonly attempt: Attempt | null;
 }
 
+/** How long phase 2 is to last before phase 3, unless the operator wants it otherwise. */
+export const USUAL_SOAK_SECONDS = 86_400;
+
 export interface Attempt {
   /** Names it, so that its own process alone can complete it. */
   readonly token: string;

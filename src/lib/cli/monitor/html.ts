@@ -70,6 +70,7 @@ svg { display: block; width: 100%; height: auto; margin-top: 4px; } svg text { f
 .key { display: inline-block; width: 20px; height: 0; margin-right: 5px; vertical-align: middle; border-top: 3px solid; }
 .key.s0 { border-color: var(--s0); } .key.s1 { border-color: var(--s1); }
 .key.s2 { border-color: var(--s2); border-top-style: dashed; } .key.s3 { border-color: var(--s3); border-top-style: dashed; }
+.key.bandkey { height: 12px; border: 1px solid var(--bad); background: var(--band); }
 .scroll { overflow-x: auto; background: var(--card); border: 1px solid var(--line); border-radius: 8px; }
 table { border-collapse: collapse; width: 100%; } th, td { padding: 5px 12px; text-align: left; white-space: nowrap; }
 th { color: var(--dim); font-weight: 600; } tr + tr td, tbody td { border-top: 1px solid var(--line); }

@@ -1,8 +1,13 @@
 import type { ServerResponse } from 'node:http';
 import { escapeHtml, hashSource, htmlCard, htmlTable, PAGE_STYLE } from './html.js';
+import { formatCount } from '../quantities.js';
+import { worstTables } from './worst-tables.js';
 import { renderPlots } from './plots.js';
 import {
+  describeBackfill,
   describeCalm,
+  describeDatabases,
+  describeLeftBehind,
   describePhase,
   formatAgo,
   formatFigure,
@@ -32,52 +37,46 @@ new EventSource('pictures').onmessage = ({ data }) => {
   timer = setTimeout(() => alive(false), 15000);
 };`;
 
-/** The page as it is loaded once; everything on it comes as pictures. */
-export const LIVE_PAGE = `<!doctype html>
+/** The page with the picture of now: what comes later comes as pictures, where scripts run; elsewhere it is loaded anew. */
+export function renderLivePage(history: readonly Snapshot[]): string {
+  const waiting =
+    '<h1>sensorctl monitor</h1><p>The first look at both sides and the queue is under way. It takes as long as the slowest of them, a few seconds at most where they answer.</p>';
+  return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<noscript><meta http-equiv="refresh" content="5"></noscript>
 <title>sensorctl monitor</title><style>${PAGE_STYLE}</style></head>
 <body><p id="gone" class="wrong">The monitor does not answer any more: what you see is old.</p>
-<main><p class="dim">Waiting for the first look …</p></main><script>${LIVE_SCRIPT}</script></body></html>
+<noscript><p class="dim">Without JavaScript this page is loaded anew every 5 s.</p></noscript>
+<main>${history.length === 0 ? waiting : renderLiveBody(history)}</main><script>${LIVE_SCRIPT}</script></body></html>
 `;
+}
 
 /** The picture of the last look, and plots of those before. */
 export function renderLiveBody(history: readonly Snapshot[]): string {
   const snapshot = history.at(-1);
   if (snapshot === undefined) return '';
-  const { health, troubles, at } = snapshot;
+  const { health, troubles, at, sides } = snapshot;
+  const backfill = describeBackfill(snapshot);
   const wrong = troubles.map(({ text }) => `<p class="wrong ${health}">${escapeHtml(text)}</p>`).join('');
   return `<header><h1>sensorctl monitor</h1><span class="badge ${health}">${health.toUpperCase()}</span>
 <span>${escapeHtml(describePhase(snapshot))}</span><span class="dim right">${at.slice(0, 19).replace('T', ' ')} UTC</span></header>
+<p class="dim">${describeDatabases(sides).map(escapeHtml).join(' &nbsp; ')}</p>
 ${wrong === '' ? `<p class="calm">${escapeHtml(describeCalm(snapshot))}</p>` : wrong}
+${backfill === null ? '' : `<p class="calm">Backfill ${escapeHtml(backfill)}</p>`}
 <div class="cards">${renderCards(snapshot)}</div>
-<div class="plots">${renderHistory(history)}</div>
+${renderHistory(history)}
 <h2>Rows of the last ${formatSeconds(snapshot.windowSeconds)}</h2>${renderTables(snapshot)}
 <h2>Consumers</h2>${renderConsumers(snapshot)}`;
 }
 
 function renderCards(snapshot: Snapshot): string {
-  const { primary, rates, lagSeconds, gaps, queue, ledger, comparison, at } = snapshot;
+  const { rates, queue, comparison, at, leftBehind } = snapshot;
   const dead = queue?.deadLetters ?? 0;
   return [
     htmlCard('in', formatRate(rates.in), 'readings accepted'),
-    htmlCard(`to ${sideTitle(otherSide(primary))}`, formatRate(rates.toSecondary), 'readings confirmed'),
-    htmlCard(
-      'lag',
-      formatSeconds(lagSeconds),
-      'oldest batch not confirmed',
-      (lagSeconds ?? 0) > LAG_OF_CONCERN_SECONDS ? 'warn' : '',
-    ),
-    htmlCard(
-      'gaps',
-      formatFigure(gaps?.ranges ?? null),
-      gaps === null ? `${UNKNOWN} readings` : counted(gaps.readings, 'reading'),
-      (gaps?.ranges ?? 0) > 0 ? 'bad' : '',
-    ),
-    htmlCard(
-      'ledger',
-      formatFigure(ledger?.pending ?? null),
-      `pending; ${formatFigure(ledger?.missed ?? null)} missed`,
-    ),
+    ...(leftBehind === null
+      ? dualWriteCards(snapshot)
+      : [htmlCard('way back', formatCount(leftBehind.readings), describeLeftBehind(leftBehind, at))]),
     htmlCard(
       'queue',
       queue === null ? '-' : formatFigure(queue.visible),
@@ -94,6 +93,19 @@ function renderCards(snapshot: Snapshot): string {
   ].join('');
 }
 
+/** What a secondary that is written has coming. */
+function dualWriteCards({ primary, rates, lagSeconds, gaps, ledger }: Snapshot): string[] {
+  const isLate = (lagSeconds ?? 0) > LAG_OF_CONCERN_SECONDS;
+  const readings = gaps === null ? `${UNKNOWN} readings` : counted(gaps.readings, 'reading');
+  const missed = formatFigure(ledger?.missed ?? null);
+  return [
+    htmlCard(`to ${sideTitle(otherSide(primary))}`, formatRate(rates.toSecondary), 'readings confirmed'),
+    htmlCard('lag', formatSeconds(lagSeconds), 'oldest batch not confirmed', isLate ? 'warn' : ''),
+    htmlCard('gaps', formatFigure(gaps?.ranges ?? null), readings, (gaps?.ranges ?? 0) > 0 ? 'bad' : ''),
+    htmlCard('ledger', formatFigure(ledger?.pending ?? null), `pending; ${missed} missed`),
+  ];
+}
+
 function renderHistory(history: readonly Snapshot[]): string {
   const moments = history.map(({ at }) => (parseInstant(at) ?? 0) / 1000);
   const [fromMs = 0, toMs = 0] = [moments[0], moments.at(-1)];
@@ -106,13 +118,14 @@ function renderHistory(history: readonly Snapshot[]): string {
   return renderPlots({
     stretch: { fromMs, toMs, bands },
     points: (read) => figures.map((each, place) => [moments[place] ?? 0, read(each)]),
+    band: 'Red band: TROUBLE, something needed you.',
     confirmed: `to ${sideTitle(otherSide(primary))}`,
     lag: 'oldest batch not confirmed',
   });
 }
 
 function renderTables({ tables, at, sides }: Snapshot): string {
-  const rows = tables.map(({ table, local, ec2 }) => {
+  const rows = worstTables(tables, TABLES_SHOWN).map(({ table, local, ec2 }) => {
     const apart = local === null || ec2 === null ? '?' : local.rows - ec2.rows;
     return [table, ...rowsAndNewest(local, sides.local, at), ...rowsAndNewest(ec2, sides.ec2, at), apart];
   });
@@ -132,6 +145,8 @@ function renderConsumers({ consumers }: Snapshot): string {
   return htmlTable(['consumer', 'state', 'rate', 'breaker', 'in hand', 'last error'], rows);
 }
 
+/** Of more of them the worst, and all as one line. */
+const TABLES_SHOWN = 15;
 /** As many looks as the plots show: ten minutes at an interval of 2 s. */
 const HISTORY = 300;
 const HOST = '127.0.0.1';
@@ -170,7 +185,7 @@ export class LiveWeb {
   }
 
   #answer(path: string, response: ServerResponse): void {
-    if (path === '/') response.writeHead(200, HEADERS).end(LIVE_PAGE);
+    if (path === '/') response.writeHead(200, HEADERS).end(renderLivePage(this.#history));
     else if (path === '/pictures') this.#stream(response);
     else response.writeHead(404).end();
   }

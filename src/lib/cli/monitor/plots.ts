@@ -7,14 +7,16 @@ export interface PlotsOptions {
   readonly stretch: Pick<PlotOptions, 'fromMs' | 'toMs' | 'bands'>;
   /** The values of one figure over the stretch. */
   readonly points: (read: (figures: SampleFigures) => number | null) => Point[];
+  /** What a red band says. */
+  readonly band: string;
   /** How the series of confirmed readings and of the lag are named. */
   readonly confirmed: string;
   readonly lag: string;
 }
 
-/** The plots of a stretch of time, as the live page and the report show them. */
-export function renderPlots({ stretch, points, confirmed, lag }: PlotsOptions): string {
-  return [
+/** The plots of a stretch of time, as the live page and the report show them, with what their bands mean. */
+export function renderPlots({ stretch, points, band, confirmed, lag }: PlotsOptions): string {
+  const plots = [
     renderPlot({
       ...stretch,
       title: 'Readings a second',
@@ -51,7 +53,9 @@ export function renderPlots({ stretch, points, confirmed, lag }: PlotsOptions): 
       atLeast: 10,
       series: [{ name: 'readings', points: points(({ gapReadings }) => gapReadings) }],
     }),
-  ].join('');
+  ];
+  const legend = `<p class="dim"><i class="key bandkey"></i>${escapeHtml(band)} A line that breaks: not known.</p>`;
+  return `<div class="plots">${plots.join('')}</div>${legend}`;
 }
 
 /** A moment in ms since 1970, and a value; null breaks the line. */

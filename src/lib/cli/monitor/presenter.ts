@@ -2,6 +2,7 @@ import { LiveScreen } from './live-screen.js';
 import { renderScreen } from './screen.js';
 import { formatFigure, formatRate, formatSeconds, UNKNOWN } from './wording.js';
 import { createOutputPaint } from '../output.js';
+import { terminalWidth } from '../text-layout.js';
 import { mapTexts, oneLine } from '../../domain/printable.js';
 import { leavesSecondaryOut, type Snapshot } from '../../operations/monitor/monitor-snapshot.js';
 
@@ -40,31 +41,55 @@ export function monitorPresenter({ style, print, printJson, onQuit }: PresenterO
   return { show: (snapshot) => screen.show(snapshot), note, notes, close: () => screen.close() };
 }
 
+/** Where stdout is no terminal. */
 const COLUMNS = 80;
 
 function renderText(snapshot: Snapshot): string {
-  const options = { columns: COLUMNS, rows: Infinity, paint: createOutputPaint(), footer: null };
+  const options = {
+    columns: process.stdout.isTTY ? terminalWidth(process.stdout) : COLUMNS,
+    rows: Infinity,
+    paint: createOutputPaint(),
+    footer: null,
+  };
   return renderScreen([snapshot], options).join('\n');
 }
 
 /** One look as a line of a log: figures as `name=value`, then what is wrong. */
 export function renderLine(look: Snapshot): string {
   const snapshot = mapTexts(look, oneLine);
-  const { at, health, phase, writeMode, epoch, primary, lagSeconds, gaps, rates, queue, consumers, troubles } =
-    snapshot;
+  const {
+    at,
+    health,
+    phase,
+    writeMode,
+    epoch,
+    primary,
+    lagSeconds,
+    gaps,
+    leftBehind,
+    rates,
+    queue,
+    consumers,
+    troubles,
+    soak,
+    backfill,
+  } = snapshot;
   const open = consumers?.filter(leavesSecondaryOut);
   const figures = {
     phase: phase ?? 'none',
     mode: writeMode ?? 'none',
     epoch,
     primary,
-    lag: formatSeconds(lagSeconds).replace(' ', ''),
-    gaps: gaps === null ? UNKNOWN : gaps.ranges,
+    ...(leftBehind === null
+      ? { lag: formatSeconds(lagSeconds).replace(' ', ''), gaps: gaps === null ? UNKNOWN : gaps.ranges }
+      : { 'way-back': leftBehind.readings }),
     in: formatRate(rates.in),
     out: formatRate(rates.toSecondary),
     queue: queue === null ? '-' : formatFigure(queue.visible),
     consumers: consumers === null ? UNKNOWN : consumers.filter(({ state }) => state !== 'lost').length,
     breakers: open === undefined ? UNKNOWN : open.length,
+    ...(soak === null ? {} : { soak: `${Math.floor(soak.seconds / 360) / 10}/${soak.wantedSeconds / 3600}h` }),
+    ...(backfill === null ? {} : { backfill: `${backfill.unitsDone}/${backfill.units}` }),
   };
   const pairs = Object.entries(figures).map(([name, value]) => `${name}=${value}`);
   const wrong = troubles.map(({ text }) => text).join('; ');

@@ -1,15 +1,18 @@
 import { counted } from '../../domain/words.js';
 import { parseInstant } from '../../domain/time.js';
 import { HOLE_SECONDS } from '../../operations/monitor/incidents.js';
-import type { MonitorReport } from '../../operations/monitor/monitor-report.js';
+import type { MonitorReport, PhaseChange } from '../../operations/monitor/monitor-report.js';
 import type { TroubleKind } from '../../operations/monitor/monitor-snapshot.js';
+import type { ComparisonFigures } from '../../repository/monitor/last-comparison.js';
 import type { SampleFigures } from '../../repository/monitor/samples.js';
 import { formatCount, formatDuration } from '../quantities.js';
 import { escapeHtml, hashSource, htmlCard, htmlTable, PAGE_STYLE } from './html.js';
 import { type Point, renderPlots } from './plots.js';
-import { formatMs, formatSeconds } from './wording.js';
+import { describeDatabases, describeTables, formatMs, formatSeconds } from './wording.js';
 
 const ROWS_AT_MOST = 200;
+const NAMES_AT_MOST = 5;
+const BAND = 'Red band: an incident other than gaps and lag, or a time that nobody watched (see Incidents).';
 
 const INCIDENT_TITLES: Readonly<Record<TroubleKind | 'not-watched', string>> = {
   'primary-silent': 'the primary did not answer',
@@ -30,7 +33,8 @@ const INCIDENT_TITLES: Readonly<Record<TroubleKind | 'not-watched', string>> = {
 
 /** The report as one file of HTML that needs no other. */
 export function renderReportPage(report: MonitorReport): string {
-  const { since, until, phase, epoch, soak, notRead } = report;
+  const { since, until, databases, phase, epoch, soak, notRead } = report;
+  const sides = { local: { database: databases.local }, ec2: { database: databases.ec2 } };
   const title = `sensorctl: ${short(since)} to ${short(until)} UTC`;
   return `<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -38,10 +42,11 @@ export function renderReportPage(report: MonitorReport): string {
 <title>${title}</title><style>${PAGE_STYLE}</style></head><body><main>
 <header><h1>What sensorctl saw</h1>${badge(report)}<span>${short(since)} to ${short(until)} UTC</span>
 <span class="dim right">${phase === null ? 'no phase recorded' : `phase ${phase}`} · epoch ${epoch}</span></header>
+<p>Between ${describeDatabases(sides).map(escapeHtml).join(' and ')}.</p>
 ${notRead.map((message) => `<p class="wrong">Not in this report: ${escapeHtml(message)}</p>`).join('')}
 <div class="cards">${renderCards(report)}</div>
 <h2>Gates</h2>${renderGates(report)}
-<div class="plots">${renderSamples(report)}</div>
+${renderSamples(report)}
 <h2>Incidents</h2>${renderIncidents(report)}
 <h2>Gaps</h2>${renderGaps(report)}
 <h2>Comparisons</h2>${renderComparisons(report)}
@@ -73,8 +78,10 @@ function badge({ gates, soak, comparisons }: MonitorReport): string {
 }
 
 function renderCards({ soak, samples, incidents, gaps, comparisons }: MonitorReport): string {
-  const most = (read: (figures: SampleFigures) => number | null): number =>
-    Math.max(0, ...samples.map(({ figures }) => read(figures) ?? 0));
+  const most = (read: (figures: SampleFigures) => number | null): number | null => {
+    const known = samples.map(({ figures }) => read(figures)).filter((value) => value !== null);
+    return known.length === 0 ? null : Math.max(...known);
+  };
   const unexplained = incidents.filter(({ explained }) => !explained).length;
   const identical = comparisons.filter(({ verdict }) => verdict === 'identical').length;
   const closed = gaps.filter((gap) => gap.closed !== null).length;
@@ -97,10 +104,10 @@ function renderCards({ soak, samples, incidents, gaps, comparisons }: MonitorRep
 }
 
 function renderGates({ gates }: MonitorReport): string {
-  if (gates === null) return '<p>Not measured for this report: they are in phase 2.</p>';
+  if (gates === null) return '<p>Not measured for this report: those of phase 3 are measured in phase 2.</p>';
   return htmlTable(
-    ['gate', 'met', 'detail'],
-    gates.map(({ name, passed, detail }) => [name, passed ? 'yes' : 'NO', detail]),
+    ['gate', 'met', 'detail', 'next'],
+    gates.map(({ name, passed, detail, next }) => [name, passed ? 'yes' : 'NO', detail, next ?? '-']),
   );
 }
 
@@ -117,11 +124,17 @@ function renderSamples(report: MonitorReport): string {
   const bands = incidents
     .filter(({ kind }) => kind !== 'lag' && kind !== 'gaps')
     .map(({ from, to }) => ({ fromMs: milliseconds(from), toMs: milliseconds(to ?? until) }));
-  return renderPlots({ stretch: { fromMs, toMs, bands }, points, confirmed: 'to the secondary', lag: 'lag' });
+  return renderPlots({
+    stretch: { fromMs, toMs, bands },
+    points,
+    band: BAND,
+    confirmed: 'to the secondary',
+    lag: 'lag',
+  });
 }
 
 function renderIncidents({ incidents }: MonitorReport): string {
-  const rows = incidents.slice(-ROWS_AT_MOST).map(({ kind, from, to, seconds, explained }) => {
+  const rows = incidents.slice(-ROWS_AT_MOST).map(({ kind, from, to, seconds, explained, tables }) => {
     return [
       // A newer sensorctl may have recorded a kind that this one does not know.
       (INCIDENT_TITLES as Readonly<Record<string, string>>)[kind] ?? kind,
@@ -129,9 +142,12 @@ function renderIncidents({ incidents }: MonitorReport): string {
       to === null ? 'lasts' : short(to),
       formatDuration(seconds * 1000),
       explained ? 'yes' : 'NO',
+      describeTables(tables) || '-',
     ];
   });
-  return rows.length === 0 ? '<p>None.</p>' : htmlTable(['incident', 'from', 'to', 'for', 'explained'], rows);
+  return rows.length === 0
+    ? '<p>None.</p>'
+    : htmlTable(['incident', 'from', 'to', 'for', 'explained', 'rows at most'], rows);
 }
 
 function renderGaps({ gaps }: MonitorReport): string {
@@ -144,25 +160,53 @@ function renderGaps({ gaps }: MonitorReport): string {
 function renderComparisons({ comparisons }: MonitorReport): string {
   const rows = comparisons
     .slice(0, ROWS_AT_MOST)
-    .map(({ verdict, finishedAt, knownGap, unexplained }) => [short(finishedAt), verdict, knownGap, unexplained]);
+    .map((comparison) => [
+      short(comparison.finishedAt),
+      describeExtent(comparison),
+      describeCompared(comparison),
+      comparison.verdict,
+      comparison.knownGap,
+      comparison.unexplained,
+    ]);
   if (rows.length === 0) return '<p>None: sensorctl compare --window 1h records one.</p>';
-  return htmlTable(['finished', 'verdict', 'known gap', 'unexplained'], rows);
+  return htmlTable(['finished', 'times', 'tables', 'verdict', 'known gap', 'unexplained'], rows);
+}
+
+function describeExtent({ kind, from, to }: ComparisonFigures): string {
+  const range = from === null ? 'nothing with a time' : `${short(from)} to ${short(to)}`;
+  return { all: `all: ${range}`, range, window: `the last: ${range}` }[kind];
+}
+
+/** The tables that differ by their rows, or else all by their names. */
+function describeCompared({ tables }: ComparisonFigures): string {
+  const differing = tables
+    .map(({ table, knownGap, unexplained }) => ({ table, rows: knownGap + unexplained }))
+    .filter(({ rows }) => rows > 0);
+  if (differing.length > 0) return `${tables.length}: ${describeTables(differing)}`;
+  const names = tables.slice(0, NAMES_AT_MOST).map(({ table }) => table);
+  const more = tables.length > NAMES_AT_MOST ? ` and ${tables.length - NAMES_AT_MOST} more` : '';
+  return `${tables.length}: ${names.join(', ')}${more}`;
 }
 
 function renderChanges({ changes }: MonitorReport): string {
-  const rows = changes.map(({ at, phase, writeMode, epoch, by, reason, overriddenGates }) => {
-    return [
-      short(at),
-      String(phase),
-      writeMode ?? '-',
-      epoch,
-      by ?? '-',
-      reason ?? '-',
-      overriddenGates.join(', ') || '-',
-    ];
+  const rows = changes.map((change) => {
+    const { at, epoch, by, reason, overriddenGates } = change;
+    return [short(at), describePhaseChange(change), epoch, by ?? '-', reason ?? '-', overriddenGates.join(', ') || '-'];
   });
   if (rows.length === 0) return '<p>None.</p>';
-  return htmlTable(['at', 'phase', 'write mode', 'epoch', 'by', 'reason', 'gates overridden'], rows);
+  return htmlTable(['at', 'change', 'epoch', 'by', 'reason', 'gates overridden'], rows);
+}
+
+/** A rollback reads as one, and so does a change that went back by itself. */
+function describePhaseChange({ phaseBefore, phase, writeMode, targetPhase }: PhaseChange): string {
+  const [before, now] = [phaseBefore ?? 0, phase ?? 0];
+  if (writeMode === 'draining') {
+    const what = (targetPhase ?? 0) < now ? 'rollback' : 'switch';
+    return `${what} from phase ${now} to ${targetPhase ?? '?'} begins: consumers pause`;
+  }
+  const mode = writeMode === null ? '' : `, ${writeMode}`;
+  if (now === before) return `it goes back: phase ${now} goes on${mode}`;
+  return now < before ? `rolled back from phase ${before} to ${now}${mode}` : `phase ${now} begins${mode}`;
 }
 
 function short(time: string | null): string {

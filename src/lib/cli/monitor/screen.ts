@@ -1,5 +1,9 @@
+import { renderConsumers } from './screen-consumers.js';
 import {
+  describeBackfill,
   describeCalm,
+  describeDatabases,
+  describeLeftBehind,
   describePhase,
   formatAgo,
   formatClock,
@@ -11,13 +15,14 @@ import {
   rowsAndNewest,
   UNKNOWN,
 } from './wording.js';
+import { worstTables } from './worst-tables.js';
 import type { Paint } from '../output.js';
-import { fitLine, padEnd, padStart, shorten } from '../text-layout.js';
+import { fitLine, padEnd, padStart, shorten, widthOf, wrap } from '../text-layout.js';
 import { formatCount, formatDuration } from '../quantities.js';
 import { mapTexts, oneLine } from '../../domain/printable.js';
 import { otherSide, sideTitle } from '../../domain/side.js';
 import { counted } from '../../domain/words.js';
-import { type ConsumerSnapshot, leavesSecondaryOut, type Snapshot } from '../../operations/monitor/monitor-snapshot.js';
+import type { Snapshot } from '../../operations/monitor/monitor-snapshot.js';
 
 export interface ScreenOptions {
   readonly columns: number;
@@ -30,8 +35,11 @@ export interface ScreenOptions {
 
 const SPARK_COLUMNS = 20;
 const LABEL_COLUMNS = 11;
-const TROUBLES_SHOWN = 4;
-const ERROR_COLUMNS = 26;
+const TROUBLE_LINES = 4;
+/** Of a terminal that has room for more tables. */
+const TALL = 40;
+const TABLES_SHOWN = 4;
+const TABLES_SHOWN_TALL = 10;
 
 /** The live picture as lines of at most so many columns; the last of `history` is what it shows. */
 export function renderScreen(history: readonly Snapshot[], options: ScreenOptions): string[] {
@@ -41,38 +49,58 @@ export function renderScreen(history: readonly Snapshot[], options: ScreenOption
   const snapshot = mapTexts(last, oneLine);
   const { paint, columns, rows, footer } = options;
   const head = [
-    ...renderHead(snapshot, paint),
+    ...renderHead(snapshot, options),
     '',
-    ...renderTables(snapshot, paint),
+    ...renderTables(snapshot, rows, paint),
     '',
     ...renderFlow(history, snapshot, paint),
     '',
   ];
   const foot = footer === null ? [] : ['', paint(footer, 'dim')];
-  const consumers = renderConsumers(snapshot, Math.max(1, rows - head.length - foot.length - 1), paint);
+  const room = Math.max(1, rows - head.length - foot.length - 1);
+  const consumers = renderConsumers(snapshot.consumers, { room, columns, paint });
   return [...head, ...consumers, ...foot].slice(0, rows).map((line) => fitLine(line, columns));
 }
 
-function renderHead(snapshot: Snapshot, paint: Paint): string[] {
-  const { health, troubles, at } = snapshot;
+function renderHead(snapshot: Snapshot, { columns, rows, paint }: ScreenOptions): string[] {
+  const { health, troubles, at, sides } = snapshot;
   const color = { healthy: 'green', recovering: 'yellow', trouble: 'red' } as const;
   const title = paint(` ${health.toUpperCase()} `, 'bold', 'inverse', color[health]);
   const clock = `${at.slice(0, 19).replace('T', ' ')} UTC`;
   const gap = ' '.repeat(Math.max(1, 80 - health.length - 2 - clock.length));
-  const shown = troubles.slice(0, TROUBLES_SHOWN).map(({ text }) => paint(`  ${text}`, color[health]));
-  const more = troubles.length > TROUBLES_SHOWN ? [`  and ${troubles.length - TROUBLES_SHOWN} troubles more`] : [];
-  const calm = troubles.length === 0 ? [`  ${describeCalm(snapshot)}`] : [];
-  return [`${title}${gap}${paint(clock, 'dim')}`, `  ${describePhase(snapshot)}`, ...calm, ...shown, ...more];
+  const shown = troubles.length === 0 ? [describeCalm(snapshot)] : wrapTroubles(snapshot, { columns, rows });
+  const databases = describeDatabases(sides);
+  const inOneLine = `  ${databases.join('   ')}`;
+  return [
+    `${title}${gap}${paint(clock, 'dim')}`,
+    `  ${describePhase(snapshot)}`,
+    ...(widthOf(inOneLine) <= columns ? [inOneLine] : databases.map((each) => `  ${each}`)),
+    ...shown.map((line) => `  ${troubles.length === 0 ? line : paint(line, color[health])}`),
+  ];
 }
 
-function renderTables({ tables, windowSeconds, at, sides }: Snapshot, paint: Paint): string[] {
+/** Each in full where the lines are enough for it, else the first line of each. */
+function wrapTroubles({ troubles }: Snapshot, { columns, rows }: Pick<ScreenOptions, 'columns' | 'rows'>): string[] {
+  const room = Math.max(TROUBLE_LINES, Math.floor(rows / 4));
+  const wrapped = troubles.map(({ text }) =>
+    wrap(text, columns - 4).map((line, place) => (place === 0 ? line : `  ${line}`)),
+  );
+  if (wrapped.flat().length <= room) return wrapped.flat();
+  const firsts = troubles.map(({ text }) => text);
+  if (firsts.length <= room) return firsts;
+  return [...firsts.slice(0, room - 1), `and ${counted(firsts.length - room + 1, 'trouble')} more`];
+}
+
+function renderTables({ tables, windowSeconds, at, sides }: Snapshot, rows: number, paint: Paint): string[] {
   const window = formatDuration(windowSeconds * 1000);
   const columns = (cells: readonly string[]): string => {
     const [name = '', ...rest] = cells;
-    return padEnd(name, 23) + rest.map((cell, place) => padStart(cell, [11, 12, 11, 12, 10][place] ?? 0)).join('');
+    const widths = [11, 12, 11, 12, 10];
+    return padEnd(shorten(name, 23), 23) + rest.map((cell, place) => padStart(cell, widths[place] ?? 0)).join('');
   };
   const title = columns([`rows of the last ${window}`, 'local', 'newest', 'EC2', 'newest', 'apart']);
-  const lines = tables.map(({ table, local, ec2 }) => {
+  const room = rows < TALL ? TABLES_SHOWN : TABLES_SHOWN_TALL;
+  const lines = worstTables(tables, room).map(({ table, local, ec2 }) => {
     const apart = local === null || ec2 === null ? '' : formatCount(local.rows - ec2.rows);
     const cells = [...rowsAndNewest(local, sides.local, at), ...rowsAndNewest(ec2, sides.ec2, at)];
     const texts = cells.map((each) => (typeof each === 'number' ? formatCount(each) : each));
@@ -82,7 +110,7 @@ function renderTables({ tables, windowSeconds, at, sides }: Snapshot, paint: Pai
 }
 
 function renderFlow(history: readonly Snapshot[], snapshot: Snapshot, paint: Paint): string[] {
-  const { primary, rates, lagSeconds, sides, ledger, gaps, at } = snapshot;
+  const { primary, rates, lagSeconds, sides, ledger, gaps, leftBehind, at } = snapshot;
   const secondary = otherSide(primary);
   const spark = (read: (each: Snapshot) => number | null): string =>
     history.length === 1 ? ' '.repeat(SPARK_COLUMNS) : paint(sparkline(history.map(read), SPARK_COLUMNS), 'cyan');
@@ -92,10 +120,7 @@ function renderFlow(history: readonly Snapshot[], snapshot: Snapshot, paint: Pai
     const [p50, p99] = [formatMs(sides[side].writeP50Ms), formatMs(sides[side].writeP99Ms)];
     return `${sideTitle(side)} writes`.padEnd(13) + `p50 ${p50.padStart(7)}  p99 ${p99.padStart(7)}`;
   };
-  const entries =
-    ledger === null
-      ? `ledger       ${UNKNOWN}`
-      : `pending ${formatCount(ledger.pending)}  missed ${formatCount(ledger.missed)}  refused ${formatCount(ledger.refused)}`;
+  const backfill = describeBackfill(snapshot);
   return [
     flow(
       'in',
@@ -103,23 +128,41 @@ function renderFlow(history: readonly Snapshot[], snapshot: Snapshot, paint: Pai
       spark((each) => each.rates.in),
       writes(primary),
     ),
-    flow(
-      `to ${sideTitle(secondary)}`,
-      formatRate(rates.toSecondary),
-      spark((each) => each.rates.toSecondary),
-      writes(secondary),
-    ),
-    flow(
-      'lag',
-      formatSeconds(lagSeconds),
-      spark((each) => each.lagSeconds),
-      entries,
-    ),
-    `${'gaps'.padEnd(LABEL_COLUMNS)} ${describeGaps(gaps, at, paint)}`,
-    `${'queue'.padEnd(LABEL_COLUMNS)} ${describeQueue(snapshot.queue)}`,
-    `${'quarantine'.padEnd(LABEL_COLUMNS)} ${describeQuarantine(snapshot)}`,
-    `${'compare'.padEnd(LABEL_COLUMNS)} ${describeComparison(snapshot)}`,
+    ...(leftBehind === null
+      ? [
+          flow(
+            `to ${sideTitle(secondary)}`,
+            formatRate(rates.toSecondary),
+            spark((each) => each.rates.toSecondary),
+            writes(secondary),
+          ),
+          flow(
+            'lag',
+            formatSeconds(lagSeconds),
+            spark((each) => each.lagSeconds),
+            describeLedger(ledger),
+          ),
+          labelled('gaps', describeGaps(gaps, at, paint)),
+        ]
+      : [
+          labelled('to local', 'not written: it is kept as it was'),
+          labelled('way back', describeLeftBehind(leftBehind, at)),
+        ]),
+    ...(backfill === null ? [] : [labelled('backfill', backfill)]),
+    labelled('queue', describeQueue(snapshot.queue)),
+    labelled('quarantine', describeQuarantine(snapshot)),
+    labelled('compare', describeComparison(snapshot)),
   ];
+}
+
+function labelled(label: string, text: string): string {
+  return `${label.padEnd(LABEL_COLUMNS)} ${text}`;
+}
+
+function describeLedger(ledger: Snapshot['ledger']): string {
+  if (ledger === null) return `ledger       ${UNKNOWN}`;
+  const { pending, missed, refused } = ledger;
+  return `pending ${formatCount(pending)}  missed ${formatCount(missed)}  refused ${formatCount(refused)}`;
 }
 
 function describeGaps(gaps: Snapshot['gaps'], at: string, paint: Paint): string {
@@ -147,34 +190,6 @@ function describeComparison({ comparison, at }: Snapshot): string {
   const found =
     verdict === 'identical' ? '' : ` (known gap ${formatCount(knownGap)}, unexplained ${formatCount(unexplained)})`;
   return `${verdict}${found}, ${formatAgo(finishedAt, at)} ago`;
-}
-
-function renderConsumers({ consumers }: Snapshot, room: number, paint: Paint): string[] {
-  if (consumers === null) return [`consumers  ${UNKNOWN}`];
-  if (consumers.length === 0) return ['consumers  none'];
-  const title = paint(consumerLine(['consumer', 'rate', 'breaker', 'in hand', 'last error']), 'dim');
-  const lines = consumers.map((consumer) => renderConsumer(consumer, paint));
-  if (lines.length <= room) return [title, ...lines];
-  return [title, ...lines.slice(0, room - 1), `and ${counted(lines.length - room + 1, 'consumer')} more`];
-}
-
-function renderConsumer(consumer: ConsumerSnapshot, paint: Paint): string {
-  const { host, pid, state, rate, breaker, messagesInHand, lastError } = consumer;
-  const error = lastError === null ? '-' : `${formatDuration(lastError.agoSeconds * 1000)} ago: ${lastError.text}`;
-  const cells = [
-    `${shorten(host, 20)} ${pid}`,
-    state === 'running' ? formatRate(rate) : state,
-    breaker ?? '-',
-    messagesInHand === null ? '-' : formatCount(messagesInHand),
-    shorten(error, ERROR_COLUMNS),
-  ];
-  const line = consumerLine(cells);
-  if (state === 'lost') return paint(line, 'red');
-  return leavesSecondaryOut(consumer) ? paint(line, 'yellow') : line;
-}
-
-function consumerLine([name = '', rate = '', breaker = '', inHand = '', error = '']: readonly string[]): string {
-  return `${padEnd(name, 28)}${rate.padStart(9)}  ${breaker.padEnd(8)}${inHand.padStart(7)}  ${error}`;
 }
 
 const HEIGHTS = '▁▂▃▄▅▆▇█';

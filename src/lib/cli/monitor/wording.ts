@@ -1,27 +1,76 @@
 import { counted, formatCount, formatDuration } from '../quantities.js';
-import { sideTitle } from '../../domain/side.js';
+import { sideTitle, type Side } from '../../domain/side.js';
 import { parseInstant } from '../../domain/time.js';
 import type { Snapshot } from '../../operations/monitor/monitor-snapshot.js';
+import type { DatabaseAddress } from '../../operations/monitor/side-watch.js';
+import type { TableRows } from '../../repository/monitor/ledger-figures.js';
 
 export const UNKNOWN = '?';
 
-/** `phase 2 · dual-write · epoch 4 · primary local`. */
-export function describePhase({ phase, writeMode, epoch, primary, change, sides }: Snapshot): string {
+/** `phase 2 · dual-write · epoch 4 · primary local · soak 14 of 24 h`. */
+export function describePhase({ phase, writeMode, epoch, primary, change, soak, sides }: Snapshot): string {
   if (sides.local.answers !== true && sides.ec2.answers !== true) {
     return `phase ${UNKNOWN} · primary ${UNKNOWN} · no side answers that knows`;
   }
   const where = phase === null ? 'no phase recorded' : `phase ${phase}`;
   const target = change === null ? '' : ` to phase ${change.targetPhase}`;
-  return `${where} · ${writeMode ?? 'no consumer'}${target} · epoch ${epoch} · primary ${sideTitle(primary)}`;
+  const lasted = soak === null ? '' : ` · ${describeSoak(soak)}`;
+  return `${where} · ${writeMode ?? 'no consumer'}${target} · epoch ${epoch} · primary ${sideTitle(primary)}${lasted}`;
+}
+
+function describeSoak({ seconds, wantedSeconds }: NonNullable<Snapshot['soak']>): string {
+  const hours = (each: number): string => String(Math.floor(each / 360) / 10);
+  return `soak ${hours(seconds)} of ${hours(wantedSeconds)} h`;
+}
+
+/** `local 10.0.0.5:5433/sensor_data`, of each side. */
+export function describeDatabases(
+  sides: Readonly<Record<Side, { readonly database: DatabaseAddress | null }>>,
+): string[] {
+  return (['local', 'ec2'] as const).map((side) => {
+    const { database } = sides[side];
+    const where = database === null ? 'not configured' : `${database.host}:${database.port}/${database.name}`;
+    return `${sideTitle(side)} ${where}`;
+  });
+}
+
+/** How far a backfill has come; null where there is none. */
+export function describeBackfill({ backfill, at }: Snapshot): string | null {
+  if (backfill === null) return null;
+  const { running, side, startedAt, units, unitsDone, rows, rowsDone } = backfill;
+  const since = `since ${formatClock(startedAt, at)}`;
+  if (units === 0) return `of ${sideTitle(side)}: being planned, ${since}`;
+  const share = rows === 0 ? unitsDone / units : rowsDone / rows;
+  const progress = `${Math.floor(share * 100)} % of ${formatCount(rows)} rows to ${sideTitle(side)} (${formatCount(unitsDone)} of ${counted(units, 'unit')})`;
+  return running ? `${progress}, ${since}` : `interrupted at ${progress}`;
+}
+
+/** What local is left without on purpose, and what a rollback would bring there. */
+export function describeLeftBehind(
+  { ranges, readings, oldest }: NonNullable<Snapshot['leftBehind']>,
+  at: string,
+): string {
+  if (ranges === 0) return 'nothing that a rollback would have to bring to local';
+  const from = oldest === null ? '' : `, from ${formatClock(oldest, at)}`;
+  return `${counted(readings, 'reading')}${from}, for a rollback to bring`;
+}
+
+/** `a 20, b 1, 3 tables more`; the name alone of a table whose rows are known by their keys; nothing where there are none. */
+export function describeTables(tables: readonly TableRows[], shown = 3): string {
+  const texts = tables.slice(0, shown).map(({ table, rows }) => (rows === 0 ? table : `${table} ${formatCount(rows)}`));
+  const more = tables.length - shown;
+  return [...texts, ...(more > 0 ? [`${counted(more, 'table')} more`] : [])].join(', ');
 }
 
 /** What there is to say where nothing is wrong. */
-export function describeCalm({ primary, writeMode, lagSeconds, sides, gaps }: Snapshot): string {
+export function describeCalm({ primary, writeMode, lagSeconds, sides, leftBehind }: Snapshot): string {
   if (sides.ec2.answers === null) return 'EC2 is not configured: only local is watched';
   if (writeMode === 'local-only') return 'Local takes what comes; nothing is written to EC2';
   if (writeMode === 'ec2-only') {
     const behind =
-      gaps === null || gaps.readings === 0 ? '' : ` (${counted(gaps.readings, 'reading')} behind, as intended)`;
+      leftBehind === null || leftBehind.readings === 0
+        ? ''
+        : ` (${counted(leftBehind.readings, 'reading')} behind, as intended)`;
     return `EC2 takes what comes; local is kept as it was at the switch${behind}`;
   }
   const [here, there] = primary === 'local' ? ['local', 'EC2'] : ['EC2', 'local'];
@@ -66,10 +115,16 @@ export function formatFigure(value: number | null): string {
   return value === null ? UNKNOWN : formatCount(value);
 }
 
-/** `12:34:56` of UTC text; with the date in front where it is not the day of `at`. */
+/** `12:34:56` of UTC text; with the date in front where it is not the day of `at`, and the date alone of another year. */
 export function formatClock(time: string | null, at: string): string {
   if (time === null) return '-';
+  if (yearOf(time) !== yearOf(at)) return time.slice(0, time.indexOf('T'));
   return time.slice(0, 10) === at.slice(0, 10) ? time.slice(11, 19) : time.slice(5, 16).replace('T', ' ');
+}
+
+/** Also of years with more digits, or before Christ. */
+function yearOf(time: string): string {
+  return time.slice(0, time.indexOf('-', 1));
 }
 
 /** How long before `at` a time was: `12 min`. */

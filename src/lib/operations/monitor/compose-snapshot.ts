@@ -1,5 +1,5 @@
 import { addLatencies, latencyQuantile, NO_LATENCIES } from '../../domain/latency.js';
-import { type MigrationState, newerState } from '../../domain/migration.js';
+import { type MigrationState, newerState, USUAL_SOAK_SECONDS } from '../../domain/migration.js';
 import { READING_TABLES } from '../../domain/reading.js';
 import type { Side } from '../../domain/side.js';
 import { formatInstant, formatInstantText, parseInstant } from '../../domain/time.js';
@@ -33,24 +33,31 @@ export function composeSnapshot({ local, ec2, queue, windowSeconds, apart, now }
   const { primary } = state;
   const lead = primary === 'local' ? local : (ec2 ?? local);
   const statuses = freshStatuses(lead.consumers);
+  const isLeftBehind = state.writeMode === 'ec2-only';
+  const gaps = gapsOf(lead);
   const figures: Omit<Snapshot, 'health' | 'troubles'> = {
     at: formatInstant(lead.now ?? local.now ?? ec2?.now ?? now),
     phase: state.phase,
     writeMode: state.writeMode ?? modeOfConsumers(lead.consumers),
     epoch: state.epoch,
     primary,
+    soak: soakOf(state, lead.now ?? now),
     change: changeOf(state, lead.now ?? now),
     windowSeconds,
-    sides: { local: sideSnapshot('local', local, statuses), ec2: sideSnapshot('ec2', ec2, statuses) },
+    sides: {
+      local: sideSnapshot('local', local, writersOf('local', primary, statuses)),
+      ec2: sideSnapshot('ec2', ec2, writersOf('ec2', primary, statuses)),
+    },
     tables: READING_TABLES.map((table) => ({
       table,
       local: tableFigures(local.tables.get(table)),
       ec2: tableFigures(ec2?.tables.get(table)),
       apart: apart.get(table) ?? null,
     })),
-    lagSeconds: lead.lagSeconds,
+    lagSeconds: isLeftBehind && lead.lagSeconds !== null ? 0 : lead.lagSeconds,
     ledger: lead.ledger?.entries ?? null,
-    gaps: gapsOf(lead),
+    gaps: isLeftBehind && gaps !== null ? NO_GAPS : gaps,
+    leftBehind: isLeftBehind && gaps !== null ? { ...gaps, seconds: lead.lagSeconds } : null,
     rates: {
       in: sumRates(lead.consumers, statuses, ({ rates }) => rates.accepted),
       toSecondary: sumRates(lead.consumers, statuses, ({ rates }) => rates.confirmed + rates.healed),
@@ -58,6 +65,7 @@ export function composeSnapshot({ local, ec2, queue, windowSeconds, apart, now }
     queue: queue === null ? null : { ...queue, longestWaitSeconds: longestWait(statuses) },
     consumers: lead.consumers?.map(consumerSnapshot) ?? null,
     comparison: newestComparison(local, ec2),
+    backfill: newestBackfill(local, ec2),
   };
   const troubles = findTroubles(figures);
   const { at, ...rest } = figures;
@@ -68,6 +76,17 @@ function changeOf({ attempt }: MigrationState, now: number): Snapshot['change'] 
   if (attempt === null) return null;
   const { targetPhase, deadline } = attempt;
   return { targetPhase, deadline, overdue: (parseInstant(deadline) ?? now) < now };
+}
+
+function soakOf({ phase, phaseSince }: MigrationState, now: number): Snapshot['soak'] {
+  const since = phaseSince === null ? null : parseInstant(phaseSince);
+  if (phase !== 2 || since === null) return null;
+  return { seconds: Math.round((now - since) / 1e6), wantedSeconds: USUAL_SOAK_SECONDS };
+}
+
+/** What a consumer timed before it left the secondary out says nothing of now. */
+function writersOf(side: Side, primary: Side, statuses: readonly ConsumerStatus[]): readonly ConsumerStatus[] {
+  return side === primary ? statuses : statuses.filter(({ breaker }) => breaker.state === 'closed');
 }
 
 /** Where no phase was recorded, what the consumers do counts. */
@@ -100,8 +119,10 @@ function longestWait(statuses: readonly ConsumerStatus[]): number | null {
 }
 
 function sideSnapshot(side: Side, look: SideLook | null, statuses: readonly ConsumerStatus[]): SideSnapshot {
-  const counts = statuses.reduce((sum, { latencies }) => addLatencies(sum, latencies[side]), NO_LATENCIES);
+  const timed = look?.answers === true ? statuses : [];
+  const counts = timed.reduce((sum, { latencies }) => addLatencies(sum, latencies[side]), NO_LATENCIES);
   return {
+    database: look?.database ?? null,
     answers: look?.answers ?? null,
     problem: look?.problem ?? null,
     writeP50Ms: roundOrNull(latencyQuantile(counts, 0.5)),
@@ -119,19 +140,24 @@ function tableFigures(figures: WindowFigures | undefined): TableFigures | null {
   return { rows: figures.rows, maxTime: figures.newest === null ? null : formatInstant(figures.newest) };
 }
 
+const NO_GAPS = { ranges: 0, readings: 0, oldest: null, tables: [] } as const;
+
 function gapsOf({ ledger }: SideLook): Snapshot['gaps'] {
   if (ledger === null) return null;
-  const { ranges, readings, oldest } = ledger.gaps;
-  return { ranges, readings, oldest: oldest === null ? null : formatInstantText(oldest) };
+  const { oldest } = ledger.gaps;
+  return { ...ledger.gaps, oldest: oldest === null ? null : formatInstantText(oldest) };
+}
+
+/** It is recorded on the side that it writes. */
+function newestBackfill(...looks: readonly (SideLook | null)[]): Snapshot['backfill'] {
+  const found = looks.flatMap((look) => (look?.backfill == null ? [] : [{ ...look.backfill, side: look.side }]));
+  return found.toSorted((one, other) => other.startedAt.localeCompare(one.startedAt))[0] ?? null;
 }
 
 /** It is recorded on the side that was the primary then. */
 function newestComparison(...looks: readonly (SideLook | null)[]): Snapshot['comparison'] {
   const found = looks.flatMap((look) => look?.comparison ?? []);
-  const [newest] = found
-    .map((each) => ({ ...each, finishedAt: formatInstantText(each.finishedAt) }))
-    .toSorted((one, other) => other.finishedAt.localeCompare(one.finishedAt));
-  return newest ?? null;
+  return found.toSorted((one, other) => other.finishedAt.localeCompare(one.finishedAt))[0] ?? null;
 }
 
 function consumerSnapshot(consumer: KnownConsumer): ConsumerSnapshot {

@@ -1,4 +1,5 @@
 import { parseInstant } from '../../domain/time.js';
+import type { TableRows } from '../../repository/monitor/ledger-figures.js';
 import type { Sample } from '../../repository/monitor/samples.js';
 
 /** A stretch in which one thing was wrong, or nobody looked. */
@@ -11,6 +12,15 @@ export interface Incident {
   readonly seconds: number;
   /** The ledger accounts for it. */
   readonly explained: boolean;
+  /** Where it was about rows: the most of each table that any sample saw, the worst first. */
+  readonly tables: readonly TableRows[];
+}
+
+/** What is known of an incident that goes on. */
+interface Begun {
+  readonly from: string;
+  readonly explained: boolean;
+  readonly rows: Map<string, number>;
 }
 
 /** A gap from when it was seen first until the ledger was empty again. */
@@ -27,7 +37,7 @@ export const HOLE_SECONDS = 60;
 
 /** What was wrong and when, in the order in which it began; `until` is when the report was made. */
 export function findIncidents(samples: readonly Sample[], until: string): Incident[] {
-  const open = new Map<string, { from: string; explained: boolean }>();
+  const open = new Map<string, Begun>();
   const incidents: Incident[] = [];
   const close = (kind: string, to: string | null): void => {
     const begun = open.get(kind);
@@ -39,17 +49,22 @@ export function findIncidents(samples: readonly Sample[], until: string): Incide
       to,
       seconds: secondsBetween(begun.from, to ?? until),
       explained: begun.explained,
+      tables: [...begun.rows].map(([table, rows]) => ({ table, rows })).toSorted((one, other) => other.rows - one.rows),
     });
   };
-  for (const [place, { takenAt, troubles, unexplained }] of samples.entries()) {
+  for (const [place, { takenAt, troubles, unexplained, tables }] of samples.entries()) {
     const before = samples[place - 1]?.takenAt ?? takenAt;
     const hole = secondsBetween(before, takenAt);
     if (hole > HOLE_SECONDS) {
-      incidents.push({ kind: 'not-watched', from: before, to: takenAt, seconds: hole, explained: false });
+      incidents.push({ kind: 'not-watched', from: before, to: takenAt, seconds: hole, explained: false, tables: [] });
     }
     for (const kind of open.keys()) if (!troubles.includes(kind)) close(kind, takenAt);
     for (const kind of troubles) {
-      if (!open.has(kind)) open.set(kind, { from: takenAt, explained: !unexplained.includes(kind) });
+      if (!open.has(kind)) open.set(kind, { from: takenAt, explained: !unexplained.includes(kind), rows: new Map() });
+    }
+    for (const { kind, table, rows } of tables) {
+      const most = open.get(kind)?.rows;
+      most?.set(table, Math.max(rows, most.get(table) ?? 0));
     }
   }
   for (const kind of open.keys()) close(kind, null);

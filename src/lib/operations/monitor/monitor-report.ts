@@ -2,6 +2,8 @@ import { asUnreachable, type Database } from '../../db/database.js';
 import type { Phase } from '../../domain/migration.js';
 import { formatInstantText } from '../../domain/time.js';
 import { UnreachableError } from '../../errors.js';
+import type { Side } from '../../domain/side.js';
+import { addressOf, type DatabaseAddress } from './side-watch.js';
 import { findGapEpisodes, findIncidents, type GapEpisode, type Incident } from './incidents.js';
 import { readTimeBefore } from '../../repository/cutover/evidence.js';
 import { readComparisons } from '../../repository/monitor/comparison-list.js';
@@ -14,6 +16,8 @@ export interface ReportedGate {
   readonly name: string;
   readonly passed: boolean;
   readonly detail: string;
+  /** What to do where it is not met, in words for the operator. */
+  readonly next: string | null;
 }
 
 export interface ReportOptions {
@@ -28,6 +32,10 @@ export interface ReportOptions {
 /** A change that was recorded: what a phase began with. */
 export interface PhaseChange {
   readonly at: string | null;
+  /** The phase before it; null where none was recorded. */
+  readonly phaseBefore: Phase | null;
+  /** Where it begins a change of the primary: the phase that this leads to. */
+  readonly targetPhase: Phase | null;
   readonly phase: Phase | null;
   readonly writeMode: string | null;
   readonly epoch: number;
@@ -41,6 +49,8 @@ export interface MonitorReport {
   /** UTC text. */
   readonly since: string;
   readonly until: string;
+  /** Which databases it speaks of; null where EC2 is not configured. */
+  readonly databases: Readonly<Record<Side, DatabaseAddress | null>>;
   readonly phase: Phase | null;
   readonly epoch: number;
   /** Of the side that is the primary. */
@@ -89,6 +99,7 @@ export async function readReport({ local, ec2, sinceMs, gates }: ReportOptions):
   return {
     since,
     until,
+    databases: { local: addressOf(local), ec2: ec2 === null ? null : addressOf(ec2) },
     phase,
     epoch,
     soak,
@@ -118,8 +129,10 @@ async function readEvidence({ pool, side }: Database, sinceMs: number): Promise<
     primary: primary === side,
     soak: readableSoak(await readSoak({ pool }, since)),
     comparisons: await readComparisons(pool, since),
-    changes: history.map((state) => ({
+    changes: history.map((state, place) => ({
       at: state.changedAt,
+      phaseBefore: history[place + 1]?.phase ?? null,
+      targetPhase: state.attempt?.targetPhase ?? null,
       phase: state.phase,
       writeMode: state.writeMode,
       epoch: state.epoch,

@@ -3,7 +3,9 @@ import type { Side } from '../../domain/side.js';
 import type { QueueLook } from './queue-watch.js';
 import type { LedgerState } from '../../repository/ledger/ledger.js';
 import type { ComparisonFigures } from '../../repository/monitor/last-comparison.js';
-import type { GapFigures } from '../../repository/monitor/ledger-figures.js';
+import type { GapFigures, TableRows } from '../../repository/monitor/ledger-figures.js';
+import type { BackfillFigures } from '../../repository/monitor/running-backfill.js';
+import type { DatabaseAddress } from './side-watch.js';
 import { TIMES } from '../../timing.js';
 
 /** What can be wrong, by name, as samples record it. */
@@ -29,6 +31,8 @@ export type TroubleKind = (typeof TROUBLE_KINDS)[number];
 export interface Trouble {
   readonly kind: TroubleKind;
   readonly text: string;
+  /** Where it is about rows: those of each table. */
+  readonly tables: readonly TableRows[];
 }
 
 /** `recovering`: all answer, and what EC2 lacks is being brought there. */
@@ -36,9 +40,11 @@ export type Health = 'healthy' | 'recovering' | 'trouble';
 
 export interface SideSnapshot {
   /** Null where the side is not configured. */
+  readonly database: DatabaseAddress | null;
+  /** Null where the side is not configured. */
   readonly answers: boolean | null;
   readonly problem: string | null;
-  /** Writes of the last minute, as the consumers timed them, in ms. */
+  /** Writes of the last minute, as the consumers timed them, in ms; null where the side does not answer. */
   readonly writeP50Ms: number | null;
   readonly writeP99Ms: number | null;
   /** Open records. */
@@ -106,6 +112,8 @@ export interface Snapshot {
   readonly writeMode: string | null;
   readonly epoch: number;
   readonly primary: Side;
+  /** How long phase 2 has lasted, and is to last before phase 3; null in any other. */
+  readonly soak: { readonly seconds: number; readonly wantedSeconds: number } | null;
   /** A change of the primary that is under way; after its deadline (UTC text) anyone may call it off. */
   readonly change: { readonly targetPhase: number; readonly deadline: string; readonly overdue: boolean } | null;
   readonly windowSeconds: number;
@@ -115,13 +123,17 @@ export interface Snapshot {
     /** Null where they are not, or not known. */
     readonly apart: Apart | null;
   })[];
-  /** Seconds since the commit on the primary of the oldest batch that the secondary has not confirmed. */
+  /** Seconds since the commit on the primary of the oldest batch that the secondary has not confirmed and shall have. */
   readonly lagSeconds: number | null;
   readonly ledger: Readonly<Record<LedgerState, number>> | null;
   readonly gaps: GapFigures | null;
+  /** In phase 3 what local is left without on purpose, and a rollback would bring there; null where it is kept current. */
+  readonly leftBehind: (GapFigures & { readonly seconds: number | null }) | null;
   /** Readings a second: accepted by the primary, and confirmed by the secondary, repairs included. */
   readonly rates: { readonly in: number | null; readonly toSecondary: number | null };
   readonly queue: QueueFigures | null;
   readonly consumers: readonly ConsumerSnapshot[] | null;
   readonly comparison: ComparisonFigures | null;
+  /** The newest one that is not finished, and the side that it writes. */
+  readonly backfill: (BackfillFigures & { readonly side: Side }) | null;
 }

@@ -139,7 +139,7 @@ class BoundedWatch {
     const looking = this.#look(tables);
     const look = await (this.deadlineMs === Infinity ? looking : withDeadline(looking, this.deadlineMs, () => null));
     const seconds = Math.round((performance.now() - this.#since) / 1000);
-    this.#last = look ?? silentLook(this.watch.side, this.#last?.state ?? NO_PHASE, `no answer for ${seconds} s`);
+    this.#last = look ?? silentLook(this.watch.database, this.#last?.state ?? NO_PHASE, `no answer for ${seconds} s`);
     return this.#last;
   }
 }

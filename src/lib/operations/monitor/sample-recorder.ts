@@ -65,6 +65,7 @@ function sampleOf(snapshot: Snapshot): Sample {
     troubles: troubles.map(({ kind }) => kind),
     unexplained: unexplainedOf(troubles),
     figures: figuresOf(snapshot),
+    tables: troubles.flatMap(({ kind, tables }) => tables.map((each) => ({ kind, ...each }))),
   };
 }
 

@@ -9,6 +9,7 @@ import { KNOWN_CONSUMERS, type KnownConsumer } from '../../repository/monitor/co
 import { type ComparisonFigures, LAST_COMPARISON } from '../../repository/monitor/last-comparison.js';
 import { LAG_SECONDS, LEDGER_FIGURES, type LedgerFigures } from '../../repository/monitor/ledger-figures.js';
 import { OPEN_QUARANTINE } from '../../repository/monitor/open-quarantine.js';
+import { type BackfillFigures, RUNNING_BACKFILL } from '../../repository/monitor/running-backfill.js';
 import { RECORDED_STATE, SERVER_CLOCK } from '../../repository/phase/state.js';
 import { touchedSince, type Touched, type TouchedRange } from '../../repository/monitor/touched-ranges.js';
 import {
@@ -24,9 +25,17 @@ import type { Table } from '../../repository/tables/table.js';
 /** Puts the next step for a problem into words. */
 export type Advise = (problem: Problem) => string;
 
+/** Where a side is: who reads figures must be able to tell of which databases they are. */
+export interface DatabaseAddress {
+  readonly host: string;
+  readonly port: number;
+  readonly name: string;
+}
+
 /** What one side said when it was looked at; null is what it did not say, or was not asked yet. */
 export interface SideLook {
   readonly side: Side;
+  readonly database: DatabaseAddress;
   readonly answers: boolean;
   /** Why it does not answer, or what it refused to say, in words for the operator. */
   readonly problem: string | null;
@@ -39,6 +48,7 @@ export interface SideLook {
   readonly ledger: LedgerFigures | null;
   readonly quarantine: number | null;
   readonly comparison: ComparisonFigures | null;
+  readonly backfill: BackfillFigures | null;
   readonly tables: ReadonlyMap<ReadingTable, WindowFigures>;
   /** What dual write touched since the look before. */
   readonly touched: readonly TouchedRange[];
@@ -50,7 +60,7 @@ export interface SideLook {
 const ALWAYS = { clock: SERVER_CLOCK, state: RECORDED_STATE, lag: LAG_SECONDS };
 /** Asked as often as their cost allows. */
 const PACED = { consumers: KNOWN_CONSUMERS, ledger: LEDGER_FIGURES, quarantine: OPEN_QUARANTINE } as const;
-const COMPARISON = { comparison: LAST_COMPARISON };
+const COMPARISON = { comparison: LAST_COMPARISON, backfill: RUNNING_BACKFILL };
 /** A slice of what is older is counted anew so seldom, for what nothing told of: a backfill of history, a deletion. */
 const OLDER_EVERY_MS = 120_000;
 
@@ -67,18 +77,14 @@ export class SideWatch {
   #touched: Touched | null = null;
 
   constructor(
-    private readonly database: Database,
+    readonly database: Database,
     windowMicros: number,
     private readonly advise: Advise = ({ code }) => code,
     private readonly now: () => number = () => performance.now(),
   ) {
     this.#pace = new Pace(now);
     this.#counts = new Map(READING_TABLES.map((table) => [table, new WindowCounts(windowMicros)]));
-    this.#known = silentLook(database.side, NO_PHASE, '');
-  }
-
-  get side(): Side {
-    return this.database.side;
+    this.#known = silentLook(database, NO_PHASE, '');
   }
 
   /** Whether each table was counted through once; with a wide window this takes some looks. */
@@ -108,13 +114,15 @@ export class SideWatch {
       const touched = valueOf(answers.touched, null);
       this.#touched = touched ?? this.#touched;
       this.#known = {
-        side: this.side,
+        side: this.database.side,
+        database: addressOf(this.database),
         state: valueOf(answers.state, this.#known.state),
         lagSeconds: valueOf(answers.lag, null),
         consumers: valueOf(answers.consumers, this.#known.consumers),
         ledger: valueOf(answers.ledger, this.#known.ledger),
         quarantine: valueOf(answers.quarantine, this.#known.quarantine),
         comparison: valueOf(answers.comparison, this.#known.comparison),
+        backfill: valueOf(answers.backfill, this.#known.backfill),
       };
       const counts = now === null ? new Map<CountName, Answer<BucketCounts>>() : await this.#count(now, tables);
       return {
@@ -131,7 +139,7 @@ export class SideWatch {
       };
     } catch (error) {
       if (faultKind(error) === 'defect') throw error;
-      return silentLook(this.side, this.#known.state, describeFault(error));
+      return silentLook(this.database, this.#known.state, describeFault(error));
     }
   }
 
@@ -189,9 +197,33 @@ function missingTable(name: string): CountedTable {
 }
 
 /** A side that says nothing; the state that it last told is still known. */
-export function silentLook(side: Side, state: MigrationState, problem: string): SideLook {
-  const nothing = { consumers: null, lagSeconds: null, ledger: null, quarantine: null, comparison: null, now: null };
-  return { side, state, ...nothing, answers: false, problem, tables: new Map(), touched: [], countCosts: new Map() };
+export function silentLook(
+  database: Pick<Database, 'side' | 'connection'>,
+  state: MigrationState,
+  problem: string,
+): SideLook {
+  return {
+    side: database.side,
+    database: addressOf(database),
+    state,
+    consumers: null,
+    lagSeconds: null,
+    ledger: null,
+    quarantine: null,
+    comparison: null,
+    backfill: null,
+    now: null,
+    answers: false,
+    problem,
+    tables: new Map(),
+    touched: [],
+    countCosts: new Map(),
+  };
+}
+
+/** Without the user: a password or a name that only the owner of the settings needs stands nowhere. */
+export function addressOf({ connection }: Pick<Database, 'connection'>): DatabaseAddress {
+  return { host: connection.host, port: connection.port, name: connection.database };
 }
 
 function valueOf<Value, Otherwise>(answer: Answer<Value> | undefined, otherwise: Otherwise): Value | Otherwise {

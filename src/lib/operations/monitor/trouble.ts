@@ -30,11 +30,13 @@ export function healthOf(troubles: readonly Trouble[]): Health {
 }
 
 type Figures = Omit<Snapshot, 'health' | 'troubles'>;
+/** A trouble that is about no rows names no tables. */
+type Found = Omit<Trouble, 'tables'> & Partial<Pick<Trouble, 'tables'>>;
 
 /** Everything that is wrong, the worst first. */
 export function findTroubles(figures: Figures): Trouble[] {
   const secondary = otherSide(figures.primary);
-  return [
+  const found: Found[] = [
     ...silence(figures, figures.primary, 'primary-silent', 'messages wait in the queue'),
     ...silence(figures, secondary, 'secondary-silent', 'what it misses goes to the ledger'),
     ...unreadable(figures),
@@ -45,15 +47,16 @@ export function findTroubles(figures: Figures): Trouble[] {
     ...comparisonTroubles(figures),
     ...apartTroubles(figures),
   ];
+  return found.map((each) => ({ tables: [], ...each }));
 }
 
-function silence({ sides }: Figures, side: Side, kind: TroubleKind, consequence: string): Trouble[] {
+function silence({ sides }: Figures, side: Side, kind: TroubleKind, consequence: string): Found[] {
   const { answers, problem } = sides[side];
   if (answers !== false) return [];
   return [{ kind, text: `${sideTitleCapitalized(side)} does not answer: ${consequence} (${problem ?? ''})` }];
 }
 
-function unreadable({ sides }: Figures): Trouble[] {
+function unreadable({ sides }: Figures): Found[] {
   return (['local', 'ec2'] as const).flatMap((side) => {
     const { answers, problem } = sides[side];
     if (answers !== true || problem === null) return [];
@@ -63,13 +66,13 @@ function unreadable({ sides }: Figures): Trouble[] {
   });
 }
 
-function overdue({ change }: Figures): Trouble[] {
+function overdue({ change }: Figures): Found[] {
   if (change?.overdue !== true) return [];
   const text = `A change to phase ${change.targetPhase} should have ended at ${change.deadline}; writes may be waiting for it`;
   return [{ kind: 'change-overdue', text }];
 }
 
-function consumerTroubles({ consumers, primary, queue }: Figures): Trouble[] {
+function consumerTroubles({ consumers, primary, queue }: Figures): Found[] {
   if (consumers === null) return [];
   const other = sideTitle(otherSide(primary));
   const living = consumers.filter(({ state }) => state !== 'lost');
@@ -99,7 +102,7 @@ function consumerTroubles({ consumers, primary, queue }: Figures): Trouble[] {
   ];
 }
 
-function notReceiving(living: readonly ConsumerSnapshot[], waiting: number | null): Trouble[] {
+function notReceiving(living: readonly ConsumerSnapshot[], waiting: number | null): Found[] {
   const silent = living.filter(receivesNothing);
   if (silent.length === 0) return [];
   const who = `${silent.length} of ${counted(living.length, 'consumer')} ${silent.length === 1 ? 'receives' : 'receive'} nothing`;
@@ -108,9 +111,7 @@ function notReceiving(living: readonly ConsumerSnapshot[], waiting: number | nul
   return [{ kind: 'not-receiving', text: `${who}${queue}${why === null ? '' : ` (${why})`}` }];
 }
 
-/** In phase 3 local may be left behind on purpose. */
-function ledgerTroubles({ gaps, lagSeconds, writeMode }: Figures, secondary: Side): Trouble[] {
-  if (writeMode === 'ec2-only') return [];
+function ledgerTroubles({ gaps, lagSeconds }: Figures, secondary: Side): Found[] {
   const title = sideTitle(secondary);
   const lacking = gaps !== null && gaps.ranges > 0;
   const late = lagSeconds !== null && lagSeconds > LAG_OF_CONCERN_SECONDS;
@@ -120,6 +121,7 @@ function ledgerTroubles({ gaps, lagSeconds, writeMode }: Figures, secondary: Sid
           {
             kind: 'gaps' as const,
             text: `${title} lacks ${counted(gaps.readings, 'reading')} in ${counted(gaps.ranges, 'time range')}`,
+            tables: gaps.tables,
           },
         ]
       : []),
@@ -132,7 +134,7 @@ export function explainsApart({ gaps, writeMode }: Pick<Figures, 'gaps' | 'write
   return writeMode !== 'dual-write' || gaps === null || gaps.ranges > 0;
 }
 
-function apartTroubles(figures: Figures): Trouble[] {
+function apartTroubles(figures: Figures): Found[] {
   if (explainsApart(figures)) return [];
   return figures.tables.flatMap(({ table, apart }) => {
     if (apart === null || apart.seconds < APART_OF_CONCERN_SECONDS) return [];
@@ -141,23 +143,27 @@ function apartTroubles(figures: Figures): Trouble[] {
     return {
       kind: 'apart' as const,
       text: `${more} holds ${rows} of ${table} more than ${less}, and the ledger knows nothing of it: another program writes there`,
+      tables: [{ table, rows: Math.abs(apart.rows) }],
     };
   });
 }
 
-function queueTroubles({ queue }: Figures): Trouble[] {
+function queueTroubles({ queue }: Figures): Found[] {
   if (queue === null) return [];
   if (!queue.answers) return [{ kind: 'queue-silent', text: `The queue does not answer (${queue.problem ?? ''})` }];
   if ((queue.deadLetters ?? 0) === 0) return [];
   return [{ kind: 'dead-letters', text: `${counted(queue.deadLetters ?? 0, 'message')} in the dead-letter queue` }];
 }
 
-function comparisonTroubles({ comparison }: Figures): Trouble[] {
+function comparisonTroubles({ comparison }: Figures): Found[] {
   if (comparison === null || comparison.verdict === 'identical' || comparison.unexplained === 0) return [];
   return [
     {
       kind: 'different',
       text: `The last compare found ${counted(comparison.unexplained, 'row')} that nothing explains`,
+      tables: comparison.tables
+        .filter(({ unexplained }) => unexplained > 0)
+        .map(({ table, unexplained }) => ({ table, rows: unexplained })),
     },
   ];
 }

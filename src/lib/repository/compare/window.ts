@@ -1,12 +1,21 @@
 import { readChunks, type Chunk } from '../timescaledb/chunks.js';
 import { readRetentionCutoff } from '../timescaledb/retention.js';
 import { sideTitle, type Role } from '../../domain/side.js';
-import { formatInstant } from '../../domain/time.js';
+
 import { intersect, type TimeRange } from '../../domain/time-range.js';
 import { SERVER_CLOCK } from '../phase/state.js';
 import { columnOf } from '../tables/table.js';
 import { sideSql, type TablePair } from '../tables/table-pair.js';
-import { areOnAxis, isTimeAxis, offAxisSql, onAxisSql, placeSql, placesOf } from '../tables/axis.js';
+import {
+  areOnAxis,
+  formatPlace,
+  isTimeAxis,
+  microsOfPlace,
+  offAxisSql,
+  onAxisSql,
+  placeSql,
+  placesOf,
+} from '../tables/axis.js';
 import { placeOf } from './place-of-row.js';
 import type { Difference } from './resolve.js';
 import { ask, queryableOf, type ComparedSides } from './sides.js';
@@ -32,10 +41,10 @@ export interface WindowRequest extends OpenRange {
 }
 
 interface Cutoff {
-  /** In µs since 1970. */
-  readonly micros: number;
-  /** The same on the table's axis. */
+  /** On the table's axis. */
   readonly place: number;
+  /** In µs since 1970; null of an axis of integers. */
+  readonly micros: number | null;
   /** Whose retention it is, for people. */
   readonly side: string;
 }
@@ -100,8 +109,9 @@ export async function withoutDropped(
   return { kept, leftOut: kept.length < found.length ? leftOutBy(cutoff, table) : null };
 }
 
-function leftOutBy({ micros, side }: Cutoff, { name }: TablePair): LeftOut {
-  return { table: name, before: formatInstant(micros), reason: `retention on ${side} drops it` };
+function leftOutBy({ place, side }: Cutoff, table: TablePair): LeftOut {
+  const { type } = axisOf({ table, role: 'primary' });
+  return { table: table.name, before: formatPlace(type, place), reason: `retention on ${side} drops it` };
 }
 
 interface HeldRange extends Partial<TimeRange> {
@@ -171,13 +181,13 @@ interface HeldRow {
 /** The later cutoff of both sides: before it, rows may be gone on one of them. Null where neither drops any. */
 export async function readCutoff(sides: ComparedSides, table: TablePair): Promise<Cutoff | null> {
   const { axis } = table;
-  if (axis === null || !isTimeAxis(axis.primary)) return null;
+  if (axis === null) return null;
   const cutoffs = await Promise.all(
     (['primary', 'secondary'] as const).map(async (role) => {
-      const micros = await readRetentionCutoff(queryableOf(sides[role]), table.sides[role]);
-      const place = placesOf(axis.primary, { from: micros, to: null }).from;
-      return micros === null || place === null ? [] : [{ micros, place, side: sideTitle(sides[role].side) }];
+      const place = await readRetentionCutoff(queryableOf(sides[role]), table.sides[role]);
+      if (place === null) return [];
+      return { place, micros: microsOfPlace(axis.primary, place), side: sideTitle(sides[role].side) };
     }),
   );
-  return cutoffs.flat().toSorted((one, other) => other.micros - one.micros)[0] ?? null;
+  return cutoffs.flat().toSorted((one, other) => other.place - one.place)[0] ?? null;
 }

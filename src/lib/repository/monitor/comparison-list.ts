@@ -1,6 +1,5 @@
 import type { Queryable } from '../../db/database.js';
-import { formatInstantText } from '../../domain/time.js';
-import { COMPARISON_COLUMNS, type ComparisonFigures } from './last-comparison.js';
+import { COMPARISON_COLUMNS, type ComparisonFigures, parseComparison } from './last-comparison.js';
 
 const AT_MOST = 1_000;
 
@@ -10,6 +9,6 @@ const READ = `
 
 /** The verdicts since a time (UTC text), the newest first. */
 export async function readComparisons(primary: Queryable, since: string): Promise<ComparisonFigures[]> {
-  const { rows } = await primary.query<ComparisonFigures & Record<string, unknown>>(READ, [since]);
-  return rows.map((row) => ({ ...row, finishedAt: formatInstantText(row.finishedAt) }));
+  const { rows } = await primary.query(READ, [since]);
+  return rows.map(parseComparison);
 }

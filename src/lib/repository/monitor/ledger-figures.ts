@@ -15,6 +15,14 @@ export interface GapFigures {
   readonly readings: number;
   /** Where the oldest begins, UTC text of the server; null without gaps. */
   readonly oldest: string | null;
+  /** Where they are, the table with the most of them first. */
+  readonly tables: readonly TableRows[];
+}
+
+/** So many rows of a table. */
+export interface TableRows {
+  readonly table: string;
+  readonly rows: number;
 }
 
 const READ_FIGURES = `
@@ -24,6 +32,9 @@ const READ_FIGURES = `
       as entries,
     (select json_object_agg(state, readings) from (select state, sum(readings) as readings from entry group by state) as r)::text
       as readings,
+    (select coalesce(json_agg(json_build_object('table', table_name, 'rows', readings)), '[]') from (
+      select table_name, sum(readings) as readings from entry where state <> 'pending' group by table_name order by 2 desc, 1
+    ) as t)::text as tables,
     gaps.ranges + (select count(distinct table_name) from entry where state <> 'pending' and isempty(times)) as ranges, gaps.oldest
   from (
     select count(*) filter (where reached is null or start > reached + interval '1 minute') as ranges,
@@ -66,6 +77,7 @@ function parse(row: Row): LedgerFigures {
       ranges: Number(row.ranges),
       readings: readings.missed + readings.refused,
       oldest: row.oldest as string | null,
+      tables: JSON.parse(row.tables as string) as TableRows[],
     },
   };
 }

@@ -1,4 +1,5 @@
 import type { Database, Queryable } from '../../db/database.js';
+import type { TableRows } from './ledger-figures.js';
 
 const FIGURES = [
   'lagSeconds',
@@ -32,6 +33,13 @@ export interface Sample {
   readonly troubles: readonly string[];
   readonly unexplained: readonly string[];
   readonly figures: SampleFigures;
+  /** Of the troubles that are about rows, where these are. */
+  readonly tables: readonly AffectedTable[];
+}
+
+/** The rows of a table that a kind of trouble is about. */
+export interface AffectedTable extends TableRows {
+  readonly kind: string;
 }
 
 /** What the samples say of a stretch of time, for a gate that asks whether it was watched and went well. */
@@ -74,9 +82,10 @@ const READ_SOAK = `
     ) as holes) as "largestHoleSeconds"
   from sample`;
 
-/** Keeps samples of the last hours, but for those next to one that is there. */
+/** Keeps samples of the last hours, but for those next to one that is there; the tables stand among the figures. */
 export async function recordSamples(primary: Queryable, samples: readonly Sample[]): Promise<void> {
-  await primary.query(RECORD, [JSON.stringify(samples)]);
+  const given = samples.map(({ tables, ...sample }) => ({ ...sample, figures: { ...sample.figures, tables } }));
+  await primary.query(RECORD, [JSON.stringify(given)]);
 }
 
 /** Keeps the record small, however long monitors run. */
@@ -94,6 +103,7 @@ export async function readSamples(primary: Queryable, since: string): Promise<Sa
         troubles: readTexts(troubles),
         unexplained: readTexts(unexplained),
         figures: readFigures(figures),
+        tables: readAffected(figures),
       }) as Sample,
   );
 }
@@ -109,6 +119,17 @@ function readFigures(json: unknown): SampleFigures {
   const figures = (typeof given === 'object' && given !== null ? given : {}) as Readonly<Record<string, unknown>>;
   const read = (name: string): number | null => (Number.isFinite(figures[name]) ? (figures[name] as number) : null);
   return Object.fromEntries(FIGURES.map((name) => [name, read(name)])) as SampleFigures;
+}
+
+/** What is no such entry counts as not there. */
+function readAffected(json: unknown): AffectedTable[] {
+  const tables: unknown = (JSON.parse(json as string) as { readonly tables?: unknown } | null)?.tables;
+  if (!Array.isArray(tables)) return [];
+  return (tables as (Partial<AffectedTable> | null)[]).flatMap((each) => {
+    const { kind, table, rows } = each ?? {};
+    const isOne = typeof kind === 'string' && typeof table === 'string' && typeof rows === 'number';
+    return isOne ? [{ kind, table, rows }] : [];
+  });
 }
 
 /** What was seen since a time (UTC text). */

@@ -27,11 +27,11 @@ const BEGINNING = -8_990_000_000_000_000;
 
 /** A paused policy counts too: what it dropped before it was paused is gone. */
 const READ_CUTOFF = `
-  select max(${microsOf("now() - (config ->> 'drop_after')::interval")}) as cutoff
+  select max(${microsOf("now() - coalesce(config ->> 'drop_after', config ->> 'drop_created_before')::interval")}) as cutoff
   from timescaledb_information.jobs
   join unnest($1::text[], $2::text[]) as source (schema, name)
     on source.schema = hypertable_schema and source.name = hypertable_name
-  where proc_name = 'policy_retention' and jsonb_typeof(config -> 'drop_after') = 'string'`;
+  where proc_name = 'policy_retention' and jsonb_typeof(coalesce(config -> 'drop_after', config -> 'drop_created_before')) = 'string'`;
 
 export async function readExtent(database: Queryable, relation: Timed): Promise<Extent | null> {
   const [column, from] = [quoteIdentifier(relation.column), relationSql(relation)];
