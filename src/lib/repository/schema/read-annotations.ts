@@ -3,7 +3,9 @@ import type { ObjectRow } from './catalog-sql.js';
 /** What the objects are that may have owners, rights and comments, by their addresses. */
 const KNOWN = `
   select substring(item from '^(.*):')::regclass as class, substring(item from ':(.*)$')::oid as oid, item as address
-  from json_array_elements_text($1::json) as item`;
+  from json_array_elements_text($1::json) as item
+  union all select 'pg_class'::regclass, conindid, 'pg_constraint:' || k.oid
+  from json_array_elements_text($1::json) as item join pg_constraint as k on 'pg_constraint:' || k.oid = item where contype in ('p', 'u', 'x')`;
 
 /** As comment on, alter and grant name it. */
 const CALLED = `case called.type when 'statistics object' then 'statistics' when 'table constraint' then 'constraint' when 'domain constraint' then 'constraint'
@@ -52,18 +54,18 @@ const RIGHTS = `
     from known join pg_class on class = 'pg_class'::regclass and pg_class.oid = known.oid
     join pg_attribute on attrelid = pg_class.oid and attnum > 0 and not attisdropped and attacl is not null
   ), granted as (
-    select held.*, item.* from held cross join lateral aclexplode(acl) as item where item.grantee <> owner
+    select held.*, item.* from held cross join lateral aclexplode(acl) with ordinality as item (grantor, grantee, privilege_type, is_grantable, place) where item.grantee <> owner
   ), taken as (
-    select held.*, item.* from held cross join lateral aclexplode(acldefault(sort, owner)) as item
+    select held.*, item.*, 0 as place from held cross join lateral aclexplode(acldefault(sort, owner)) as item
     where sort <> 'c' and item.grantee = 0 and not exists (
       select from granted where granted.address = held.address and granted.number = 0 and granted.grantee = 0
         and granted.privilege_type = item.privilege_type)
   ), words as (
-    select address, class, oid, "column", number, grantee, is_grantable, 'grant' as word, string_agg(privilege_type, ',' order by privilege_type) as list
+    select address, class, oid, "column", number, grantee, is_grantable, 'grant' as word, string_agg(privilege_type, ',' order by privilege_type) as list, min(place) as place
     from granted where not (grantee = 0 and exists (select from aclexplode(acldefault(sort, owner)) as usual
       where sort <> 'c' and usual.grantee = 0 and usual.privilege_type = granted.privilege_type))
     group by 1, 2, 3, 4, 5, 6, 7
-    union all select address, class, oid, "column", number, grantee, false, 'revoke', string_agg(privilege_type, ',' order by privilege_type)
+    union all select address, class, oid, "column", number, grantee, false, 'revoke', string_agg(privilege_type, ',' order by privilege_type), 0
     from taken group by 1, 2, 3, 4, 5, 6
   )
   select 'rights' as kind, concat_ws(':', 'rights', address, number, word, grantee, is_grantable) as address,
@@ -75,7 +77,8 @@ const RIGHTS = `
     case when grantee = 0 then '[]' else json_build_array(pg_get_userbyid(grantee))::text end as roles
   from words cross join lateral pg_identify_object(class, oid, 0) as called
   cross join lateral (select case grantee when 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end as role,
-    (select string_agg(part || coalesce(' (' || quote_ident("column") || ')', ''), ', ') from unnest(string_to_array(list, ',')) as part) as privileges) as made`;
+    (select string_agg(part || coalesce(' (' || quote_ident("column") || ')', ''), ', ') from unnest(string_to_array(list, ',')) as part) as privileges) as made
+  order by address, number, place`;
 
 /** Comments, owners and rights of these objects, by their addresses. */
 export async function readAnnotations(

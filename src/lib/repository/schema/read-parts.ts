@@ -72,6 +72,16 @@ const triggers = (around: Surroundings): string => `
   where not tgisinternal and tgparentid = 0 and tgname <> 'ts_insert_blocker'
     and home.nspname <> 'sensorctl' and home.nspname not like '\\_timescaledb%'`;
 
+/** Of a trigger that a partition has from its parent, and that does not fire as that does. */
+const triggerSettings = (around: Surroundings): string => `
+  select 'trigger setting' as kind, 'trigger setting:' || t.oid as address, format('%I on %s', tgname, full_name) as identity,
+    c.nspname as schema, c.relname as name,
+    format('alter table %s %s trigger %I', full_name, case tgenabled when 'D' then 'disable' when 'A' then 'enable always'
+      when 'R' then 'enable replica' else 'enable' end, tgname) as statement, tgenabled::text as meaning,
+    json_build_array('pg_trigger:' || tgparentid, 'pg_class:' || c.oid)::text as needs
+  from pg_trigger as t join ${relations(around)} as c on c.oid = tgrelid
+  where not tgisinternal and tgparentid <> 0 and tgenabled <> (select tgenabled from pg_trigger as parent where parent.oid = t.tgparentid)`;
+
 const rules = (around: Surroundings): string => `
   select 'rule' as kind, 'pg_rewrite:' || r.oid as address, format('%I on %s', rulename, full_name) as identity, c.nspname as schema, c.relname as name,
     rtrim(pg_get_ruledef(r.oid), ';') || coalesce(${enabling('rule', 'rulename')}, '') as statement,
@@ -117,6 +127,7 @@ export async function readParts(database: Queryable, around: Surroundings): Prom
     indexSettings,
     indexPartitions,
     triggers,
+    triggerSettings,
     rules,
     rowSecurity,
     policies,

@@ -25,8 +25,15 @@ const sequenceOwners = (around: Surroundings): string => `
   join pg_attribute on attrelid = t.oid and attnum = d.refobjsubid
   where c.relkind = 'S'`;
 
+/** A child that is made with its parents is made of what is its own. */
+const INHERITS = `(not c.relispartition and exists (
+  select from pg_attribute as own where own.attrelid = c.oid and own.attnum > 0 and not own.attisdropped and not own.attislocal))`;
+
+const GENERATED_ABOVE = `(${INHERITS} and exists (select from pg_inherits join pg_attribute as above on above.attrelid = inhparent
+  where inhrelid = c.oid and above.attname = pg_attribute.attname and above.attgenerated <> ''))`;
+
 const GENERATED = `
-  case when attgenerated <> '' and (attinhcount = 0 or c.relispartition) then format(' generated always as (%s) %s', pg_get_expr(adbin, adrelid),
+  case when attgenerated <> '' and not ${GENERATED_ABOVE} then format(' generated always as (%s) %s', pg_get_expr(adbin, adrelid),
     case attgenerated when 's' then 'stored' else 'virtual' end) end`;
 
 const COLUMNS = `(
@@ -44,7 +51,7 @@ const TYPED = `(
 const PARENTS = `(
   select string_agg(format('%I.%I', place.nspname, parent.relname), ', ' order by inhseqno) from pg_inherits
   join pg_class as parent on parent.oid = inhparent join pg_namespace as place on place.oid = parent.relnamespace
-  where inhrelid = c.oid and not c.relispartition)`;
+  where inhrelid = c.oid and ${INHERITS})`;
 
 const OPTIONS = `nullif(concat_ws(', ', ${optionsSql('c.reloptions')}, (
   select ${optionsSql("array(select 'toast.' || item from unnest(reloptions) as item)")} from pg_class where pg_class.oid = c.reltoastrelid)), '')`;
@@ -59,6 +66,14 @@ const tables = (around: Surroundings): string => `
       (select format(' using %I', amname) from pg_am where pg_am.oid = relam and amname <> 'heap'),
       ' with (' || ${OPTIONS} || ')') as statement
   from ${relations(around)} as c where relkind in ('r', 'p')`;
+
+/** Of a child whose columns are all its own, in whatever order. */
+const inheritances = (around: Surroundings): string => `
+  select 'inheritance' as kind, format('inheritance:%s:%s', c.oid, p.oid) as address, format('%s from %s', c.full_name, p.full_name) as identity,
+    c.nspname as schema, c.relname as name, format('alter table %s inherit %s', c.full_name, p.full_name) as statement,
+    json_build_array('pg_class:' || c.oid, 'pg_class:' || p.oid)::text as needs
+  from ${relations(around)} as c join pg_inherits on inhrelid = c.oid join ${relations(around)} as p on p.oid = inhparent
+  where c.relkind in ('r', 'p') and not c.relispartition and not ${INHERITS} order by c.oid, inhseqno`;
 
 const column = (
   kind: string,
@@ -127,7 +142,12 @@ const settings = (around: Surroundings): string[] => [
     around,
   ),
   setting('statistics', `'statistics ' || attstattarget`, 'attstattarget >= 0', around),
-  setting('options', `'(' || ${optionsSql('attoptions')} || ')'`, "exists (select from unnest(attoptions) as item where item not like 'pg\\_attver=%')", around),
+  setting(
+    'options',
+    `'(' || ${optionsSql('attoptions')} || ')'`,
+    "exists (select from unnest(attoptions) as item where item not like 'pg\\_attver=%')",
+    around,
+  ),
 ];
 
 const partitions = (around: Surroundings): string => `
@@ -155,7 +175,9 @@ const tableSettings = (around: Surroundings): string => `
 /** Sequences, tables, and what their columns are like. */
 export async function readRelations(database: Queryable, around: Surroundings): Promise<ObjectRow[]> {
   const all = [
-    ...[sequences, sequenceOwners, tables, defaults, identities, partitions, tableSettings].map((sql) => sql(around)),
+    ...[sequences, sequenceOwners, tables, inheritances, defaults, identities, partitions, tableSettings].map((sql) =>
+      sql(around),
+    ),
     ...settings(around),
   ];
   return (await Promise.all(all.map((sql) => readRows(database, sql)))).flat();

@@ -108,6 +108,17 @@ function optional(word: string, column: string): string {
 
 /** Schemas, extensions, collations and types. */
 export async function readTypes(database: Queryable): Promise<ObjectRow[]> {
-  const all = [SCHEMAS, EXTENSIONS, COLLATIONS, ENUMS, DOMAINS, DOMAIN_CHECKS, COMPOSITES, RANGES, BASE_TYPES, ACCESS_METHODS];
+  const all = [
+    SCHEMAS,
+    EXTENSIONS,
+    COLLATIONS,
+    ENUMS,
+    DOMAINS,
+    DOMAIN_CHECKS,
+    COMPOSITES,
+    RANGES,
+    BASE_TYPES,
+    ACCESS_METHODS,
+  ];
   return (await Promise.all(all.map((sql) => readRows(database, sql)))).flat();
 }
