@@ -14,14 +14,29 @@ export interface DumpedDatabase {
 export type Dump = ReadonlyMap<string, string>;
 
 const HEADER = /^-- Name: (.*); Type: (.*); Schema: (.*); Owner: .*$/;
+/** TimescaleDB counts them on each side. */
+const NUMBERED = /_materialized_hypertable_\d+/g;
 const MOST_BYTES = 2 ** 28;
 
 /** Asks `pg_dump --schema-only`, whose program has to be as new as the server. */
-export async function dumpSchema(program: string, database: DumpedDatabase, more: readonly string[] = []): Promise<Dump> {
+export async function dumpSchema(
+  program: string,
+  database: DumpedDatabase,
+  more: readonly string[] = [],
+): Promise<Dump> {
   const { host, port, user, password, database: name } = database;
   const { stdout } = await promisify(execFile)(
     program,
-    ['--schema-only', '--exclude-schema=sensorctl', ...more, `--host=${host}`, `--port=${port}`, `--username=${user}`, name],
+    [
+      '--schema-only',
+      '--exclude-schema=sensorctl',
+      '--exclude-schema=_timescaledb_*',
+      ...more,
+      `--host=${host}`,
+      `--port=${port}`,
+      `--username=${user}`,
+      name,
+    ],
     { env: { PGPASSWORD: password }, maxBuffer: MOST_BYTES },
   );
   return parseDump(stdout);
@@ -32,7 +47,11 @@ function parseDump(text: string): Dump {
   let key: string | null = null;
   let lines: string[] = [];
   const end = (): void => {
-    if (key !== null) found.set(key, `${found.get(key) ?? ''}${lines.join('\n').trim()}`);
+    if (key !== null)
+      found.set(
+        key,
+        `${found.get(key) ?? ''}${lines.join('\n').trim()}`.replaceAll(NUMBERED, '_materialized_hypertable'),
+      );
     lines = [];
   };
   for (const line of text.split('\n')) {

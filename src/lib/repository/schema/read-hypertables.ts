@@ -6,7 +6,7 @@ const OF_TABLE = (around: Surroundings): string => `
   from ${relations(around)} as c
   join timescaledb_information.dimensions as d on d.hypertable_schema = nspname and d.hypertable_name = relname`;
 
-const INTERVAL = `coalesce(format('interval %L', time_interval), integer_interval::text)`;
+const INTERVAL = `coalesce('interval ' || quote_literal(time_interval), integer_interval::text)`;
 
 const hypertables = (around: Surroundings): string => `
   select 'hypertable' as kind, 'hypertable:' || c.oid as address, full_name as identity, c.nspname as schema, c.relname as name,
@@ -23,12 +23,15 @@ const dimensions = (around: Surroundings): string => `
     json_build_array('hypertable:' || c.oid)::text as needs
   ${OF_TABLE(around)} where dimension_number > 1`;
 
+/** TimescaleDB's views do not show the schema of the function. */
 const integerNow = (around: Surroundings): string => `
   select 'integer now' as kind, 'integer now:' || c.oid as address, full_name as identity, c.nspname as schema, c.relname as name,
-    format('select @.set_integer_now_func(%L::regclass, %L::regproc, replace_if_exists => true)', full_name,
-      format('%I.%I', integer_now_func_schema, integer_now_func)) as statement,
-    format('%I.%I', integer_now_func_schema, integer_now_func) as meaning, json_build_array('hypertable:' || c.oid)::text as needs
-  ${OF_TABLE(around)} where dimension_number = 1 and integer_now_func is not null`;
+    format('select @.set_integer_now_func(%L::regclass, %L::regproc, replace_if_exists => true)', full_name, called) as statement,
+    called as meaning, json_build_array('hypertable:' || c.oid)::text as needs
+  from ${relations(around)} as c
+  join _timescaledb_catalog.hypertable as h on h.schema_name = c.nspname and h.table_name = c.relname
+  join _timescaledb_catalog.dimension as d on d.hypertable_id = h.id
+  cross join lateral (select format('%I.%I', integer_now_func_schema, integer_now_func) as called where integer_now_func is not null) as named`;
 
 /** The table or the aggregate that an aggregate reads. */
 const SOURCE = `coalesce(
@@ -56,7 +59,7 @@ const aggregateIndexes = (around: Surroundings): string => `
 const compression = (around: Surroundings): string => `
   select 'compression' as kind, 'compression:' || c.oid as address, full_name as identity, c.nspname as schema, c.relname as name,
     format('alter %s %s set (timescaledb.compress%s%s)', case relkind when 'v' then 'materialized view' else 'table' end, full_name,
-      format(', timescaledb.compress_segmentby = %L', "segmentBy"), format(', timescaledb.compress_orderby = %L', "orderBy")) as statement,
+      ', timescaledb.compress_segmentby = ' || quote_literal(nullif("segmentBy", '')), ', timescaledb.compress_orderby = ' || quote_literal(nullif("orderBy", ''))) as statement,
     json_build_array(case relkind when 'v' then 'pg_class:' else 'hypertable:' end || c.oid)::text as needs
   from ${relations(around)} as c
   left join timescaledb_information.continuous_aggregates as a on a.view_schema = nspname and a.view_name = relname
