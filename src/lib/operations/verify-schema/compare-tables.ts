@@ -6,7 +6,6 @@ import { compareConstraints } from './compare-constraints.js';
 import { compareHypertables } from './compare-hypertables.js';
 import { compareKeys } from './compare-keys.js';
 import { compareTriggers } from './compare-triggers.js';
-import { createTableSql } from './create-table.js';
 import { blocks, mendOn, notes, STEP, warns, type Diagnosis } from './finding.js';
 import { compareChildren } from './compare-children.js';
 import type { TableCatalog } from '../../repository/tables/table-catalog.js';
@@ -43,14 +42,14 @@ function noTable(table: string, here: TableCatalog, there: TableCatalog | undefi
 function missing(table: string, local: Snapshot, ec2: Snapshot): Diagnosis {
   const words = (snapshot: Snapshot): string => (snapshot.tables.has(table) ? 'exists' : 'does not exist');
   const about = { table, subject: 'table', local: words(local), ec2: words(ec2) };
-  const reason = 'readings cannot be stored on both sides; or the role may not use the schema that it is in';
+  const reason = 'its rows cannot be stored on both sides; or the role may not use the schema that it is in';
   const here = local.tables.get(table);
   if (here === undefined)
     return blocks(
       { ...about, reason },
       { elsewhere: `sensorctl init --side ${ec2.tables.has(table) ? 'local' : 'both'}` },
     );
-  return blocks({ ...about, reason }, { step: STEP.table, sql: createTableSql(here, local, ec2) });
+  return blocks({ ...about, reason }, { brought: 'sensorctl init' });
 }
 
 function isTable({ kind }: TablePair['local']): boolean {

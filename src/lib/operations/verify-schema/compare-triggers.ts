@@ -12,7 +12,6 @@ export function compareTriggers(pair: TablePair): Diagnosis[] {
   return [
     ...findLeftOver(pair),
     ...(ec2 ?? []).flatMap((trigger) => onEc2(pair, trigger, find(local ?? [], trigger))),
-    ...(local ?? []).filter((trigger) => find(ec2 ?? [], trigger) === undefined).map((each) => lacking(pair, each)),
     ...compareRules(pair),
   ];
 }
@@ -49,11 +48,6 @@ function onEc2({ table }: TablePair, trigger: TriggerFacts, local: TriggerFacts 
   if (isSame) return [notes({ ...about, reason: 'it runs again on EC2, on the row as local stored it' })];
   const reason = 'it can change a row from local or leave it out, and the write is confirmed all the same';
   return [blocks({ ...about, reason }, { step: STEP.release, sql })];
-}
-
-function lacking({ table }: TablePair, { name, definition }: TriggerFacts): Diagnosis {
-  const about = { table, subject: `trigger ${name}`, local: definition, ec2: 'does not exist' };
-  return notes({ ...about, reason: 'EC2 gets the row as local stored it; once EC2 is the primary nothing runs there' });
 }
 
 /** PostgreSQL refuses `insert … on conflict` on a table that has such a rule. */

@@ -19,6 +19,7 @@ export interface ObjectRow extends Record<string, unknown> {
   readonly needs?: string | null;
   /** As JSON. */
   readonly roles?: string | null;
+  readonly parent?: string | null;
 }
 
 /** What the readers must know of the database before they ask. */

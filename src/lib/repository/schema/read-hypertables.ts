@@ -34,18 +34,20 @@ const integerNow = (around: Surroundings): string => `
   cross join lateral (select format('%I.%I', integer_now_func_schema, integer_now_func) as called where integer_now_func is not null) as named`;
 
 /** The table or the aggregate that an aggregate reads. */
-const SOURCE = `coalesce(
-  (select format('%I.%I', below.view_schema, below.view_name) from timescaledb_information.continuous_aggregates as below
-    where below.materialization_hypertable_schema = a.hypertable_schema and below.materialization_hypertable_name = a.hypertable_name),
-  format('%I.%I', a.hypertable_schema, a.hypertable_name))`;
+const SOURCE = `(
+  select coalesce(min(below.view_schema), a.hypertable_schema) as schema, coalesce(min(below.view_name), a.hypertable_name) as name
+  from timescaledb_information.continuous_aggregates as below
+  where below.materialization_hypertable_schema = a.hypertable_schema and below.materialization_hypertable_name = a.hypertable_name)`;
 
 const aggregates = (around: Surroundings): string => `
   select 'continuous aggregate' as kind, 'pg_class:' || c.oid as address, full_name as identity, c.nspname as schema, c.relname as name,
     format(E'create materialized view %s with (timescaledb.continuous, timescaledb.materialized_only = %s) as\\n%s\\nwith no data',
       full_name, materialized_only, rtrim(trim(view_definition), ';')) as statement,
     rtrim(trim(view_definition), ';') as meaning, format('drop materialized view %s', full_name) as drop,
-    json_build_array('pg_class:' || ${SOURCE}::regclass::oid)::text as needs
-  from ${relations(around)} as c join timescaledb_information.continuous_aggregates as a on a.view_schema = nspname and a.view_name = relname`;
+    json_build_array('pg_class:' || format('%I.%I', source.schema, source.name)::regclass::oid)::text as needs,
+    json_build_object('schema', source.schema, 'name', source.name)::text as parent
+  from ${relations(around)} as c join timescaledb_information.continuous_aggregates as a on a.view_schema = nspname and a.view_name = relname
+  cross join lateral ${SOURCE} as source`;
 
 /** Those that somebody made; TimescaleDB makes its own by itself. */
 const aggregateIndexes = (around: Surroundings): string => `

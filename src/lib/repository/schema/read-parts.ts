@@ -24,7 +24,7 @@ const constraints = (around: Surroundings): string => `
 
 const indexes = (around: Surroundings): string => `
   select 'index' as kind, 'pg_class:' || i.indexrelid as address, format('%I.%I', c.nspname, n.relname) as identity,
-    c.nspname as schema, c.relname as name, pg_get_indexdef(i.indexrelid) as statement,
+    c.nspname as schema, c.relname as name, regexp_replace(pg_get_indexdef(i.indexrelid), '^CREATE (UNIQUE )?INDEX ', 'create \\1index if not exists ') as statement,
     coalesce(${ALIKE_KEY}, format('%s %s%s', full_name, case when i.indisunique then 'unique ' end,
       substring(pg_get_indexdef(i.indexrelid) from ' USING .*'))) as alike,
     json_build_array('pg_class:' || c.oid)::text as needs

@@ -154,6 +154,7 @@ const partitions = (around: Surroundings): string => `
   select 'partition' as kind, 'partition:' || c.oid as address, c.full_name as identity, c.nspname as schema, c.relname as name,
     format('alter table only %s attach partition %s %s', p.full_name, c.full_name, pg_get_expr(c.relpartbound, c.oid)) as statement,
     format('of %s %s', p.full_name, pg_get_expr(c.relpartbound, c.oid)) as meaning,
+    json_build_object('schema', p.nspname, 'name', p.relname)::text as parent,
     json_build_array('pg_class:' || c.oid, 'pg_class:' || p.oid)::text as needs
   from ${relations(around)} as c join pg_inherits on inhrelid = c.oid join ${relations(around)} as p on p.oid = inhparent
   where c.relispartition and c.relkind in ('r', 'p')`;

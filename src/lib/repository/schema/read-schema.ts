@@ -11,7 +11,7 @@ import { readParts } from './read-parts.js';
 import { readRelations } from './read-relations.js';
 import { readTypes } from './read-types.js';
 import { readViews } from './read-views.js';
-import { idOf, type ObjectKind, type SchemaCatalog, type SchemaObject } from './schema-object.js';
+import { idOf, type ObjectKind, type ObjectName, type SchemaCatalog, type SchemaObject } from './schema-object.js';
 
 /**
  * What depends on what, by addresses; a view's rule stands for the view, a generated column for its table, an array for
@@ -83,16 +83,17 @@ async function readDependencies(database: Queryable): Promise<Dependencies> {
   return found;
 }
 
-function place(rows: readonly ObjectRow[], dependencies: Dependencies): { object: SchemaObject; needs: Set<string> }[] {
+function place(rows: readonly ObjectRow[], dependencies: Dependencies): SchemaObject[] {
   const ids = new Map(rows.map((row) => [row.address, idOf(objectOf(row))]));
   return rows.map((row) => {
     const object = objectOf(row);
-    const addresses = [...(dependencies.get(row.address) ?? []), ...parseList(row.needs)].map((address) =>
+    const own = parseList(row.needs);
+    const addresses = [...(dependencies.get(row.address) ?? []), ...own].map((address) =>
       throughShell(row, address, ids),
     );
     const needs = new Set(addresses.flatMap((address) => ids.get(address) ?? []));
     needs.delete(idOf(object));
-    return { object, needs };
+    return { ...object, needs: [...needs], of: ids.get(own[0] ?? '') ?? null };
   });
 }
 
@@ -111,6 +112,8 @@ function objectOf(row: ObjectRow): SchemaObject {
     statement,
     ...{ alike, meaning, drop },
     roles: parseList(row.roles),
+    parent: row.parent == null ? null : (JSON.parse(row.parent) as ObjectName),
+    ...{ of: null, needs: [] },
   };
 }
 

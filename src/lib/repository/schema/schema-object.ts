@@ -76,12 +76,22 @@ export interface SchemaObject {
   readonly meaning: string | null;
   /** The object must be taken away before its statement can make it anew; null where the statement replaces it. */
   readonly drop: string | null;
+  /** Ids of what it rests on. */
+  readonly needs: readonly string[];
+  /** Of a partition: what it is a partition of; of a continuous aggregate: what it reads. */
+  readonly parent: ObjectName | null;
+  /** Of a comment, an owner, a right, a setting: the id of what has it. */
+  readonly of: string | null;
   /** Roles that the statement names. */
   readonly roles: readonly string[];
 }
 
 export function idOf({ kind, identity }: Pick<SchemaObject, 'kind' | 'identity'>): string {
   return `${kind} ${identity}`;
+}
+
+export function sameName(one: ObjectName | null, other: ObjectName): boolean {
+  return one !== null && one.schema === other.schema && one.name === other.name;
 }
 
 /** What is there and cannot be brought, or is none of the operator's. */
