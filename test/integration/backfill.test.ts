@@ -315,15 +315,19 @@ describe('backfill', () => {
       await expectEqual();
     });
 
-    it('adds the sensors of rows for which the registry of local has none', async () => {
+    it('invents no sensor that the registry of local lacks: rows that EC2 cannot refer anywhere are refused by name', async () => {
       await pair.here.query(waterRows(0, 99));
       await pair.there.query(
         `alter table ${WATER} add constraint of_sensor foreign key (sensor_id) references sensor_registry (sensor_id)`,
       );
-      expect(await pair.backfill({ mode: 'full' })).to.include({ rowsInserted: 100, rowsRefused: 0 });
+      await pair.here.query(`${WATER_SENSORS}; delete from sensor_registry where sensor_id = 'AWD-3'`);
+      const report = await pair.backfill({ mode: 'full' });
+      expect(report.rowsInserted).to.equal(100 - report.rowsRefused);
+      expect(report.rowsRefused).to.be.greaterThan(0);
       const { local, ec2 } = await pair.contents();
-      expect(ec2[WATER]).to.deep.equal(local[WATER]);
-      expect(ec2.sensor_registry).to.have.length(7);
+      expect(ec2.sensor_registry).to.deep.equal(local.sensor_registry);
+      const { rows } = await pair.here.query("select distinct sensor_id from sensorctl.ledger where state = 'refused'");
+      expect(rows).to.deep.equal([{ sensor_id: 'AWD-3' }]);
     });
 
     it('holds itself to the rate that it is given', async () => {
@@ -447,7 +451,8 @@ describe('backfill', () => {
       await repository.close();
       expect(await pair.backfill({ mode: 'ledger' })).to.include({
         rowsInserted: 0,
-        rowsSkipped: 30,
+        // The readings, and their seven sensors.
+        rowsSkipped: 37,
         remainingGaps: 0,
       });
       await expectEqual();

@@ -257,8 +257,15 @@ describe('compare and the ledger', function () {
       return `2025-07-01T12:${String(minute).padStart(2, '0')}:00Z`;
     }
 
+    /** As a batch does: its reading by the time, the sensor by its key. */
     async function enterMinute(minute: number, state: Entry['state'] = 'pending'): Promise<void> {
       await enter({ state, from: timeOf(minute) });
+      await stage.local.query(
+        `insert into sensorctl.ledger (batch_id, consumer_id, table_name, times, keys, readings, state)
+         select gen_random_uuid(), consumer_id, 'sensor_registry', '{}', '[["S"]]', 0, $1
+         from sensorctl.consumer where ended_at is null limit 1`,
+        [state],
+      );
     }
 
     async function compareRegistry(request: Partial<CompareRequest> = {}): Promise<CompareReport> {

@@ -561,6 +561,7 @@ describe('bookkeeping of the version before', () => {
         'assert_primary',
         'bury_consumer',
         'call_off_overdue',
+        'compact_keys',
         'compact_unproven',
         'copy_state',
         'hold_fence',

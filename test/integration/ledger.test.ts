@@ -6,7 +6,7 @@ import { eventually, readContent, Stage } from '../support/cli.js';
 const TODAY = '2025-07-01T12:00:00.000000Z';
 
 const READ_LEDGER = `
-  select table_name, times::text, readings, state, reason, sensor_id from sensorctl.ledger order by table_name, times`;
+  select table_name, times::text, readings, state, reason, sensor_id, keys::text from sensorctl.ledger order by table_name, times`;
 
 /** Ends the session that commits, after it has done everything else: nothing of it may stay. */
 const END_SESSION_AT_COMMIT = (table: string): string => `
@@ -63,20 +63,22 @@ describe('the ledger', function () {
     return rows.map(({ state }) => state);
   }
 
+  /** Of the readings; rows that are updated are entered by their keys. */
   async function rangesOf(...readings: Reading[]): Promise<unknown[]> {
     await write(...readings);
-    return (await readLedger()).map(({ times }) => times);
+    return (await readLedger()).filter(({ keys }) => keys === null).map(({ times }) => times);
   }
 
   it('holds a pending entry for each table from the commit on, exact to the microsecond', async () => {
     await write(reading('2025-07-01T12:00:00.000001Z'), weather('2025-07-01T12:00:30.5Z'));
-    const entry = { readings: 1, state: 'pending', reason: null, sensor_id: null };
+    const entry = { readings: 1, state: 'pending', reason: null, sensor_id: null, keys: null };
     expect(await readLedger()).to.deep.equal([
       {
         ...entry,
         table_name: 'sensor_readings',
         times: '{["2025-07-01 12:00:30.5+00","2025-07-01 12:00:30.500001+00")}',
       },
+      { ...entry, table_name: 'sensor_registry', readings: 0, times: '{}', keys: '[["A"], ["W"]]' },
       {
         ...entry,
         table_name: 'water_level_readings',
@@ -112,12 +114,13 @@ describe('the ledger', function () {
     await repository.idle();
     expect(await readLedger()).to.deep.equal([]);
     const { rows } = await stage.local.query(
-      'select table_name, times @> $1::timestamptz as holds from sensorctl.unproven',
+      'select table_name, times @> $1::timestamptz as holds, whole_table from sensorctl.unproven',
       [TODAY],
     );
     expect(rows).to.have.deep.members([
-      { table_name: 'sensor_readings', holds: true },
-      { table_name: 'water_level_readings', holds: true },
+      { table_name: 'sensor_readings', holds: true, whole_table: false },
+      { table_name: 'water_level_readings', holds: true, whole_table: false },
+      { table_name: 'sensor_registry', holds: false, whole_table: true },
     ]);
   });
 
@@ -126,7 +129,8 @@ describe('the ledger', function () {
     try {
       repository.secondary?.enqueue(await write(weather(TODAY)));
       await repository.idle();
-      const [entry] = await readLedger();
+      const [entry, sensors] = await readLedger();
+      expect(sensors).to.include({ state: 'missed', table_name: 'sensor_registry', keys: '[["W"]]' });
       expect(entry).to.include({ state: 'missed', readings: 1, table_name: 'sensor_readings' });
       expect(entry!.reason).to.be.a('string').that.contains('sensor_readings');
     } finally {
@@ -143,10 +147,13 @@ describe('the ledger', function () {
       repository.secondary?.enqueue(await write(...readings));
       await repository.idle();
       const entries = await readLedger();
-      expect(entries).to.have.length(1);
-      expect(entries[0]).to.include({ state: 'refused', sensor_id: 'S4', readings: 1 });
-      expect(entries[0]!.times).to.equal('{["2025-07-01 12:00:00+00","2025-07-01 12:00:00.000001+00")}');
-      expect(entries[0]!.reason).to.be.a('string').that.contains('positive');
+      const [behind, refused] = entries;
+      expect(entries).to.have.length(2);
+      expect(refused).to.include({ state: 'refused', sensor_id: 'S4', readings: 1 });
+      expect(refused!.times).to.equal('{["2025-07-01 12:00:00+00","2025-07-01 12:00:00.000001+00")}');
+      expect(refused!.reason).to.be.a('string').that.contains('positive');
+      // The sensor of that reading was not sent with it.
+      expect(behind).to.include({ state: 'missed', table_name: 'sensor_registry' });
       const { rows } = await stage.ec2.query('select sensor_id from water_level_readings order by 1');
       expect(rows.map(({ sensor_id: id }: { sensor_id: string }) => id).join()).to.equal('S0,S1,S2,S3,S5,S6,S7,S8');
     } finally {
@@ -156,16 +163,16 @@ describe('the ledger', function () {
 
   it('counts what a consumer left pending as missed once the consumer has ended', async () => {
     await write(reading());
-    expect(await readStates()).to.deep.equal(['pending']);
+    expect(await readStates()).to.deep.equal(['pending', 'pending']);
     await close();
-    expect(await readStates()).to.deep.equal(['missed']);
+    expect(await readStates()).to.deep.equal(['missed', 'missed']);
     ({ repository, close } = await stage.openRepository());
   });
 
   it('counts what a consumer left pending as missed once its lease has run out', async () => {
     await write(reading());
     await stage.local.query("update sensorctl.consumer set lease_until = clock_timestamp() - interval '1 second'");
-    expect(await readStates()).to.deep.equal(['missed']);
+    expect(await readStates()).to.deep.equal(['missed', 'missed']);
   });
 
   for (const table of ['sensorctl.ledger', 'water_level_readings', 'sensor_registry', 'sensorctl.quarantine']) {
@@ -188,7 +195,7 @@ describe('the ledger', function () {
       expect(Object.values(await readContent(stage.local)).flat()).to.deep.equal([]);
       expect((await stage.local.query('select 1 from sensorctl.quarantine')).rowCount).to.equal(0);
       expect(await write(reading())).to.include({ accepted: 1 });
-      expect(await readLedger()).to.have.length(1);
+      expect(await readLedger()).to.have.length(2);
     });
   }
 
@@ -217,16 +224,23 @@ describe('the ledger', function () {
       repository.secondary?.enqueue(await write(reading()));
       await repository.idle();
       await writeLocalOnly();
-      const entries = await readLedger();
-      expect(entries).to.have.length(1);
-      expect(entries[0]).to.include({ state: 'missed', readings: 1, reason: 'dual write was off' });
-      expect(entries[0]!.times).to.equal('{["2025-07-02 00:00:00+00","2025-07-02 00:00:00.000001+00")}');
+      const [sensors, readings, ...rest] = await readLedger();
+      expect(rest).to.deep.equal([]);
+      expect(sensors).to.include({ state: 'missed', table_name: 'sensor_registry', reason: 'dual write was off' });
+      expect(readings).to.include({ state: 'missed', readings: 1, reason: 'dual write was off' });
+      expect(readings!.times).to.equal('{["2025-07-02 00:00:00+00","2025-07-02 00:00:00.000001+00")}');
     });
 
     it('does so from the first dual-written batch on, though EC2 never confirmed one', async () => {
       await write(reading());
       await writeLocalOnly();
-      expect((await readLedger()).map(({ state }) => state)).to.deep.equal(['pending', 'missed']);
+      const states = (await readLedger()).map(({ table_name: table, state }) => `${String(table)} ${String(state)}`);
+      expect(states).to.have.members([
+        'sensor_registry pending',
+        'sensor_registry missed',
+        'water_level_readings pending',
+        'water_level_readings missed',
+      ]);
     });
   });
 });

@@ -11,7 +11,7 @@ import { assertBookkeeping } from '../../src/lib/repository/ledger/bookkeeping-s
 import { DualWriteRepository } from '../../src/lib/repository/dual-write-repository.js';
 import { findUnfinishedComparison } from '../../src/lib/repository/compare/comparison-record.js';
 import {
-  compactUnproven,
+  compactLedger,
   markMissed,
   markUnclaimed,
   readGaps,
@@ -137,7 +137,7 @@ async function consumeOnce({ local, ec2 }: Sides, superuser: pg.Pool): Promise<v
     await repository.close();
   }
   await buryConsumers(local, ec2);
-  await compactUnproven(local.pool);
+  await compactLedger(local.pool);
 }
 
 /** A repair by the ledger, one of whose readings EC2 refuses, and a copy of everything that prunes. */

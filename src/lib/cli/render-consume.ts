@@ -1,4 +1,4 @@
-import { counted, formatTime } from './quantities.js';
+import { counted, formatGapTimes } from './quantities.js';
 import { renderTable } from './table.js';
 import { type ConsumeReport } from '../operations/consume/consume.js';
 
@@ -30,7 +30,7 @@ const GAPS_SHOWN = 10;
 function renderGaps(gaps: NonNullable<ConsumeReport['gaps']>): string {
   const shown = gaps
     .slice(0, GAPS_SHOWN)
-    .map(({ table, from, to, entries }) => [table, formatTime(from), formatTime(to), entries]);
+    .map(({ table, from, to, entries }) => [table, ...formatGapTimes(from, to), entries]);
   const more = gaps.length > GAPS_SHOWN ? `\nand ${counted(gaps.length - GAPS_SHOWN, 'gap')} more` : '';
   return `${renderTable(['gap: the secondary may lack readings of', 'from (UTC)', 'to (UTC)', 'ledger entries'], shown)}${more}`;
 }

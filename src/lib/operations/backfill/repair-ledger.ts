@@ -1,13 +1,13 @@
 import { type Database } from '../../db/database.js';
 import { describeFault, isPassing } from '../../db/sqlstate.js';
 import { backoffMs, isAborted, pause, workTogether } from '../../domain/async.js';
-import { READING_TABLES, type ReadingTable } from '../../domain/reading.js';
 import type { Logger } from '../../logger.js';
 import { addCounts, type BackfillCounts, NO_ROWS } from './backfill-report.js';
 import type { Throttle } from './throttle.js';
 import { readNewestEntry } from '../../repository/ledger/ledger.js';
 import { culpritOf, RepairInParts } from '../../repository/repair/repair-in-parts.js';
 import { type Claim, findMissed, type RepairOutcome, type Wanted } from '../../repository/repair/repair-missed.js';
+import { ALL_TABLES } from '../../repository/tables/reading-tables.js';
 import { endStalledCopies } from '../../repository/repair/stalled-copies.js';
 
 export interface LedgerRepairOptions {
@@ -45,7 +45,7 @@ export async function repairLedger(options: LedgerRepairOptions): Promise<Backfi
 class LedgerRepair {
   counts = NO_ROWS;
   readonly #failed: number[] = [];
-  readonly #failedTables = new Set<ReadingTable>();
+  readonly #failedTables = new Set<string>();
 
   constructor(
     private readonly options: LedgerRepairOptions,
@@ -90,9 +90,9 @@ class LedgerRepair {
 
   get #wanted(): Wanted {
     const { tables } = this.options;
-    const isWanted = (table: ReadingTable): boolean =>
+    const isWanted = (table: string): boolean =>
       (tables.length === 0 || tables.includes(table)) && !this.#failedTables.has(table);
-    return { states: STATES, except: this.#failed, upTo: this.upTo, tables: READING_TABLES.filter(isWanted) };
+    return { states: STATES, except: this.#failed, upTo: this.upTo, tables: ALL_TABLES.filter(isWanted) };
   }
 
   async #waitForOthers(stop: AbortSignal): Promise<void> {

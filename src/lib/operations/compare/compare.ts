@@ -15,8 +15,7 @@ import {
   type SideTotals,
 } from '../../repository/compare/find-leaves.js';
 import { groupLeaves, inTime } from '../../repository/compare/leaf-groups.js';
-import { resolverOf } from '../../repository/compare/resolve-updated.js';
-import type { Difference } from '../../repository/compare/resolve.js';
+import { resolveLeaves, type Difference } from '../../repository/compare/resolve.js';
 import { scanRange } from '../../repository/compare/scan.js';
 import { queryableOf, type ComparedSides } from '../../repository/compare/sides.js';
 import { hasLedger } from '../../repository/ledger/ledger.js';
@@ -146,10 +145,10 @@ class Comparer {
     const reports: TableReport[] = [];
     for (const each of digested) reports.push(await this.#resolve(each, recorder));
     const report = this.#report(reports, digested, { window, method, resumedFrom: recorder.resumedFrom });
-    const proven = digested.flatMap(({ tally }) =>
-      tally.provenRanges.map((range) => ({ table: tally.table.name, ...range })),
+    await recorder.finish(
+      report,
+      digested.flatMap(({ tally }) => tally.proven),
     );
-    await recorder.finish(report, proven);
     const strips = digested.flatMap(({ tally }) =>
       tally.strip === null ? [] : [[tally.table.name, tally.strip] as const],
     );
@@ -198,7 +197,6 @@ class Comparer {
     { tally, comparison, primary, secondary, leaves }: Digested,
     recorder: Recorder,
   ): Promise<TableReport> {
-    const resolve = resolverOf(comparison.table);
     const { settleMs } = this.request;
     const known = comparison.table.known !== null;
     // Without a ledger somebody else may copy the rows, at whatever pace.
@@ -213,7 +211,7 @@ class Comparer {
         done: 1,
         leftMs: null,
       });
-      const found = await inTime(group, (leaves) => resolve(comparison, leaves, options));
+      const found = await inTime(group, (leaves) => resolveLeaves(comparison, leaves, options));
       for (const difference of await this.#withoutDropped(found, tally)) {
         tally.add(difference);
         const record = tally.record(difference);

@@ -1,3 +1,4 @@
+import type { ComparedRange } from '../../repository/compare/comparison-record.js';
 import { type TimeRange, without } from '../../domain/time-range.js';
 import { formatInstant, formatInstantText } from '../../domain/time.js';
 import type { TablePair } from '../../repository/tables/table-pair.js';
@@ -43,8 +44,10 @@ export class Tally {
   }
 
   /** What an identical comparison proves: not what is near to rows on their way, among which one that is lost would hide. */
-  get provenRanges(): TimeRange[] {
-    return this.range === null ? [] : without(this.range, this.#pending);
+  get proven(): ComparedRange[] {
+    const table = this.table.name;
+    if (this.table.axis === null) return this.#counts.pending > 0 ? [] : [{ table, from: null, to: null }];
+    return this.range === null ? [] : without(this.range, this.#pending).map((range) => ({ table, ...range }));
   }
 
   get strip(): Strip | null {

@@ -127,7 +127,7 @@ async function copyUnit(source: pg.Client, target: pg.Client, work: UnitWork): P
   if (transfer.guard !== 'key' && context.ledger) await takeOver(source, work);
   await lockUnguarded(target, transfer);
   const delivery = await bringRows({
-    ...{ source, target, transfer, targetSide: context.target.side, ranges: [unit], registry: 'parents' },
+    ...{ source, target, transfer, targetSide: context.target.side, ranges: [unit] },
     overwrite: context.overwrite,
   });
   return { delivery, ...(await settleExtras(target, work)) };

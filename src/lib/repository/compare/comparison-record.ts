@@ -2,7 +2,6 @@ import { TRY_COMPARING } from '../../db/locks.js';
 import type { Database, Queryable } from '../../db/database.js';
 import { repeatCollisions } from '../../db/transaction.js';
 import { formatInstant } from '../../domain/time.js';
-import type { TimeRange } from '../../domain/time-range.js';
 
 /** A function that is not there is null, and so is what may be done with it. */
 const CAN_RECORD = `
@@ -46,9 +45,11 @@ export interface ComparisonRecord {
   readonly begun: string;
 }
 
-/** A range of a table that was compared. */
-export interface ComparedRange extends TimeRange {
+/** A range of a table that was compared, in µs since 1970; without bounds the whole table was. */
+export interface ComparedRange {
   readonly table: string;
+  readonly from: number | null;
+  readonly to: number | null;
 }
 
 /** Whether this role may record comparisons here: sensorctl's schema is there, and the database takes writes. */
@@ -85,7 +86,8 @@ export async function finishComparison(
   id: number,
   { verdict, report, ranges }: { verdict: 'identical' | 'different'; report: object; ranges: readonly ComparedRange[] },
 ): Promise<void> {
-  const proven = ranges.map(({ table, from, to }) => ({ table, from: formatInstant(from), to: formatInstant(to) }));
+  const bound = (instant: number | null): string | null => (instant === null ? null : formatInstant(instant));
+  const proven = ranges.map(({ table, from, to }) => ({ table, from: bound(from), to: bound(to) }));
   // Consumers rewrite what is unproven at the same time.
   await repeatCollisions(() => pool.query(FINISH, [id, verdict, JSON.stringify(report), JSON.stringify(proven)]));
 }

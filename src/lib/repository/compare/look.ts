@@ -1,6 +1,5 @@
 import type { Queryable } from '../../db/database.js';
 import { assertNotRewritten, planRewriteCheck } from '../tables/rewritten-tables.js';
-import type { Table } from '../tables/table.js';
 import { keepAwake, withTransaction } from '../../db/transaction.js';
 import type { Comparison, Leaf } from './find-leaves.js';
 import { groupBy, subtract, type KeyedRows } from './multiset.js';
@@ -43,32 +42,37 @@ export function leavesOf(suspects: readonly Suspect[]): Leaf[] {
 
 const FIX_SNAPSHOT = { text: 'select 1' };
 
+interface LookSteps<Explained, Before> {
+  readonly before: () => Promise<Before>;
+  readonly explain: (snapshot: Queryable, suspects: readonly Suspect[], before: Before) => Promise<Explained>;
+}
+
 /**
  * Compares the rows of leaves so that a write in flight is never taken for one that is lost: the primary's rows are read
  * in one snapshot, the secondary's after it, and what then seems extra or different on the secondary is read again on
- * the primary. `explain` is given what differs, and the open snapshot, in which it may read the ledger and the tables
- * `explainedBy`. Begins again where the snapshot may have shown one of them without its rows.
+ * the primary. `before` is awaited once the snapshot stands, before the secondary's rows are read. `explain` is given what
+ * differs, and the open snapshot, in which it may read the ledger. Begins again where
+ * the snapshot may have shown the table without its rows.
  */
-export async function look<Explained>(
+export async function look<Explained, Before>(
   comparison: Comparison,
   leaves: readonly Leaf[],
-  explain: (snapshot: Queryable, suspects: readonly Suspect[]) => Promise<Explained>,
-  explainedBy: readonly Table[] = [],
+  { before, explain }: LookSteps<Explained, Before>,
 ): Promise<Explained> {
   const { primary } = comparison.sides;
-  const tables = [comparison.table.sides.primary, ...explainedBy];
   return await repeatReading(() =>
     withTransaction(
       primary.pool,
       async (snapshot) => {
         const [check] = await Promise.all([
-          planRewriteCheck(primary, tables),
+          planRewriteCheck(primary, [comparison.table.sides.primary]),
           ask(primary, FIX_SNAPSHOT, { through: snapshot }),
         ]);
         // It is idle while the secondary takes its time.
         return await keepAwake(snapshot, async () => {
+          const found = await before();
           const suspects = await findSuspects(comparison, leaves, snapshot);
-          const explained = await explain(snapshot, suspects);
+          const explained = await explain(snapshot, suspects, found);
           await assertNotRewritten(snapshot, primary, check);
           return explained;
         });

@@ -1,11 +1,20 @@
 import type { Queryable } from '../../db/database.js';
 import { parseInstant } from '../../domain/time.js';
-import { readNewestEntry, readUnsettled, type UnsettledRange } from '../ledger/ledger.js';
+import {
+  readNewestEntry,
+  readUnsettled,
+  readUnsettledKeys,
+  type UnsettledKey,
+  type UnsettledRange,
+} from '../ledger/ledger.js';
+import { columnOf } from '../tables/table.js';
 import type { TablePair } from '../tables/table-pair.js';
 import type { Comparison, Leaf } from './find-leaves.js';
 import { LedgerCover, type MissingClass } from './ledger-cover.js';
 import { leavesOf, look, type Suspect } from './look.js';
+import { RestingValues } from './resting-values.js';
 import { RetryBudget } from './retry-budget.js';
+import { readClocks, type RowClock } from './row-clocks.js';
 import { keyColumns } from './slices.js';
 
 /** A difference that was looked at more than once. */
@@ -26,13 +35,26 @@ export interface ResolveOptions {
 
 interface Looked {
   readonly suspects: readonly Suspect[];
-  readonly unsettled: readonly UnsettledRange[];
+  readonly ranges: readonly UnsettledRange[];
+  readonly keys: readonly UnsettledKey[];
   readonly newestEntry: number;
+  readonly clocks: ReadonlyMap<string, RowClock>;
+}
+
+/** A later look may tell more. */
+interface Judged {
+  readonly difference: Difference;
+  readonly waits: boolean;
 }
 
 /**
- * Looks at leaves at least twice, and again while what is missing may still be on its way; answers what differed at every look.
- * A row is `pending` only while an entry that was there at the first look is: its own was.
+ * Looks at leaves at least twice, and again while what differs may still be on its way; answers what differed at every look.
+ * - A row that the secondary lacks, or that is behind there, is pending or a known gap while an entry of the first look that
+ *   names it is still there: its own was.
+ * - A row that consumers update changes with every batch. A wrong value in it that the secondary has not written since a
+ *   look is lost once no entry that was there at that look names the row; while all of them change, its updates arrive: the
+ *   row counts as pending, and nobody waits.
+ * - Without a ledger nothing explains a difference: what still differs when the retry budget is used up is lost.
  */
 export async function resolveLeaves(
   comparison: Comparison,
@@ -41,20 +63,33 @@ export async function resolveLeaves(
 ): Promise<Difference[]> {
   const budget = new RetryBudget(settleMs, stop);
   const isExplained = ledger || !mayArrive;
-  const lookAt = (at: readonly Leaf[]): Promise<Looked> =>
-    look(comparison, at, (snapshot, suspects) => readLedger(comparison, snapshot, { suspects, ledger }));
-  const first = await lookAt(leaves);
+  const rule = ledger ? (comparison.table.known?.updated ?? null) : null;
+  const lookAt = (at: readonly Leaf[], known: readonly Suspect[]): Promise<Looked> =>
+    look(comparison, at, {
+      before: () => readClocks(comparison, rule === null ? [] : known),
+      explain: async (snapshot, suspects, found) => {
+        // The first look knows no rows before it has read them.
+        const clocks = rule !== null && known.length === 0 ? await readClocks(comparison, suspects) : found;
+        return { ...(await readLedger(comparison, snapshot, { suspects, ledger })), clocks };
+      },
+    });
+  const first = await lookAt(leaves, []);
+  const resting = rule === null ? null : new RestingValues(rule, first);
   let differences: Difference[] = first.suspects.map((suspect) => ({ ...suspect, class: null }));
   while (differences.length > 0) {
     await budget.pause();
-    const again = await lookAt(leavesOf(differences));
+    const again = await lookAt(leavesOf(differences), differences);
     const names = new Set(differences.map(({ name }) => name));
-    const cover = new LedgerCover(again.unsettled, first.newestEntry);
-    differences = again.suspects
-      .filter(({ name }) => names.has(name))
-      .map((suspect) => ({ ...suspect, class: classOf(comparison, suspect, cover) }));
-    const settled = isExplained && differences.every((difference) => difference.class !== 'pending');
-    if (settled || budget.exhausted) break;
+    const suspects = again.suspects.filter(({ name }) => names.has(name));
+    resting?.add({ ...again, suspects });
+    const cover = new LedgerCover(again, first.newestEntry);
+    const judged = suspects.map((suspect) =>
+      resting !== null && suspect.kind === 'different'
+        ? judgeUpdated(suspect, { cover, resting, isLast: budget.exhausted })
+        : judgeAdded(comparison, suspect, cover),
+    );
+    differences = judged.map(({ difference }) => difference);
+    if ((isExplained && judged.every(({ waits }) => !waits)) || budget.exhausted) break;
   }
   return differences;
 }
@@ -67,20 +102,65 @@ export function timeOf(table: TablePair, { key, leaf: { slice } }: Suspect): num
 }
 
 async function readLedger(
-  comparison: Comparison,
+  { table, sides }: Comparison,
   snapshot: Queryable,
   { suspects, ledger }: { suspects: readonly Suspect[]; ledger: boolean },
-): Promise<Looked> {
-  const ranges = leavesOf(suspects).flatMap(({ slice }) => ('classes' in slice ? [] : [slice]));
-  if (!ledger || ranges.length === 0) return { suspects, unsettled: [], newestEntry: 0 };
-  const unsettled = await readUnsettled(snapshot, comparison.table.name, ranges);
+): Promise<Omit<Looked, 'clocks'>> {
+  if (!ledger || suspects.length === 0) return { suspects, ranges: [], keys: [], newestEntry: 0 };
+  const slices = leavesOf(suspects).flatMap(({ slice }) => ('classes' in slice ? [] : [slice]));
+  const ranges = slices.length === 0 ? [] : await readUnsettled(snapshot, table.name, slices);
+  const keys = await readUnsettledKeys(snapshot, table.name, ledgerKeys(table, suspects));
   // Asked outside the snapshot: rows that were read again after it may be newer than it.
-  return { suspects, unsettled, newestEntry: await readNewestEntry(comparison.sides.primary.pool) };
+  return { suspects, ranges, keys, newestEntry: await readNewestEntry(sides.primary.pool) };
 }
 
-function classOf({ table }: Comparison, { kind, key }: Suspect, cover: LedgerCover): MissingClass | null {
-  if (kind !== 'missing') return null;
-  // The ledger knows a reading by its place on the axis and by its sensor.
+/** How the ledger names these rows: by the texts of the columns of the primary's key, in their order there. */
+function ledgerKeys(
+  table: TablePair,
+  suspects: readonly Suspect[],
+): { readonly types: readonly string[]; readonly keys: readonly (readonly (string | null)[])[] } {
+  const { primary } = table.sides;
+  const compared = keyColumns(table).map(({ name }) => name);
+  const names = primary.key ?? table.key;
+  const types = names.map((name) => columnOf(primary, name)?.type ?? 'text');
+  const keys = suspects.map(({ key }) => names.map((name) => key[compared.indexOf(name)] ?? null));
+  return { types, keys };
+}
+
+/** A row that is only added, or that the secondary lacks. */
+function judgeAdded({ table }: Comparison, suspect: Suspect, cover: LedgerCover): Judged {
+  const lost = { difference: { ...suspect, class: null }, waits: false };
+  if (suspect.kind === 'extra') return lost;
+  const isMissing = suspect.kind === 'missing';
+  const found = cover.ofKey(suspect.name) ?? (isMissing ? cover.ofReading(readingOf(table, suspect)) : null);
+  if (found === null && !isMissing) return lost;
+  return { difference: behind(suspect, found ?? 'unexplained'), waits: found === 'pending' };
+}
+
+/** So many looks at a value that nobody wrote meanwhile tell that it rests. */
+const LOOKS_AT_REST = 2;
+
+function judgeUpdated(
+  suspect: Suspect,
+  { cover, resting, isLast }: { cover: LedgerCover; resting: RestingValues; isLast: boolean },
+): Judged {
+  const values = resting.of(suspect).map((rest) => ({ ...rest, said: cover.ofKey(suspect.name, rest.newestEntry) }));
+  if (values.some(({ said }) => said === 'known gap'))
+    return { difference: behind(suspect, 'known gap'), waits: false };
+  const isLost = values.some(
+    ({ said, looks, moved }) => said === null && (looks >= LOOKS_AT_REST || (isLast && !moved)),
+  );
+  if (isLost) return { difference: { ...suspect, class: null }, waits: false };
+  return { difference: behind(suspect, 'pending'), waits: values.some(({ looks, moved }) => looks > 1 || !moved) };
+}
+
+/** The secondary lacks the row, or what it holds of it is older. */
+function behind(suspect: Suspect, found: MissingClass): Difference {
+  return { ...suspect, kind: 'missing', class: found };
+}
+
+/** The ledger knows a reading by its place on the axis and by its sensor. */
+function readingOf(table: TablePair, { key }: Suspect): { time: string; sensorId: string } {
   const place = keyColumns(table).findIndex(({ isAxis }) => isAxis);
-  return cover.classOf(key[place] ?? '', key.find((_, index) => index !== place) ?? '');
+  return { time: key[place] ?? '', sensorId: key.find((_, index) => index !== place) ?? '' };
 }

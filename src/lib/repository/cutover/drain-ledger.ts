@@ -1,8 +1,8 @@
 import type { Database } from '../../db/database.js';
 import { pause, workTogether } from '../../domain/async.js';
-import { READING_TABLES } from '../../domain/reading.js';
 import { readNewestEntry, type LedgerState } from '../ledger/ledger.js';
 import { RepairInParts } from '../repair/repair-in-parts.js';
+import { ALL_TABLES } from '../tables/reading-tables.js';
 import type { RepairOptions, Wanted } from '../repair/repair-missed.js';
 
 /** Entries of the ledger by state, as every reader sees it. */
@@ -62,7 +62,7 @@ function repairTables(
   sides: Sides,
   stop: AbortSignal,
 ): (wanted: Pick<Wanted, 'states' | 'upTo'>) => Promise<{ entries: number; copied: number }> {
-  const repairs = READING_TABLES.map((table) => ({ table, parts: new RepairInParts(sides, ENTRIES_AT_ONCE) }));
+  const repairs = ALL_TABLES.map((table) => ({ table, parts: new RepairInParts(sides, ENTRIES_AT_ONCE) }));
   return async (wanted) => {
     const total = { entries: 0, copied: 0 };
     await workTogether(repairs, stop, async ({ table, parts }, either) => {

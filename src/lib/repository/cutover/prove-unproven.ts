@@ -15,8 +15,7 @@ import {
 } from '../compare/find-leaves.js';
 import { groupLeaves, inTime } from '../compare/leaf-groups.js';
 import { planNamedTables } from '../compare/plan-named-tables.js';
-import { resolverOf } from '../compare/resolve-updated.js';
-import type { Difference } from '../compare/resolve.js';
+import { resolveLeaves, type Difference } from '../compare/resolve.js';
 import { scanRange } from '../compare/scan.js';
 import { queryableOf, type ComparedSides } from '../compare/sides.js';
 import { readCutoff, withoutDropped } from '../compare/window.js';
@@ -55,6 +54,10 @@ const READ_UNPROVEN = `
   from (select unproven_id, table_name, unnest(times) as range from sensorctl.unproven) as ranges
   order by table_name, lower(range)`;
 
+/** Of tables of which any row may have been written. What settles later has another number, and stays. */
+const READ_UNPROVEN_TABLES = `
+  select unproven_id as id, table_name as "table" from sensorctl.unproven where whole_table or keys is not null`;
+
 const REMOVE_PROVEN = 'select sensorctl.remove_proven($1)';
 
 const RANGES_AT_ONCE = 40;
@@ -74,8 +77,11 @@ export async function proveUnproven(
 ): Promise<Proof> {
   const { primary } = sides;
   const { rows: unproven } = await primary.pool.query<Unproven & Record<string, unknown>>(READ_UNPROVEN);
+  const { rows: whole } = await primary.pool.query<Pick<Unproven, 'id' | 'table'>>(READ_UNPROVEN_TABLES);
   const names = [...new Set(unproven.map(({ table }) => table))];
-  const tables = await planCompared(sides, [...WHOLE_TABLES, ...names]);
+  const tables = await planCompared(sides, [
+    ...new Set([...WHOLE_TABLES, ...names, ...whole.map(({ table }) => table)]),
+  ]);
   const method = await agreeOnMethod([queryableOf(primary), queryableOf(sides.secondary)], tables);
   const differing = new Map<string, readonly TimeRange[]>();
   const open = new Map<string, readonly TimeRange[]>();
@@ -90,12 +96,16 @@ export async function proveUnproven(
     if (found.differing.length > 0) differing.set(table.name, found.differing);
   }
   const wholeDiffering: string[] = [];
+  const wholeProven = new Set<string>();
   for (const table of withWhole ? tables.filter(({ axis }) => axis === null) : []) {
-    if (await doesWholeTableDiffer({ sides, table, method }, { settleMs, stop })) wholeDiffering.push(table.name);
+    const found = await compareWhole({ sides, table, method }, { settleMs, stop });
+    if (found === 'lost') wholeDiffering.push(table.name);
+    if (found === 'equal') wholeProven.add(table.name);
   }
   const isOpen = (each: Unproven): boolean => isTouched(each, open.get(each.table) ?? []);
   const kept = new Set(unproven.filter(isOpen).map(({ id }) => id));
-  const ids = [...new Set(unproven.map(({ id }) => id))].filter((id) => !kept.has(id));
+  const provenWhole = whole.filter(({ table }) => wholeProven.has(table));
+  const ids = [...new Set([...unproven, ...provenWhole].map(({ id }) => id))].filter((id) => !kept.has(id));
   if (recorded && ids.length > 0) await primary.pool.query(REMOVE_PROVEN, [ids]);
   return { ranges, rows, differing, wholeDiffering };
 }
@@ -167,10 +177,16 @@ async function lookAtRanges(
     : { differing: rangesOf(lost), open: ranges };
 }
 
-async function doesWholeTableDiffer(comparison: Comparison, { settleMs, stop }: LookOptions): Promise<boolean> {
+async function compareWhole(
+  comparison: Comparison,
+  { settleMs, stop }: LookOptions,
+): Promise<'equal' | 'on its way' | 'lost'> {
   const { differing } = await digestWholeTable(comparison);
-  if (settleMs === null) return differing.length > 0;
-  return (await lookAtRows(comparison, differing, { settleMs, stop })).some(isLost);
+  if (differing.length === 0) return 'equal';
+  if (settleMs === null) return 'lost';
+  const found = await lookAtRows(comparison, differing, { settleMs, stop });
+  if (found.length === 0) return 'equal';
+  return found.some(isLost) ? 'lost' : 'on its way';
 }
 
 /** Looks at the rows, as compare does, up to the first group of leaves in which one differs for good. */
@@ -180,12 +196,11 @@ async function lookAtRows(
   { settleMs, stop }: LookOptions & { readonly settleMs: number },
 ): Promise<Difference[]> {
   const { sides, table } = comparison;
-  const resolve = resolverOf(table);
   // Where nothing is on its way the ledger explains nothing.
   const options = { settleMs, stop, ledger: settleMs > 0 };
   const differences: Difference[] = [];
   for await (const group of groupLeaves(leaves)) {
-    const found = await inTime(group, (part) => resolve(comparison, part, options));
+    const found = await inTime(group, (part) => resolveLeaves(comparison, part, options));
     stop.throwIfAborted();
     const { kept } = await withoutDropped(sides, table, found);
     differences.push(...kept);

@@ -16,9 +16,9 @@ interface LedgerSummary {
 /** A time range of a table in which the secondary may lack readings: ledger entries next to each other, seen as one. */
 export interface Gap {
   readonly table: string;
-  /** UTC text; `to` is exclusive. */
-  readonly from: string;
-  readonly to: string;
+  /** UTC text; `to` is exclusive. Null for rows that the ledger knows by their keys, wherever they lie. */
+  readonly from: string | null;
+  readonly to: string | null;
   readonly entries: number;
   /** Why, as one of its entries says. */
   readonly reason: string | null;
@@ -38,12 +38,24 @@ export interface RefusedReading {
 /** A refused reading before it is known whose batch it was in. */
 export type Refusal = Omit<RefusedReading, 'consumerId'>;
 
+/** What settled, so that a comparison proves it: consumers touch most rows of a table that they update. */
+export const enterUnprovenSql = (settled: string): string => `
+  insert into sensorctl.unproven (table_name, times, whole_table)
+  select table_name, coalesce(range_agg(range), '{}'), bool_or(keys is not null)
+  from ${settled} left join lateral unnest(times) as range on true
+  group by table_name`;
+
 const SETTLE = `
   with settled as (
     delete from sensorctl.ledger where entry_id in (
       -- What a repair holds it settles itself.
-      select entry_id from sensorctl.ledger where batch_id = any($1::uuid[]) for update skip locked
-    ) returning table_name, times
+      select entry_id from sensorctl.ledger
+      where batch_id = any($1::uuid[]) and not (keys is not null and batch_id = any($8::uuid[]))
+      for update skip locked
+    ) returning table_name, times, keys
+  ), behind as (
+    update sensorctl.ledger set state = 'missed', reason = 'a reading of its batch was refused'
+    where keys is not null and batch_id = any($8::uuid[]) and state = 'pending'
   ), refused as (
     insert into sensorctl.ledger (batch_id, consumer_id, table_name, sensor_id, times, reason, state, readings)
     select batch_id, consumer_id, table_name, sensor_id,
@@ -57,9 +69,7 @@ const SETTLE = `
     )
     on conflict do nothing
   )
-  insert into sensorctl.unproven (table_name, times)
-  select table_name, range_agg(times) from (select table_name, unnest(times) as times from settled) as ranges
-  group by table_name`;
+  ${enterUnprovenSql('settled')}`;
 
 const MARK_MISSED = `
   update sensorctl.ledger as entry set state = 'missed', reason = failure.reason
@@ -100,14 +110,27 @@ const READ_GAPS = `
       ) as ranges
     ) as neighbours
   ) as gaps
-  group by table_name, gap order by table_name, min(start)`;
+  group by table_name, gap
+  union all
+  select table_name, null, null, count(*), min(reason) from sensorctl.ledger_state
+  where state <> 'pending' and isempty(times) group by table_name
+  order by "table", "from"`;
 
-/** A part of a ledger entry, for deciding what a reading that the secondary lacks means. */
-export interface UnsettledRange extends TimeRange {
+/** An entry that has not settled, or a part of one: what it says of which rows. */
+interface Unsettled {
   readonly entryId: number;
   readonly state: LedgerState;
+}
+
+/** Rows that were added within a time. */
+export interface UnsettledRange extends Unsettled, TimeRange {
   /** Set where the secondary refused this sensor's reading. */
   readonly sensorId: string | null;
+}
+
+/** One of the rows that were asked for, by its place among them. */
+export interface UnsettledKey extends Unsettled {
+  readonly place: number;
 }
 
 const FIND_LEDGER = `
@@ -125,6 +148,21 @@ const READ_UNSETTLED = `
     where table_name = $1 and times && $2::tstzmultirange
   ) as entries
   where range && $2::tstzmultirange`;
+
+/** Texts of the given types as their columns print them, so that a key is found however it is written. */
+const readUnsettledKeysSql = (types: readonly string[]): string => `
+  with wanted as (
+    select place::int - 1 as place,
+      jsonb_build_array(${types.map((type, index) => `(given.key::json ->> ${index})::${type}::text`).join(', ')}) as key
+    from unnest($2::text[]) with ordinality as given (key, place)
+  )
+  select entry_id as "entryId", state, place from sensorctl.ledger_state cross join wanted
+  where table_name = $1 and whole_table
+  union all
+  select entry_id, state, place from sensorctl.ledger_state
+  cross join lateral jsonb_array_elements(coalesce(keys, '[]') || coalesce(gone, '[]')) as named (key)
+  join wanted on wanted.key = named.key
+  where table_name = $1 and (keys is not null or gone is not null)`;
 
 const NEWEST_ENTRY = 'select coalesce(max(entry_id), 0)::bigint as newest from sensorctl.ledger_state';
 
@@ -148,10 +186,32 @@ export async function readUnsettled(
   return rows;
 }
 
+/** What the ledger says of rows of a table by their keys, given as texts with their types, as the reader's snapshot sees it. */
+export async function readUnsettledKeys(
+  primary: Queryable,
+  table: string,
+  { types, keys }: { readonly types: readonly string[]; readonly keys: readonly (readonly (string | null)[])[] },
+): Promise<UnsettledKey[]> {
+  if (types.length === 0 || keys.length === 0) return [];
+  const texts = keys.map((key) => JSON.stringify(key));
+  const { rows } = await primary.query<UnsettledKey & Record<string, unknown>>(readUnsettledKeysSql(types), [
+    table,
+    texts,
+  ]);
+  return rows;
+}
+
 /** The newest entry that the reader's snapshot sees; 0 where there is none. */
 export async function readNewestEntry(primary: Queryable): Promise<number> {
   const { rows } = await primary.query<{ newest: number }>(NEWEST_ENTRY);
   return rows[0]?.newest ?? 0;
+}
+
+/** What of a batch the secondary refused. */
+export interface BatchRefusals {
+  readonly readings: readonly RefusedReading[];
+  /** The batches that they were in: rows beside a refused reading that are updated were not sent, and are missed. */
+  readonly batchIds: readonly string[];
 }
 
 /**
@@ -161,7 +221,7 @@ export async function readNewestEntry(primary: Queryable): Promise<number> {
 export async function settleBatches(
   primary: Queryable,
   batchIds: readonly string[],
-  refusals: readonly RefusedReading[] = [],
+  { readings: refusals, batchIds: refusedIn }: BatchRefusals = { readings: [], batchIds: [] },
 ): Promise<void> {
   const column = (value: (refusal: RefusedReading) => string): string[] => refusals.map(value);
   await primary.query(SETTLE, [
@@ -172,6 +232,7 @@ export async function settleBatches(
     column((refusal) => refusal.sensorId),
     column((refusal) => refusal.time),
     column((refusal) => refusal.reason),
+    refusedIn,
   ]);
 }
 
@@ -180,7 +241,7 @@ export async function enterRefused(primary: Queryable, refusals: readonly Refusa
   if (refusals.length === 0) return;
   const consumerId = randomUUID();
   const readings = refusals.map((refusal) => ({ ...refusal, consumerId }));
-  await settleBatches(primary, [], readings);
+  await settleBatches(primary, [], { readings, batchIds: [] });
 }
 
 /** Enters that the secondary lacks these batches, with the reason for each. */
@@ -197,9 +258,10 @@ export async function markUnclaimed(primary: Queryable, consumerId: string, held
   return rowCount ?? 0;
 }
 
-/** Keeps the record of what has to be proved small, however long dual write runs. */
-export async function compactUnproven(primary: Queryable): Promise<void> {
+/** Keeps the ledger, and the record of what has to be proved, small, however long dual write runs or the secondary is away. */
+export async function compactLedger(primary: Queryable): Promise<void> {
   await primary.query('select sensorctl.compact_unproven()');
+  await primary.query('select sensorctl.compact_keys()');
 }
 
 export async function summarizeLedger(primary: Queryable): Promise<LedgerSummary[]> {
@@ -210,5 +272,6 @@ export async function summarizeLedger(primary: Queryable): Promise<LedgerSummary
 /** What the secondary may lack, as merged ranges in time order; empty when it lacks nothing. */
 export async function readGaps(primary: Queryable): Promise<Gap[]> {
   const { rows } = await primary.query<Gap & Record<string, unknown>>(READ_GAPS);
-  return rows.map((gap) => ({ ...gap, from: formatInstantText(gap.from), to: formatInstantText(gap.to) }));
+  const readable = (time: string | null): string | null => (time === null ? null : formatInstantText(time));
+  return rows.map((gap) => ({ ...gap, from: readable(gap.from), to: readable(gap.to) }));
 }

@@ -1,6 +1,5 @@
 import type { Database } from '../../db/database.js';
 import type { Statement } from '../../db/transaction.js';
-import type { ReadingTable } from '../../domain/reading.js';
 
 /**
  * Batch markers make writes to a table without a unique key repeatable; the secondary holds them.
@@ -41,7 +40,7 @@ export function holdMarkers(): Statement {
 }
 
 /** Goes first in a transaction that repairs a table without a key: one at a time. */
-export function lockTable(table: ReadingTable): Statement {
+export function lockTable(table: string): Statement {
   return { text: LOCK_TABLE, values: [table] };
 }
 
@@ -53,7 +52,7 @@ export function countWritten(batchId: string): Statement {
 /** Marks batches, so that their consumers do not write them any more; waits for those being written right now. */
 export async function markTakenOver(
   { pool }: Database,
-  table: ReadingTable,
+  table: string,
   entries: readonly { batch_id: string; consumer_id: string }[],
 ): Promise<void> {
   const column = (name: 'batch_id' | 'consumer_id'): string[] => entries.map((entry) => entry[name]);

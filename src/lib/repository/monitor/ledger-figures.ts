@@ -10,7 +10,7 @@ export interface LedgerFigures {
 
 /** What the secondary lacks for certain or for good: everything that is not merely on its way. */
 export interface GapFigures {
-  /** Time ranges, with neighbours within a minute as one. */
+  /** Time ranges, with neighbours within a minute as one, and tables of which rows are known by their keys. */
   readonly ranges: number;
   readonly readings: number;
   /** Where the oldest begins, UTC text of the server; null without gaps. */
@@ -24,7 +24,7 @@ const READ_FIGURES = `
       as entries,
     (select json_object_agg(state, readings) from (select state, sum(readings) as readings from entry group by state) as r)::text
       as readings,
-    gaps.ranges, gaps.oldest
+    gaps.ranges + (select count(distinct table_name) from entry where state <> 'pending' and isempty(times)) as ranges, gaps.oldest
   from (
     select count(*) filter (where reached is null or start > reached + interval '1 minute') as ranges,
       min(start)::text as oldest

@@ -9,20 +9,20 @@ import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import type { Refusal } from '../ledger/ledger.js';
 import {
-  addParentsSql,
   copyFromSql,
   copyToSql,
   correctDifferingSql,
   countDifferingSql,
   createStagingSql,
   dropNumbersSql,
+  findAbsentParentsSql,
   findUnequalSql,
   insertStagedSql,
   keepDifferingSql,
-  mergeRegistrySql,
   numberStagedSql,
   takeStagedSql,
 } from './staging-sql.js';
+import { insertAbsent } from './repair-updated.js';
 import type { Transfer } from './transfer.js';
 import { underOwnPath, writeUnderOwnPath } from '../../db/search-path.js';
 
@@ -46,8 +46,6 @@ export interface BringOptions {
   readonly targetSide: Side;
   readonly transfer: Transfer;
   readonly ranges: readonly TimeRange[];
-  /** `merge` brings sensor_registry up to the rows; `parents` adds only what a foreign key needs, and holds up no live write. */
-  readonly registry: 'merge' | 'parents';
   /** Differing rows become what the source holds; else they are named and left alone. */
   readonly overwrite: boolean;
 }
@@ -63,7 +61,7 @@ export interface BringOptions {
  * Throws a RewrittenError, before anything is written, where the snapshot may have shown the table without its rows.
  */
 export async function bringRows(options: BringOptions): Promise<Delivery> {
-  const { source, target, targetSide, transfer, ranges, registry } = options;
+  const { source, target, targetSide, transfer, ranges } = options;
   for (const { text } of transfer.writeSettings) await target.query(text);
   await queryAll(target, [CHECK_AT_ONCE, createStagingSql(transfer)]);
   const statements = { to: copyToSql(transfer, ranges), from: copyFromSql(transfer, 'staging') };
@@ -72,8 +70,7 @@ export async function bringRows(options: BringOptions): Promise<Delivery> {
   if (copied === 0) return { copied, inserted: 0, skipped: 0, corrected: 0, refused: [] };
   const span = spanOf(ranges);
   const staged = new StagedRows(target, transfer, span);
-  if (registry === 'merge') await writeUnderOwnPath(target, mergeRegistrySql(transfer));
-  else if (transfer.needsParents) await writeUnderOwnPath(target, underOwnPath(addParentsSql(transfer)));
+  await bringParents(options);
   const { inserted, refused } = await staged.insert(copied);
   const bounds = [formatInstant(span.from), formatInstant(span.to)] as const;
   const allNew = inserted === copied;
@@ -90,6 +87,14 @@ export async function bringRows(options: BringOptions): Promise<Delivery> {
       ...namedRefusals(unequal, transfer, `${sideTitle(targetSide)} does not hold it as it was written`),
     ],
   };
+}
+
+async function bringParents({ source, target, transfer }: BringOptions): Promise<void> {
+  for (const parent of transfer.parents) {
+    const { rows } = await target.query<{ key: string }>(findAbsentParentsSql(transfer, parent));
+    if (rows.length === 0) continue;
+    await insertAbsent(source, target, { table: parent.table, keys: rows.map(({ key }) => key) });
+  }
 }
 
 type Bounds = readonly [string, string];

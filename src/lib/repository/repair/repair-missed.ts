@@ -3,13 +3,14 @@ import { withSession, type Database, type Queryable } from '../../db/database.js
 import { boundsOf } from '../../db/micros.js';
 import { repeatRewritten } from '../tables/rewritten-tables.js';
 import { inTransaction, keepAwake, repeatCollisions } from '../../db/transaction.js';
-import { READING_TABLES, type ReadingTable } from '../../domain/reading.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import { endingStalledCopies } from './stalled-copies.js';
-import { enterRefused, type LedgerState } from '../ledger/ledger.js';
+import { enterRefused, enterUnprovenSql, type LedgerState } from '../ledger/ledger.js';
 import { lockTable, markTakenOver } from '../ledger/markers.js';
 import { holdAsPrimary } from '../phase/fence.js';
+import { ALL_TABLES } from '../tables/reading-tables.js';
 import { bringRows, type Delivery } from './bring-rows.js';
+import { repairUpdated } from './repair-updated.js';
 import { planTransfer, type Transfer } from './transfer.js';
 
 /** Which entries of the ledger a repair takes. */
@@ -17,7 +18,7 @@ export interface Wanted {
   /** `refused` entries are tried again only where somebody asks for it. */
   readonly states: readonly LedgerState[];
   /** Entries of other tables are left alone; absent: of none. */
-  readonly tables?: readonly ReadingTable[];
+  readonly tables?: readonly string[];
   /** Entries to leave alone: these, and those newer than `upTo`. */
   readonly except?: readonly number[];
   readonly upTo?: number;
@@ -26,7 +27,7 @@ export interface Wanted {
 /** The entries of one table that a repair has in its hands. */
 export interface Claim {
   readonly ids: readonly number[];
-  readonly table: ReadingTable;
+  readonly table: string;
 }
 
 export interface RepairOptions extends Wanted {
@@ -90,11 +91,13 @@ const READ_RANGES = `
 /** Removes what was repaired, by the ids that were claimed; an entry added to the same range meanwhile stays. */
 const SETTLE_ENTRIES = `
   with repaired as (
-    delete from sensorctl.ledger where entry_id = any ($1::bigint[]) returning table_name, times
+    delete from sensorctl.ledger where entry_id = any ($1::bigint[]) returning table_name, times, keys
   )
-  insert into sensorctl.unproven (table_name, times)
-  select table_name, range_agg(times) from (select table_name, unnest(times) as times from repaired) as ranges
-  group by table_name`;
+  ${enterUnprovenSql('repaired')}`;
+
+const READ_KEYS = `
+  select distinct key::text as key from sensorctl.ledger cross join lateral jsonb_array_elements(keys) as key
+  where entry_id = any ($1::bigint[])`;
 
 interface UnconfirmedEntry {
   readonly entry_id: number;
@@ -128,7 +131,7 @@ export async function repairMissed(options: RepairOptions): Promise<RepairOutcom
 
 async function repairClaimed(
   source: pg.Client,
-  tables: readonly ReadingTable[],
+  tables: readonly string[],
   options: RepairOptions,
 ): Promise<RepairOutcome> {
   await source.query(CLAIM_TIMEOUTS);
@@ -147,9 +150,9 @@ async function repairClaimed(
 }
 
 /** The tables with entries that such a repair would take, be it that somebody else has claimed them; the oldest entry's first. */
-export async function findMissed({ pool }: Database, wanted: Wanted): Promise<ReadingTable[]> {
-  const { tables = READING_TABLES } = wanted;
-  const { rows } = await pool.query<{ table: ReadingTable }>(FIND_TABLES, [...parametersOf(wanted), tables]);
+export async function findMissed({ pool }: Database, wanted: Wanted): Promise<string[]> {
+  const { tables = ALL_TABLES } = wanted;
+  const { rows } = await pool.query<{ table: string }>(FIND_TABLES, [...parametersOf(wanted), tables]);
   return rows.map(({ table }) => table);
 }
 
@@ -160,7 +163,7 @@ function parametersOf({ states, except = [], upTo = Number.MAX_SAFE_INTEGER }: W
 /** Of the first table in which nobody else has claimed all of them. */
 async function claimEntries(
   source: Queryable,
-  tables: readonly ReadingTable[],
+  tables: readonly string[],
   options: RepairOptions,
 ): Promise<Claim | null> {
   for (const table of tables) {
@@ -171,9 +174,23 @@ async function claimEntries(
   return null;
 }
 
-/** One transaction on the secondary: written and verified, or nothing of it. */
 async function deliver(source: pg.Client, claim: Claim, { primary, secondary }: RepairOptions): Promise<Delivery> {
   const transfer = await planTransfer(primary, secondary, claim.table);
+  const sides = { primary, secondary, transfer };
+  const byKey = await deliverByKey(source, claim, sides);
+  return transfer.compared.axis === null ? byKey : addRows(byKey, await deliverByTime(source, claim, sides));
+}
+
+interface PlannedDelivery extends Pick<RepairOptions, 'primary' | 'secondary'> {
+  readonly transfer: Transfer;
+}
+
+/** One transaction on the secondary: written and verified, or nothing of it. */
+async function deliverByTime(
+  source: pg.Client,
+  claim: Claim,
+  { secondary, transfer }: PlannedDelivery,
+): Promise<Delivery> {
   const ids = await takeOver(source, claim, { secondary, transfer });
   const { rows: ranges } = await source.query<TimeRange & Record<string, unknown>>(READ_RANGES, [ids]);
   return await withSession(secondary, (target) =>
@@ -185,17 +202,39 @@ async function deliver(source: pg.Client, claim: Claim, { primary, secondary }: 
         targetSide: secondary.side,
         transfer,
         ranges,
-        registry: 'merge',
         overwrite: true,
       });
     }),
   );
 }
 
+/** Brings the rows that entries name by key, in transactions of their own: they may be brought any number of times. */
+async function deliverByKey(
+  source: pg.Client,
+  { ids }: Claim,
+  { primary, secondary, transfer }: PlannedDelivery,
+): Promise<Delivery> {
+  const { rows } = await source.query<{ key: string }>(READ_KEYS, [ids]);
+  const keys = rows.map(({ key }) => key);
+  if (keys.length === 0) return { copied: 0, inserted: 0, skipped: 0, corrected: 0, refused: [] };
+  const repaired = await repairUpdated(primary, secondary, { table: transfer.compared, keys, overwrite: true });
+  return { ...repaired, refused: [] };
+}
+
+function addRows(one: Delivery, other: Delivery): Delivery {
+  return {
+    copied: one.copied + other.copied,
+    inserted: one.inserted + other.inserted,
+    skipped: one.skipped + other.skipped,
+    corrected: one.corrected + other.corrected,
+    refused: [...one.refused, ...other.refused],
+  };
+}
+
 /** A table without a unique key is repaired by one at a time. */
 export async function lockUnguarded(target: Queryable, { guard, table }: Transfer): Promise<void> {
   if (guard === 'key') return;
-  const { text, values = [] } = lockTable(table as ReadingTable);
+  const { text, values = [] } = lockTable(table);
   await target.query(text, [...values]);
 }
 

@@ -1,3 +1,4 @@
+import type pg from 'pg';
 import type { Database, Queryable } from '../../db/database.js';
 import { quoteIdentifier } from '../../db/identifiers.js';
 import { underOwnPath, writeUnderOwnPath } from '../../db/search-path.js';
@@ -11,8 +12,12 @@ import { MERGE_RULE_MEMORY, READ_RULE_MEMORY, RULE_MEMORY_COLUMNS } from '../wri
 
 const ROWS_AT_ONCE = 500;
 
+/** `copied`, rows that the source holds, is the sum of the others. */
 export interface UpdatedRepair {
+  readonly copied: number;
   readonly inserted: number;
+  /** Rows that were there, equal. */
+  readonly skipped: number;
   readonly corrected: number;
 }
 
@@ -23,20 +28,36 @@ type Key = string;
  * Brings a table whose rows are updated to the target: its primary side is the source, its secondary the target. With
  * `overwrite`, differing rows become what the source holds. Live writes to a row wait while it is locked on the target and
  * read on the source: so what is read holds every update that the target has, or may get later, and setting the row to it
- * loses none. Rows that only the target has stay.
+ * loses none. Rows that only the target has stay. `keys`: JSON lists of texts; absent: of every row.
  */
 export async function repairUpdated(
   source: Database,
   target: Database,
-  { table, overwrite }: { readonly table: TablePair; readonly overwrite: boolean },
+  { keys, ...options }: Omit<UpdatedRows, 'keys'> & { readonly keys?: readonly Key[] },
 ): Promise<UpdatedRepair> {
-  const totals = { inserted: 0, corrected: 0 };
-  for (const keys of chunksOf(await listKeys(source.pool, table), ROWS_AT_ONCE)) {
-    const repaired = await repeatCollisions(() => repairRows(source, target, { table, keys, overwrite }));
+  const totals = { copied: 0, inserted: 0, skipped: 0, corrected: 0 };
+  for (const part of chunksOf(keys ?? (await listKeys(source.pool, options.table)), ROWS_AT_ONCE)) {
+    const repaired = await repeatCollisions(() => repairRows(source, target, { ...options, keys: part }));
+    totals.copied += repaired.copied;
     totals.inserted += repaired.inserted;
+    totals.skipped += repaired.skipped;
     totals.corrected += repaired.corrected;
   }
   return totals;
+}
+
+/**
+ * Adds rows that the target lacks, in its open transaction, as the source has them: parents of rows that are brought. No row
+ * that is there is touched or locked, so that no live write waits.
+ */
+export async function insertAbsent(
+  source: Queryable,
+  target: pg.ClientBase,
+  rows: Pick<UpdatedRows, 'table' | 'keys'>,
+): Promise<void> {
+  const { columns } = await readColumns(source, rows);
+  await writeUnderOwnPath(target, underOwnPath(insertSql(rows.table)), columns);
+  await bringMemory(source, target, rows);
 }
 
 async function listKeys(source: Queryable, table: TablePair): Promise<Key[]> {
@@ -57,36 +78,44 @@ async function repairRows(source: Database, target: Database, rows: UpdatedRows)
   const { table, keys, overwrite } = rows;
   return await withTransaction(target.pool, async (client) => {
     const first = await readColumns(source.pool, rows);
-    const inserted = await writeUnderOwnPath(client, underOwnPath(insertSql(table)), first);
-    if (!overwrite) return { inserted, corrected: 0 };
-    await client.query(lockSql(table), [keys]);
-    await assertDecides(source);
-    const values = await readColumns(source.pool, rows);
-    const corrected = await writeUnderOwnPath(client, underOwnPath(updateSql(table)), values);
-    if (table.known?.newestBy != null) await client.query(MERGE_RULE_MEMORY, await readMemory(source.pool, keys));
-    return { inserted, corrected };
+    const inserted = await writeUnderOwnPath(client, underOwnPath(insertSql(table)), first.columns);
+    let corrected = 0;
+    if (overwrite) {
+      await client.query(lockSql(table), [keys]);
+      await assertDecides(source);
+      const values = await readColumns(source.pool, rows);
+      corrected = await writeUnderOwnPath(client, underOwnPath(updateSql(table)), values.columns);
+    }
+    await bringMemory(source.pool, client, rows);
+    return { copied: first.rows, inserted, skipped: Math.max(0, first.rows - inserted - corrected), corrected };
   });
 }
 
-/** A text array a column. */
+/** A text array a column, and how many rows they hold. */
 async function readColumns(
   source: Queryable,
   { table, keys }: Pick<UpdatedRows, 'table' | 'keys'>,
-): Promise<unknown[]> {
+): Promise<{ columns: unknown[]; rows: number }> {
   const arrays = table.columns.map(({ name }) => `array_agg(${quoteIdentifier(name)}::text)::text`);
-  const text = `select json_build_array(${arrays.join(', ')})::text as arrays
+  const text = `select json_build_array(${arrays.join(', ')})::text as arrays, count(*)::int as rows
     from ${sideSql(table, 'primary')} where ${isGiven(table, 'primary')}`;
-  const { rows } = await source.query<{ arrays: string }>(text, [keys]);
-  return JSON.parse(rows[0]?.arrays ?? '[]') as unknown[];
+  const { rows } = await source.query<{ arrays: string; rows: number }>(text, [keys]);
+  return { columns: JSON.parse(rows[0]?.arrays ?? '[]') as unknown[], rows: rows[0]?.rows ?? 0 };
 }
 
-/** What the rule by which the rows are updated remembers of them. */
-async function readMemory(source: Queryable, keys: readonly Key[]): Promise<unknown[]> {
+/** Merges into the target what the rule by which the rows are updated remembers of them. */
+async function bringMemory(
+  source: Queryable,
+  target: Queryable,
+  { table, keys }: Pick<UpdatedRows, 'table' | 'keys'>,
+): Promise<void> {
+  if (table.known?.updated == null) return;
   const sensors = keys.map((key) => (JSON.parse(key) as string[])[0]);
   const { rows } = await source.query<Record<(typeof RULE_MEMORY_COLUMNS)[number], string>>(READ_RULE_MEMORY, [
     sensors,
   ]);
-  return RULE_MEMORY_COLUMNS.map((name) => rows.map((row) => row[name]));
+  const columns = RULE_MEMORY_COLUMNS.map((name) => rows.map((row) => row[name]));
+  await target.query(MERGE_RULE_MEMORY, columns);
 }
 
 /** The rows of the keys in $1, as a side has their types. */
@@ -107,7 +136,7 @@ function insertSql(table: TablePair): string {
   const names = table.columns.map(({ name }) => quoteIdentifier(name)).join(', ');
   const key = table.key.map(quoteIdentifier).join(', ');
   return `insert into ${sideSql(table, 'secondary')} (${names}) select ${names} from ${givenRows(table)} as given
-    order by ${key} on conflict (${key}) do nothing`;
+    order by ${key} on conflict do nothing`;
 }
 
 function updateSql(table: TablePair): string {

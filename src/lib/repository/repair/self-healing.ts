@@ -1,12 +1,12 @@
 import { describeFault, isLockTimeout } from '../../db/sqlstate.js';
 import { pause } from '../../domain/async.js';
-import { READING_TABLES, type ReadingTable } from '../../domain/reading.js';
 import { backoff, withRetries, type FailedAttempt } from '../../domain/retry.js';
 import { sideTitle } from '../../domain/side.js';
 import type { Logger } from '../../logger.js';
 import { TIMES } from '../../timing.js';
 import type { CircuitBreaker } from '../write/circuit-breaker.js';
 import { buryConsumers } from '../ledger/markers.js';
+import { ALL_TABLES } from '../tables/reading-tables.js';
 import { restoreAbandonedPolicies } from '../timescaledb/paused-jobs.js';
 import { culpritOf, RepairInParts } from './repair-in-parts.js';
 import type { RepairOptions, RepairOutcome } from './repair-missed.js';
@@ -51,7 +51,7 @@ class Healing {
   /** Entries that cannot be repaired, and until when others go before them. */
   readonly #setAside = new Map<number, number>();
   /** The same of tables that a person has to mend first. */
-  readonly #tablesAside = new Map<ReadingTable, number>();
+  readonly #tablesAside = new Map<string, number>();
   /** The first entry of the last repair, where it waited for a lock in vain. */
   #locked: number | null = null;
   #buriedAt = performance.now();
@@ -120,9 +120,9 @@ class Healing {
     return true;
   }
 
-  #tables(): ReadingTable[] {
+  #tables(): string[] {
     const aside = new Set(current(this.#tablesAside));
-    return READING_TABLES.filter((table) => !aside.has(table));
+    return ALL_TABLES.filter((table) => !aside.has(table));
   }
 
   async #rest(): Promise<void> {

@@ -1,17 +1,14 @@
 import { quoteIdentifier, quoteLiteral } from '../../db/identifiers.js';
 import { microsOf } from '../../db/micros.js';
-import type { ReadingTable } from '../../domain/reading.js';
 import { formatInstant } from '../../domain/time.js';
 import type { Role } from '../../domain/side.js';
 import type { TimeRange } from '../../domain/time-range.js';
-import { selectTouched, updateRegistrySql, writtenRegistry } from '../write/batch-sql.js';
-import { columnOf, tableSql } from '../tables/table.js';
+import { columnOf } from '../tables/table.js';
 import { sideSql, type ComparedColumn, type TablePair } from '../tables/table-pair.js';
 import { comparedValue } from '../compare/digest-method.js';
 import { axisOf } from '../compare/slices.js';
 import { keepRowsSql, rowContentSql } from '../ledger/quarantine.js';
-import type { Transfer } from './transfer.js';
-import { OWN_PATH_TAKEN } from '../../db/search-path.js';
+import type { ParentRows, Transfer } from './transfer.js';
 
 /**
  * The statements by which rows come to the target through a staging table: a temporary table of the session that is
@@ -68,19 +65,14 @@ export function copySortedToSql(transfer: Transfer, ranges: readonly TimeRange[]
   return `set local work_mem = '${SORT_MEMORY}'; copy (${sorted}) to stdout ${format(transfer)}`;
 }
 
-/** What the staged rows mean for sensor_registry, merged into it. */
-export function mergeRegistrySql(transfer: Transfer): string {
-  return `with touched as (${selectTouched(transfer.table as ReadingTable, staging(transfer))}), ${updateRegistrySql(writtenRegistry(tableSql(transfer.registry), transfer.registry))} select where ${OWN_PATH_TAKEN}`;
-}
-
-/** The sensors of the staged rows that sensor_registry lacks; no row that is there is touched or locked. */
-export function addParentsSql(transfer: Transfer): string {
-  return `insert into ${tableSql(transfer.registry)} (sensor_id, sensor_type, last_seen)
-    select distinct on (sensor_id) sensor_id, sensor_type, time
-    from (${selectTouched(transfer.table as ReadingTable, staging(transfer))}) as touched
-    where not exists (select from ${tableSql(transfer.registry)} as known where known.sensor_id = touched.sensor_id)
-    order by sensor_id, time desc
-    on conflict do nothing`;
+/** The keys (JSON lists of texts) that staged rows refer to, and that the target's table lacks. */
+export function findAbsentParentsSql(transfer: Transfer, { columns, table }: ParentRows): string {
+  const names = columns.map((name) => `staged.${quoteIdentifier(name)}`);
+  const same = table.key.map((name, place) => `known.${quoteIdentifier(name)} = ${names[place] ?? 'null'}`);
+  return `select distinct json_build_array(${names.map((name) => `${name}::text`).join(', ')})::text as key
+    from ${staging(transfer)} as staged
+    where num_nulls(${names.join(', ')}) = 0
+      and not exists (select from ${sideSql(table, 'secondary')} as known where ${same.join(' and ')})`;
 }
 
 /**

@@ -2,10 +2,10 @@ import type { Database } from '../../db/database.js';
 import type { Statement } from '../../db/transaction.js';
 import { sideTitle } from '../../domain/side.js';
 import { UnreachableError } from '../../errors.js';
-import { KNOWN_AXES, KNOWN_TABLES, REGISTRY } from '../tables/reading-tables.js';
+import { KNOWN_AXES, KNOWN_TABLES } from '../tables/reading-tables.js';
 import { readTables } from '../tables/read-tables.js';
 import { planRewriteCheck } from '../tables/rewritten-tables.js';
-import { columnOf, hasUniqueKey, type Table } from '../tables/table.js';
+import { columnOf, hasUniqueKey, type Parent, type Table } from '../tables/table.js';
 import { pairTables, type TablePair } from '../tables/table-pair.js';
 import { readWriteSettings } from '../timescaledb/compressed-chunks.js';
 
@@ -25,10 +25,8 @@ export interface Transfer {
   /** Column → type on the source: what is staged has these, so that nothing is rounded before it was compared. */
   readonly columns: ReadonlyMap<string, string>;
   readonly guard: Guard;
-  /** The target's sensor_registry. */
-  readonly registry: Table;
-  /** The target has a foreign key to it. */
-  readonly needsParents: boolean;
+  /** The tables that the target's foreign keys refer to: rows that are brought need their parents there. */
+  readonly parents: readonly ParentRows[];
   /** Both sides have the same column types: rows travel in binary, and may go straight into the table. */
   readonly alike: boolean;
   /** What a transaction of the target sets before it writes among rows that are there. */
@@ -37,21 +35,24 @@ export interface Transfer {
   readonly rewriteCheck: Statement;
 }
 
+/** What a foreign key of the target asks of another table. */
+export interface ParentRows {
+  /** Of the table that refers. */
+  readonly columns: readonly string[];
+  /** The table referred to, its key the columns that the foreign key names. */
+  readonly table: TablePair;
+}
+
 /** A table that cannot be copied until a person has mended its schema; other tables can. */
 export class ImpossibleTransferError extends UnreachableError {}
 
 /** Plans how a reading table is copied; throws where the two sides do not allow it. */
 export async function planTransfer(source: Database, target: Database, table: string): Promise<Transfer> {
-  const [from, { to, registry }] = await Promise.all([
-    readTables(source.pool, [table], KNOWN_AXES).then((tables) => tables.get(table)),
-    readTables(target.pool, [table, REGISTRY], KNOWN_AXES).then((tables) => ({
-      to: tables.get(table),
-      registry: tables.get(REGISTRY),
-    })),
-  ]);
+  const [from, to] = await Promise.all(
+    [source, target].map(async ({ pool }) => (await readTables(pool, [table], KNOWN_AXES)).get(table)),
+  );
   if (from === undefined) throw impossible(table, `is missing on ${sideTitle(source.side)}`);
   if (to === undefined) throw impossible(table, `is missing on ${sideTitle(target.side)}`);
-  if (registry === undefined) throw impossible(table, `${REGISTRY} is missing on ${sideTitle(target.side)}`);
   if (to.hypertable?.losesRows === true)
     throw impossible(
       table,
@@ -62,15 +63,27 @@ export async function planTransfer(source: Database, target: Database, table: st
   const typeOn = (side: Table, name: string): string => columnOf(side, name)?.type ?? 'text';
   const columns = new Map(compared.columns.map(({ name }) => [name, typeOn(from, name)]));
   const alike = compared.columns.every(({ name }) => typeOn(from, name) === typeOn(to, name));
-  const [writeSettings, rewriteCheck] = await Promise.all([
+  const [writeSettings, rewriteCheck, parents] = await Promise.all([
     readWriteSettings(target),
     planRewriteCheck(source, [from]),
+    planParents(source, target, to),
   ]);
-  const guard = guardOf(compared);
-  const needsParents = to.parents.some(
-    (parent) => parent.table.schema === registry.name.schema && parent.table.name === registry.name.name,
-  );
-  return { table, compared, columns, guard, registry, needsParents, alike, writeSettings, rewriteCheck };
+  return { table, compared, columns, guard: guardOf(compared), parents, alike, writeSettings, rewriteCheck };
+}
+
+/** Of tables that both sides have; where the source has none, the target says itself which row lacks its parent. */
+async function planParents(source: Database, target: Database, { parents, oid }: Table): Promise<ParentRows[]> {
+  const nameOf = ({ table: { schema, name } }: Parent): string => `${schema}.${name}`;
+  const names = [...new Set(parents.map(nameOf))];
+  if (names.length === 0) return [];
+  const [from, to] = await Promise.all([source, target].map(({ pool }) => readTables(pool, names)));
+  return parents.flatMap((parent) => {
+    const [primary, secondary] = [from?.get(nameOf(parent)), to?.get(nameOf(parent))];
+    if (primary === undefined || secondary === undefined || secondary.oid === oid) return [];
+    const pair = pairTables({ primary, secondary, known: KNOWN_TABLES.get(primary.label) });
+    if (!('columns' in pair)) return [];
+    return { columns: parent.columns, table: { ...pair, key: parent.parentColumns } };
+  });
 }
 
 function guardOf({ sides, key }: TablePair): Guard {

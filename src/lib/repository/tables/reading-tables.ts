@@ -1,7 +1,7 @@
 import { findLosingTables, readTables } from './read-tables.js';
 import { readOwnSchema, readServer, readTimescaleDb } from './server-facts.js';
 import { columnOf, hasUniqueKey, tableSql, type Table } from './table.js';
-import type { KnownTable } from './table-pair.js';
+import type { KnownTable, UpdateRule } from './table-pair.js';
 import type { Database, Queryable } from '../../db/database.js';
 import { quoteIdentifier } from '../../db/identifiers.js';
 import { sqlstateOf } from '../../db/sqlstate.js';
@@ -23,10 +23,16 @@ export const REGISTRY_OWN_COLUMNS: readonly string[] = ['created_at', 'updated_a
 export const REGISTRY_KEY = ['sensor_id'] as const;
 const CHUNK_INTERVAL = '1 day';
 
+const REGISTRY_RULE: UpdateRule = {
+  newestBy: 'last_seen',
+  columns: ['sensor_type', 'last_seen'],
+  remembered: ['location_lat', 'location_lng'],
+};
+
 /** What is known of the guide's tables beside what the catalogs say. */
 export const KNOWN_TABLES: ReadonlyMap<string, KnownTable> = new Map<string, KnownTable>([
-  [REGISTRY, { key: REGISTRY_KEY, axis: null, except: REGISTRY_OWN_COLUMNS, newestBy: 'last_seen' }],
-  ...READING_TABLES.map((table) => [table, { key: READING_KEY, axis: 'time', except: [], newestBy: null }] as const),
+  [REGISTRY, { key: REGISTRY_KEY, axis: null, except: REGISTRY_OWN_COLUMNS, updated: REGISTRY_RULE }],
+  ...READING_TABLES.map((table) => [table, { key: READING_KEY, axis: 'time', except: [], updated: null }] as const),
 ]);
 /** Those without an axis are compared whole, and brought by their keys. */
 export const WHOLE_TABLES: readonly string[] = [...KNOWN_TABLES].flatMap(([table, { axis }]) =>

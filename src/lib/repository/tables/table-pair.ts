@@ -38,8 +38,18 @@ export interface KnownTable {
   readonly axis: string | null;
   /** Columns that each side keeps for itself. */
   readonly except: readonly string[];
-  /** Of rows under one key the one that is the newest by this column wins; null where rows are only added. */
-  readonly newestBy: string | null;
+  /** Null where rows are only added. */
+  readonly updated: UpdateRule | null;
+}
+
+/** How batches update a row. */
+export interface UpdateRule {
+  /** Of two writes the one that is newer by this column wins. */
+  readonly newestBy: string;
+  /** The columns that each write has, that one included. */
+  readonly columns: readonly string[];
+  /** Columns that a write may leave out: the newest that has them wins, and the bookkeeping remembers its time. */
+  readonly remembered: readonly string[];
 }
 
 /** The table of a pair in a statement for one side. */

@@ -101,23 +101,29 @@ const BEGIN_MIGRATION = `
   select true where $3 = 'pending' and exists (select from touched) and not exists (select from sensorctl.migration)
   on conflict do nothing`;
 
+/** Rows that are updated are entered by their keys, readings by their times. */
 const ENTER_IN_LEDGER = `
-  insert into sensorctl.ledger (batch_id, consumer_id, state, reason, table_name, times, readings)
-  select $1::uuid, $2::uuid, $3, $4, table_name,
-    range_agg(tstzrange(first_time, last_time + interval '1 microsecond')), sum(readings)
+  insert into sensorctl.ledger (batch_id, consumer_id, state, reason, table_name, times, keys, readings)
+  select $1::uuid, $2::uuid, $3, $4, entered.*
   from (
-    select table_name, min(time) as first_time, max(time) as last_time, count(*) as readings
+    select '${REGISTRY}', '{}'::tstzmultirange, jsonb_agg(jsonb_build_array(sensor_id::text)), 0
+    from registry having count(*) > 0
+    union all
+    select table_name, range_agg(tstzrange(first_time, last_time + interval '1 microsecond')), null, sum(readings)
     from (
-      select table_name, time,
-        count(*) filter (where time - previous > ${LEDGER_RANGE_JOIN}) over (partition by table_name order by time) as run
+      select table_name, min(time) as first_time, max(time) as last_time, count(*) as readings
       from (
-        select table_name, time, lag(time) over (partition by table_name order by time) as previous from touched
-      ) as neighbours
-    ) as runs
-    group by table_name, run
-  ) as ranges
-  where $3 = 'pending' or exists (select from sensorctl.migration) or exists (select from sensorctl.state)
-  group by table_name`;
+        select table_name, time,
+          count(*) filter (where time - previous > ${LEDGER_RANGE_JOIN}) over (partition by table_name order by time) as run
+        from (
+          select table_name, time, lag(time) over (partition by table_name order by time) as previous from touched
+        ) as neighbours
+      ) as runs
+      group by table_name, run
+    ) as ranges
+    group by table_name
+  ) as entered
+  where $3 = 'pending' or exists (select from sensorctl.migration) or exists (select from sensorctl.state)`;
 
 /** The registry of a side: in a statement, and the key of its rows made of `sensor_id`. */
 export interface WrittenRegistry {
@@ -158,6 +164,7 @@ export const updateRegistrySql = ({ sql, key }: WrittenRegistry): string => `
           then coalesce(excluded.sensor_type, known.sensor_type) else known.sensor_type end,
         location_lat = coalesce(excluded.location_lat, known.location_lat),
         location_lng = coalesce(excluded.location_lng, known.location_lng)
+      returning sensor_id
     )`;
 
 /** What the rule remembers of sensors: when and where the newest reading with a location was. Parameter: their ids. */

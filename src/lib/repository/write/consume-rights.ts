@@ -34,6 +34,7 @@ export const BOOKKEEPING_FUNCTIONS: readonly string[] = [
   'call_off_overdue',
   'copy_state',
   'compact_unproven',
+  'compact_keys',
   'bury_consumer',
 ];
 

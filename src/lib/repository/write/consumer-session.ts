@@ -9,7 +9,7 @@ import { UnreachableError } from '../../errors.js';
 import type { Logger } from '../../logger.js';
 import { TIMES } from '../../timing.js';
 import { assertBookkeeping } from '../ledger/bookkeeping-schema.js';
-import { compactUnproven, markUnclaimed } from '../ledger/ledger.js';
+import { compactLedger, markUnclaimed } from '../ledger/ledger.js';
 import { findRestoring, readDurability } from '../tables/durability.js';
 import { assertServer, findLoss, findObstacles, type Obstacle } from '../tables/reading-tables.js';
 
@@ -160,8 +160,8 @@ export class ConsumerSession {
     // Apart from the heartbeat: the secondary may be slow to answer.
     if (this.#beats % BEATS_A_CHECK === 1) void this.#check();
     if (this.#beats % BEATS_A_COMPACTION !== 0) return;
-    await compactUnproven(primary.pool).catch((error: unknown) => {
-      logger.warn('what is unproven could not be compacted', { error: describeFault(error) });
+    await compactLedger(primary.pool).catch((error: unknown) => {
+      logger.warn('the ledger could not be compacted', { error: describeFault(error) });
     });
   }
 

@@ -91,10 +91,11 @@ export class Settlement {
   async #write(): Promise<void> {
     const { primary, inFlight, logger } = this.options;
     const confirmed = [...this.#confirmed.keys()];
-    const refusals = [...this.#confirmed.values()].flat();
+    const readings = [...this.#confirmed.values()].flat();
+    const refusedIn = confirmed.filter((batchId) => (this.#confirmed.get(batchId)?.length ?? 0) > 0);
     const missed = new Map(this.#missed);
     try {
-      if (confirmed.length > 0) await settleBatches(primary.pool, confirmed, refusals);
+      if (confirmed.length > 0) await settleBatches(primary.pool, confirmed, { readings, batchIds: refusedIn });
       if (missed.size > 0) await markMissed(primary.pool, missed);
     } catch (error) {
       logger.warn('ledger could not be updated, trying again', { error: describeFault(error) });

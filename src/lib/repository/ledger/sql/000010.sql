@@ -20,3 +20,94 @@ from sensorctl.ledger;
 alter table sensorctl.unproven
   add column keys jsonb constraint keys_are_listed check (jsonb_typeof(keys) = 'array'),
   add column whole_table boolean not null default false;
+
+-- As before, for entries that name keys or the whole table too: they stay one row an hour and table.
+create or replace function sensorctl.compact_unproven() returns void
+language sql security definer set search_path = pg_catalog, pg_temp as $unproven$
+    with old as (
+      delete from sensorctl.unproven where unproven_id in (
+        select unnest(ids) from (
+          select array_agg(unproven_id) as ids from sensorctl.unproven
+          where settled_at < clock_timestamp() - interval '1 minute'
+          group by table_name, date_trunc('hour', settled_at) having count(*) > 1
+        ) as crowded
+      ) returning *
+    ), merged as (
+      select table_name, date_trunc('hour', settled_at) as hour, max(settled_at) as settled_at, bool_or(whole_table) as whole_table
+      from old group by 1, 2
+    )
+    insert into sensorctl.unproven (table_name, times, settled_at, keys, whole_table)
+    select table_name, coalesce((
+        select range_agg(tstzrange(date_trunc('minute', lower(range)),
+          date_trunc('minute', upper(range) - interval '1 microsecond') + interval '1 minute'))
+        from old cross join unnest(times) as range
+        where old.table_name = merged.table_name and date_trunc('hour', old.settled_at) = hour
+      ), '{}'), settled_at, (
+        select jsonb_agg(distinct key) from old cross join jsonb_array_elements(keys) as key
+        where old.table_name = merged.table_name and date_trunc('hour', old.settled_at) = hour and not merged.whole_table
+      ), whole_table
+    from merged
+  $unproven$;
+
+-- Keys that consumers enter again and again while the secondary is away: an entry whose keys all stand in older ones goes.
+-- Who holds an entry has read the rows that it names, so neither side of a pair is one that somebody holds.
+create function sensorctl.compact_keys() returns void
+language sql security definer set search_path = pg_catalog, pg_temp as $keys$
+    with free as materialized (
+      select entry_id, table_name, keys from sensorctl.ledger
+      where state = 'missed' and keys is not null and gone is null and not whole_table for update skip locked
+    ), oldest as (
+      select min(entry_id) as entry_id from free cross join jsonb_array_elements(keys) as key group by table_name, key
+    )
+    delete from sensorctl.ledger
+    where entry_id in (select entry_id from free except select entry_id from oldest)
+  $keys$;
+
+-- As before; a range without bounds proves the whole table, keys and rows without a time included.
+create or replace function sensorctl.finish_comparison(id bigint, given_verdict text, given_report jsonb, ranges jsonb)
+returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $comparison$
+  declare
+    began timestamptz;
+  begin
+    if given_verdict = 'identical' and exists (
+      select from jsonb_array_elements(given_report -> 'tables') as entry
+      where (entry ->> 'missingOnEc2')::bigint + (entry ->> 'missingOnLocal')::bigint + (entry ->> 'different')::bigint
+        - (entry ->> 'pending')::bigint > 0
+    ) then
+      raise exception 'a comparison that found differences is not identical'
+        using errcode = 'check_violation', constraint = 'verdict_of_the_report';
+    end if;
+    update sensorctl.comparison set finished_at = clock_timestamp(), verdict = given_verdict, report = given_report, progress = '{}'
+    where comparison_id = id and finished_at is null and recorded_by = session_user returning started_at into began;
+    if not found then
+      raise exception 'comparison % is finished, or not that of %', id, session_user using errcode = 'insufficient_privilege';
+    end if;
+    if given_verdict = 'different' then return; end if;
+    delete from sensorctl.unproven where settled_at <= began and (keys is not null or whole_table) and table_name in (
+      select range ->> 'table' from jsonb_array_elements(finish_comparison.ranges) as range
+      where range ->> 'from' is null and range ->> 'to' is null
+        and range ->> 'table' in (select entry ->> 'table' from jsonb_array_elements(given_report -> 'tables') as entry)
+    );
+    update sensorctl.unproven as open set times = times - proven.ranges
+    from (
+      select range ->> 'table' as name, range_agg(tstzrange((range ->> 'from')::timestamptz, (range ->> 'to')::timestamptz)) as ranges
+      from jsonb_array_elements(finish_comparison.ranges) as range
+      where range ->> 'table' in (select entry ->> 'table' from jsonb_array_elements(given_report -> 'tables') as entry)
+      group by 1
+    ) as proven
+    where open.table_name = proven.name and open.times && proven.ranges and open.settled_at <= began;
+    delete from sensorctl.unproven where isempty(times) and keys is null and not whole_table;
+  end $comparison$;
+
+do $rights$
+declare
+  consumer text;
+begin
+  execute 'revoke all on function sensorctl.compact_keys from public';
+  for consumer in
+    select distinct a.grantee::regrole::text from pg_proc as p cross join lateral aclexplode(p.proacl) as a
+    where p.oid = 'sensorctl.compact_unproven'::regproc and a.grantee not in (p.proowner, 0)
+  loop
+    execute format('grant execute on function sensorctl.compact_keys to %s', consumer);
+  end loop;
+end $rights$;
