@@ -22,7 +22,7 @@ export interface ObjectsOfSides {
 }
 
 /** A step, and whether it comes before the tables that are there are mended. */
-export type ObjectStep = Step & { readonly first: boolean };
+export type ObjectStep = Step & { readonly first: boolean; readonly table: string | null };
 
 /** An object that both sides have, and that means something else on each. */
 export interface ObjectPair {
@@ -49,7 +49,7 @@ export function compareObjects(sides: ObjectsOfSides): ObjectDifferences {
       ...diagnoseAnnotations(lacking, different, sides.ec2.catalog),
       ...(sides.only === null ? diagnoseExtra(sides) : []),
     ],
-    steps: stepsOf(lacking, different, sides.ec2),
+    steps: stepsOf(lacking, different, { ec2: sides.ec2, labels }),
   };
 }
 
@@ -120,11 +120,22 @@ function quoted(name: string): string {
   return /^[a-z_][a-z0-9_$]*$/.test(name) ? name : quoteIdentifier(name);
 }
 
-function stepsOf(lacking: readonly SchemaObject[], different: readonly ObjectPair[], ec2: CatalogOfSide): ObjectStep[] {
+function stepsOf(
+  lacking: readonly SchemaObject[],
+  different: readonly ObjectPair[],
+  { ec2, labels }: { ec2: CatalogOfSide; labels: TableLabels },
+): ObjectStep[] {
+  const stepOf = (object: SchemaObject, sql: string): ObjectStep => {
+    const first = rankOf(object.kind) < rankOf(FIRST_PART);
+    return { what: idOf(object), sql, first, table: labels.find(object.table) };
+  };
   const isPossible = ({ roles }: SchemaObject): boolean => roles.every((name) => ec2.catalog.roles.has(name));
   const made = lacking
     .filter((object) => isPossible(object) && !(object.kind === 'owner' && object.meaning === ec2.catalog.role))
-    .flatMap((object) => [stepOf(object, object.statement), ...grantToOwnRole(object, ec2.snapshot)]);
+    .flatMap((object) => [
+      stepOf(object, object.statement),
+      ...grantToOwnRole(object, ec2.snapshot).map((sql) => stepOf(object, sql)),
+    ]);
   const changed = different.flatMap((pair) => {
     const sql = isPossible(pair.local) ? changeSql(pair) : null;
     return sql === null ? [] : [{ ...stepOf(pair.local, sql), first: false }];
@@ -133,15 +144,10 @@ function stepsOf(lacking: readonly SchemaObject[], different: readonly ObjectPai
   return [...made.map((step, at) => ({ ...step, first: firstLate === -1 || at < firstLate })), ...changed];
 }
 
-function stepOf(object: SchemaObject, sql: string): ObjectStep {
-  return { what: idOf(object), sql, first: rankOf(object.kind) < rankOf(FIRST_PART) };
-}
-
 /** Somebody else may run the script. */
-function grantToOwnRole({ kind, identity }: SchemaObject, { server }: Snapshot): ObjectStep[] {
+function grantToOwnRole({ kind, identity }: SchemaObject, { server }: Snapshot): string[] {
   if (kind !== 'table' || server.superuser) return [];
-  const sql = `grant select, insert, update, delete on ${identity} to ${quoteIdentifier(server.role)}`;
-  return [{ what: `rights of ${server.role} on ${identity}`, sql, first: true }];
+  return [`grant select, insert, update, delete on ${identity} to ${quoteIdentifier(server.role)}`];
 }
 
 const REPLACED: ReadonlySet<ObjectKind> = new Set<ObjectKind>(['policy', 'rule', 'trigger']);

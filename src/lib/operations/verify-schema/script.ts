@@ -6,6 +6,8 @@ export interface ScriptStep {
   /** What it makes, or what it mends. */
   readonly what: string;
   readonly sql: string;
+  /** Null for what belongs to none. */
+  readonly table: string | null;
   /** Null for what only makes an object. */
   readonly finding: Finding | null;
   /** Without it the statement stands in the script as a comment, for a person to choose. */
@@ -53,11 +55,11 @@ export function planSteps(
 function mendStep({ part, finding }: { part: ScriptPart; finding: Finding }): ScriptStep {
   const { sql, runs, removesRows = false } = part;
   const what = `${finding.table === null ? '' : `${finding.table}, `}${finding.subject}`;
-  return { what, sql, finding, runs, removesRows };
+  return { what, sql, table: finding.table, finding, runs, removesRows };
 }
 
-function objectStep({ what, sql }: ObjectStep): ScriptStep {
-  return { what, sql: `${sql};`, finding: null, runs: true, removesRows: false };
+function objectStep({ what, sql, table }: ObjectStep): ScriptStep {
+  return { what, sql: `${sql};`, table, finding: null, runs: true, removesRows: false };
 }
 
 /** What concerns no table comes first; tables that were not asked for come last. */

@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import { withSession, type Database } from '../../db/database.js';
+import { BRING_SCHEMA_ALONE } from '../../db/locks.js';
 import { describeFault, faultKind, sqlstateOf } from '../../db/sqlstate.js';
 
 /** One statement, or several that belong together, and what they make. */
@@ -19,6 +20,22 @@ export interface StepOutcome {
 const SETTINGS = `begin; set local statement_timeout = 0; set local lock_timeout = '30s';
   set local idle_in_transaction_session_timeout = '30s'; set local check_function_bodies = off`;
 const LONGEST_MS = 6 * 3_600_000;
+const WITHOUT_LIMITS =
+  'set local statement_timeout = 0; set local lock_timeout = 0; set local idle_in_transaction_session_timeout = 0';
+
+/** Calls `work` while nobody else brings a schema to this database. */
+export async function withSchemaLock<Result>(database: Database, work: () => Promise<Result>): Promise<Result> {
+  return await withSession(database, async (session) => {
+    await session.query({
+      text: `begin; ${WITHOUT_LIMITS}; ${BRING_SCHEMA_ALONE}`,
+      query_timeout: LONGEST_MS,
+    } as pg.QueryConfig);
+    const result = await work();
+    await session.query('commit');
+    return result;
+  });
+}
+
 /** Somebody else has just made it: what it is like is looked at afterwards. */
 const THERE_ALREADY: ReadonlySet<string> = new Set(['42P06', '42P07', '42710', '42723', '42701', '23505']);
 
