@@ -1,24 +1,19 @@
 import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../lib/cli/base-command.js';
-import { openSide, withCatalogs, withDatabases, withSides } from '../lib/cli/open-sides.js';
 import { confirm } from '../lib/cli/operator.js';
-import { createProgress } from '../lib/cli/progress.js';
-import { counted } from '../lib/cli/quantities.js';
+import { prepareWanted, previewKeysOf, previewSchema } from '../lib/cli/prepare-wanted.js';
 import {
   printPreparation,
   renderKeyPreview,
-  renderPlan,
   renderPreparation,
   type PrintedPreparation,
 } from '../lib/cli/render-init.js';
 import { EXIT_CODE } from '../lib/errors.js';
-import { initSides, prepareSides, previewKeys, type KeyPreview, type SidePreparation } from '../lib/operations/init.js';
-import type { ScriptStep } from '../lib/operations/verify-schema/script.js';
-import { verifySchema } from '../lib/operations/verify-schema/verify-schema.js';
-import type { Settings } from '../lib/config.js';
-import type { Side } from '../lib/domain/side.js';
+import type { KeyPreview, SidePreparation } from '../lib/operations/init.js';
 
 const ADD_KEYS_EXPLAINED = `--add-keys changes existing tables. For each reading table without a unique key (sensor_id, time), in one transaction in which nobody else can write to that table: exact duplicate rows are removed; of rows that share a key but differ the one stored first stays and the others are moved to the quarantine; then the key is created.`;
+
+const LOCAL_ALONE = '-- On local the bookkeeping would be made, and where it holds no tables those of the guide.';
 
 export default class Init extends BaseCommand {
   static override summary =
@@ -53,57 +48,26 @@ Exit code 1 when something still stands in the way, or could not be brought.`;
     const { flags } = await this.parse(Init);
     const settings = this.settings();
     const wanted = flags.side ?? (settings.ec2 === null ? 'local' : 'both');
-    if (flags['dry-run'])
-      return flags['add-keys'] ? await this.#previewKeys(settings, wanted) : await this.#preview(settings, wanted);
+    const context = { settings, logger: this.logger(), wanted };
+    if (flags['dry-run']) {
+      if (flags['add-keys']) {
+        const sides = await previewKeysOf(context);
+        this.log(renderKeyPreview(sides));
+        return { sides };
+      }
+      const script = await previewSchema(context);
+      this.logScript(script ?? LOCAL_ALONE);
+      return { script };
+    }
     if (flags['add-keys']) this.note(ADD_KEYS_EXPLAINED);
-    const prepared = await this.#prepare(settings, wanted, { addKeys: flags['add-keys'], yes: flags.yes });
+    const ask = (question: string, plan: string): Promise<void> => {
+      if (!flags.yes) this.note(plan);
+      return confirm(question, flags.yes);
+    };
+    const prepared = await prepareWanted(context, { addKeys: flags['add-keys'], ask });
     this.log(renderPreparation(prepared, { addKeys: flags['add-keys'] }));
     if (prepared.some(isUnfinished)) process.exitCode = EXIT_CODE.no;
     return { sides: prepared.map(printPreparation) };
-  }
-
-  async #prepare(
-    settings: Settings,
-    wanted: Side | 'both',
-    { addKeys, yes }: { addKeys: boolean; yes: boolean },
-  ): Promise<SidePreparation[]> {
-    if (wanted === 'local') {
-      const local = openSide('local', settings, 'init', this.logger());
-      return await withDatabases([local], () => prepareSides([local], { addKeys }));
-    }
-    const progress = createProgress('Init');
-    const options = {
-      addKeys,
-      confirm: async (steps: readonly ScriptStep[]) => {
-        progress.stop();
-        if (yes) return;
-        this.note(renderPlan(steps));
-        await confirm(`Carry out ${counted(steps.length, 'step')} on EC2?`, false);
-      },
-      onStep: (step: string) => progress.update(step),
-    };
-    return await withSides(settings, 'init', this.logger(), (sides) => initSides(sides, wanted, options)).finally(() =>
-      progress.stop(),
-    );
-  }
-
-  /** The script is what `verify-schema --sql` prints. */
-  async #preview(settings: Settings, wanted: Side | 'both'): Promise<{ script: string | null }> {
-    if (wanted === 'local') {
-      this.log('The bookkeeping would be made on local, and on a local without tables those of the guide.');
-      return { script: null };
-    }
-    const { script } = await withCatalogs(settings, 'init', this.logger(), (sides) => verifySchema(sides));
-    this.logScript(script);
-    return { script };
-  }
-
-  async #previewKeys(settings: Settings, wanted: Side | 'both'): Promise<{ sides: KeyPreview[] }> {
-    const sides: Side[] = wanted === 'both' ? ['local', 'ec2'] : [wanted];
-    const databases = sides.map((side) => openSide(side, settings, 'init', this.logger()));
-    const previews = await withDatabases(databases, () => Promise.all(databases.map(previewKeys)));
-    this.log(renderKeyPreview(previews));
-    return { sides: previews };
   }
 }
 

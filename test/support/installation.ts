@@ -20,6 +20,11 @@ const KEYLESS = ['public.water_level_readings', 'public.moisture_readings', 'pub
 const DAYS = 45;
 const COMPRESSED_DAYS = 10;
 
+/** Makes them where they are not there. */
+export async function createInstallationRoles(pool: pg.Pool): Promise<void> {
+  for (const statement of BEFORE_TABLES.slice(0, INSTALLATION_ROLES.length)) await pool.query(statement);
+}
+
 /** Makes it in a database that holds none of it. */
 export async function buildInstallation(pool: pg.Pool, options: InstallationOptions): Promise<void> {
   const { timescaleDb, seed = 1, scale = 1 } = options;

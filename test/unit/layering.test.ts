@@ -33,6 +33,7 @@ const ROOMS = [
   'write',
   'phase',
   'ledger',
+  'schema',
   'timescaledb',
   'tables',
 ];

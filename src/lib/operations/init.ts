@@ -10,10 +10,8 @@ import {
 } from '../repository/repair/add-keys.js';
 import { migrateBookkeeping } from '../repository/ledger/bookkeeping-schema.js';
 import { queryableOf } from '../repository/compare/sides.js';
-import { bringSchema, type Brought } from './bring-schema.js';
-import type { ScriptStep } from './verify-schema/script.js';
 import { holdsTables } from '../repository/schema/holds-tables.js';
-import { withSchemaLock } from '../repository/schema/apply.js';
+import { withSchemaLock, type Brought } from '../repository/schema/apply.js';
 import { readTables } from '../repository/tables/read-tables.js';
 import { readTimescaleDb } from '../repository/tables/server-facts.js';
 import type { Table } from '../repository/tables/table.js';
@@ -45,9 +43,8 @@ export interface SidePreparation {
 
 export interface InitOptions {
   readonly addKeys: boolean;
-  /** Asked before EC2 is changed beyond the guide's own tables. Throws where nobody agrees. */
-  readonly confirm: (steps: readonly ScriptStep[]) => Promise<void>;
-  readonly onStep: (step: string) => void;
+  /** Brings to EC2 whatever it lacks of local's schema. */
+  readonly bring: () => Promise<Brought>;
 }
 
 /** Prepares the sides side by side. Throws a UsageError where two of them are one database. */
@@ -75,16 +72,11 @@ export async function initSides(
   await assertTwo([local, ec2]);
   const isFresh = !(await look(local, () => holdsTables(local)));
   const here = only === 'ec2' ? [] : [await prepareSide(local, options)];
-  return [...here, await prepareEc2({ local, ec2 }, isFresh, options)];
+  return [...here, await prepareEc2(ec2, isFresh, options)];
 }
 
 /** Nothing of anybody's is brought where local held nothing before: EC2 then gets the guide's tables in its own way. */
-async function prepareEc2(
-  sides: { local: Database; ec2: Database },
-  isFresh: boolean,
-  options: InitOptions,
-): Promise<SidePreparation> {
-  const { ec2 } = sides;
+async function prepareEc2(ec2: Database, isFresh: boolean, options: InitOptions): Promise<SidePreparation> {
   return await look(ec2, async () => {
     await assertServer(ec2);
     const bookkeeping = await migrateBookkeeping(ec2);
@@ -92,7 +84,7 @@ async function prepareEc2(
       if (isFresh && !(await holdsTables(ec2))) return { ...(await prepareSide(ec2, options)), bookkeeping };
       const before = await readTables(ec2.pool, ALL_TABLES);
       const keys = options.addKeys ? await addKeys(ec2) : NO_KEYS;
-      const brought = await bringSchema(sides, options);
+      const brought = await options.bring();
       return { ...(await describeSide(ec2, keys)), bookkeeping, tables: await describeTables(ec2, before), brought };
     });
   });

@@ -11,29 +11,17 @@ import {
   isToldElsewhere,
 } from './object-findings.js';
 import type { Snapshot } from './snapshot.js';
-import { TableLabels, type CatalogOfSide } from './table-labels.js';
-
-/** What two sides hold. */
-export interface ObjectsOfSides {
-  readonly local: CatalogOfSide;
-  readonly ec2: CatalogOfSide;
-  /** Only what belongs to these tables, as findings name them; null for everything. */
-  readonly only: readonly string[] | null;
-}
+import { TableLabels, type CatalogOfSide, type ObjectPair, type ObjectsOfSides } from './table-labels.js';
 
 /** A step, and whether it comes before the tables that are there are mended. */
 export type ObjectStep = Step & { readonly first: boolean; readonly table: string | null };
-
-/** An object that both sides have, and that means something else on each. */
-export interface ObjectPair {
-  readonly local: SchemaObject;
-  readonly ec2: SchemaObject;
-}
 
 export interface ObjectDifferences {
   readonly diagnoses: readonly Diagnosis[];
   /** In an order in which they can be carried out on EC2. */
   readonly steps: readonly ObjectStep[];
+  /** Roles that something of local names and EC2 does not have. */
+  readonly missingRoles: readonly string[];
 }
 
 /** Every object of local that EC2 lacks or has otherwise, with the steps that bring it. */
@@ -50,6 +38,9 @@ export function compareObjects(sides: ObjectsOfSides): ObjectDifferences {
       ...(sides.only === null ? diagnoseExtra(sides) : []),
     ],
     steps: stepsOf(lacking, different, { ec2: sides.ec2, labels }),
+    missingRoles: [...new Set(lacking.flatMap(({ roles }) => roles))].filter(
+      (name) => !sides.ec2.catalog.roles.has(name),
+    ),
   };
 }
 

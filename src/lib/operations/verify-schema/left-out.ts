@@ -8,3 +8,9 @@ export function diagnoseLeftOut(leftOut: readonly LeftOut[]): Diagnosis[] {
     return command === null ? warns(about) : warns(about, { elsewhere: `${command}    # of local` });
   });
 }
+
+/** A role that EC2 lacks, with what it owns and may do. */
+export function missingRole(name: string): LeftOut {
+  const reason = 'it does not exist on EC2: what it owns or may do cannot be brought';
+  return { what: `role ${name}`, reason, command: 'pg_dumpall --roles-only' };
+}

@@ -1,8 +1,7 @@
 import { idOf, type ObjectKind, type SchemaCatalog, type SchemaObject } from '../../repository/schema/schema-object.js';
 import { counted } from '../../domain/words.js';
-import type { ObjectPair, ObjectsOfSides } from './compare-objects.js';
 import { blocks, notes, STEP, warns, type Diagnosis, type Mend, type Weight } from './finding.js';
-import type { TableLabels } from './table-labels.js';
+import type { ObjectPair, ObjectsOfSides, TableLabels } from './table-labels.js';
 
 /** What the lack of an object does: to dual write and repair, or once EC2 is the primary. */
 const LACKING: Readonly<Partial<Record<ObjectKind, readonly [Weight, string]>>> = {
@@ -39,7 +38,7 @@ const TOLD_WITH_TABLES: ReadonlySet<ObjectKind> = new Set<ObjectKind>([
     'compression',
   ] as const),
 ]);
-/** Told together: there are many, and each says little. */
+/** Said together: there are many, and each says little. */
 const ANNOTATIONS: ReadonlySet<ObjectKind> = new Set<ObjectKind>(['comment', 'owner', 'rights']);
 
 const WEIGHT = { blocks, warns, notes };

@@ -1,10 +1,29 @@
-import { sameName, type ObjectName, type SchemaCatalog } from '../../repository/schema/schema-object.js';
+import {
+  sameName,
+  type ObjectName,
+  type SchemaCatalog,
+  type SchemaObject,
+} from '../../repository/schema/schema-object.js';
 import { takesPartitions } from './compare-children.js';
 import type { Snapshot } from './snapshot.js';
 
 export interface CatalogOfSide {
   readonly snapshot: Snapshot;
   readonly catalog: SchemaCatalog;
+}
+
+/** What two sides hold. */
+export interface ObjectsOfSides {
+  readonly local: CatalogOfSide;
+  readonly ec2: CatalogOfSide;
+  /** Only what belongs to these tables, as findings name them; null for everything. */
+  readonly only: readonly string[] | null;
+}
+
+/** An object that both sides have, and that means something else on each. */
+export interface ObjectPair {
+  readonly local: SchemaObject;
+  readonly ec2: SchemaObject;
 }
 
 const keyOf = ({ schema, name }: ObjectName): string => JSON.stringify([schema, name]);

@@ -6,7 +6,7 @@ import { ALL_TABLES } from '../../repository/tables/reading-tables.js';
 import { compareObjects, type ObjectDifferences } from './compare-objects.js';
 import { compareSchemas } from './compare-schemas.js';
 import type { Diagnosis, Finding, Weight } from './finding.js';
-import { diagnoseLeftOut } from './left-out.js';
+import { diagnoseLeftOut, missingRole } from './left-out.js';
 import { readMissingParents } from './missing-parents.js';
 import { placeNames, type Places } from './names.js';
 import { alignDefinitions, alignViews } from './same-meaning.js';
@@ -60,7 +60,8 @@ export async function verifySchema(databases: Sides<Database>, only: readonly st
     ...objects.diagnoses,
     ...(only.length === 0 ? diagnoseLeftOut(here.leftOut) : []),
   ].map((each) => withNames(each, snapshots));
-  return report(diagnoses, objects, { tables, leftOut: here.leftOut });
+  const leftOut = [...here.leftOut, ...objects.missingRoles.map(missingRole)];
+  return report(diagnoses, objects, { tables, leftOut });
 }
 
 function report(

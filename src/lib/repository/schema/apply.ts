@@ -1,5 +1,6 @@
 import type pg from 'pg';
 import { withSession, type Database } from '../../db/database.js';
+import type { LeftOut } from './schema-object.js';
 import { BRING_SCHEMA_ALONE } from '../../db/locks.js';
 import { describeFault, faultKind, sqlstateOf } from '../../db/sqlstate.js';
 
@@ -8,6 +9,14 @@ export interface Step {
   /** Such as `view public.levels`. */
   readonly what: string;
   readonly sql: string;
+}
+
+/** What became of local's schema on EC2. */
+export interface Brought {
+  /** What was made or mended, in that order. */
+  readonly done: readonly string[];
+  readonly failed: readonly { readonly what: string; readonly problem: string }[];
+  readonly leftOut: readonly LeftOut[];
 }
 
 /** A step that failed, and why; null where it was done. */
@@ -37,7 +46,7 @@ export async function withSchemaLock<Result>(database: Database, work: () => Pro
 }
 
 /** Somebody else has just made it: what it is like is looked at afterwards. */
-const THERE_ALREADY: ReadonlySet<string> = new Set(['42P06', '42P07', '42710', '42723', '42701', '23505']);
+const THERE_ALREADY: ReadonlySet<string> = new Set(['42P06', '42P07', '42710', '42723', '42701']);
 
 /**
  * Carries out each step by itself, in a transaction of its own; what fails is tried again after the others, as long as
@@ -71,8 +80,14 @@ async function applyStep(session: pg.Client, { sql }: Step): Promise<string | nu
   } catch (error) {
     if (['unavailable', 'defect'].includes(faultKind(error)) && sqlstateOf(error) === undefined) throw error;
     await session.query('rollback');
-    return THERE_ALREADY.has(sqlstateOf(error) ?? '') && isMaking(sql) ? null : describeFault(error);
+    return isThereAlready(error) && isMaking(sql) ? null : describeFault(error);
   }
+}
+
+/** Two that make the same at once can also collide in the catalog itself. */
+function isThereAlready(error: unknown): boolean {
+  const code = sqlstateOf(error) ?? '';
+  return THERE_ALREADY.has(code) || (code === '23505' && (error as pg.DatabaseError).schema === 'pg_catalog');
 }
 
 function isMaking(sql: string): boolean {

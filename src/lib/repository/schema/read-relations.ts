@@ -123,7 +123,7 @@ const setting = (name: string, value: string, condition: string, around: Surroun
     'column setting',
     `'${name}:' || c.oid || ':' || attnum`,
     `'${name} of %I of %s', attname, full_name`,
-    `format('alter ${'%s'} %s alter column %I set %s', case relkind when 'm' then 'materialized view' when 'i' then 'index' else 'table' end, full_name, attname, ${value})`,
+    `format('alter %s %s alter column %I set %s', case relkind when 'm' then 'materialized view' when 'i' then 'index' else 'table' end, full_name, attname, ${value})`,
     value,
     `${OF_COLUMNS(around)} join pg_type as t on t.oid = atttypid where relkind in ('r', 'p', 'm') and ${condition}`,
   );

@@ -1,18 +1,9 @@
-import type { Database } from '../db/database.js';
-import { applySteps } from '../repository/schema/apply.js';
-import { holdsTables } from '../repository/schema/holds-tables.js';
-import type { LeftOut } from '../repository/schema/schema-object.js';
-import { ALL_TABLES } from '../repository/tables/reading-tables.js';
-import type { ScriptStep } from './verify-schema/script.js';
-import { verifySchema } from './verify-schema/verify-schema.js';
-
-/** What became of local's schema on EC2. */
-export interface Brought {
-  /** What was made or mended, in that order. */
-  readonly done: readonly string[];
-  readonly failed: readonly { readonly what: string; readonly problem: string }[];
-  readonly leftOut: readonly LeftOut[];
-}
+import type { Database } from '../../db/database.js';
+import { applySteps, type Brought } from '../../repository/schema/apply.js';
+import { holdsTables } from '../../repository/schema/holds-tables.js';
+import { ALL_TABLES } from '../../repository/tables/reading-tables.js';
+import type { ScriptStep } from './script.js';
+import { verifySchema } from './verify-schema.js';
 
 export interface BringOptions {
   /** Steps that take rows away which share a key are carried out too. */
@@ -36,17 +27,15 @@ export async function bringSchema(
   sides: { readonly local: Database; readonly ec2: Database },
   { addKeys, confirm, onStep }: BringOptions,
 ): Promise<Brought> {
-  const done: string[] = [];
-  let failed: Brought['failed'] = [];
-  for (let round = 0; round < MOST_ROUNDS; round += 1) {
+  const done = new Set<string>();
+  for (let round = 1; ; round += 1) {
     const { steps, leftOut } = await verifySchema(sides);
     const wanted = steps.filter(({ removesRows }) => addKeys || !removesRows);
-    if (round === 0 && wanted.length > 0 && !(await isGuideAlone(wanted, sides))) await confirm(wanted);
+    if (round === 1 && wanted.length > 0 && !(await isGuideAlone(wanted, sides))) await confirm(wanted);
     const outcomes = await applySteps(sides.ec2, wanted, ({ what }) => onStep(what));
     const made = outcomes.filter(({ problem }) => problem === null);
-    done.push(...made.map(({ step }) => step.what));
-    failed = outcomes.flatMap(({ step: { what }, problem }) => (problem === null ? [] : [{ what, problem }]));
-    if (made.length === 0 || round === MOST_ROUNDS - 1) return { done: [...new Set(done)], failed, leftOut };
+    for (const { step } of made) done.add(step.what);
+    const failed = outcomes.flatMap(({ step: { what }, problem }) => (problem === null ? [] : [{ what, problem }]));
+    if (made.length === 0 || round === MOST_ROUNDS) return { done: [...done], failed, leftOut };
   }
-  throw new TypeError('the last round returns');
 }
