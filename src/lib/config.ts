@@ -26,7 +26,7 @@ export interface Settings {
   readonly telemetry: { readonly timezone: string; readonly sensorIdFromMac: boolean };
   /** Values that must never be printed. */
   readonly secrets: readonly string[];
-  /** What an operator should know of the way to EC2, though the settings are valid; for whenever EC2 is opened. */
+  /** Warnings about the way to EC2, though the settings are valid; for whenever EC2 is opened. */
   readonly warnings: readonly string[];
   /** The same of the files and variables that the settings came from. */
   readonly sourceWarnings: readonly string[];
@@ -214,7 +214,7 @@ function warningsOf({ name, values, warnings, isOpen }: SettingsFile): string[] 
   return [...warnings.map((warning) => `${name}, ${warning}`), ...(holdsSecret && isOpen ? [open] : [])];
 }
 
-/** What only sensorctl's settings begin with. */
+/** The beginnings of names that only sensorctl's settings have. */
 const OWN_PREFIX = /^(?:TIMESCALE|EC2_DB|EC2_WRITE|EC2_RETRY|EC2_POOL|SQS_QUEUE)_/;
 /** The AWS SDK has a variable that begins so for each of its services. */
 const PREFIX_OF_THE_SDK = 'AWS_ENDPOINT_URL';

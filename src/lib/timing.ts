@@ -9,7 +9,7 @@ export interface Times {
   readonly bulkCallMs: number;
   /** No process that lives copies for so long: it has given its call up before. */
   readonly stalledCopyMs: number;
-  /** Of a receive, in whole seconds. */
+  /** The wait of a receive, in whole seconds. */
   readonly longPollMs: number;
   /** The queue has to answer by then. */
   readonly queueAnswerMs: number;

@@ -90,7 +90,9 @@ describe('acceptance: EC2 lost', function () {
     await expectComplete(stage, bodies);
     expect(await countMissing(stage)).to.equal(summary.accepted);
     expect(await stage.findUncoveredGaps()).to.deep.equal([]);
-    const { rows } = await stage.local.query('select distinct state, readings > 0 as filled from sensorctl.ledger');
+    const { rows } = await stage.local.query(
+      'select distinct state, readings > 0 or jsonb_array_length(keys) > 0 as filled from sensorctl.ledger',
+    );
     expect(rows).to.deep.equal([{ state: 'missed', filled: true }]);
   });
 

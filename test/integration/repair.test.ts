@@ -12,6 +12,7 @@ import { buryConsumers } from '../../src/lib/repository/ledger/markers.js';
 import { CircuitBreaker } from '../../src/lib/repository/write/circuit-breaker.js';
 import { healUntilStopped } from '../../src/lib/repository/repair/self-healing.js';
 import { silentLogger } from '../../src/lib/logger.js';
+import { NONE_UPDATED } from '../../src/lib/repository/repair/repair-updated.js';
 import { repairMissed, type RepairOutcome } from '../../src/lib/repository/repair/repair-missed.js';
 import { SecondaryWriter } from '../../src/lib/repository/write/send-batch.js';
 import { createTestDatabase, ec2Server, localServer, type TestDatabase } from '../support/servers.js';
@@ -124,7 +125,8 @@ describe('repair', () => {
   it('brings what was missed, and settles exactly the entries that it read', async () => {
     await miss(await commit(readingsAt(['a', 'b', 'c', 'd', 'e'], 1)));
     const live = await commit(readingsAt(['f'], 1));
-    expect(await repair()).to.deep.equal({ entries: 1, copied: 6, inserted: 6, skipped: 0, corrected: 0, refused: 0 });
+    const rows = { copied: 6, inserted: 6, skipped: 0, corrected: 0, refused: 0 };
+    expect(await repair()).to.deep.equal({ entries: 1, ...rows, updated: NONE_UPDATED });
     expect(await rowsOf(secondary)).to.deep.equal(await rowsOf(primary));
     expect(await ledger()).to.deep.equal({ pending: 1 });
     expect(await repository.secondary!.send(live)).to.deep.equal({ confirmed: true, refused: [] });

@@ -42,14 +42,14 @@ export function lookOf(side: Side, changes: Partial<SideLook> = {}): SideLook {
     ...{ side, answers: true, problem: null, now: NOW, state: PHASE_2, lagSeconds: 0, quarantine: 0, comparison: null },
     ...{ consumers: side === 'local' ? [consumerOf()] : [], touched: [], countCosts: new Map() },
     ledger: { entries: none, readings: none, gaps: { ranges: 0, readings: 0, oldest: null } },
-    tables: new Map([['water_level_readings', { rows: 1234, newest: NOW - 1_000_000 }]]),
+    tables: new Map([['water_level_readings', { rows: 1234, newest: NOW - 1_000_000, settled: 1200 }]]),
     ...changes,
   };
 }
 
 export function snapshotOf(changes: Partial<Looks> = {}): Snapshot {
   return composeSnapshot({
-    ...{ local: lookOf('local'), ec2: lookOf('ec2'), windowSeconds: 3600, now: NOW },
+    ...{ local: lookOf('local'), ec2: lookOf('ec2'), windowSeconds: 3600, apart: new Map(), now: NOW },
     queue: { answers: true, problem: null, visible: 3, inFlight: 7, delayed: 0, deadLetters: 0 },
     ...changes,
   });

@@ -18,6 +18,7 @@ const RELEASED: Readonly<Record<string, string>> = {
   '000008.sql': '63e2cd8ad1714aa9',
   '000009.sql': 'fe7545b4d99c35e6',
   '000010.sql': 'd4f1c8a345028676',
+  '000011.sql': '6d8619842fba364d',
 };
 
 describe('the migrations of the bookkeeping schema', () => {

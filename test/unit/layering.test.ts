@@ -32,6 +32,7 @@ const ROOMS = [
   'compare',
   'write',
   'phase',
+  'writers',
   'ledger',
   'schema',
   'timescaledb',

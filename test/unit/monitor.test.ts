@@ -10,8 +10,10 @@ import { UsageError } from '../../src/lib/errors.js';
 import { RecentWaits } from '../../src/lib/operations/consume/consume-summary.js';
 import { parseConditions } from '../../src/lib/operations/monitor/conditions.js';
 import { findGapEpisodes, findIncidents } from '../../src/lib/operations/monitor/incidents.js';
-import { silentLook } from '../../src/lib/operations/monitor/side-watch.js';
-import type { Snapshot } from '../../src/lib/operations/monitor/monitor-snapshot.js';
+import { ApartCounts } from '../../src/lib/operations/monitor/apart-counts.js';
+import type { Looks } from '../../src/lib/operations/monitor/compose-snapshot.js';
+import { silentLook, type SideLook } from '../../src/lib/operations/monitor/side-watch.js';
+import type { Apart, Snapshot } from '../../src/lib/operations/monitor/monitor-snapshot.js';
 import { unexplainedOf } from '../../src/lib/operations/monitor/trouble.js';
 import { WriteMeter } from '../../src/lib/repository/write/write-meter.js';
 import type { Sample, SampleFigures } from '../../src/lib/repository/monitor/samples.js';
@@ -125,6 +127,37 @@ describe('what a look says', () => {
     expect(kinds(snapshot)).to.deep.equal(expected);
     expect(unexplainedOf(snapshot.troubles)).to.deep.equal(expected);
     expect(snapshot.consumers?.[0]?.state).to.equal('lost');
+  });
+});
+
+describe('counts of both sides that are apart', () => {
+  const side = (name: 'local' | 'ec2', settled: number | null): SideLook =>
+    lookOf(name, { tables: new Map([['water_level_readings', { rows: 9, newest: null, settled }]]) });
+  const kindsOf = (apart: ReadonlyMap<string, Apart>, changes: Partial<Looks> = {}): string[] =>
+    kinds(snapshotOf({ apart, ...changes }));
+
+  it('are trouble once they stay so for ten seconds in one direction, and none once they meet', () => {
+    const counts = new ApartCounts();
+    const seconds = (local: number | null, at: number): number | undefined =>
+      counts.take(side('local', local), side('ec2', 5), at * 1000).get('water_level_readings')?.seconds;
+    expect(seconds(7, 0)).to.equal(0);
+    expect(seconds(null, 4), 'while some are to be counted again').to.equal(4);
+    expect(seconds(8, 12)).to.equal(12);
+    expect(seconds(4, 13), 'the other way round').to.equal(0);
+    expect(seconds(5, 14)).to.equal(undefined);
+  });
+
+  it('are unexplained trouble, unless the ledger knows what is missing or local is written alone', () => {
+    const apart = new Map([['water_level_readings', { rows: 2, seconds: 10 }]]);
+    expect(kindsOf(apart)).to.deep.equal(['apart']);
+    expect(unexplainedOf(snapshotOf({ apart }).troubles)).to.deep.equal(['apart']);
+    expect(kindsOf(new Map([['water_level_readings', { rows: 2, seconds: 9.9 }]]))).to.deep.equal([]);
+    const gaps = { ranges: 1, readings: 2, oldest: null };
+    const ledger = { ...lookOf('local').ledger!, gaps };
+    expect(kindsOf(apart, { local: lookOf('local', { ledger }) })).to.deep.equal(['gaps']);
+    const [condition] = parseConditions('apart>0');
+    expect(condition!.holds(snapshotOf({ apart }))).to.equal(true);
+    expect(condition!.holds(snapshotOf({}))).to.equal(false);
   });
 });
 

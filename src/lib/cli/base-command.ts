@@ -29,7 +29,7 @@ export abstract class BaseCommand extends Command {
     await super.init();
     // The operator chose this Node; the SDK's advice about its own future versions is not for them.
     process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true';
-    // What no promise hands to `catch`, such as an event that nobody listens to, is a defect like any other.
+    // An error that no promise hands to `catch`, such as an event that nobody listens to, is a defect like any other.
     process.once('uncaughtException', (error) => process.exit(this.#reportUncaught(error)));
     // That nobody reads the log any more (`2>&1 | head`) is no reason to stop.
     process.stderr.on('error', () => undefined);

@@ -20,7 +20,7 @@ const LAST_HOUR: CompareRequest = {
   recorded: false,
 };
 
-/** What verify-schema and compare find out for the gates; loaded when a gate asks, since most runs only look. */
+/** The checks by verify-schema and compare for the gates; loaded when a gate asks, since most runs only look. */
 export function createChecks(sides: BackfillSides, stop: AbortSignal): Checks {
   return {
     verifySchema: async () => {

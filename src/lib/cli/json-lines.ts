@@ -16,7 +16,7 @@ export async function withJsonLines<Result>(
   work: (write: (value: object) => Promise<void>) => Promise<Result>,
 ): Promise<Result> {
   if (file === undefined) return await work(() => Promise.resolve());
-  // What the file held before stays until the work is done.
+  // The former content of the file stays until the work is done.
   const partial = (await isReplaceable(file)) ? `${file}.partial` : file;
   const stream = createWriteStream(partial);
   stream.on('error', () => undefined); // looked for after each write

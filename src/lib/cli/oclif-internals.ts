@@ -10,7 +10,7 @@ interface CalledCommand {
   readonly flags: readonly string[];
 }
 
-/** What oclif's parser puts around the message of a flag's or argument's own check. */
+/** The text that oclif's parser puts around the message of a flag's or argument's own check. */
 const AROUND = /^Parsing --\S+ \n\t|\nSee more help with --help$/g;
 
 /** Wrong flags and arguments, which oclif's parser throws, as errors of our own; null for what is none of its errors. */
@@ -24,9 +24,9 @@ export function ownMessage({ message }: Error): string {
   return message.replaceAll(AROUND, '');
 }
 
-/** What the parser's errors hold beside their message; it exports none of their classes. */
+/** The fields of the parser's errors beside their message; it exports none of their classes. */
 interface ParserFault {
-  /** Of flags that do not exist, as they were typed. */
+  /** The flags that do not exist, as they were typed. */
   readonly flags?: readonly string[];
   /** Missing ones, by their declaration; or surplus ones, as they were typed. */
   readonly args?: readonly (string | { readonly name: string; readonly description?: string })[];
@@ -43,7 +43,7 @@ function messageOf(error: Error & ParserFault, { name, flags }: CalledCommand): 
     const list = missing.map((each) => `${each.name.toUpperCase()} (${each.description ?? ''})`);
     return `${name} needs ${list.join(' and ')}`;
   }
-  // Of several faults oclif makes a list below a heading of its own.
+  // Where there are several faults, oclif makes a list below a heading of its own.
   return ownMessage(error)
     .replace(/^The following errors? occurred:\n/, '')
     .replaceAll('=true ', ' ')
@@ -52,7 +52,7 @@ function messageOf(error: Error & ParserFault, { name, flags }: CalledCommand): 
     .join('; ');
 }
 
-/** What oclif's parser says, as pattern, and how we say it. */
+/** The messages of oclif's parser, as patterns, and our wording for each. */
 const WORDINGS: readonly (readonly [RegExp, string])[] = [
   [/^All of the following must be provided when using (--\S+): (.+)$/, '$1 wants $2 as well'],
   [/^(--\S+?)(?:=\S*)? cannot also be provided when using (--\S+)$/, '$1 and $2 exclude each other'],

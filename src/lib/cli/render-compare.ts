@@ -16,7 +16,7 @@ import { ALL_TABLES } from '../repository/tables/reading-tables.js';
 const HEIGHTS = '▁▂▃▄▅▆▇█';
 const NONE = '·';
 
-/** What a person reads: rows and newest time on both sides, the differences, where in the window they lie, and what to do. */
+/** Renders a comparison for a person: rows and newest time on both sides, the differences, where in the window they lie, and what to do. */
 export function renderComparison({ report, strips }: CompareOutcome): string {
   const { tables, window, leftOut, notCompared, differences } = report;
   const differing = tables.filter(hasDifference);

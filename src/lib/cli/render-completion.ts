@@ -28,7 +28,7 @@ export function renderCompletion(shell: Shell, bin: string, commands: readonly C
   return { bash: renderBash, zsh: renderZsh, fish: renderFish }[shell](bin, places);
 }
 
-/** What may follow once the words of a command, or of a topic, are typed; nothing but commands follows the empty name. */
+/** The words that may follow those of a command or a topic; only commands follow the empty name. */
 interface Place {
   readonly name: string;
   readonly words: readonly { readonly word: string; readonly description: string }[];

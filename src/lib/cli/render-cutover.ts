@@ -26,7 +26,7 @@ export function renderCutover(report: CutoverReport, again: string | null): stri
   ].join('\n');
 }
 
-/** What `cutover --json` prints: the report, with the next step for each gate that is not met. */
+/** The document of `cutover --json`: the report, with the next step for each gate that is not met. */
 export type PrintedCutover = Omit<CutoverReport, 'gates'> & { readonly gates: readonly PrintedGate[] };
 
 type PrintedGate = Omit<Gate, 'advice'> & { readonly next: string | null };
@@ -78,7 +78,7 @@ function renderHistory({ history }: CutoverReport): string {
   );
 }
 
-/** What comes after it: forward by the gates, or back. */
+/** Returns the next command: forward by the gates, or back. */
 function nextStep({ phase, gates, changed, attempt }: CutoverReport): string {
   if (attempt !== null) return 'wait for the change under way: sensorctl cutover';
   const failed = gates.find(({ passed }) => !passed);
@@ -97,7 +97,7 @@ function nextStep({ phase, gates, changed, attempt }: CutoverReport): string {
   }
 }
 
-/** What an operator is asked before a change. */
+/** Returns the question to the operator before a change. */
 export function describeChange(
   to: number | 'back',
   { phase, primary }: Pick<CutoverReport, 'phase' | 'primary'>,

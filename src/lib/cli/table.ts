@@ -6,7 +6,7 @@ import { terminalWidth, widthOf, wrap } from './text-layout.js';
 /** A text is one line; several lines are so many texts. */
 export type Cell = string | number | readonly string[];
 
-/** Of each column: a border and two blanks. */
+/** The width that each column adds: a border and two blanks. */
 const FRAME_WIDTH = 3;
 const NARROWEST_COLUMN = 8;
 const LONGEST_WORD = 28;

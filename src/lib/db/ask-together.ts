@@ -11,7 +11,7 @@ export interface Question<Value> {
   readonly parse: (rows: readonly Row[]) => Value;
 }
 
-/** What a server said to one question: the value or its refusal, and what it cost the server, in ms. */
+/** A server's answer to one question: the value or its refusal, and the time that it took the server, in ms. */
 export type Answer<Value> = { readonly costMs: number } & ({ readonly value: Value } | { readonly refusal: Error });
 
 type ValueOf<Asked> = Asked extends Question<infer Value> ? Value : never;
@@ -48,7 +48,7 @@ export async function askTogether<Questions extends Readonly<Record<string, Ques
   }
 }
 
-/** What the server itself refuses, such as a missing table or right, is an answer; anything else throws. */
+/** A refusal by the server itself, such as a missing table or right, is an answer; anything else throws. */
 async function query(
   client: pg.PoolClient,
   { text, values = [] }: Question<unknown>,

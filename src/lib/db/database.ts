@@ -212,7 +212,7 @@ export function asUnreachable(error: unknown, otherwise: Origin): Error {
   });
 }
 
-/** Of two sides the one that an error which no server gave came from: the first unless it answers. */
+/** Returns the side that an error without a server's answer came from: the first one, unless it answers. */
 export async function findSilent(first: Database, other: Database): Promise<Database> {
   const answers = await first.pool.query('select').then(
     () => true,
@@ -221,7 +221,7 @@ export async function findSilent(first: Database, other: Database): Promise<Data
   return answers ? other : first;
 }
 
-/** What a SQLSTATE means for an operator. */
+/** The problem that a SQLSTATE means for an operator. */
 const PROBLEMS: Readonly<Record<string, CodeOfSide>> = {
   // PostgreSQL takes what we send: PgBouncer gives this code for what it does not, and for a database it does not know.
   '08P01': 'pooler-refuses',

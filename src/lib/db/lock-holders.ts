@@ -47,7 +47,7 @@ export function describeHolders(holders: readonly Holder[]): string {
     .join('; ');
 }
 
-/** What a superuser may run to end them. */
+/** The statement by which a superuser may end them. */
 export function endHoldersSql(holders: readonly Holder[]): string {
   return [...new Set(holders.map(({ pid }) => pid))].map((pid) => `select pg_terminate_backend(${pid});`).join(' ');
 }

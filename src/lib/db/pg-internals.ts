@@ -47,7 +47,7 @@ export function superviseSignIn(client: pg.ClientBase, rules: SignInRules): void
   let isReady = false;
   const abandon = (): void => {
     if (isReady) return;
-    // What a refused server sent behind does not open the door any more.
+    // A server that was refused may have sent more: it does not open the connection any more.
     connection.removeAllListeners('readyForQuery');
     connection.stream.destroy();
   };

@@ -1,6 +1,6 @@
 import type { Queryable } from './database.js';
 
-/** What the role that is connected may do in a schema. */
+/** The rights of the connected role in a schema. */
 export interface SchemaRights {
   readonly usage: boolean;
   /** Each table and view of the schema: what of select, insert, update, delete is allowed. */
@@ -11,7 +11,7 @@ export interface SchemaRights {
 
 const READ_USAGE = `select has_schema_privilege(oid, 'usage') as usage from pg_namespace where nspname = $1`;
 
-/** What of select, insert, update, delete the role may do with the relation `c`, as JSON text. */
+/** SQL for the rights among select, insert, update and delete that the role has on the relation `c`, as JSON text. */
 export const RELATION_RIGHTS = `array_to_json(array(
     select word from unnest(array['select', 'insert', 'update', 'delete']) as word where has_table_privilege(c.oid, word)
   ))::text`;

@@ -42,7 +42,7 @@ const PIN = [
         )) as stranger`,
 ];
 
-/** What a session is like once it is prepared. */
+/** The state of a session once it is prepared. */
 export interface PreparedSession {
   /**
    * The owner of the schema sensorctl where that is neither a superuser, the database's owner, this role, nor the owner of

@@ -52,7 +52,7 @@ export const READ_SESSION = `
   select name, coalesce(current_setting(name, true), '') as value
   from unnest('{${[...Object.keys(PROMISED), ...TIMEOUTS, TAKEN_BEFORE, RESTORING, REPLICATION_ROLE].join(',')}}'::text[]) as name`;
 
-/** What a session got, by the names of its settings. */
+/** The values that a session got, by the names of its settings. */
 export type SessionState = ReadonlyMap<string, string>;
 
 export function parseSession(rows: readonly pg.QueryResultRow[]): SessionState {

@@ -107,7 +107,7 @@ export function describeFault(error: unknown): string {
   return typeof code === 'string' && !text.includes(code) ? `${code}: ${text}` : text;
 }
 
-/** What an error was made of that names a side. */
+/** Returns the error that was wrapped to name a side. */
 function causeOf(error: unknown): unknown {
   return error instanceof Error && error.cause !== undefined ? error.cause : error;
 }

@@ -1,4 +1,4 @@
-/** What an env file says: its settings by name, the faults that make it unreadable, and what is valid but surprising. */
+/** The content of an env file: its settings by name, the faults that make it unreadable, and valid lines that may surprise. */
 export interface EnvFile {
   readonly values: Readonly<Record<string, string>>;
   /** Each with the number of its line; none repeats a line, which may hold a secret. */

@@ -31,7 +31,7 @@ export interface Attempt {
   readonly deadline: string;
 }
 
-/** What a writer does in an epoch. */
+/** The roles of both sides in an epoch, as a writer follows them. */
 export interface Roles {
   readonly primary: Side;
   /** Null: the primary alone is written. */
@@ -54,7 +54,7 @@ export const NO_PHASE: MigrationState = {
   attempt: null,
 };
 
-/** Of the records of both sides the one that decides: each change has a higher epoch. */
+/** Returns the record that decides, of those of both sides: each change has a higher epoch. */
 export function newerState(one: MigrationState, other: MigrationState): MigrationState {
   return other.epoch > one.epoch ? other : one;
 }

@@ -1,7 +1,7 @@
 /** The two databases of a migration. Which of them is the primary depends on the phase. */
 export type Side = 'local' | 'ec2';
 
-/** What a side is in a phase: the one that is written first and decides, or the one that follows it. */
+/** The role of a side in a phase: the primary is written first and decides, the secondary follows it. */
 export type Role = 'primary' | 'secondary';
 
 /** Where batches go: to local alone, to the primary and then the secondary, to EC2 alone, or nowhere during a cutover. */

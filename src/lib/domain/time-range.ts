@@ -22,7 +22,7 @@ export function mergeRanges(ranges: readonly TimeRange[], withinMicros = 0): Tim
   return merged;
 }
 
-/** What is left of a range without these parts, in time order. */
+/** Returns the rest of a range without these parts, in time order. */
 export function without(range: TimeRange, parts: Iterable<TimeRange>): TimeRange[] {
   const left: TimeRange[] = [];
   let { from } = range;

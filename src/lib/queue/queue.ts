@@ -188,7 +188,7 @@ interface BatchAnswer {
   readonly Failed?: readonly { readonly Id?: string | undefined; readonly Code?: string | undefined }[] | undefined;
 }
 
-/** Of a batch call, whose entries are named by their places: the items that its answer does not confirm. */
+/** Returns the items of a batch call that its answer does not confirm. The entries are named by their places. */
 function unconfirmedOf<Item>(
   items: readonly Item[],
   { Successful: successful = [], Failed: failed = [] }: BatchAnswer,

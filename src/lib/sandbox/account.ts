@@ -40,7 +40,7 @@ export async function findAccount(options: AccountOptions = {}): Promise<Account
   );
 }
 
-/** Tells whether the account (undefined: the current user) exists for the kernel and may enter the directory. */
+/** Returns whether the account (undefined: the current user) exists for the kernel and may enter the directory. */
 export async function canEnter(directory: string, account: Account | undefined): Promise<boolean> {
   const identity = account && { uid: account.uid, gid: account.gid };
   const options = { ...identity, cwd: '/', env: HELPER_ENVIRONMENT, stdio: 'ignore' } as const;

@@ -10,7 +10,7 @@ import { type Account, canEnter } from './account.js';
 import { HELPER_ENVIRONMENT } from './helper-process.js';
 import { keeper, makeTemporaryDirectory, removeTemporaryDirectory } from './keeper.js';
 
-/** What a data directory remembers of its server, so that a second start serves the same clients. */
+/** The settings that a data directory keeps, so that a second start of its server serves the same clients. */
 export interface Cluster {
   readonly user: string;
   readonly password: string;

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { mkdir, rm } from 'node:fs/promises';
 import { forkEntry } from './helper-process.js';
 
-/** What must not outlive this process: servers, other children, and data that nobody asked to keep. */
+/** The things that must not outlive this process: servers, other children, and data that nobody asked to keep. */
 export interface Charges {
   /** PostgreSQL servers, which are shut down. */
   readonly servers: readonly number[];

@@ -37,7 +37,7 @@ export function releasePort(port: number): void {
   tokens.delete(port);
 }
 
-/** Tells whether a server could listen on the port of 127.0.0.1 now. */
+/** Returns whether a server could listen on the port of 127.0.0.1 now. */
 export async function isPortFree(port: number): Promise<boolean> {
   const server = createServer();
   try {

@@ -1,7 +1,7 @@
 // The entry of the queue's process: an SQS emulator on a free port of 127.0.0.1, all in memory, that ends with its parent.
 import type { AddressInfo } from 'node:net';
 
-/** What the process tells its parent once. */
+/** The one message that the process sends to its parent. */
 export type QueueReport = { readonly port: number } | { readonly failure: string; readonly isMissing: boolean };
 
 const URL_ACTIONS = ['AmazonSQS.CreateQueue', 'AmazonSQS.GetQueueUrl', 'AmazonSQS.ListQueues'];

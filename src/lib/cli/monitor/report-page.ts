@@ -23,6 +23,7 @@ const INCIDENT_TITLES: Readonly<Record<TroubleKind | 'not-watched', string>> = {
   lag: 'the secondary was behind',
   'dead-letters': 'messages in the dead-letter queue',
   different: 'a comparison found rows that nothing explains',
+  apart: 'the sides counted differently, and the ledger knew nothing of it',
   'change-overdue': 'a change of phase was overdue',
   'not-watched': 'nobody watched',
 };

@@ -75,7 +75,7 @@ class LedgerRepair {
   }
 
   #count(outcome: RepairOutcome): void {
-    this.options.throttle.copied(outcome.copied);
+    this.options.throttle.copied(outcome.copied + outcome.updated.copied);
     this.counts = addCounts(this.counts, {
       ...NO_ROWS,
       ranges: outcome.entries,
@@ -84,6 +84,8 @@ class LedgerRepair {
       rowsSkipped: outcome.skipped,
       rowsCorrected: outcome.corrected,
       rowsRefused: outcome.refused,
+      registryInserted: outcome.updated.inserted,
+      registryCorrected: outcome.updated.corrected,
     });
     this.options.onProgress(this.counts);
   }

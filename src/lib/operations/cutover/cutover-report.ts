@@ -5,9 +5,9 @@ import type { Problem } from '../../errors.js';
 export interface Gate {
   readonly name: string;
   readonly passed: boolean;
-  /** What was measured. */
+  /** The measured value, in words. */
   readonly detail: string;
-  /** What advice on one that failed needs. */
+  /** The problem of a gate that failed, for advice. */
   readonly advice: Problem | null;
   /** Whether --force may override it. */
   readonly forcible: boolean;
@@ -35,7 +35,7 @@ export interface CutoverReport extends Pick<
   readonly gates: readonly Gate[];
   /** Whether this run changed the phase. */
   readonly changed: boolean;
-  /** Of a switch: its steps, and how long no batch was committed, in ms; null for any other change. */
+  /** The steps of a switch, and the time in which no batch was committed, in ms; null for any other change. */
   readonly steps: readonly Step[];
   readonly pauseMs: number | null;
   /** The record's history on the primary, the newest first. */

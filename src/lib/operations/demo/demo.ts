@@ -88,7 +88,7 @@ async function migrate(options: DemoOptions, stage: Stage): Promise<DemoReport> 
     const consumed = await story.end();
     return await report(sent, consumed, stage);
   } catch (error) {
-    // What was started is of no use to anybody any more, and a command that was killed has its own way to say so.
+    // Nobody needs the processes that were started any more, and a command that was killed says so itself.
     if (stop.aborted) throw new InterruptedError('the demo was stopped', { cause: error });
     throw error;
   } finally {
@@ -116,7 +116,7 @@ async function untilEmpty(queue: Queue, stop: AbortSignal): Promise<void> {
   }
 }
 
-/** What takes longer than the demo wants to last shows in the last table. */
+/** Waits, but no longer than the demo is to last: whatever is left shows in the last table. */
 async function untilSettled({ local }: Stage, stop: AbortSignal): Promise<void> {
   const deadline = performance.now() + SETTLE_LIMIT_MS;
   while (performance.now() < deadline) {
@@ -156,7 +156,7 @@ export interface TableCounts {
   readonly newest: string | null;
 }
 
-/** What one side of the sandbox holds. */
+/** The number of rows on one side of the sandbox. */
 export interface SideCounts {
   readonly tables: readonly TableCounts[];
   /** Readings in all tables. */

@@ -10,7 +10,7 @@ export interface CommandRunner {
 }
 
 export interface RunningCommand {
-  /** What the command printed on stdout, once it has ended with a yes or a no; throws an UnreachableError with the end of its log where it failed. */
+  /** Resolves to the command's stdout once it has ended with a yes or a no; throws an UnreachableError with the end of its log where it failed. */
   readonly finished: Promise<string>;
   /** Asks it to finish what is in hand, as Ctrl-C does. */
   terminate(): void;

@@ -12,7 +12,7 @@ export interface StoryOptions {
   readonly stop: AbortSignal;
 }
 
-/** What `consume --json` accounts for. */
+/** The figures of `consume --json`. */
 export interface Consumed {
   readonly messages: number;
   readonly furtherReadings: number;
@@ -24,9 +24,9 @@ export interface Consumed {
 const BEFORE_OUTAGE_MS = 5_000;
 const OUTAGE_MS = 7_000;
 const IN_PHASE_3_MS = 5_000;
-/** Of what a command prints, the lines that tell what came of it. */
+/** The number of lines that are shown of a command's output. */
 const LINES_TOLD = 4;
-/** Of a table. */
+/** The frame of a table. */
 const FRAME = /^[┌├└│]/;
 
 /** The acts of the demo, each with the very commands that an operator types. */

@@ -3,7 +3,7 @@ import { type MigrationState, newerState } from '../../domain/migration.js';
 import { READING_TABLES } from '../../domain/reading.js';
 import type { Side } from '../../domain/side.js';
 import { formatInstant, formatInstantText, parseInstant } from '../../domain/time.js';
-import type { ConsumerSnapshot, SideSnapshot, Snapshot, TableFigures } from './monitor-snapshot.js';
+import type { Apart, ConsumerSnapshot, SideSnapshot, Snapshot, TableFigures } from './monitor-snapshot.js';
 import type { QueueLook } from './queue-watch.js';
 import type { SideLook } from './side-watch.js';
 import { findTroubles, healthOf } from './trouble.js';
@@ -18,6 +18,8 @@ export interface Looks {
   /** Null where no queue is configured. */
   readonly queue: QueueLook | null;
   readonly windowSeconds: number;
+  /** By table, since when its counts are apart. */
+  readonly apart: ReadonlyMap<string, Apart>;
   /** This machine's clock in µs since 1970, for when no side tells its own. */
   readonly now: number;
 }
@@ -26,7 +28,7 @@ export interface Looks {
 const FRESH_SECONDS = 16;
 
 /** Puts together what both sides, the queue and the consumers said. Pure. */
-export function composeSnapshot({ local, ec2, queue, windowSeconds, now }: Looks): Snapshot {
+export function composeSnapshot({ local, ec2, queue, windowSeconds, apart, now }: Looks): Snapshot {
   const state = newerState(local.state, ec2?.state ?? local.state);
   const { primary } = state;
   const lead = primary === 'local' ? local : (ec2 ?? local);
@@ -44,6 +46,7 @@ export function composeSnapshot({ local, ec2, queue, windowSeconds, now }: Looks
       table,
       local: tableFigures(local.tables.get(table)),
       ec2: tableFigures(ec2?.tables.get(table)),
+      apart: apart.get(table) ?? null,
     })),
     lagSeconds: lead.lagSeconds,
     ledger: lead.ledger?.entries ?? null,

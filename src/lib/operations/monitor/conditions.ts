@@ -1,6 +1,12 @@
 import { parseDuration, didYouMean } from '../../domain/words.js';
 import { UsageError } from '../../errors.js';
-import { leavesSecondaryOut, receivesNothing, type Snapshot } from './monitor-snapshot.js';
+import {
+  APART_OF_CONCERN_SECONDS,
+  leavesSecondaryOut,
+  receivesNothing,
+  type Apart,
+  type Snapshot,
+} from './monitor-snapshot.js';
 
 /** A condition of `--fail-on`, such as `lag>60s`. */
 export interface Condition {
@@ -54,9 +60,15 @@ const FIGURES: Readonly<Record<string, Figure>> = {
   'local-p99': latency('local', 'writeP99Ms'),
   'ec2-p50': latency('ec2', 'writeP50Ms'),
   'ec2-p99': latency('ec2', 'writeP99Ms'),
+  apart: number(({ tables }) => Math.max(0, ...tables.map(({ apart }) => concerning(apart)))),
   silent: number(({ sides }) => Object.values(sides).filter(({ answers }) => answers === false).length),
   troubles: number(({ troubles }) => troubles.length),
 };
+
+/** What is on its way is apart for moments. */
+function concerning(apart: Apart | null): number {
+  return apart === null || apart.seconds < APART_OF_CONCERN_SECONDS ? 0 : Math.abs(apart.rows);
+}
 
 const COMPARISONS: Readonly<Record<string, (one: number, other: number) => boolean>> = {
   '>': (one, other) => one > other,

@@ -19,6 +19,7 @@ export const TROUBLE_KINDS = [
   'lag',
   'dead-letters',
   'different',
+  'apart',
   'change-overdue',
 ] as const;
 
@@ -43,6 +44,16 @@ export interface SideSnapshot {
   /** Open records. */
   readonly quarantine: number | null;
 }
+
+/** How far the counts of both sides are apart, beyond what is on its way, and for how long. */
+export interface Apart {
+  /** What local has more; negative: less. */
+  readonly rows: number;
+  readonly seconds: number;
+}
+
+/** From then on counts that are apart are trouble: what dual write touches is counted again within seconds. */
+export const APART_OF_CONCERN_SECONDS = 10;
 
 /** Rows of the window, and the newest time among them (UTC text). */
 export interface TableFigures {
@@ -99,7 +110,11 @@ export interface Snapshot {
   readonly change: { readonly targetPhase: number; readonly deadline: string; readonly overdue: boolean } | null;
   readonly windowSeconds: number;
   readonly sides: Readonly<Record<Side, SideSnapshot>>;
-  readonly tables: readonly (Readonly<Record<Side, TableFigures | null>> & { readonly table: ReadingTable })[];
+  readonly tables: readonly (Readonly<Record<Side, TableFigures | null>> & {
+    readonly table: ReadingTable;
+    /** Null where they are not, or not known. */
+    readonly apart: Apart | null;
+  })[];
   /** Seconds since the commit on the primary of the oldest batch that the secondary has not confirmed. */
   readonly lagSeconds: number | null;
   readonly ledger: Readonly<Record<LedgerState, number>> | null;

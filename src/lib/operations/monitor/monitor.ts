@@ -8,9 +8,11 @@ import type { Queue } from '../../queue/queue.js';
 import { composeSnapshot } from './compose-snapshot.js';
 import { createMonitorMetrics } from './monitor-metrics.js';
 import { Pace, silentLook, SideWatch, type Advise, type SideLook } from './side-watch.js';
+import { explainsApart } from './trouble.js';
 import { QueueWatch } from './queue-watch.js';
 import { Recorder } from './sample-recorder.js';
-import type { Snapshot } from './monitor-snapshot.js';
+import { ApartCounts } from './apart-counts.js';
+import { APART_OF_CONCERN_SECONDS, type Snapshot } from './monitor-snapshot.js';
 
 export interface MonitorOptions {
   readonly local: Database;
@@ -32,6 +34,8 @@ export interface MonitorOptions {
   readonly stop: AbortSignal;
 }
 
+const LOOK_AGAIN_MS = 1_000;
+
 /** A side that has not answered by then is shown as silent; its answer is waited for all the same. */
 const DEADLINE_MS = 3_000;
 
@@ -52,6 +56,11 @@ export async function monitor(options: MonitorOptions): Promise<Snapshot | null>
     while (!stop.aborted) {
       const startedAt = performance.now();
       last = await watching.look();
+      // One look alone cannot tell whether counts that are apart stay so.
+      if (once && mayStayApart(last)) {
+        await pause(LOOK_AGAIN_MS, stop);
+        continue;
+      }
       options.onSnapshot(last);
       recorder?.take(last, last.primary === 'ec2' && ec2 !== null ? ec2 : local);
       if (once) break;
@@ -65,12 +74,18 @@ export async function monitor(options: MonitorOptions): Promise<Snapshot | null>
   }
 }
 
+function mayStayApart(snapshot: Snapshot): boolean {
+  const isOpen = snapshot.tables.some(({ apart }) => apart !== null && apart.seconds < APART_OF_CONCERN_SECONDS);
+  return isOpen && !explainsApart(snapshot);
+}
+
 class Watching {
   readonly #local: BoundedWatch;
   readonly #ec2: BoundedWatch | null;
   readonly #queue: QueueWatch | null;
   /** Both sides count a table at the same time, or their figures would not be of the same moment. */
   readonly #pace = new Pace();
+  readonly #apart = new ApartCounts();
 
   constructor(private readonly options: MonitorOptions) {
     const deadlineMs = options.once ? Infinity : Math.max(DEADLINE_MS, options.intervalMs);
@@ -94,7 +109,8 @@ class Watching {
     }
     for (const { watch } of sides) for (const look of [local, ec2]) watch.touch(look?.touched ?? []);
     const windowSeconds = this.options.windowMicros / 1e6;
-    return composeSnapshot({ local, ec2, queue, windowSeconds, now: Date.now() * 1000 });
+    const apart = this.#apart.take(local, ec2, performance.now());
+    return composeSnapshot({ local, ec2, queue, windowSeconds, apart, now: Date.now() * 1000 });
   }
 
   /** One look alone waits until each table is counted through. */

@@ -1,6 +1,7 @@
 import { counted } from '../../domain/words.js';
 import { otherSide, sideTitle, sideTitleCapitalized, type Side } from '../../domain/side.js';
 import {
+  APART_OF_CONCERN_SECONDS,
   leavesSecondaryOut,
   receivesNothing,
   type ConsumerSnapshot,
@@ -42,6 +43,7 @@ export function findTroubles(figures: Figures): Trouble[] {
     ...ledgerTroubles(figures, secondary),
     ...queueTroubles(figures),
     ...comparisonTroubles(figures),
+    ...apartTroubles(figures),
   ];
 }
 
@@ -123,6 +125,24 @@ function ledgerTroubles({ gaps, lagSeconds, writeMode }: Figures, secondary: Sid
       : []),
     ...(late ? [{ kind: 'lag' as const, text: `${title} is ${Math.round(lagSeconds)} s behind` }] : []),
   ];
+}
+
+/** What local keeps for itself, or what the ledger knows to be missing, is apart for a reason. */
+export function explainsApart({ gaps, writeMode }: Pick<Figures, 'gaps' | 'writeMode'>): boolean {
+  return writeMode !== 'dual-write' || gaps === null || gaps.ranges > 0;
+}
+
+function apartTroubles(figures: Figures): Trouble[] {
+  if (explainsApart(figures)) return [];
+  return figures.tables.flatMap(({ table, apart }) => {
+    if (apart === null || apart.seconds < APART_OF_CONCERN_SECONDS) return [];
+    const [more, less] = apart.rows > 0 ? ['Local', 'EC2'] : ['EC2', 'local'];
+    const rows = counted(Math.abs(apart.rows), 'row');
+    return {
+      kind: 'apart' as const,
+      text: `${more} holds ${rows} of ${table} more than ${less}, and the ledger knows nothing of it: another program writes there`,
+    };
+  });
 }
 
 function queueTroubles({ queue }: Figures): Trouble[] {

@@ -3,7 +3,7 @@ import { copyBetween } from '../../db/copy.js';
 import type { Database, Queryable } from '../../db/database.js';
 import { assertNotRewritten } from '../tables/rewritten-tables.js';
 import { faultKind } from '../../db/sqlstate.js';
-import { inTransaction, keepAwake, repeatCollisions } from '../../db/transaction.js';
+import { inTransaction, keepAwake, queryAll, repeatCollisions } from '../../db/transaction.js';
 import type { ReadingTable } from '../../domain/reading.js';
 import { formatInstant, parseInstant } from '../../domain/time.js';
 import type { DigestMethod } from '../compare/digest-method.js';
@@ -25,6 +25,7 @@ import {
 } from '../repair/staging-sql.js';
 import type { Transfer } from '../repair/transfer.js';
 import { isCopyStraightSafe } from '../timescaledb/compressed-chunks.js';
+import { SKIP_EVERY_TABLE } from '../writers/own-writes.js';
 import { digestUnit } from './unit-digest.js';
 import { beginWithUnit, finishAndCommit, type Unit, type UnitCounts } from './unit-store.js';
 import { PIN_AGAIN, SET_OWN_PATH, underOwnPath, writeUnderOwnPath } from '../../db/search-path.js';
@@ -157,7 +158,7 @@ async function copyStraight(
   const reading = { table: transfer.compared, method: context.method };
   try {
     const statements = { to: copySortedToSql(transfer, [unit]), from: copyFromSql(transfer, 'table') };
-    await target.query(SET_OWN_PATH);
+    await queryAll(target, [SKIP_EVERY_TABLE, SET_OWN_PATH]);
     const copied = await copyBetween(source, target, statements);
     await target.query(PIN_AGAIN);
     const [, there, here] = await Promise.all([

@@ -11,7 +11,7 @@ export interface UnendedConsumer {
   readonly silentSeconds: number;
 }
 
-/** What comparisons that finished since a time have found. */
+/** The verdicts of the comparisons that finished since a time. */
 export interface Verdicts {
   readonly identical: number;
   /** When the newest one that found something unexplained, extra or different finished (UTC text); null for none. */

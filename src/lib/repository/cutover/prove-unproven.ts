@@ -21,7 +21,7 @@ import { queryableOf, type ComparedSides } from '../compare/sides.js';
 import { readCutoff, withoutDropped } from '../compare/window.js';
 import { WHOLE_TABLES } from '../tables/reading-tables.js';
 
-/** What a proof of everything that settled since the last one has found. */
+/** The result of a proof of everything that settled since the last one. */
 export interface Proof {
   /** Ranges that were digested on both sides, and rows that they hold on the primary. */
   readonly ranges: number;
@@ -54,7 +54,7 @@ const READ_UNPROVEN = `
   from (select unproven_id, table_name, unnest(times) as range from sensorctl.unproven) as ranges
   order by table_name, lower(range)`;
 
-/** Of tables of which any row may have been written. What settles later has another number, and stays. */
+/** Tables of which any row may have been written. Entries that settle later have other numbers, and stay. */
 const READ_UNPROVEN_TABLES = `
   select unproven_id as id, table_name as "table" from sensorctl.unproven where whole_table or keys is not null`;
 
@@ -163,7 +163,7 @@ interface LookOptions {
   readonly stop: AbortSignal;
 }
 
-/** Of ranges whose digests differ: those in which rows do, and all that are not proven. */
+/** Returns the ranges in which rows differ, of those whose digests do, and all that are not proven. */
 async function lookAtRanges(
   comparison: Comparison,
   ranges: readonly DifferingRange[],

@@ -11,6 +11,8 @@ export type CountedTable = Pick<Table, 'name' | 'axis'>;
 export interface WindowFigures {
   readonly rows: number;
   readonly newest: number | null;
+  /** The rows that nothing has touched for a while, without those at the ends of the window; null while some are to be counted again. */
+  readonly settled: number | null;
 }
 
 interface Bucket {
@@ -103,12 +105,15 @@ export class WindowCounts {
   figures(now: number): WindowFigures {
     const oldest = this.#firstBucket(now);
     for (const bucket of this.#buckets.keys()) if (bucket < oldest) this.#buckets.delete(bucket);
-    let [rows, newest]: [number, number | null] = [0, null];
+    // The clocks of two sides are not quite the same.
+    const [first, last] = [oldest + 1, this.#liveBucket(now) - 1];
+    let [rows, settled, newest]: [number, number, number | null] = [0, 0, null];
     for (const bucket of this.#buckets.values()) {
       rows += bucket.rows;
+      if (bucket.bucket > first && bucket.bucket < last) settled += bucket.rows;
       newest = Math.max(newest ?? bucket.newest, bucket.newest);
     }
-    return { rows, newest };
+    return { rows, newest, settled: this.#touched.size === 0 ? settled : null };
   }
 
   #firstBucket(now: number): number {

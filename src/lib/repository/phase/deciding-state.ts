@@ -79,7 +79,7 @@ async function otherAlone(sides: MigrationSides, silent: Side, error: unknown): 
   return other;
 }
 
-/** Of two records that do not both name their own side the higher epoch decides; it is copied to the other side. */
+/** Where the two records do not both name their own side, the higher epoch decides; it is copied to the other side. */
 async function decideByEpoch(
   pointing: { readonly database: Database; readonly state: MigrationState },
   other: Database,
@@ -94,7 +94,7 @@ async function decideByEpoch(
   return { state: await readState(other.pool), primary: other };
 }
 
-/** What waits for the fence longer than this, in ms, waits for a transaction that hangs. */
+/** A wait for the fence longer than this, in ms, is one for a transaction that hangs. */
 const FENCE_MS = 2_000;
 
 /**

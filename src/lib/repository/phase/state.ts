@@ -12,7 +12,7 @@ const FIND_STATE = `
     where nspname = 'sensorctl' and relname = 'state'
   ) as exists`;
 
-/** What `parseState` reads. */
+/** The columns that `parseState` reads. */
 export const STATE_COLUMNS = `phase, write_mode, epoch, primary_side, keep_local_current, phase_since::text, changed_at::text, changed_by, reason,
   array_to_json(overridden_gates)::text as overridden_gates, attempt, target_phase, deadline::text`;
 
@@ -38,7 +38,7 @@ export interface StateRow {
   readonly deadline: string | null;
 }
 
-/** What a side records; `NO_PHASE` where no phase was recorded, or sensorctl was never there. */
+/** Reads the record of a side; `NO_PHASE` where no phase was recorded, or sensorctl was never there. */
 export async function readState(database: Queryable): Promise<MigrationState> {
   const { rows } = await database.query<{ exists: boolean }>(FIND_STATE);
   if (rows[0]?.exists !== true) return NO_PHASE;
@@ -51,7 +51,7 @@ export async function readRecordedState(database: Queryable): Promise<MigrationS
   return row === undefined ? NO_PHASE : parseState(row);
 }
 
-/** What a side recorded before, the newest first. */
+/** Reads the earlier records of a side, the newest first. */
 export async function readHistory(database: Queryable, limit: number): Promise<MigrationState[]> {
   const { rows } = await database.query<StateRow & Record<string, unknown>>(READ_HISTORY, [limit]);
   return rows.map(parseState);

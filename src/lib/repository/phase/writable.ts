@@ -23,7 +23,7 @@ const READ_PRESSURE = `
     (select last_failed_time > coalesce(last_archived_time, '-infinity') from pg_stat_archiver) as archiving,
     pg_database_size(current_database()) as bytes`;
 
-/** What of a server's disk can be seen in SQL; how much of it is free cannot. */
+/** The state of a server's disk as far as SQL shows it; free space it does not show. */
 export interface DiskPressure {
   /** Replication slots that nobody reads: they keep WAL for ever. */
   readonly idleSlots: number;

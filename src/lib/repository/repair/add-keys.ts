@@ -1,3 +1,4 @@
+import { SKIP_EVERY_TABLE } from '../writers/own-writes.js';
 import { readTables } from '../tables/read-tables.js';
 import { hasUniqueKey, tableSql, type Table } from '../tables/table.js';
 import { readChunks } from '../timescaledb/chunks.js';
@@ -211,6 +212,7 @@ async function addKey(database: Database, name: ReadingTable, table: Table): Pro
       (await client.query({ text: forTable(sql, text), ...PATIENT })).rowCount ?? 0;
     await run(NO_TIMEOUT);
     await run(NOTICE_LOSS);
+    await run(SKIP_EVERY_TABLE);
     await run('lock table %table% in share row exclusive mode');
     if (await isCompressed(client, table)) return null;
     const { rank, keep, remove } = removeSurplus({ table: name, sql, key: READING_KEY, side: database.side });

@@ -23,6 +23,7 @@ import {
   takeStagedSql,
 } from './staging-sql.js';
 import { insertAbsent } from './repair-updated.js';
+import { SKIP_EVERY_TABLE } from '../writers/own-writes.js';
 import type { Transfer } from './transfer.js';
 import { underOwnPath, writeUnderOwnPath } from '../../db/search-path.js';
 
@@ -63,7 +64,7 @@ export interface BringOptions {
 export async function bringRows(options: BringOptions): Promise<Delivery> {
   const { source, target, targetSide, transfer, ranges } = options;
   for (const { text } of transfer.writeSettings) await target.query(text);
-  await queryAll(target, [CHECK_AT_ONCE, createStagingSql(transfer)]);
+  await queryAll(target, [SKIP_EVERY_TABLE, CHECK_AT_ONCE, createStagingSql(transfer)]);
   const statements = { to: copyToSql(transfer, ranges), from: copyFromSql(transfer, 'staging') };
   const copied = ranges.length === 0 ? 0 : await copyBetween(source, target, statements);
   await assertNotRewritten(source, { side: otherSide(targetSide) }, transfer.rewriteCheck);

@@ -10,7 +10,7 @@ import { lockTable, markTakenOver } from '../ledger/markers.js';
 import { holdAsPrimary } from '../phase/fence.js';
 import { ALL_TABLES } from '../tables/reading-tables.js';
 import { bringRows, type Delivery } from './bring-rows.js';
-import { repairUpdated } from './repair-updated.js';
+import { NONE_UPDATED, repairUpdated, type UpdatedRepair } from './repair-updated.js';
 import { planTransfer, type Transfer } from './transfer.js';
 
 /** Which entries of the ledger a repair takes. */
@@ -40,6 +40,8 @@ export interface RepairOptions extends Wanted {
 }
 
 export interface RepairOutcome extends Omit<Delivery, 'refused'> {
+  /** Rows that were brought by their keys; the others are none of them. */
+  readonly updated: UpdatedRepair;
   /** Ledger entries repaired, verified and settled. */
   readonly entries: number;
   readonly refused: number;
@@ -105,7 +107,8 @@ interface UnconfirmedEntry {
   readonly consumer_id: string;
 }
 
-const NOTHING: RepairOutcome = { entries: 0, copied: 0, inserted: 0, skipped: 0, corrected: 0, refused: 0 };
+const NO_ROWS: Delivery = { copied: 0, inserted: 0, skipped: 0, corrected: 0, refused: [] };
+const NOTHING: RepairOutcome = { ...NO_ROWS, entries: 0, refused: 0, updated: NONE_UPDATED };
 
 /**
  * Repairs the oldest missed entries of the ledger that nobody else is repairing: brings the primary's rows in their
@@ -141,11 +144,11 @@ async function repairClaimed(
   await holdAsPrimary(source, options.primary);
   // Writing on a slow secondary may take longer than the claim may be idle.
   return await keepAwake(source, async () => {
-    const delivery = await deliver(source, claim, options);
+    const { delivery, updated } = await deliver(source, claim, options);
     await source.query(SETTLE_ENTRIES, [claim.ids]);
     // What the secondary refused stays in the ledger, a reading an entry.
     await enterRefused(source, delivery.refused);
-    return { ...delivery, entries: claim.ids.length, refused: delivery.refused.length };
+    return { ...delivery, updated, entries: claim.ids.length, refused: delivery.refused.length };
   });
 }
 
@@ -174,11 +177,15 @@ async function claimEntries(
   return null;
 }
 
-async function deliver(source: pg.Client, claim: Claim, { primary, secondary }: RepairOptions): Promise<Delivery> {
+async function deliver(
+  source: pg.Client,
+  claim: Claim,
+  { primary, secondary }: RepairOptions,
+): Promise<{ delivery: Delivery; updated: UpdatedRepair }> {
   const transfer = await planTransfer(primary, secondary, claim.table);
   const sides = { primary, secondary, transfer };
-  const byKey = await deliverByKey(source, claim, sides);
-  return transfer.compared.axis === null ? byKey : addRows(byKey, await deliverByTime(source, claim, sides));
+  const updated = await deliverByKey(source, claim, sides);
+  return { delivery: transfer.compared.axis === null ? NO_ROWS : await deliverByTime(source, claim, sides), updated };
 }
 
 interface PlannedDelivery extends Pick<RepairOptions, 'primary' | 'secondary'> {
@@ -213,22 +220,11 @@ async function deliverByKey(
   source: pg.Client,
   { ids }: Claim,
   { primary, secondary, transfer }: PlannedDelivery,
-): Promise<Delivery> {
+): Promise<UpdatedRepair> {
   const { rows } = await source.query<{ key: string }>(READ_KEYS, [ids]);
   const keys = rows.map(({ key }) => key);
-  if (keys.length === 0) return { copied: 0, inserted: 0, skipped: 0, corrected: 0, refused: [] };
-  const repaired = await repairUpdated(primary, secondary, { table: transfer.compared, keys, overwrite: true });
-  return { ...repaired, refused: [] };
-}
-
-function addRows(one: Delivery, other: Delivery): Delivery {
-  return {
-    copied: one.copied + other.copied,
-    inserted: one.inserted + other.inserted,
-    skipped: one.skipped + other.skipped,
-    corrected: one.corrected + other.corrected,
-    refused: [...one.refused, ...other.refused],
-  };
+  if (keys.length === 0) return NONE_UPDATED;
+  return await repairUpdated(primary, secondary, { table: transfer.compared, keys, overwrite: true });
 }
 
 /** A table without a unique key is repaired by one at a time. */

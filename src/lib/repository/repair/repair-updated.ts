@@ -8,6 +8,7 @@ import type { Role } from '../../domain/side.js';
 import { assertDecides } from '../phase/fence.js';
 import { columnOf } from '../tables/table.js';
 import { sideSql, type TablePair } from '../tables/table-pair.js';
+import { SKIP_EVERY_TABLE } from '../writers/own-writes.js';
 import { MERGE_RULE_MEMORY, READ_RULE_MEMORY, RULE_MEMORY_COLUMNS } from '../write/batch-sql.js';
 
 const ROWS_AT_ONCE = 500;
@@ -20,6 +21,8 @@ export interface UpdatedRepair {
   readonly skipped: number;
   readonly corrected: number;
 }
+
+export const NONE_UPDATED: UpdatedRepair = { copied: 0, inserted: 0, skipped: 0, corrected: 0 };
 
 /** A key as a JSON array of texts. */
 type Key = string;
@@ -77,6 +80,7 @@ interface UpdatedRows {
 async function repairRows(source: Database, target: Database, rows: UpdatedRows): Promise<UpdatedRepair> {
   const { table, keys, overwrite } = rows;
   return await withTransaction(target.pool, async (client) => {
+    await client.query(SKIP_EVERY_TABLE);
     const first = await readColumns(source.pool, rows);
     const inserted = await writeUnderOwnPath(client, underOwnPath(insertSql(table)), first.columns);
     let corrected = 0;

@@ -70,7 +70,9 @@ class Healing {
     }
     const outcome = await this.#repair();
     if (outcome !== null && outcome.entries > 0) {
-      this.options.logger.info('ledger repaired', { ...outcome });
+      const { updated, ...rows } = outcome;
+      const brought = updated.inserted + updated.corrected;
+      this.options.logger.info('ledger repaired', { ...rows, ...(brought > 0 && { updated: brought }) });
       this.options.onHealed?.(outcome.inserted);
     } else await this.#rest();
   }
@@ -97,7 +99,7 @@ class Healing {
     try {
       const wanted = { states: ['missed'], except: current(this.#setAside), tables: this.#tables() } as const;
       const outcome = await this.#parts.repair(wanted, signal);
-      await pause((outcome.copied / rowsPerSecond) * 1000, signal);
+      await pause(((outcome.copied + outcome.updated.copied) / rowsPerSecond) * 1000, signal);
       return outcome;
     } catch (error) {
       if (!this.#setsAside(error)) throw error;

@@ -145,7 +145,7 @@ const READ_TRIGGERS = `
     t.tgname = 'ts_insert_blocker' or s.nspname like '\\_timescaledb%' as "ofTimescaleDb"
   ${WANTED} join pg_trigger t on t.tgrelid = c.oid
   join pg_proc f on f.oid = t.tgfoid join pg_namespace s on s.oid = f.pronamespace
-  where not t.tgisinternal and t.tgenabled in ('O', 'A') and t.tgtype & 20 <> 0
+  where not t.tgisinternal and t.tgenabled in ('O', 'A') and t.tgtype & 20 <> 0 and s.nspname <> 'sensorctl'
   order by c.relname, t.tgname`;
 
 const READ_CHILDREN = `

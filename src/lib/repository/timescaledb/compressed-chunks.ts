@@ -58,7 +58,7 @@ export async function isCopyStraightSafe(target: Database, table: Table, range: 
   return (await readChunks(target.pool, table.name, [range])).every((chunk) => !chunk.compressed);
 }
 
-/** What writing into compressed chunks does in this version, by its changelog; null where nothing is wrong. */
+/** Returns what is wrong with writes into compressed chunks in this version, by its changelog; null for nothing. */
 export function problemOf(version: string): string | null {
   if (isBefore(version, 2, 11)) return `TimescaleDB ${version} takes no rows with a unique key there (2.11 does)`;
   if (isBefore(version, 2, 15, 1)) return `COPY into them can crash TimescaleDB ${version} (2.15.1 mends it)`;

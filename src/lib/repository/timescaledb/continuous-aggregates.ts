@@ -37,7 +37,7 @@ export interface RefreshOptions {
   readonly oldestBefore?: number | null;
 }
 
-/** What has changed below an aggregate. */
+/** The changed ranges below an aggregate. */
 interface Touched {
   readonly ranges: readonly TimeRange[];
   /** The part that a real-time aggregate computes and so logs no change of. */
@@ -72,7 +72,7 @@ const BUSY_PAUSE_AT_MOST_MS = 2_000;
 const LOCK_NOT_AVAILABLE = '55P03';
 const TIMED_OUT = '57014';
 const FORBIDDEN = '42501';
-/** What 2.26 makes of any error after a refresh's first transaction (seen of 57014): its clean-up fails, and hides it. */
+/** The SQLSTATE that 2.26 gives for any error after a refresh's first transaction (seen of 57014): its clean-up fails and hides the error. */
 const MASKED = '2D000';
 const MASKED_AT_MOST = 5;
 
@@ -223,7 +223,7 @@ class Refresh {
     return rows[0]?.watermark ?? -Infinity;
   }
 
-  /** What the aggregates on top of this one are computed from. */
+  /** Returns the relation that the aggregates on top of this one are computed from. */
   async #relationOf(aggregate: Readable, grid: BucketGrid, source: Relation): Promise<Relation> {
     const { storage } = aggregate;
     const extent = await readExtent(this.session, storage);

@@ -13,7 +13,7 @@ export interface Extent {
   readonly newest: number;
 }
 
-/** What a continuous aggregate is computed from: a hypertable, or the storage of another aggregate. */
+/** The source of a continuous aggregate: a hypertable, or the storage of another aggregate. */
 export interface Relation extends Timed {
   /** The names by which its policies go. */
   readonly names: readonly (readonly [schema: string, name: string])[];

@@ -56,7 +56,7 @@ const REMEMBER = `
 
 const FIND_BOOKKEEPING = "select to_regclass('sensorctl.paused_job') is not null as exists";
 
-/** What was deleted, or switched on by hand meanwhile, is not among them. */
+/** Jobs that were deleted, or switched on by hand meanwhile, are not among them. */
 const FIND_PAUSED = `
   select jobs.job_id as id, jobs.proc_name::text as "procName", table_name as "table", owner::text as owner,
     coalesce(pg_has_role(to_regrole(owner::text), 'usage'), false) as alterable

@@ -5,6 +5,7 @@ import { OWN_PATH_TAKEN } from '../../db/search-path.js';
 import { REGISTRY } from '../tables/reading-tables.js';
 import { asKeySql, columnOf, type Table } from '../tables/table.js';
 import type { SideTables } from '../tables/written-tables.js';
+import { EVERY_TABLE_SKIPPED, tablesSkippedSql } from '../writers/own-writes.js';
 
 /**
  * The statements that write a batch: one for the primary, one for the secondary, each a single round trip whatever the
@@ -63,7 +64,7 @@ export function primaryBatchSql({ names: tables, on }: BatchTables): string {
     ${updateRegistrySql(writtenRegistry(on.sql(REGISTRY), on.get(REGISTRY)))},
     migration as (${BEGIN_MIGRATION}),
     entry as (${ENTER_IN_LEDGER})
-    ${[takeOwnPathFirst(width), ...tables.map((table) => selectAccepted(table, width))].join('\nunion all\n')}`;
+    ${[beginWriting(tables, width), ...tables.map((table) => selectAccepted(table, width))].join('\nunion all\n')}`;
 }
 
 /**
@@ -85,7 +86,8 @@ export function secondaryBatchSql(
     ${[...marked.map((table) => `${marker(table)} as (${insertMarkerSql(table)})`), ...inserts].join(',\n')},
     touched as (${tables.map((table) => selectTouched(table, unnest(table, parameters))).join('\nunion all\n')}),
     ${updateRegistrySql(writtenRegistry(on.sql(REGISTRY), on.get(REGISTRY)))}
-    select ${tables.map((table) => `(select count(*) from ${accepted(table)})`).join(' + ')} as inserted where ${OWN_PATH_TAKEN}`;
+    select ${tables.map((table) => `(select count(*) from ${accepted(table)})`).join(' + ')} as inserted
+    where ${EVERY_TABLE_SKIPPED} and ${OWN_PATH_TAKEN}`;
 }
 
 /** A consumer that is recorded dead writes nothing any more, however long its statement was under way. */
@@ -100,6 +102,9 @@ const BEGIN_MIGRATION = `
   insert into sensorctl.migration
   select true where $3 = 'pending' and exists (select from touched) and not exists (select from sensorctl.migration)
   on conflict do nothing`;
+
+/** Before a migration began, a batch that only the primary takes is in no ledger. */
+const ENTERS = `($3 = 'pending' or exists (select from sensorctl.migration) or exists (select from sensorctl.state))`;
 
 /** Rows that are updated are entered by their keys, readings by their times. */
 const ENTER_IN_LEDGER = `
@@ -123,7 +128,7 @@ const ENTER_IN_LEDGER = `
     ) as ranges
     group by table_name
   ) as entered
-  where $3 = 'pending' or exists (select from sensorctl.migration) or exists (select from sensorctl.state)`;
+  where ${ENTERS}`;
 
 /** The registry of a side: in a statement, and the key of its rows made of `sensor_id`. */
 export interface WrittenRegistry {
@@ -238,10 +243,14 @@ export function selectTouched(table: ReadingTable, source: string): string {
     time::timestamptz as time, location_lat as lat, location_lng as lng from ${source}`;
 }
 
-/** No row; goes before what reads from the inserts, so that triggers run under the role's own search path. */
-function takeOwnPathFirst(width: number): string {
+/**
+ * No row; goes before what reads from the inserts, so that triggers run under the role's own search path, and those of
+ * other writers leave alone what the statement enters.
+ */
+function beginWriting(tables: readonly ReadingTable[], width: number): string {
   const columns = Array.from({ length: width }, (_, index) => `null::text as column_${index}`);
-  return `select null::text as table_name, null::bigint as readings, ${columns.join(', ')} where not ${OWN_PATH_TAKEN}`;
+  return `select null::text as table_name, null::bigint as readings, ${columns.join(', ')} 
+    where not (${tablesSkippedSql([REGISTRY, ...tables], ENTERS)} and ${OWN_PATH_TAKEN})`;
 }
 
 /** Each column as one array text, so that the rows pass through Node without being parsed; padded to one width. */

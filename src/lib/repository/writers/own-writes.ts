@@ -1,0 +1,25 @@
+import { quoteIdentifier, quoteLiteral } from '../../db/identifiers.js';
+
+/**
+ * The triggers of tracked tables leave alone what sensorctl writes and enters itself: a setting of the transaction names its
+ * tables, with the number of the transaction, so that one that was left behind counts nowhere else. Any role can set it:
+ * it says who is sensorctl, and protects nothing. What the operator's own triggers write beside it, to other tables, is
+ * entered like what any program writes.
+ */
+const takeSql = (tables: string): string =>
+  `set_config('sensorctl.writer', pg_current_xact_id()::text || ' ' || ${tables}, true)`;
+
+/** The secondary is written by sensorctl alone, and has no ledger: there it skips every table. */
+const EVERY_TABLE = takeSql("'* '");
+
+/** Goes before what sensorctl writes on the secondary, in its transaction. */
+export const SKIP_EVERY_TABLE = `select ${EVERY_TABLE}`;
+
+/** The same in a statement whose `with` holds what writes: a condition that is looked at before anything of it is read. */
+export const EVERY_TABLE_SKIPPED = `(${EVERY_TABLE} is not null)`;
+
+/** Likewise for tables that a statement on the primary enters itself, as the ledger names them, where `enters` holds. */
+export function tablesSkippedSql(tables: readonly string[], enters: string): string {
+  const names = quoteLiteral(tables.map((table) => `${quoteIdentifier(table)} `).join(''));
+  return `(${takeSql(`case when ${enters} then ${names} else '' end`)} is not null)`;
+}

@@ -1,0 +1,206 @@
+import type pg from 'pg';
+import type { Database, Queryable } from '../../db/database.js';
+import { quoteIdentifier } from '../../db/identifiers.js';
+import { isLockTimeout } from '../../db/sqlstate.js';
+import { withTransaction } from '../../db/transaction.js';
+import { backoff, withRetries } from '../../domain/retry.js';
+import { readTimescaleDb } from '../tables/server-facts.js';
+import { tableSql, type Table, type TableName } from '../tables/table.js';
+import { readTrackedRelations } from './tracked-relations.js';
+import { planTriggers, type PlannedTrigger } from './trigger-plan.js';
+
+/** How far a table of one side is tracked. */
+export interface Tracking {
+  readonly table: Table;
+  readonly planned: readonly PlannedTrigger[];
+  /** Since when, by that side's clock; null where it was never tracked. */
+  readonly trackedAt: string | null;
+  /** Why a writer may pass unseen, or what was proven does not count any more; none where all triggers are whole. */
+  readonly problems: readonly string[];
+}
+
+export function isTracked({ trackedAt, problems }: Tracking): boolean {
+  return trackedAt !== null && problems.length === 0;
+}
+
+interface FoundTrigger extends Record<string, unknown> {
+  readonly table: number;
+  readonly schema: string;
+  readonly relation: string;
+  readonly name: string;
+  readonly function: string;
+  /** The arguments, each ended by a zero byte. */
+  readonly arguments: string;
+  readonly enabled: boolean;
+  /** Chunks whose rows it does not see. */
+  readonly blindChunks: number;
+}
+
+/** Triggers of chunks are copies that TimescaleDB makes of row triggers. $1, $2: relations and the tables that they belong to. */
+const FIND_TRIGGERS = `
+  select given."table"::int8 as "table", s.nspname as schema, c.relname as relation, t.tgname as name, f.proname as function,
+    encode(t.tgargs, 'hex') as arguments, t.tgenabled in ('O', 'A') as enabled,
+    case when t.tgtype & 1 = 1 then (
+      select count(*) from pg_inherits as i join pg_class as chunk on chunk.oid = i.inhrelid
+      where i.inhparent = t.tgrelid and chunk.relkind = 'r' and not exists (
+        select from pg_trigger as copy where copy.tgrelid = chunk.oid and copy.tgname = t.tgname and copy.tgenabled in ('O', 'A')
+      ) and exists (select from pg_namespace as home where home.oid = chunk.relnamespace and home.nspname like '\\_timescaledb%')
+    ) else 0 end as "blindChunks"
+  from unnest($1::oid[], $2::oid[]) as given (oid, "table")
+  join pg_trigger as t on t.tgrelid = given.oid join pg_class as c on c.oid = t.tgrelid
+  join pg_namespace as s on s.oid = c.relnamespace join pg_proc as f on f.oid = t.tgfoid
+  join pg_namespace as fs on fs.oid = f.pronamespace
+  where fs.nspname = 'sensorctl' and not t.tgisinternal
+  order by 1, 2, 3, 4`;
+
+const VERSIONS = `
+  select given."table"::int8 as "table", md5(string_agg(t.oid || ':' || t.xmin, ',' order by t.oid)) as versions
+  from unnest($1::oid[], $2::oid[]) as given (oid, "table")
+  join pg_trigger as t on t.tgrelid = given.oid join pg_proc as f on f.oid = t.tgfoid
+  join pg_namespace as fs on fs.oid = f.pronamespace
+  where fs.nspname = 'sensorctl' and not t.tgisinternal group by 1`;
+
+const READ_RECORDED = `
+  select table_name as "table", tracked_at::text as "trackedAt", versions from sensorctl.tracked_table`;
+
+interface Recorded extends Record<string, unknown> {
+  readonly table: string;
+  readonly trackedAt: string;
+  readonly versions: string;
+}
+
+/** What the catalogs of a prepared side say of the tracking of these tables of it. */
+export async function readTracking(
+  { side, pool }: Pick<Database, 'side' | 'pool'>,
+  tables: readonly Table[],
+): Promise<Tracking[]> {
+  const { installed } = await readTimescaleDb(pool);
+  const relations = await readTrackedRelations(pool, tables);
+  const places = [relations.map(({ oid }) => oid), relations.map(({ table }) => table)];
+  const { rows: found } = await pool.query<FoundTrigger>(FIND_TRIGGERS, places);
+  const { rows: versions } = await pool.query<{ table: number; versions: string }>(VERSIONS, places);
+  const { rows: recorded } = await pool.query<Recorded>(READ_RECORDED);
+  return tables.map((table) => {
+    const planned = relations
+      .filter((relation) => relation.table === table.oid)
+      .flatMap((relation) => planTriggers(table, relation, { side, timescaleDb: installed }));
+    const record = recorded.find((each) => each.table === table.label);
+    const problems = compareTriggers(
+      planned,
+      found.filter((trigger) => trigger.table === table.oid),
+    );
+    const version = versions.find((each) => each.table === table.oid)?.versions;
+    const altered = record !== undefined && problems.length === 0 && version !== record.versions;
+    return {
+      table,
+      planned,
+      trackedAt: record?.trackedAt ?? null,
+      problems: altered ? ['its triggers were altered since they were made'] : problems,
+    };
+  });
+}
+
+function compareTriggers(planned: readonly PlannedTrigger[], found: readonly FoundTrigger[]): string[] {
+  const isAt = ({ relation, name }: PlannedTrigger, trigger: FoundTrigger): boolean =>
+    relation.schema === trigger.schema && relation.name === trigger.relation && name === trigger.name;
+  const lacking = planned.flatMap((each) => {
+    const trigger = found.find((other) => isAt(each, other));
+    const named = `trigger ${each.name} on ${each.relation.name}`;
+    if (trigger === undefined) return [`${named} does not exist`];
+    if (trigger.function !== each.function || argumentsText(each) !== trigger.arguments)
+      return [`${named} is for another table or key`];
+    if (!trigger.enabled) return [`${named} is disabled`];
+    return trigger.blindChunks > 0 ? [`${named} is missing on ${trigger.blindChunks} of its chunks`] : [];
+  });
+  const surplus = found.filter((trigger) => !planned.some((each) => isAt(each, trigger)));
+  return [
+    ...lacking,
+    ...surplus.map(({ name, relation }) => `trigger ${name} on ${relation} does not fit the table any more`),
+  ];
+}
+
+function argumentsText({ arguments: given }: PlannedTrigger): string {
+  return Buffer.from(given.map((each) => `${each}\0`).join('')).toString('hex');
+}
+
+/** Others wait behind us for the table: so one try is short, and there are many. */
+const LOCK_TIMEOUT = "set local lock_timeout = '2s'";
+const TRIES = 15;
+const LOCK_POLICY = { attempts: TRIES, pauseMs: backoff(500, 4_000), retryIf: isLockTimeout };
+
+const RECORD_TRACKED = `
+  insert into sensorctl.tracked_table (table_name, versions) values ($1, $2)
+  on conflict (table_name) do update set tracked_at = excluded.tracked_at, versions = excluded.versions`;
+
+/** What the ledger names by a key that the table has no more cannot be found by it. */
+const REPLACE_KEYED = `
+  with named as (
+    delete from sensorctl.ledger
+    where table_name = $1 and state <> 'refused' and batch_id is null and (keys is not null or gone is not null) returning 1
+  )
+  insert into sensorctl.ledger (table_name, state, reason, times, readings, whole_table)
+  select $1, 'missed', 'its key changed', '{}', count(*), true from named having count(*) > 0`;
+
+/** Makes the triggers of a table anew, all in one transaction; throws where the table was locked at every try. */
+export async function trackTable({ pool }: Pick<Database, 'pool'>, { table, planned }: Tracking): Promise<void> {
+  const track = async (client: pg.PoolClient): Promise<void> => {
+    await client.query(LOCK_TIMEOUT);
+    const relations = await readTrackedRelations(client, [table]);
+    const places = [relations.map(({ oid }) => oid), relations.map(({ table: root }) => root)];
+    const { rows: before } = await client.query<FoundTrigger>(FIND_TRIGGERS, places);
+    await dropTriggers(client, before);
+    for (const { statement } of planned) await client.query(statement);
+    if (table.hypertable === null) await enableAlways(client, planned);
+    const { rows } = await client.query<{ versions: string }>(VERSIONS, places);
+    await client.query(RECORD_TRACKED, [table.label, rows[0]?.versions ?? '']);
+    if (hasOtherKey(before, planned)) await client.query(REPLACE_KEYED, [table.label]);
+  };
+  await withRetries(() => withTransaction(pool, track), LOCK_POLICY);
+}
+
+/** So they fire for what a subscription or a session in replica role writes, too; TimescaleDB refuses that. */
+async function enableAlways(client: Queryable, planned: readonly PlannedTrigger[]): Promise<void> {
+  for (const { relation, name } of planned) {
+    await client.query(
+      `alter table only ${tableSql({ name: relation })} enable always trigger ${quoteIdentifier(name)}`,
+    );
+  }
+}
+
+function hasOtherKey(before: readonly FoundTrigger[], planned: readonly PlannedTrigger[]): boolean {
+  return planned.some((each) => {
+    const was = before.find(
+      ({ schema, relation, name }) =>
+        schema === each.relation.schema && relation === each.relation.name && name === each.name,
+    );
+    return was !== undefined && each.function.startsWith('enter_') && was.arguments !== argumentsText(each);
+  });
+}
+
+async function dropTriggers(client: Queryable, triggers: readonly FoundTrigger[]): Promise<void> {
+  for (const { schema, relation, name } of triggers) {
+    await client.query(`drop trigger ${quoteIdentifier(name)} on ${tableSql({ name: { schema, name: relation } })}`);
+  }
+}
+
+/** Every relation that has triggers of ours, whatever became of its table. Copies in chunks go with those of the hypertable. */
+const FIND_TRIGGERED = `
+  select distinct c.oid::int8 as oid, s.nspname as schema, c.relname as name
+  from pg_trigger as t join pg_class as c on c.oid = t.tgrelid join pg_namespace as s on s.oid = c.relnamespace
+  join pg_proc as f on f.oid = t.tgfoid join pg_namespace as fs on fs.oid = f.pronamespace
+  where fs.nspname = 'sensorctl' and not t.tgisinternal and s.nspname <> 'sensorctl' and s.nspname not like '\\_timescaledb%'
+  order by 1`;
+
+/** Takes all triggers of ours off a side, one relation after the other; answers the relations. */
+export async function untrackAll({ pool }: Pick<Database, 'pool'>): Promise<TableName[]> {
+  const { rows: relations } = await pool.query<TableName & { oid: number }>(FIND_TRIGGERED);
+  for (const { oid } of relations) {
+    const untrack = async (client: pg.PoolClient): Promise<void> => {
+      await client.query(LOCK_TIMEOUT);
+      const { rows } = await client.query<FoundTrigger>(FIND_TRIGGERS, [[oid], [oid]]);
+      await dropTriggers(client, rows);
+    };
+    await withRetries(() => withTransaction(pool, untrack), LOCK_POLICY);
+  }
+  return relations.map(({ schema, name }) => ({ schema, name }));
+}
