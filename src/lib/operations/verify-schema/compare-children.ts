@@ -32,6 +32,8 @@ function comparePartitions({ table, local, ec2 }: TablePair): Diagnosis[] {
   const [here, there] = [partitionsOf(local.children), partitionsOf(ec2.children)];
   if (ec2.kind !== 'partitioned table' || there.some(({ bound }) => bound === 'DEFAULT')) return [];
   if (there.length === 0 && here.length === 0) {
+    // Neither side takes a row.
+    if (local.kind === 'partitioned table') return [];
     const name = quoteIdentifier(`${pairName(ec2)}_default`);
     const about = { table, subject: 'partitions', local: 'none', ec2: 'none' };
     const sql = `create table if not exists ${besideSql(table, `${pairName(ec2)}_default`)} partition of ${tableSql(table)} default;`;

@@ -71,7 +71,11 @@ function compareKinds({ table, local, ec2 }: TablePair): Diagnosis[] {
     const words = (each: TablePair['local']): string => (each.unlogged ? 'unlogged' : 'logged');
     const about = { table, subject: 'persistence', local: words(local), ec2: words(ec2) };
     const reason = `a crash of ${sideTitle(side)} empties the table, rows confirmed before among them`;
-    found.push(blocks({ ...about, reason }, mendOn(side, STEP.release, `alter table ${name} set logged;`)));
+    const sql = `alter table ${name} set logged;`;
+    // What is so on both sides is so on purpose.
+    const mend =
+      local.unlogged && ec2.unlogged ? { elsewhere: `on ${side}:\n${sql}` } : mendOn(side, STEP.release, sql);
+    found.push(blocks({ ...about, reason }, mend));
   }
   if (local.owner !== ec2.owner) {
     const reason = 'only the owner can change the table';

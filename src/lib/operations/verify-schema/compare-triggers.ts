@@ -61,6 +61,12 @@ function compareRules({ table, local, ec2 }: TablePair): Diagnosis[] {
   });
   return [
     ...local.rules.map((name) => blocks(about(name), mendOn('local', STEP.release, drop(name)))),
-    ...ec2.rules.map((name) => blocks(about(name), mendOn('ec2', STEP.release, drop(name)))),
+    // One that local has too is local's own: whether both can go is for a person to say.
+    ...ec2.rules.map((name) =>
+      blocks(
+        about(name),
+        local.rules.includes(name) ? { elsewhere: `on ec2:\n${drop(name)}` } : mendOn('ec2', STEP.release, drop(name)),
+      ),
+    ),
   ];
 }

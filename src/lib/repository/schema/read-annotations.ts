@@ -31,6 +31,8 @@ const OWNED = `
   union all select 'pg_collation'::regclass, oid, collowner, null, null from pg_collation
   union all select 'pg_operator'::regclass, oid, oprowner, null, null from pg_operator
   union all select 'pg_opclass'::regclass, oid, opcowner, null, null from pg_opclass
+  union all select 'pg_ts_dict'::regclass, oid, dictowner, null, null from pg_ts_dict
+  union all select 'pg_ts_config'::regclass, oid, cfgowner, null, null from pg_ts_config
   union all select 'pg_opfamily'::regclass, oid, opfowner, null, null from pg_opfamily
   union all select 'pg_statistic_ext'::regclass, oid, stxowner, null, null from pg_statistic_ext`;
 

@@ -87,8 +87,28 @@ const CLASSES = `
   join pg_opfamily as f on f.oid = opcfamily join pg_namespace as place on place.oid = opfnamespace
   where ${isOfNoExtension('pg_opclass', 'c.oid')}`;
 
-/** Functions, procedures, aggregates, operators, casts, and what indexes sort by. */
+const DICTIONARIES = `
+  select 'text search dictionary' as kind, 'pg_ts_dict:' || d.oid as address, format('%I.%I', home.nspname, dictname) as identity,
+    home.nspname as schema, dictname as name,
+    format('create text search dictionary %I.%I (template = %I.%I%s)', home.nspname, dictname, place.nspname, tmplname, ', ' || dictinitoption) as statement
+  from pg_ts_dict as d join pg_ts_template as t on t.oid = dicttemplate join pg_namespace as place on place.oid = tmplnamespace
+  join ${HOMES} as home on home.oid = dictnamespace where ${isOfNoExtension('pg_ts_dict', 'd.oid')}`;
+
+/** Each mapping names the dictionaries of one kind of token. */
+const CONFIGURATIONS = `
+  select 'text search configuration' as kind, 'pg_ts_config:' || c.oid as address, format('%I.%I', home.nspname, cfgname) as identity,
+    home.nspname as schema, cfgname as name,
+    format('create text search configuration %I.%I (parser = %I.%I)', home.nspname, cfgname, place.nspname, prsname) || coalesce((
+      select string_agg(format(E';\\nalter text search configuration %I.%I add mapping for %I with %s', home.nspname, cfgname, alias, list), '' order by maptokentype)
+      from (select maptokentype, string_agg(mapdict::regdictionary::text, ', ' order by mapseqno) as list from pg_ts_config_map
+        where mapcfg = c.oid group by maptokentype) as mapped
+      join ts_token_type(c.cfgparser) as token on tokid = maptokentype
+    ), '') as statement
+  from pg_ts_config as c join pg_ts_parser as p on p.oid = cfgparser join pg_namespace as place on place.oid = prsnamespace
+  join ${HOMES} as home on home.oid = cfgnamespace where ${isOfNoExtension('pg_ts_config', 'c.oid')}`;
+
+/** Functions, procedures, aggregates, operators, casts, text search, and what indexes sort by. */
 export async function readFunctions(database: Queryable): Promise<ObjectRow[]> {
-  const all = [FUNCTIONS, AGGREGATES, OPERATORS, CASTS, FAMILIES, CLASSES];
+  const all = [FUNCTIONS, AGGREGATES, OPERATORS, CASTS, FAMILIES, CLASSES, DICTIONARIES, CONFIGURATIONS];
   return (await Promise.all(all.map((sql) => readRows(database, sql)))).flat();
 }

@@ -19,9 +19,7 @@ const READ_LEFT_OUT = `
     from pg_language as l where oid >= 16384 and ${isOfNoExtension('pg_language', 'l.oid')}
   union all select format('text search %s %s', kind, name), 'sensorctl does not bring it', 'pg_dump --schema-only --section=pre-data' from (
     select 'parser' as kind, prsname as name, prsnamespace as place, 'pg_ts_parser'::regclass as class, oid from pg_ts_parser
-    union all select 'template', tmplname, tmplnamespace, 'pg_ts_template'::regclass, oid from pg_ts_template
-    union all select 'dictionary', dictname, dictnamespace, 'pg_ts_dict'::regclass, oid from pg_ts_dict
-    union all select 'configuration', cfgname, cfgnamespace, 'pg_ts_config'::regclass, oid from pg_ts_config) as search
+    union all select 'template', tmplname, tmplnamespace, 'pg_ts_template'::regclass, oid from pg_ts_template) as search
     join ${HOMES} as home on home.oid = place
     where not exists (select from pg_depend as owned where owned.classid = class and owned.objid = search.oid and owned.deptype = 'e')
   union all select format('conversion %I.%I', nspname, conname), 'sensorctl does not bring it', 'pg_dump --schema-only --section=pre-data'

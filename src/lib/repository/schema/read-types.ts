@@ -88,14 +88,14 @@ const RANGES = `${named('type')}
 const BASE_TYPES = `
   select kind, case kind when 'type shell' then 'pg_type:' else 'base:' end || t.oid as address, format('%I.%I', nspname, typname) as identity,
     nspname as schema, typname as name, case kind when 'type shell' then format('create type %I.%I', nspname, typname)
-    when 'base type' then format('create type %I.%I (input = %s, output = %s%s, internallength = %s%s, alignment = %s, storage = %s%s%s%s%s)',
+    when 'base type' then format('create type %I.%I (input = %s, output = %s%s, internallength = %s%s, alignment = %s, storage = %s%s%s%s%s%s)',
       nspname, typname, typinput, typoutput,
       concat(${['receive', 'send'].map((part) => optional(part, `typ${part}`)).join(', ')},
         ${optional('typmod_in', 'typmodin')}, ${optional('typmod_out', 'typmodout')}, ${optional('analyze', 'typanalyze')}),
       case when typlen < 0 then 'variable' else typlen::text end, case when typbyval then ', passedbyvalue' end,
       case typalign when 'c' then 'char' when 's' then 'int2' when 'i' then 'int4' else 'double' end,
       case typstorage when 'p' then 'plain' when 'e' then 'external' when 'x' then 'extended' else 'main' end,
-      case when typcategory <> 'U' then format(', category = %L', typcategory) end,
+      case when typcategory <> 'U' then format(', category = %L', typcategory) end, case when typispreferred then ', preferred = true' end,
       case when typdefault is not null then format(', default = %L', typdefault) end,
       case when typcollation <> 0 then ', collatable = true' end,
       case when typelem <> 0 then format(', element = %s, delimiter = %L', format_type(typelem, null), typdelim) end) end as statement

@@ -13,6 +13,8 @@ export const KINDS = [
   'aggregate function',
   'cast',
   'access method',
+  'text search dictionary',
+  'text search configuration',
   'operator family',
   'operator class',
   'table',
