@@ -94,13 +94,21 @@ async function prepareEc2(ec2: Database, isFresh: boolean, options: InitOptions)
 export async function prepareSide(database: Database, options: { addKeys: boolean }): Promise<SidePreparation> {
   return await look(database, async () => {
     await assertServer(database);
-    const timescaleDb = await prepareTimescaleDb(database);
     const bookkeeping = await migrateBookkeeping(database);
-    const isGuide = !(await holdsTables(database)) || (await readTables(database.pool, ALL_TABLES)).size > 0;
-    const tables = isGuide ? await createReadingTables(database, timescaleDb !== null) : [];
+    const tables = await makeGuidesTables(database);
     const keys = options.addKeys ? await addKeys(database) : NO_KEYS;
     return { ...(await describeSide(database, keys)), bookkeeping, tables };
   });
+}
+
+/** On a side without any table, or with some of the guide's; TimescaleDB is put in use for new ones alone. */
+async function makeGuidesTables(database: Database): Promise<TablePreparation[]> {
+  const found = (await readTables(database.pool, ALL_TABLES)).size;
+  if (found === 0 && (await holdsTables(database))) return [];
+  const isComplete = found === ALL_TABLES.length;
+  const { installed } = await readTimescaleDb(database.pool);
+  const timescaleDb = isComplete ? installed : await prepareTimescaleDb(database);
+  return await createReadingTables(database, timescaleDb !== null);
 }
 
 /** What is found on a side once everything was done; a side that holds none of the guide's tables lacks none. */

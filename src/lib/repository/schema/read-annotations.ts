@@ -87,6 +87,6 @@ export async function readAnnotations(
   read: (sql: string, values: readonly unknown[]) => Promise<ObjectRow[]>,
   addresses: readonly string[],
 ): Promise<ObjectRow[]> {
-  const known = JSON.stringify(addresses.filter((address) => address.startsWith('pg_')));
+  const known = JSON.stringify(addresses.filter((address) => /^pg_(?!extension:)/.test(address)));
   return (await Promise.all([COMMENTS, OWNERS, RIGHTS].map((sql) => read(sql, [known])))).flat();
 }
