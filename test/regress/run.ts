@@ -16,9 +16,8 @@ const REASONS: readonly (readonly [RegExp, string])[] = [
   [/^(FOREIGN|SERVER|USER MAPPING)/, 'foreign servers are named, and brought by pg_dump'],
   [/^TRANSFORM/, 'transforms are named, and brought by pg_dump'],
   [/^DEFAULT ACL/, 'default privileges are named, and brought by pg_dump'],
-  [/^OPERATOR FAMILY/, 'members that were added to an operator family later are not brought'],
-  [/^ACL pg_catalog/, "rights on the server's own tables are not brought"],
-  [/^ACL .* datdba_only/, 'rights that an owner took from itself are not brought'],
+  [/^OPERATOR FAMILY/, 'members that were added to an operator family later are named, and brought by pg_dump'],
+  [/^ACL pg_catalog/, "rights on the server's own tables are named, and brought by pg_dump"],
   [/^SEQUENCE .* identity_dump/, 'the sequence of an identity is logged as its table is'],
   [/^INDEX (ATTACH )?public idxpart21/, 'on EC2 every partition has its part of the index; on local one was left out'],
 ];

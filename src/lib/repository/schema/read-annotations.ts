@@ -47,7 +47,7 @@ const OWNERS = `
 /** A view and a materialized view are tables to grant; a procedure is a routine. */
 const GRANTED = `case when called.type in ('view', 'materialized view') then 'table' when called.type in ('aggregate', 'procedure') then 'routine' else called.type end`;
 
-/** Rights that are not the owner's own, and what everybody has until it is revoked. */
+/** Rights that are not the owner's own, and what the owner and everybody have until it is revoked. */
 const RIGHTS = `
   with known as (${KNOWN}), owned as (${OWNED}), held as (
     select address, class, oid, owner, 0 as number, null::name as column, sort, acl from known join owned using (class, oid)
@@ -59,9 +59,8 @@ const RIGHTS = `
     select held.*, item.* from held cross join lateral aclexplode(acl) with ordinality as item (grantor, grantee, privilege_type, is_grantable, place) where item.grantee <> owner
   ), taken as (
     select held.*, item.*, 0 as place from held cross join lateral aclexplode(acldefault(sort, owner)) as item
-    where sort <> 'c' and item.grantee = 0 and not exists (
-      select from granted where granted.address = held.address and granted.number = 0 and granted.grantee = 0
-        and granted.privilege_type = item.privilege_type)
+    where sort <> 'c' and item.grantee in (0, owner) and not exists (
+      select from aclexplode(acl) as kept where kept.grantee = item.grantee and kept.privilege_type = item.privilege_type)
   ), words as (
     select address, class, oid, "column", number, grantee, is_grantable, 'grant' as word, string_agg(privilege_type, ',' order by privilege_type) as list, min(place) as place
     from granted where not (grantee = 0 and exists (select from aclexplode(acldefault(sort, owner)) as usual

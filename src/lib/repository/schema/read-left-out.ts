@@ -22,6 +22,16 @@ const READ_LEFT_OUT = `
     union all select 'template', tmplname, tmplnamespace, 'pg_ts_template'::regclass, oid from pg_ts_template) as search
     join ${HOMES} as home on home.oid = place
     where not exists (select from pg_depend as owned where owned.classid = class and owned.objid = search.oid and owned.deptype = 'e')
+  union all select format('operator family %I.%I', nspname, opfname), 'members were added to it that belong to no operator class', 'pg_dump --schema-only --section=pre-data'
+    from pg_opfamily as f join ${HOMES} as home on home.oid = opfnamespace
+    where exists (
+      select from (select 'pg_amop'::regclass as class, oid, amopfamily as family from pg_amop
+        union all select 'pg_amproc'::regclass, oid, amprocfamily from pg_amproc) as member
+      where family = f.oid and not exists (select from pg_depend as d where d.classid = class and d.objid = member.oid
+        and d.refclassid = 'pg_opclass'::regclass))
+  union all select distinct 'rights on ' || attrelid::regclass, 'the table is the server''s own', 'pg_dump --schema-only --section=pre-data'
+    from pg_attribute where attacl is not null and attrelid < 16384 and not exists (
+      select from pg_init_privs as i where i.classoid = 'pg_class'::regclass and i.objoid = attrelid and i.objsubid = attnum)
   union all select format('conversion %I.%I', nspname, conname), 'sensorctl does not bring it', 'pg_dump --schema-only --section=pre-data'
     from pg_conversion as v join ${HOMES} as home on home.oid = connamespace where ${isOfNoExtension('pg_conversion', 'v.oid')}
   union all select format('transform for %s language %I', format_type(trftype, null), lanname), 'sensorctl does not bring it', 'pg_dump --schema-only --section=pre-data'
