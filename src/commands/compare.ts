@@ -1,6 +1,6 @@
 import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../lib/cli/base-command.js';
-import { durationFlag, numberFlag, parseRange, RANGE_FLAGS } from '../lib/cli/flags.js';
+import { durationFlag, numberFlag, parseRange, RANGE_FLAGS, TABLE_FLAG } from '../lib/cli/flags.js';
 import { withJsonLines } from '../lib/cli/json-lines.js';
 import { orientSides, withSides } from '../lib/cli/open-sides.js';
 import { createProgress } from '../lib/cli/progress.js';
@@ -29,10 +29,7 @@ Exit code 0: identical, with nothing but pending rows between them. Exit code 1:
   static override enableJsonFlag = true;
   static override flags = {
     ...RANGE_FLAGS,
-    table: Flags.string({
-      multiple: true,
-      description: 'table to compare [default: sensor_registry and all readings]',
-    }),
+    table: TABLE_FLAG,
     bucket: Flags.string({ description: 'width of a digest, such as 1m [default: by the rows there are]' }),
     limit: numberFlag({ min: 0, max: 100_000, default: 20, description: 'differences to show, at most' }),
     output: Flags.string({ description: 'write every difference to this file, as JSON lines' }),
@@ -48,8 +45,9 @@ Exit code 0: identical, with nothing but pending rows between them. Exit code 1:
 
   async run(): Promise<CompareReport & { repair?: BackfillReport }> {
     const { flags } = await this.parse(Compare);
-    const request = requestOf(flags);
+    const asked = requestOf(flags);
     const settings = this.settings({ required: ['EC2_DB_HOST'] });
+    const request = { ...asked, selection: settings.tables };
     const stop = this.stopSignal();
     return await withSides(settings, 'compare', this.logger(), async (databases) => {
       const sides = await orientSides(databases);

@@ -54,6 +54,7 @@ Exit code 1 when a gate is not met or the change went back, 4 when somebody else
     const { flags } = await this.parse(Cutover);
     if (flags.force && flags.reason?.trim() === '')
       throw new CommandLineError('--force wants a reason', '--reason "why"');
+    const settings = this.settings({ required: ['EC2_DB_HOST'] });
     const to = flags.rollback ? 'back' : flags.phase === undefined ? null : (Number(flags.phase) as 1 | 2 | 3);
     const request: CutoverRequest = {
       to,
@@ -62,17 +63,17 @@ Exit code 1 when a gate is not met or the change went back, 4 when somebody else
       reason: flags.reason ?? null,
       keepLocalCurrent: keepsLocal(flags['keep-local-current'], to),
       by: describeOperator(),
+      selection: settings.tables,
       minSoakMs: durationFlag('min-soak', flags['min-soak'], 0) / 1000,
       maxPauseMs: durationFlag('max-pause', flags['max-pause']) / 1000,
     };
-    const settings = this.settings({ required: ['EC2_DB_HOST'] });
     const logger = this.logger();
     const stop = this.stopSignal();
     const progress = createProgress('Cutover');
     progress.update('asking both sides where the migration stands');
     const report = await withSides(settings, 'cutover', logger, (sides) =>
       cutover(sides, request, {
-        checks: createChecks(sides, stop),
+        checks: createChecks(sides, settings.tables, stop),
         hooks: {
           stop,
           logger,

@@ -10,6 +10,13 @@ import {
   type ConnectionSettings,
   type SslMode,
 } from './db/connection.js';
+import {
+  parseTablePattern,
+  PATTERN_FORM,
+  splitPatterns,
+  type TablePattern,
+  type TableSelection,
+} from './domain/table-patterns.js';
 import { isTimezone } from './domain/time.js';
 import { describeFileFault, UsageError } from './errors.js';
 import { TIMES } from './timing.js';
@@ -23,6 +30,8 @@ export interface Settings {
   readonly ec2: (ConnectionSettings & { readonly poolMax: number }) | null;
   readonly ec2Write: { readonly timeoutMs: number; readonly retries: number; readonly retryDelayMs: number };
   readonly queue: QueueSettings;
+  /** The tables of the migration. */
+  readonly tables: TableSelection;
   readonly telemetry: { readonly timezone: string; readonly sensorIdFromMac: boolean };
   /** Values that must never be printed. */
   readonly secrets: readonly string[];
@@ -87,6 +96,21 @@ const certificate = z
   .describe('the path of a readable PEM file');
 const timezone = z.string().refine(isTimezone).describe('an IANA time zone such as Asia/Bangkok');
 
+/** A wrong entry is told by its place: what somebody pasted there may be a secret. */
+const patternsOf = (isRight: (pattern: TablePattern) => boolean) =>
+  z.string().transform((list, context) => {
+    const patterns = splitPatterns(list).map(parseTablePattern);
+    const right = patterns.filter((pattern): pattern is TablePattern => pattern !== null && isRight(pattern));
+    const wrong = patterns.findIndex((pattern) => pattern === null || !isRight(pattern));
+    if (wrong >= 0) context.addIssue(`${PLACE_OF_FAULT}${wrong + 1}`);
+    return right;
+  });
+const PLACE_OF_FAULT = '; it is wrong at entry ';
+const tablePatterns = patternsOf(() => true).describe(`a list of ${PATTERN_FORM}`);
+const plainPatterns = patternsOf(({ axis, except }) => axis === null && except.length === 0).describe(
+  'a list of table, schema.table or patterns with *, odd names in "double quotes"',
+);
+
 /** Shorter than a consumer's lease, so that no statement outlives it. */
 const EC2_WRITE_TIMEOUT_MAX = Math.min(25_000, TIMES.leaseMs - 1);
 
@@ -118,6 +142,8 @@ const SCHEMA = z.object({
   AWS_ACCESS_KEY_ID: text.optional(),
   AWS_SECRET_ACCESS_KEY: text.optional(),
   AWS_SESSION_TOKEN: text.optional(),
+  TABLES: tablePatterns.default([]),
+  TABLES_EXCEPT: plainPatterns.default([]),
   TELEMETRY_TIMEZONE: timezone.default('Asia/Bangkok'),
   SENSOR_ID_FROM_MAC: flag.default(false),
 });
@@ -141,8 +167,11 @@ export function loadSettings(sources: SettingSources, required: RequiredSettings
   const parsed = SCHEMA.safeParse(given);
   const faults = [
     ...(parsed.error?.issues ?? [])
-      .map((issue) => String(issue.path[0]))
-      .map((name) => `${name} should be ${expectation(name)}`),
+      .map(({ path: [name], message }) => ({ name: String(name), message }))
+      .map(
+        ({ name, message }) =>
+          `${name} should be ${expectation(name)}${message.startsWith(PLACE_OF_FAULT) ? message : ''}`,
+      ),
     ...wanted
       .filter((name) => given[name] === undefined)
       .map((name) => `${name} is not set; it should be ${expectation(name)}`),
@@ -266,6 +295,7 @@ function toSettings(values: Values, sourceWarnings: readonly string[]): Settings
       endpoint: values.AWS_ENDPOINT_URL_SQS,
       credentials: credentialsOf(values),
     }),
+    tables: Object.freeze({ tables: values.TABLES, except: values.TABLES_EXCEPT }),
     telemetry: Object.freeze({ timezone: values.TELEMETRY_TIMEZONE, sensorIdFromMac: values.SENSOR_ID_FROM_MAC }),
     secrets: SECRETS.flatMap((name) => values[name] ?? []),
     warnings: ec2.host === '' ? [] : tlsWarnings(ec2),

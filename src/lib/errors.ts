@@ -67,6 +67,7 @@ export interface ProblemFacts {
   'key-missing': OfSide;
   'duplicates-compressed': { readonly table: string; readonly side: Side };
   'table-not-on-local': null;
+  'rows-hidden': { readonly table: string; readonly side: Side };
   // TimescaleDB
   'restoring-mode': OfSide;
   'timescaledb-too-old': null;
@@ -94,7 +95,6 @@ export interface ProblemFacts {
   'tables-unknown': null;
   'no-tables': null;
   'table-rewritten': { readonly table: string };
-  'time-outside-range': null;
   'digests-differ': null;
   'comparison-stopped': null;
   'comparison-lost': null;
@@ -115,6 +115,7 @@ export interface ProblemFacts {
   'readings-refused': null;
   'readings-missed': null;
   'not-proven': null;
+  'tables-unsettled': null;
   'rows-differ': null;
   'clocks-apart': null;
   'connections-few': null;

@@ -61,7 +61,7 @@ describe('cutover, the command', function () {
     await recordPhase(1);
     const { code, stdout } = await stage.run(['cutover', '--phase', '2', '--yes']);
     expect(code).to.equal(1);
-    expect(stdout).to.match(/compare +│ +NOT MET +│ +no comparison of everything/);
+    expect(stdout).to.match(/compare +│ +NOT MET +│ +no comparison of all/);
     expect(stdout).to.match(/Not met: compare\. Nothing was changed\.\nNext: sensorctl compare --all/);
   });
 

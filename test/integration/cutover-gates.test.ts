@@ -2,6 +2,9 @@
 import { expect } from 'chai';
 import type pg from 'pg';
 import { adviseOn } from '../../src/lib/cli/advice.js';
+import { EVERY_TABLE, parseTablePattern } from '../../src/lib/domain/table-patterns.js';
+import { ALL_TABLES } from '../../src/lib/repository/tables/reading-tables.js';
+import { recordTables } from '../../src/lib/repository/cutover/recorded-tables.js';
 import { createChecks } from '../../src/lib/cli/cutover-checks.js';
 import { closeDatabase, openDatabase, type Database } from '../../src/lib/db/database.js';
 import type { MigrationState, Phase } from '../../src/lib/domain/migration.js';
@@ -17,7 +20,7 @@ import { PreparedPair } from '../support/backfilled.js';
 import { eventually } from '../support/cli.js';
 import { MEND_CLOCK, skewClockSql } from '../support/skewed-clock.js';
 
-const PRODUCTION = ['prepared', 'schema', 'ledger', 'compare', 'clock', 'connections', 'disk'];
+const PRODUCTION = ['prepared', 'tables', 'schema', 'ledger', 'compare', 'clock', 'connections', 'disk'];
 const EC2_ONLY = [...PRODUCTION, 'soak', 'consumers', 'way back'];
 const WHY = { by: 'a test', reason: null, overriddenGates: [] };
 const HOUR_MS = 3_600_000;
@@ -57,7 +60,15 @@ class Ready {
   async measure(target: Phase, options: Partial<Parameters<typeof measureGates>[0]> = {}): Promise<Gate[]> {
     const { pair, state } = this;
     return await measureGates({
-      ...{ sides: { local: pair.local, ec2: pair.ec2 }, state, target, minSoakMs: 0, checks: CONTENT, dryRun: false },
+      ...{
+        sides: { local: pair.local, ec2: pair.ec2 },
+        state,
+        target,
+        minSoakMs: 0,
+        selection: EVERY_TABLE,
+        checks: CONTENT,
+        dryRun: false,
+      },
       ...{ stop: new AbortController().signal, onGate: () => undefined },
       ...options,
     });
@@ -65,7 +76,7 @@ class Ready {
 
   get checks(): Checks {
     const { local, ec2 } = this.pair;
-    return createChecks({ local, ec2 }, new AbortController().signal);
+    return createChecks({ local, ec2 }, EVERY_TABLE, new AbortController().signal);
   }
 
   async close(): Promise<void> {
@@ -158,11 +169,12 @@ describe('the gates of a change of phase', function () {
   });
 
   it('schema: a column that EC2 lacks stops it', async () => {
-    const [gate, ...others] = await failing(
+    const [tables, gate, ...others] = await failing(
       () => pair.here.query('alter table water_level_readings add column depth_cm numeric(5,2)'),
       () => pair.here.query('alter table water_level_readings drop column depth_cm'),
       { target: 2, checks: ready.checks },
     );
+    expectGate(tables, 'tables', /water_level_readings column depth_cm is missing/, /sensorctl verify-schema/);
     expectGate(gate, 'schema', /[1-9]\d* findings? blocks?,/, /sensorctl verify-schema/);
     expect(others).to.deep.equal([]);
   });
@@ -200,29 +212,34 @@ describe('the gates of a change of phase', function () {
   });
 
   it('compare: where nothing was ever compared, it says how', async () => {
-    await pair.here.query('create table test_kept as table sensorctl.comparison');
+    await pair.here.query('create table sensorctl.test_kept as table sensorctl.comparison');
     const gates = await failing(
       () => pair.here.query('delete from sensorctl.comparison'),
       () =>
-        pair.here.query(`insert into sensorctl.comparison overriding system value table test_kept;
-          drop table test_kept`),
+        pair.here.query(`insert into sensorctl.comparison overriding system value table sensorctl.test_kept;
+          drop table sensorctl.test_kept`),
     );
     expect(gates.map(({ name }) => name)).to.deep.equal(['compare', 'soak']);
-    expectGate(gates[0], 'compare', /no comparison of everything/, /sensorctl compare --all/);
+    expectGate(gates[0], 'compare', /no comparison of all of water_level_readings/, /sensorctl compare --all/);
     expectGate(gates[1], 'soak', /no comparison was made/, /sensorctl compare --window 1h/);
   });
 
-  for (const [what, scope] of [
-    ['of an hour', { from: null, to: null, windowMicros: HOUR_MS * 1000 }],
-    ['of some tables', { from: null, to: null, windowMicros: null, tables: ['moisture_readings'] }],
+  for (const [what, tables] of [
+    ['of an hour', `jsonb_agg(entry || '{"whole": false}')`],
+    ['of some tables', `jsonb_agg(entry) filter (where entry->>'table' = 'moisture_readings')`],
   ] as const) {
     it(`compare: an identical comparison ${what} alone does not prove everything`, async () => {
-      await pair.here.query('create table test_kept as select comparison_id, scope from sensorctl.comparison');
+      await pair.here.query(
+        'create table sensorctl.test_kept as select comparison_id, report from sensorctl.comparison',
+      );
       const gates = await failing(
-        () => pair.here.query('update sensorctl.comparison set scope = scope || $1::jsonb', [JSON.stringify(scope)]),
         () =>
-          pair.here.query(`update sensorctl.comparison as known set scope = test_kept.scope from test_kept
-              where known.comparison_id = test_kept.comparison_id; drop table test_kept`),
+          pair.here.query(`update sensorctl.comparison set report = jsonb_set(report, '{tables}', (
+            select ${tables} from jsonb_array_elements(report->'tables') as entry))`),
+        () =>
+          pair.here
+            .query(`update sensorctl.comparison as known set report = kept.report from sensorctl.test_kept as kept
+              where known.comparison_id = kept.comparison_id; drop table sensorctl.test_kept`),
         { target: 2 },
       );
       expect(gates.map(({ name }) => name)).to.deep.equal(['compare']);
@@ -237,18 +254,53 @@ describe('the gates of a change of phase', function () {
     ['with another EC2', `scope = jsonb_set(scope, '{between,1}', '"another 1"')`],
   ] as const) {
     it(`compare: an identical comparison ${what}, proves nothing`, async () => {
-      await pair.here.query('create table test_kept as table sensorctl.comparison');
+      await pair.here.query('create table sensorctl.test_kept as table sensorctl.comparison');
       const gates = await failing(
         () => pair.here.query(`update sensorctl.comparison set ${change}`),
         () =>
           pair.here.query(`update sensorctl.comparison as known set (started_at, scope) = (kept.started_at, kept.scope)
-            from test_kept as kept where known.comparison_id = kept.comparison_id; drop table test_kept`),
+            from sensorctl.test_kept as kept where known.comparison_id = kept.comparison_id; drop table sensorctl.test_kept`),
         { target: 2 },
       );
       expect(gates.map(({ name }) => name)).to.deep.equal(['compare']);
       expectGate(gates[0], 'compare', /was identical since the migration began/, /sensorctl compare --all/);
     });
   }
+
+  it('tables: one that is new since the phase was recorded stops it, until it is proven or excepted', async () => {
+    await recordTables(pair.here, [...ALL_TABLES]);
+    const create = 'create table added (id integer primary key); insert into added values (1)';
+    await Promise.all([pair.here.query(create), pair.there.query(create)]);
+    const [gate, compared] = failures(await ready.measure(2));
+    expectGate(gate, 'tables', /new since the phase was recorded, and not proven: added/, /compare --all takes a new/);
+    expectGate(compared, 'compare', /no comparison of all of added/, /sensorctl compare --all/);
+    const selection = { tables: [], except: [parseTablePattern('added')!] };
+    const without = await ready.measure(2, { selection });
+    expect(failures(without)).to.deep.equal([]);
+    expect(without.find(({ name }) => name === 'tables')?.detail).to.match(
+      /4 tables; left out: added \(TABLES_EXCEPT names it\)/,
+    );
+    await pair.compare({ tables: ['added'] });
+    expect(failures(await ready.measure(2))).to.deep.equal([]);
+    await recordTables(pair.here, [...ALL_TABLES, 'added']);
+    await Promise.all([pair.here, pair.there].map((side) => side.query('drop table added')));
+    const [gone] = failures(await ready.measure(2));
+    expectGate(gone, 'tables', /no longer there: added/, /TABLES_EXCEPT/);
+    await recordTables(pair.here, []);
+  });
+
+  it('compare: a proof older than an hour is none for the switch, and says whose it is', async () => {
+    const shift = (by: string): Promise<unknown> =>
+      pair.here.query(`update sensorctl.comparison set finished_at = finished_at ${by} interval '2 hours'`);
+    const [gate] = await failing(
+      () => shift('-'),
+      () => shift('+'),
+    );
+    expectGate(gate, 'compare', /not proven, the oldest proof of \S+Z \(\w+\): water_level_readings/, /compare --all/);
+    await shift('-');
+    expect(failures(await ready.measure(2))).to.deep.equal([]);
+    await shift('+');
+  });
 
   it('compare: a comparison with another EC2 takes back what was proven before it', async () => {
     const gates = await failing(

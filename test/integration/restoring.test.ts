@@ -5,6 +5,7 @@ import { asUnreachable, closeDatabase, openDatabase, type Database } from '../..
 import type { MigrationState } from '../../src/lib/domain/migration.js';
 import type { Reading } from '../../src/lib/domain/reading.js';
 import type { Side } from '../../src/lib/domain/side.js';
+import { EVERY_TABLE } from '../../src/lib/domain/table-patterns.js';
 import { measureGates } from '../../src/lib/operations/cutover/gates.js';
 import { verifySchema, type SchemaReport } from '../../src/lib/operations/verify-schema/verify-schema.js';
 import { readState } from '../../src/lib/repository/phase/state.js';
@@ -98,7 +99,7 @@ describe("a side in TimescaleDB's restoring mode", function () {
       await Promise.all([readState(local.pool), readState(ec2.pool)]);
       await begin(side);
       const [gate] = await measureGates({
-        ...{ sides: { local, ec2 }, state, target: 2, minSoakMs: 0, dryRun: true },
+        ...{ sides: { local, ec2 }, state, target: 2, minSoakMs: 0, selection: EVERY_TABLE, dryRun: true },
         checks: {
           verifySchema: () => Promise.resolve({ blocking: 0, warning: 0 }),
           countForeignOnEc2: () => Promise.resolve(0),

@@ -57,6 +57,18 @@ export class Pair {
     }
   }
 
+  /** Lends the pair with sessions of another role that both servers have. */
+  async asRole<Result>(user: string, password: string, work: (pair: Pair) => Promise<Result>): Promise<Result> {
+    const local = Object.assign(Object.create(this.servers.local) as PostgresServer, { user, password });
+    const ec2 = Object.assign(Object.create(this.servers.ec2) as PostgresServer, { user, password });
+    const sides = openSides({ local, ec2 }, this.databases, CALL_TIMEOUT_MS);
+    try {
+      return await work(new Pair(this.local, this.ec2, sides, this.servers, this.databases));
+    } finally {
+      await closeSides(sides);
+    }
+  }
+
   /** Compares everything, but for what the request says; the comparison waits for what `onDifference` does. */
   async compare(
     request: Partial<CompareRequest>,

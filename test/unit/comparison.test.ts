@@ -36,16 +36,24 @@ describe('the ledger, as compare asks it', () => {
 
 describe('what compare says of a row', () => {
   const side = { rows: 1, maxTime: TIME };
-  const none = { missingOnEc2: 0, missingOnLocal: 0, different: 0, pending: 0, knownGap: 0, unexplained: 0 };
+  const none = {
+    missingOnEc2: 0,
+    missingOnLocal: 0,
+    different: 0,
+    pending: 0,
+    knownGap: 0,
+    unexplained: 0,
+    whole: true,
+  };
 
   function lineOf(difference: Omit<DifferenceRecord, 'kind' | 'class'>): string {
     const table = { table: difference.table, local: side, ec2: side, ...none, missingOnEc2: 1, knownGap: 1 };
     const report: CompareReport = {
       ...{ verdict: 'different', primary: 'local', window: { from: TIME, to: TIME }, tables: [table], digest: 'md5' },
-      ...{ leftOut: [], notCompared: [], resumedFrom: null },
+      ...{ failed: [], tablesLeftOut: [], leftOut: [], notCompared: [], resumedFrom: null },
       differences: [{ ...difference, kind: 'missing on ec2', class: 'known gap' }],
     };
-    const outcome = { report, strips: new Map(), differing: new Map() };
+    const outcome = { report, strips: new Map(), differing: new Map(), failed: [] };
     const compared = { from: null, to: null, windowMicros: null };
     return (
       renderComparison({ ...outcome, compared })

@@ -107,10 +107,12 @@ describe('settings', () => {
       AWS_ACCESS_KEY_ID: 'alone',
       TELEMETRY_TIMEZONE: 'Bangkok',
       SENSOR_ID_FROM_MAC: '1',
+      TABLES: 'public.*, public.events=created_at, a.b.c',
+      TABLES_EXCEPT: 'public.events=created_at',
     };
     const message = refusal({ environment }, ['SQS_QUEUE_URL', 'EC2_DB_HOST']);
     expect(message.split('\n')).to.have.members([
-      '15 settings are wrong:',
+      '17 settings are wrong:',
       '  - ENABLE_DUAL_WRITE should be true or false',
       '  - TIMESCALE_PORT should be a whole number from 1 to 65535',
       '  - TIMESCALE_SSLMODE should be one of disable, require, verify-ca, verify-full',
@@ -124,6 +126,8 @@ describe('settings', () => {
       '  - AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY should be set together',
       '  - TELEMETRY_TIMEZONE should be an IANA time zone such as Asia/Bangkok',
       '  - SENSOR_ID_FROM_MAC should be true or false',
+      '  - TABLES should be a list of table, schema.table or a pattern with * (all: *), with =column for its axis and -column for one that is not compared; odd names in "double quotes"; it is wrong at entry 3',
+      '  - TABLES_EXCEPT should be a list of table, schema.table or patterns with *, odd names in "double quotes"; it is wrong at entry 1',
       '  - SQS_QUEUE_URL is not set; it should be a URL that begins with http:// or https://',
       '  - EC2_DB_HOST is not set; it should be a host name or an address',
     ]);

@@ -8,7 +8,8 @@ import { scanSegments, type ScanOptions, type SegmentDigest } from '../../src/li
 const HOUR_MICROS = 3_600_000_000;
 const DAY: ScanOptions = {
   range: { from: 0, to: 24 * HOUR_MICROS },
-  bucketMicros: null,
+  bucketWidth: null,
+  leastSpan: HOUR_MICROS,
   jobs: 2,
   stop: new AbortController().signal,
   onProgress: () => Promise.resolve(),

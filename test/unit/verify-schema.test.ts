@@ -48,6 +48,7 @@ function snapshotOf(side: Side, timescaleDb: string | null = null, compressed = 
           ...{ name: TABLE, kind: 'table', unlogged: false, owner: 'r', rowSecurity: false, rowSecurityActive: false },
           table: {
             ...{ name: { schema: 'public', name: TABLE }, label: TABLE, oid: 1, key: ['id'], axis: null, parents: [] },
+            ...{ isOnPath: true, hasHeirs: false, hidesRows: false },
             kind: timescaleDb === null ? 'plain' : 'hypertable',
             columns: [{ name: 'id', type: 'integer', baseType: 'integer', notNull: true }],
             uniqueKeys: [{ columns: ['id'], primary: true }],

@@ -101,6 +101,8 @@ const ADVICE: { readonly [Code in ProblemCode]: Advice<Code> } = {
   'duplicates-compressed': ({ table, side }) =>
     `run: select decompress_chunk(c, true) from show_chunks('${table}') c; then sensorctl init --side ${side} --add-keys`,
   'table-not-on-local': 'name a table of local as it is spelled there',
+  'rows-hidden': ({ side, table }) =>
+    `let the role of ${prefix(side)}_USER see every row: as a superuser, alter role … bypassrls; or create a policy on ${table} for it, using (true)`,
 
   'restoring-mode': () => 'end the restore, and with it that mode: select timescaledb_post_restore();',
   'timescaledb-too-old': UPGRADE_TIMESCALEDB,
@@ -128,11 +130,10 @@ const ADVICE: { readonly [Code in ProblemCode]: Advice<Code> } = {
       ? 'where these are not new sensors: see whether SENSOR_ID_FROM_MAC=true is right (docs/settings.md)'
       : 'where these are not new sensors: if the registry names them by MAC (AWD-938C), stop, and set SENSOR_ID_FROM_MAC=true (docs/settings.md)',
 
-  'tables-unknown': 'check the names given with --table',
+  'tables-unknown': 'check the names given with --table, and TABLES',
   'no-tables': 'sensorctl init',
   'table-rewritten': ({ table }) =>
     `find what rewrites ${table} (truncate, vacuum full, cluster, alter table, compress_chunk or decompress_chunk, also by a policy: select * from timescaledb_information.jobs), pause it, and repeat the command`,
-  'time-outside-range': 'compare the ranges that matter with --from and --to, or correct these rows',
   'digests-differ': 'run it again with --digest md5',
   'comparison-stopped': 'the same command with --resume goes on from here',
   'comparison-lost': 'run it again',
@@ -154,6 +155,8 @@ const ADVICE: { readonly [Code in ProblemCode]: Advice<Code> } = {
   'readings-refused': 'sensorctl backfill tries them again and names the reason',
   'readings-missed': 'sensorctl backfill, or wait until the consumers have repaired them',
   'not-proven': 'sensorctl compare --all',
+  'tables-unsettled':
+    'sensorctl compare --all takes a new table in once it is equal; TABLES_EXCEPT leaves out what does not belong to the migration',
   'rows-differ': 'sensorctl compare --window 1h names the rows',
   'clocks-apart': 'let both servers follow a time server (NTP)',
   'connections-few': 'raise max_connections on EC2, or lower EC2_POOL_MAX of the consumers',

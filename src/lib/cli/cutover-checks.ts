@@ -1,5 +1,6 @@
 import { withSides } from './open-sides.js';
 import type { Settings } from '../config.js';
+import type { TableSelection } from '../domain/table-patterns.js';
 import type { Logger } from '../logger.js';
 import type { BackfillSides } from '../operations/backfill/backfill-report.js';
 import type { CompareRequest } from '../operations/compare/compare.js';
@@ -21,7 +22,7 @@ const LAST_HOUR: CompareRequest = {
 };
 
 /** The checks by verify-schema and compare for the gates; loaded when a gate asks, since most runs only look. */
-export function createChecks(sides: BackfillSides, stop: AbortSignal): Checks {
+export function createChecks(sides: BackfillSides, selection: TableSelection, stop: AbortSignal): Checks {
   return {
     verifySchema: async () => {
       const { verifySchema } = await import('../operations/verify-schema/verify-schema.js');
@@ -32,11 +33,15 @@ export function createChecks(sides: BackfillSides, stop: AbortSignal): Checks {
     // While consumers write, what EC2 has not got yet is no difference: a comparison looks again, and leaves no trace.
     countForeignOnEc2: async () => {
       const { compare } = await import('../operations/compare/compare.js');
-      const { report } = await compare({ primary: sides.local, secondary: sides.ec2 }, LAST_HOUR, {
-        stop,
-        onDifference: () => Promise.resolve(),
-        onProgress: () => undefined,
-      });
+      const { report } = await compare(
+        { primary: sides.local, secondary: sides.ec2 },
+        { ...LAST_HOUR, selection },
+        {
+          stop,
+          onDifference: () => Promise.resolve(),
+          onProgress: () => undefined,
+        },
+      );
       return report.tables.reduce((sum, { missingOnLocal, different }) => sum + missingOnLocal + different, 0);
     },
   };
@@ -63,7 +68,8 @@ export async function surveyGates(
       state,
       target: 3,
       minSoakMs: DAY_MS,
-      checks: createChecks(sides, stop),
+      selection: settings.tables,
+      checks: createChecks(sides, settings.tables, stop),
       dryRun: true,
       stop,
       onGate: () => undefined,

@@ -73,6 +73,13 @@ export function instantFlag(name: string, text: string): number {
   throw new CommandLineError(`--${name} is not a time: ${text}`, `write it like --${name} 2025-07-01T06:00:00Z`);
 }
 
+/** Which of the migration's tables a command works on, alike in every command. */
+export const TABLE_FLAG = Flags.string({
+  multiple: true,
+  description:
+    'only this table: as output names it, or a pattern such as public.sensor_*; =column names its axis [default: all that TABLES means]',
+});
+
 /** The flags that name a range of time, alike in every command that takes one. */
 export const RANGE_FLAGS = {
   window: Flags.string({

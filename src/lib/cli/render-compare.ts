@@ -1,3 +1,4 @@
+import { adviseOn } from './advice.js';
 import { oneLine } from './output.js';
 import { counted, formatCount, formatDuration, formatTime } from './quantities.js';
 import { renderTable } from './table.js';
@@ -17,13 +18,15 @@ const HEIGHTS = '▁▂▃▄▅▆▇█';
 const NONE = '·';
 
 /** Renders a comparison for a person: rows and newest time on both sides, the differences, where in the window they lie, and what to do. */
-export function renderComparison({ report, strips }: CompareOutcome): string {
-  const { tables, window, leftOut, notCompared, differences } = report;
+export function renderComparison({ report, strips, failed }: CompareOutcome): string {
+  const { tables, window, leftOut, tablesLeftOut, notCompared, differences } = report;
   const differing = tables.filter(hasDifference);
   const sections = [
     `From ${window.from ?? 'the oldest row'} to ${window.to ?? 'the newest row'} (UTC)\nDigests by ${report.digest}`,
     renderTable(['table', 'side', 'rows', 'newest (UTC)'], tables.flatMap(sideRows)),
     ...leftOut.map(({ table, before, reason }) => oneLine(`Left out: ${table} before ${before} (${reason})`)),
+    ...renderLeftOut(tablesLeftOut),
+    ...failed.map(renderFailed),
     ...notCompared.map(({ table, columns, reason }) =>
       oneLine(`Not compared: ${columns.join(', ')} of ${table} (${reason})`),
     ),
@@ -34,6 +37,24 @@ export function renderComparison({ report, strips }: CompareOutcome): string {
     renderVerdict(report),
   ];
   return sections.join('\n');
+}
+
+const NAMED_AT_MOST = 10;
+
+/** By reason, since there may be hundreds of tables. */
+function renderLeftOut(tables: CompareReport['tablesLeftOut']): string[] {
+  const reasons = [...new Set(tables.map(({ reason }) => reason))];
+  return reasons.map((reason) => {
+    const names = tables.filter((each) => each.reason === reason).map(({ table }) => table);
+    const more = names.length - NAMED_AT_MOST;
+    return oneLine(
+      `Left out: ${names.slice(0, NAMED_AT_MOST).join(', ')}${more > 0 ? ` and ${more} more` : ''} (${reason})`,
+    );
+  });
+}
+
+function renderFailed({ table, reason, advice }: CompareOutcome['failed'][number]): string {
+  return oneLine(`Not compared: ${table}: ${reason}${advice === null ? '' : ` (next: ${adviseOn(advice)})`}`);
 }
 
 function sideRows({ table, local, ec2 }: TableReport): (string | number)[][] {
@@ -100,10 +121,14 @@ function renderMore(tables: readonly TableReport[], listed: readonly DifferenceR
   return all > listed.length ? [`  and ${formatCount(all - listed.length)} more; --output FILE writes them all`] : [];
 }
 
-function renderVerdict({ verdict, primary, tables, window, resumedFrom }: CompareReport): string {
+function renderVerdict({ verdict, primary, tables, failed, window, resumedFrom, ...report }: CompareReport): string {
   const resumed =
     resumedFrom === null ? '' : ` (resumed: what was compared since ${resumedFrom} was not looked at again)`;
-  if (verdict === 'identical') return `Identical: ${renderEquality(tables, { primary, window })}${resumed}.`;
+  const ofWhat = `${counted(tables.length, 'table')} compared${renderRest(report)}`;
+  if (verdict === 'identical') return `Identical: ${renderEquality(tables, { primary, window })}; ${ofWhat}${resumed}.`;
+  if (!tables.some(hasDifference)) {
+    return `Not proven: ${counted(failed.length, 'table')} could not be compared; ${ofWhat}${resumed}.`;
+  }
   const sum = (count: (table: TableReport) => number): number =>
     tables.reduce((total, table) => total + count(table), 0);
   const lacking = sum((table) => lackingIn(table, primary) - table.pending + table.different);
@@ -123,6 +148,15 @@ function renderVerdict({ verdict, primary, tables, window, resumedFrom }: Compar
       ? `compare ${range}${some} --repair    # brings to ${there} what it lacks`
       : `backfill ${range} --prune    # deletes what only ${there} has`;
   return `Different: ${counted(lacking, 'row is', 'rows are')} missing or different on ${there}, ${counted(extra, 'is', 'are')} there alone${resumed}.\nNext: sensorctl ${next}`;
+}
+
+/** What a verdict says nothing of. */
+function renderRest({ tablesLeftOut, notCompared }: Pick<CompareReport, 'tablesLeftOut' | 'notCompared'>): string {
+  const columns = notCompared.reduce((sum, each) => sum + each.columns.length, 0);
+  return [
+    tablesLeftOut.length > 0 ? `, ${tablesLeftOut.length} left out` : '',
+    columns > 0 ? `, without ${counted(columns, 'column')}` : '',
+  ].join('');
 }
 
 function renderEquality(

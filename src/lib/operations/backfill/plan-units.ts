@@ -6,6 +6,7 @@ import type { PlannedUnit } from '../../repository/backfill/unit-store.js';
 import type { DigestMethod } from '../../repository/compare/digest-method.js';
 import { findLeaves, NOTHING, type DifferingRange } from '../../repository/compare/find-leaves.js';
 import {
+  leastSpanOf,
   scanRange,
   scanSegments,
   type ScanOptions,
@@ -116,10 +117,15 @@ async function findDifferences(
   return found.toSorted((one, other) => one.from - other.from);
 }
 
-function scanOptions({ table }: Transfer, range: TimeRange, { jobs, stop, onProgress }: PlanningOptions): ScanOptions {
+function scanOptions(
+  { table, compared }: Transfer,
+  range: TimeRange,
+  { jobs, stop, onProgress }: PlanningOptions,
+): ScanOptions {
   return {
     range,
-    bucketMicros: null,
+    bucketWidth: null,
+    leastSpan: leastSpanOf(compared),
     jobs: Math.min(SEGMENTS_AT_ONCE, jobs),
     stop,
     onProgress: ({ primary }: ScanProgress) => {

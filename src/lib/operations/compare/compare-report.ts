@@ -20,6 +20,8 @@ export interface TableReport {
   readonly pending: number;
   readonly knownGap: number;
   readonly unexplained: number;
+  /** No range of it was asked for alone. */
+  readonly whole: boolean;
 }
 
 /** One row that differs, as `--output` writes it. */
@@ -33,7 +35,19 @@ export interface DifferenceRecord {
   readonly columns: Readonly<Record<string, Readonly<Record<Side, ColumnDifference['primary']>>>>;
 }
 
-/** Columns that only one side has. */
+/** A table that could not be compared, with the reason: the comparison is not identical. */
+export interface FailedTable {
+  readonly table: string;
+  readonly reason: string;
+}
+
+/** Data of the primary that is not part of the comparison. */
+export interface LeftOutTable {
+  readonly table: string;
+  readonly reason: string;
+}
+
+/** Columns that are not compared. */
 export interface NotCompared {
   readonly table: string;
   readonly columns: readonly string[];
@@ -52,6 +66,9 @@ export interface CompareReport {
   /** UTC text, [from, to); null where nothing with a time was compared. */
   readonly window: { readonly from: string | null; readonly to: string | null };
   readonly tables: readonly TableReport[];
+  readonly failed: readonly FailedTable[];
+  /** No part of the migration, or of what was asked for. */
+  readonly tablesLeftOut: readonly LeftOutTable[];
   readonly digest: DigestName;
   readonly leftOut: readonly LeftOut[];
   readonly notCompared: readonly NotCompared[];
@@ -64,7 +81,9 @@ export interface CompareReport {
 /** Where in the window the differences of a table lie: how many in each of so many equal parts. */
 export type Strip = readonly number[];
 
-export function verdictOf(tables: readonly TableReport[]): CompareReport['verdict'] {
-  const differ = tables.some((table) => table.missingOnEc2 + table.missingOnLocal + table.different > table.pending);
+export function verdictOf(tables: readonly TableReport[], failed: readonly FailedTable[]): CompareReport['verdict'] {
+  const differ =
+    failed.length > 0 ||
+    tables.some((table) => table.missingOnEc2 + table.missingOnLocal + table.different > table.pending);
   return differ ? 'different' : 'identical';
 }

@@ -2,11 +2,18 @@ import { asUnreachable } from '../../db/database.js';
 import { assertDistinct, readIdentity } from '../../db/identity.js';
 import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
-import { InterruptedError } from '../../errors.js';
+import { describeFault, faultKind, isTooMuch } from '../../db/sqlstate.js';
+import { sideTitle } from '../../domain/side.js';
+import { InterruptedError, SensorctlError, UsageError } from '../../errors.js';
 import type { TablePair } from '../../repository/tables/table-pair.js';
 import { agreeOnMethod, type DigestMethod } from '../../repository/compare/digest-method.js';
+import { scanClasses } from '../../repository/compare/class-scan.js';
+import type { ClassSlice } from '../../repository/compare/slices.js';
+import { planTables, type NotHandled, type TablePlan } from '../../repository/compare/plan-tables.js';
+import type { TableSelection } from '../../domain/table-patterns.js';
+import { isTimeAxis, microsOfPlace } from '../../repository/tables/axis.js';
 import {
-  digestWholeTable,
+  addTotals,
   findLeaves,
   NOTHING,
   type Comparison,
@@ -25,10 +32,10 @@ import {
   type CompareReport,
   type DigestName,
   type DifferenceRecord,
+  type NotCompared,
   type Strip,
   type TableReport,
 } from './compare-report.js';
-import { columnsNotCompared, planTables } from './plan-tables.js';
 import { Tally } from './difference-tally.js';
 import {
   rangeOfTable,
@@ -40,8 +47,10 @@ import {
 } from '../../repository/compare/window.js';
 
 export interface CompareRequest extends WindowRequest {
-  /** Empty: the tables that the consumer writes. */
+  /** Of the migration's tables these, by name or pattern; empty: all. */
   readonly tables: readonly string[];
+  /** The tables of the migration; absent: every one. */
+  readonly selection?: TableSelection;
   readonly bucketMicros: number | null;
   /** How long writes in flight may take to settle, in ms. */
   readonly settleMs: number;
@@ -80,6 +89,8 @@ export interface CompareOutcome {
   readonly compared: WindowRequest;
   /** By table, the ranges in which rows differ. */
   readonly differing: ReadonlyMap<string, readonly DifferingRange[]>;
+  /** Tables that could not be compared. */
+  readonly failed: readonly NotHandled[];
 }
 
 /** A table, once its digests are compared. */
@@ -111,11 +122,13 @@ interface ReportFacts {
   readonly window: OpenRange;
   readonly method: DigestMethod;
   readonly resumedFrom: string | null;
+  readonly plan: TablePlan;
 }
 
 class Comparer {
   readonly #leftOut = new Map<string, LeftOut>();
   readonly #listed: DifferenceRecord[] = [];
+  readonly #failed: NotHandled[] = [];
   #ledger = false;
 
   constructor(
@@ -128,23 +141,33 @@ class Comparer {
     const { sides, request } = this;
     const [primary, secondary] = [queryableOf(sides.primary), queryableOf(sides.secondary)];
     await assertDistinct(primary, secondary);
-    const tables = await planTables(sides, request.tables);
-    const method = await agreeOnMethod([primary, secondary], tables, request.digest);
+    const plan = await planTables(sides, { selection: request.selection, names: request.tables });
+    if (plan.pairs.length + plan.notHandled.length === 0) {
+      throw new UsageError('there is no table to compare', { code: 'no-tables' });
+    }
+    this.#failed.push(...plan.notHandled);
+    const method = await agreeOnMethod([primary, secondary], plan.pairs, request.digest);
     this.#ledger = await hasLedger(sides.primary.pool);
     // Another database under the same name is another comparison.
     const between = await Promise.all([readIdentity(primary), readIdentity(secondary)]);
-    const recorder = await Recorder.open(sides, { ...scopeOf(tables, request), between }, request);
-    return await recorder.hold(() => this.#compare(tables, method, recorder));
+    const recorder = await Recorder.open(sides, { ...scopeOf(plan.pairs, request), between }, request);
+    return await recorder.hold(() => this.#compare(plan, method, recorder));
   }
 
-  async #compare(tables: readonly TablePair[], method: DigestMethod, recorder: Recorder): Promise<CompareOutcome> {
+  async #compare(plan: TablePlan, method: DigestMethod, recorder: Recorder): Promise<CompareOutcome> {
     const { sides, request } = this;
     const window = await recorder.keepWindow(() => resolveWindow(sides, request));
     const digested: Digested[] = [];
-    for (const table of tables) digested.push(await this.#digest({ sides, table, method }, window, recorder));
+    for (const table of plan.pairs) {
+      const found = await this.#orNamed(table, () => this.#digest({ sides, table, method }, window, recorder));
+      if (found !== null) digested.push(found);
+    }
     const reports: TableReport[] = [];
-    for (const each of digested) reports.push(await this.#resolve(each, recorder));
-    const report = this.#report(reports, digested, { window, method, resumedFrom: recorder.resumedFrom });
+    for (const each of digested) {
+      const resolved = await this.#orNamed(each.tally.table, () => this.#resolve(each, recorder));
+      if (resolved !== null) reports.push(resolved);
+    }
+    const report = this.#report(reports, digested, { window, method, resumedFrom: recorder.resumedFrom, plan });
     await recorder.finish(
       report,
       digested.flatMap(({ tally }) => tally.proven),
@@ -153,22 +176,47 @@ class Comparer {
       tally.strip === null ? [] : [[tally.table.name, tally.strip] as const],
     );
     const differing = new Map(digested.map(({ tally }) => [tally.table.name, tally.differing]));
-    return { report, strips: new Map(strips), compared: { ...window, windowMicros: null }, differing };
+    const compared = { ...window, windowMicros: null };
+    return { report, strips: new Map(strips), compared, differing, failed: this.#failed };
+  }
+
+  /** What a server says of one table holds up no other: the table is named, and null is answered. */
+  async #orNamed<Result>({ name }: TablePair, work: () => Promise<Result>): Promise<Result | null> {
+    try {
+      return await work();
+    } catch (error) {
+      if (!isOfTheTable(error)) throw error;
+      const advice = error instanceof SensorctlError ? error.problem : null;
+      this.#failed.push({ table: name, reason: describeFault(error), advice });
+      return null;
+    }
   }
 
   async #digest(comparison: Comparison, window: OpenRange, recorder: Recorder): Promise<Digested> {
     const { table } = comparison;
-    if (table.axis === null) return await this.#digestWhole(comparison);
+    if (table.axis === null) return await this.#digestClasses(comparison, 'all', recorder);
     const resumed = recorder.progressOf(table.name);
-    const { range, leftOut } = await rangeOfTable(this.sides, table, resumed?.range ?? window);
+    const { range, offAxis, isAll, leftOut } = await rangeOfTable(this.sides, table, window, resumed?.range);
     if (leftOut !== null) this.#leftOut.set(table.name, leftOut);
-    const tally = new Tally(table, range, this.sides);
-    if (range === null) return { tally, comparison, primary: NOTHING, secondary: NOTHING, leaves: [] };
+    const along = range === null ? null : await this.#digestRange(comparison, range, recorder);
+    const off = offAxis ? await this.#digestClasses(comparison, 'off axis', recorder) : null;
+    return {
+      tally: new Tally(table, range, this.sides, isAll),
+      comparison,
+      primary: addTotals(along?.primary ?? NOTHING, off?.primary ?? NOTHING),
+      secondary: addTotals(along?.secondary ?? NOTHING, off?.secondary ?? NOTHING),
+      leaves: inTurn(along?.leaves ?? [], off?.leaves ?? []),
+    };
+  }
+
+  async #digestRange(comparison: Comparison, range: TimeRange, recorder: Recorder): Promise<Omit<Digested, 'tally'>> {
+    const { table } = comparison;
+    const resumed = recorder.progressOf(table.name)?.scan;
     const { bucketMicros, jobs } = this.request;
-    const estimate = estimator(range, resumed?.scan.frontier ?? range.from);
+    const estimate = estimator(range, resumed?.frontier ?? range.from);
     const scan = await scanRange(comparison, {
       range,
-      bucketMicros,
+      bucketWidth: table.axis !== null && microsOfPlace(table.axis.primary, 1) === 1 ? bucketMicros : null,
       jobs,
       stop: this.hooks.stop,
       onProgress: async (progress) => {
@@ -176,21 +224,27 @@ class Comparer {
         const { rows } = progress.primary;
         this.hooks.onProgress({ table: table.name, step: 'comparing digests', rows, ...estimate(progress.frontier) });
       },
-      ...(resumed === undefined ? {} : { resumed: resumed.scan }),
+      ...(resumed === undefined ? {} : { resumed }),
     });
     await this.#throwIfStopped(recorder);
-    return {
-      tally,
-      comparison,
-      primary: scan.primary,
-      secondary: scan.secondary,
-      leaves: findLeaves(comparison, scan.differing),
-    };
+    const { primary, secondary, differing } = scan;
+    return { comparison, primary, secondary, leaves: findLeaves(comparison, differing) };
   }
 
-  async #digestWhole(comparison: Comparison): Promise<Digested> {
-    const { primary, secondary, differing } = await digestWholeTable(comparison);
-    return { tally: new Tally(comparison.table, null, this.sides), comparison, primary, secondary, leaves: differing };
+  /** Of what has no place on an axis. */
+  async #digestClasses(comparison: Comparison, rows: ClassSlice['rows'], recorder: Recorder): Promise<Digested> {
+    const { table } = comparison;
+    const scan = await scanClasses(comparison, {
+      rows,
+      stop: this.hooks.stop,
+      onProgress: async (classes, count, done) => {
+        await recorder.save(table.name, { classes });
+        this.hooks.onProgress({ table: table.name, step: 'comparing digests', rows: count, done, leftMs: null });
+      },
+      resumed: recorder.progressOf(table.name)?.classes,
+    });
+    await this.#throwIfStopped(recorder);
+    return { tally: new Tally(table, null, this.sides), comparison, ...scan };
   }
 
   async #resolve(
@@ -232,14 +286,19 @@ class Comparer {
   #report(
     tables: readonly TableReport[],
     digested: readonly Digested[],
-    { window, method, resumedFrom }: ReportFacts,
+    { window, method, resumedFrom, plan }: ReportFacts,
   ): CompareReport {
-    const ranges = digested.flatMap(({ tally: { range } }) => (range === null ? [] : [range]));
+    const failed = this.#failed.map(({ table, reason }) => ({ table, reason }));
     return {
-      verdict: verdictOf(tables),
+      verdict: verdictOf(tables, failed),
       primary: this.sides.primary.side,
-      window: windowOf(ranges, window),
+      window: windowOf(
+        digested.map(({ tally }) => tally),
+        window,
+      ),
       tables,
+      failed,
+      tablesLeftOut: plan.leftOut,
       digest: method.name,
       leftOut: [...this.#leftOut.values()],
       resumedFrom,
@@ -270,12 +329,35 @@ function estimator(
   };
 }
 
-function windowOf(ranges: readonly TimeRange[], { from, to }: OpenRange): CompareReport['window'] {
+/** Of the tables that have times. */
+function windowOf(tallies: readonly Tally[], { from, to }: OpenRange): CompareReport['window'] {
+  const ranges = tallies.flatMap(({ range, table: { axis } }) => {
+    if (range === null || axis === null || !isTimeAxis(axis.primary)) return [];
+    return [{ from: microsOfPlace(axis.primary, range.from) ?? 0, to: microsOfPlace(axis.primary, range.to) ?? 0 }];
+  });
   const start = from ?? (ranges.length === 0 ? null : Math.min(...ranges.map((range) => range.from)));
   const end = to ?? (ranges.length === 0 ? null : Math.max(...ranges.map((range) => range.to)));
   return { from: start === null ? null : formatInstant(start), to: end === null ? null : formatInstant(end) };
 }
 
+async function* inTurn(...lists: readonly (AsyncIterable<Leaf> | Iterable<Leaf>)[]): AsyncGenerator<Leaf> {
+  for (const list of lists) yield* list;
+}
+
+/** The server refused something of the table, or ran out of time or of locks with it: other tables can be compared. */
+function isOfTheTable(error: unknown): boolean {
+  const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
+  return isTooMuch(cause) || ['rejected', 'misconfigured'].includes(faultKind(cause));
+}
+
+/** Columns that a verdict says nothing of. */
+function columnsNotCompared({ name, surplus, excepted }: TablePair, { secondary }: ComparedSides): NotCompared[] {
+  const of = (columns: readonly string[], reason: string): NotCompared[] =>
+    columns.length === 0 ? [] : [{ table: name, columns, reason }];
+  return [...of(surplus, `only ${sideTitle(secondary.side)} has them`), ...of(excepted, 'TABLES excepts them')];
+}
+
 function scopeOf(tables: readonly TablePair[], { from, to, windowMicros }: CompareRequest): object {
-  return { tables: tables.map(({ name }) => name), from, to, windowMicros };
+  const excepted = tables.flatMap((table) => table.excepted.map((column) => `${table.name}-${column}`));
+  return { tables: tables.map(({ name }) => name), from, to, windowMicros, ...(excepted.length > 0 && { excepted }) };
 }

@@ -12,14 +12,18 @@ import {
   saveProgress,
   tryHolding,
 } from '../../repository/compare/comparison-record.js';
+import type { ClassProgress } from '../../repository/compare/class-scan.js';
 import type { ScanProgress } from '../../repository/compare/scan.js';
 import type { ComparedSides } from '../../repository/compare/sides.js';
 import type { OpenRange } from '../../repository/compare/window.js';
 
 /** How far the scan of a table has come. */
 export interface TableProgress {
-  readonly range: TimeRange;
-  readonly scan: ScanProgress;
+  /** Along its axis. */
+  readonly range?: TimeRange;
+  readonly scan?: ScanProgress;
+  /** Of what has no place there. */
+  readonly classes?: ClassProgress;
 }
 
 /** The progress that is saved. */
@@ -91,11 +95,12 @@ export class Recorder {
     return (this.#window ??= await resolve());
   }
 
-  /** Saves now and then, and whenever a table is done. */
+  /** Saves now and then, and whenever the range of a table is done. */
   async save(table: string, progress: TableProgress): Promise<void> {
-    this.#tables.set(table, progress);
-    const due = performance.now() - this.#savedAt > SAVE_EVERY_MS || progress.scan.frontier >= progress.range.to;
-    if (due) await this.saveNow();
+    const { scan, range } = progress;
+    this.#tables.set(table, { ...this.#tables.get(table), ...progress });
+    const isDone = scan !== undefined && range !== undefined && scan.frontier >= range.to;
+    if (isDone || performance.now() - this.#savedAt > SAVE_EVERY_MS) await this.saveNow();
   }
 
   async saveNow(): Promise<void> {
@@ -110,8 +115,8 @@ export class Recorder {
 
   async finish(report: CompareReport, ranges: readonly ComparedRange[]): Promise<void> {
     if (this.id === null) return;
-    const { verdict, window, tables, digest, leftOut } = report;
-    const summary = { window, tables, digest, leftOut };
+    const { verdict, window, tables, failed, tablesLeftOut, digest, leftOut } = report;
+    const summary = { window, tables, failed, tablesLeftOut, digest, leftOut };
     await finishComparison(this.sides.primary, this.id, { verdict, report: summary, ranges });
   }
 }

@@ -4,7 +4,9 @@ import { formatInstant, formatInstantText } from '../../domain/time.js';
 import type { TablePair } from '../../repository/tables/table-pair.js';
 import type { DifferenceRecord, SideReport, Strip, TableReport } from './compare-report.js';
 import type { DifferingRange, Leaf, SideTotals } from '../../repository/compare/find-leaves.js';
-import { type Difference, timeOf } from '../../repository/compare/resolve.js';
+import { placeOf } from '../../repository/compare/place-of-row.js';
+import type { Difference } from '../../repository/compare/resolve.js';
+import { isTimeAxis, microsOfPlace } from '../../repository/tables/axis.js';
 import { shownValue } from '../../repository/compare/long-values.js';
 import type { ComparedSides } from '../../repository/compare/sides.js';
 import { keyColumns } from '../../repository/compare/slices.js';
@@ -23,6 +25,8 @@ export class Tally {
     readonly table: TablePair,
     readonly range: TimeRange | null,
     readonly sides: ComparedSides,
+    /** All of the table is looked at. */
+    private readonly isWhole = true,
   ) {}
 
   /** The ranges in which rows differ, with the rows that they hold. */
@@ -37,17 +41,20 @@ export class Tally {
     if (this.range === null) return;
     const { slice } = difference.leaf;
     if (difference.class === 'pending' && 'from' in slice) this.#pending.add(slice);
-    const cell = Math.floor(
-      ((timeOf(this.table, difference) - this.range.from) / (this.range.to - this.range.from)) * STRIP_CELLS,
-    );
+    const place = placeOf(this.table, difference);
+    if (place === null) return;
+    const cell = Math.floor(((place - this.range.from) / (this.range.to - this.range.from)) * STRIP_CELLS);
     this.#strip[cell] = (this.#strip[cell] ?? 0) + 1;
   }
 
   /** What an identical comparison proves: not what is near to rows on their way, among which one that is lost would hide. */
   get proven(): ComparedRange[] {
-    const table = this.table.name;
-    if (this.table.axis === null) return this.#counts.pending > 0 ? [] : [{ table, from: null, to: null }];
-    return this.range === null ? [] : without(this.range, this.#pending).map((range) => ({ table, ...range }));
+    const { name: table, axis } = this.table;
+    if (this.isWhole && this.#counts.pending === 0) return [{ table, from: null, to: null }];
+    if (this.range === null || axis === null || !isTimeAxis(axis.primary)) return [];
+    return without(this.range, this.#pending).map(({ from, to }) => {
+      return { table, from: microsOfPlace(axis.primary, from), to: microsOfPlace(axis.primary, to) };
+    });
   }
 
   get strip(): Strip | null {
@@ -59,15 +66,22 @@ export class Tally {
     const { missing, extra, different, pending, unexplained } = this.#counts;
     return {
       table: this.table.name,
-      local: sideReport(isLocal ? primary : secondary),
-      ec2: sideReport(isLocal ? secondary : primary),
+      local: this.#sideReport(isLocal ? primary : secondary),
+      ec2: this.#sideReport(isLocal ? secondary : primary),
       missingOnEc2: isLocal ? missing : extra,
       missingOnLocal: isLocal ? extra : missing,
       different,
       pending,
       knownGap: this.#counts['known gap'],
       unexplained,
+      whole: this.isWhole,
     };
+  }
+
+  #sideReport({ rows, newest }: SideTotals): SideReport {
+    const { axis } = this.table;
+    const micros = newest === null || axis === null ? null : microsOfPlace(axis.primary, newest);
+    return { rows, maxTime: micros === null ? null : formatInstant(micros) };
   }
 
   record(difference: Difference): DifferenceRecord {
@@ -105,8 +119,4 @@ export class Tally {
 function readable(value: string | null, type: string | null): string | null {
   if (value !== null && type?.startsWith('timestamp') === true) return formatInstantText(value);
   return shownValue(value, type);
-}
-
-function sideReport({ rows, newest }: SideTotals): SideReport {
-  return { rows, maxTime: newest === null ? null : formatInstant(newest) };
 }

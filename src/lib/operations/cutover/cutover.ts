@@ -5,6 +5,9 @@ import { otherSide, sideTitle, type Side } from '../../domain/side.js';
 import { ConflictError, SensorctlError, UsageError } from '../../errors.js';
 import type { Logger } from '../../logger.js';
 import { assertBookkeeping } from '../../repository/ledger/bookkeeping-schema.js';
+import type { TableSelection } from '../../domain/table-patterns.js';
+import { planTables } from '../../repository/compare/plan-tables.js';
+import { recordTables } from '../../repository/cutover/recorded-tables.js';
 import { copyRecord, findDecidingState, type DecidingState } from '../../repository/phase/deciding-state.js';
 import { readHistory } from '../../repository/phase/state.js';
 import { callOffOverdue, changePhase, recordFirstPhase, type Change } from '../../repository/phase/transition.js';
@@ -24,6 +27,8 @@ export interface CutoverRequest {
   readonly keepLocalCurrent: boolean;
   readonly minSoakMs: number;
   readonly maxPauseMs: number;
+  /** The tables of the migration. */
+  readonly selection: TableSelection;
   /** Who asks, for the record. */
   readonly by: string;
 }
@@ -82,12 +87,13 @@ class Cutover {
 
   async #change(found: DecidingState, target: Phase): Promise<CutoverReport> {
     const { request, hooks, sides, checks } = this;
-    const { minSoakMs, force, reason, by } = request;
+    const { minSoakMs, selection, force, reason, by } = request;
     const gates = await measureGates({
       sides,
       state: found.state,
       target,
       minSoakMs,
+      selection,
       checks,
       dryRun: request.dryRun,
       stop: hooks.stop,
@@ -118,11 +124,20 @@ class Cutover {
       state.phase === null
         ? await recordFirstPhase(primary, why)
         : await changePhase(primary, state, { ...why, phase: target });
+    await this.#recordTables(primary);
     // A copy only: local decides, and EC2 gets the record with the next change at the latest.
     await copyRecord(this.sides[otherSide(primary.side)], changed).catch((error: unknown) => {
       this.hooks.logger.warn('the other side did not take the copy of the record', { error: describeFault(error) });
     });
     return await this.#report({ state: changed, primary }, { gates, changed: true });
+  }
+
+  /** A later table is new, and nothing is said of it. */
+  async #recordTables(primary: Database): Promise<void> {
+    const sides = { primary, secondary: this.sides[otherSide(primary.side)] };
+    const { pairs, notHandled } = await planTables(sides, { selection: this.request.selection, names: [] });
+    const names = [...pairs.map(({ name }) => name), ...notHandled.map(({ table }) => table)];
+    await recordTables(primary.pool, names);
   }
 
   async #switch(

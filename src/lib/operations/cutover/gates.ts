@@ -7,11 +7,14 @@ import { counted } from '../../domain/words.js';
 import type { MigrationState, Phase } from '../../domain/migration.js';
 import { otherSide, sideTitle, type Side } from '../../domain/side.js';
 import { assertBookkeeping } from '../../repository/ledger/bookkeeping-schema.js';
-import { readConsumers, readVerdicts, type Verdicts } from '../../repository/cutover/evidence.js';
+import { readConsumers, readProofs, readVerdicts, type Verdicts } from '../../repository/cutover/evidence.js';
+import { readRecordedTables } from '../../repository/cutover/recorded-tables.js';
+import { planTables, type TablePlan } from '../../repository/compare/plan-tables.js';
+import type { TableSelection } from '../../domain/table-patterns.js';
 import { countLedger } from '../../repository/cutover/drain-ledger.js';
 import { proveUnproven } from '../../repository/cutover/prove-unproven.js';
 import { probeRoom, probeWrite } from '../../repository/phase/writable.js';
-import { ALL_TABLES, findObstacles } from '../../repository/tables/reading-tables.js';
+import { findObstacles } from '../../repository/tables/reading-tables.js';
 import { SensorctlError, type Problem } from '../../errors.js';
 import type { Gate, Measured } from './cutover-report.js';
 import { measureSoak } from './soak-gate.js';
@@ -29,6 +32,8 @@ export interface GateOptions {
   readonly state: MigrationState;
   readonly target: Phase;
   readonly minSoakMs: number;
+  /** The tables of the migration. */
+  readonly selection: TableSelection;
   readonly checks: Checks;
   /** What is proven on the way is not recorded. */
   readonly dryRun: boolean;
@@ -46,6 +51,9 @@ interface Condition {
 const SPARE_CONNECTIONS = 5;
 /** A consumer whose lease ran out so long ago counts as gone. */
 const GONE_SECONDS = 300;
+/** Nothing but a comparison tells what other programs have changed: for the switch each table's is younger than this. */
+const FRESH_SECONDS = 3_600;
+const NAMED_AT_MOST = 5;
 /** Batches on their way may take so long to settle. */
 const SETTLE_MS = 10_000;
 
@@ -80,6 +88,7 @@ function conditionsOf(options: GateOptions): Condition[] {
   if (target === 1) return state.phase === 2 ? [] : [prepared];
   const production = [
     prepared,
+    { name: 'tables', measure: () => gates.tables() },
     { name: 'schema', measure: () => gates.schema() },
     { name: 'ledger', measure: () => gates.ledger() },
     { name: 'compare', measure: () => gates.compare() },
@@ -101,6 +110,7 @@ class Gates {
   readonly #secondary: Database;
   /** The identities of both; asked for once, by whichever gate comes first. */
   #between: Promise<string[]> | undefined;
+  #plan: Promise<TablePlan> | undefined;
 
   constructor(private readonly options: GateOptions) {
     const { sides, state } = options;
@@ -146,29 +156,73 @@ class Gates {
     };
   }
 
-  /** Everything was proven once, nothing was found different since, and what was written since is equal too. */
-  async compare(): Promise<Measured> {
-    const { everythingProven } = await this.#verdictsSince('-infinity');
-    const advice: Problem = { code: 'not-proven' };
-    if (everythingProven === null) {
-      return {
-        passed: false,
-        detail: 'no comparison of everything, of these two databases, was identical since the migration began',
-        advice,
-      };
+  /** Each table can be moved, and is one of those that were recorded with the phase. */
+  async tables(): Promise<Measured> {
+    const { pairs, notHandled, leftOut } = await this.#planTables();
+    const advice: Problem = { code: 'tables-unsettled' };
+    const [first] = notHandled;
+    if (first !== undefined) {
+      const detail = `${counted(notHandled.length, 'table')} cannot be moved: ${first.table} ${first.reason}`;
+      return { passed: false, detail, advice: first.advice ?? advice };
     }
-    const { different } = await this.#verdictsSince(everythingProven);
-    if (different !== null) {
-      return { passed: false, detail: `a comparison that ended at ${different} found differences`, advice };
+    const recorded = await readRecordedTables(this.#primary.pool);
+    const names = pairs.map(({ name }) => name);
+    const added = recorded.length === 0 ? [] : names.filter((name) => !recorded.includes(name));
+    const known = new Set([...names, ...leftOut.map(({ table }) => table)]);
+    const gone = recorded.filter((name) => !known.has(name));
+    if (gone.length > 0) {
+      return { passed: false, detail: `recorded with the phase, and no longer there: ${listOf(gone)}`, advice };
+    }
+    const unproven = await this.#withoutProof(added);
+    if (unproven.length > 0) {
+      return { passed: false, detail: `new since the phase was recorded, and not proven: ${listOf(unproven)}`, advice };
+    }
+    const left = leftOut.map(({ table, reason }) => `${table} (${reason})`);
+    return {
+      passed: true,
+      detail: `${counted(pairs.length, 'table')}${left.length === 0 ? '' : `; left out: ${listOf(left)}`}`,
+    };
+  }
+
+  async #withoutProof(names: readonly string[]): Promise<readonly string[]> {
+    if (names.length === 0) return [];
+    const proofs = await readProofs(this.#primary.pool, await this.#identities());
+    return names.filter((name) => !proofs.has(name));
+  }
+
+  /** Each table was proven once, nothing was found different in it since, and what was written since is equal too. */
+  async compare(): Promise<Measured> {
+    const { pairs } = await this.#planTables();
+    const proofs = await readProofs(this.#primary.pool, await this.#identities());
+    const advice: Problem = { code: 'not-proven' };
+    const unproven = pairs.filter(({ name }) => !proofs.has(name)).map(({ name }) => name);
+    if (unproven.length > 0) {
+      const detail = `no comparison of all of ${listOf(unproven)}, between these two databases, was identical since the migration began`;
+      return { passed: false, detail, advice };
+    }
+    const known = pairs.flatMap(({ name }) => proofs.get(name) ?? []);
+    const damaged = known.find(({ different }) => different !== null);
+    if (damaged !== undefined) {
+      const detail = `a comparison that ended at ${damaged.different} found differences in ${damaged.table}`;
+      return { passed: false, detail, advice };
+    }
+    const [oldest] = known.toSorted((one, other) => other.ageSeconds - one.ageSeconds);
+    const age = oldest === undefined ? '' : `, the oldest proof of ${oldest.proven} (${oldest.table})`;
+    if (this.options.target === 3 && (oldest?.ageSeconds ?? 0) > FRESH_SECONDS) {
+      const stale = known.filter(({ ageSeconds }) => ageSeconds > FRESH_SECONDS).map(({ table }) => table);
+      const detail = `what other programs changed in the last hours is not proven${age}: ${listOf(stale)}`;
+      return { passed: false, detail, advice };
     }
     const { ranges, differing } = await this.#proveWhatWasWritten();
     if (differing.length > 0) {
       const detail = `${differing.join(', ')} differ in what was written since the last proof`;
       return { passed: false, detail, advice: { code: 'rows-differ' } };
     }
+    const excepted = pairs.flatMap(({ name, excepted: columns }) => columns.map((column) => `${name}.${column}`));
+    const without = excepted.length === 0 ? '' : `; not covered: ${listOf(excepted)}`;
     return {
       passed: true,
-      detail: `identical at ${everythingProven}, and in ${counted(ranges, 'range')} written since the last proof`,
+      detail: `${counted(pairs.length, 'table')} identical${age}, and ${counted(ranges, 'range')} written since${without}`,
     };
   }
 
@@ -224,8 +278,18 @@ class Gates {
   }
 
   async #verdictsSince(since: string): Promise<Verdicts> {
+    return await readVerdicts(this.#primary.pool, { since, between: await this.#identities() });
+  }
+
+  async #identities(): Promise<string[]> {
     this.#between ??= Promise.all([this.#primary, this.#secondary].map(({ pool }) => readIdentity(pool)));
-    return await readVerdicts(this.#primary.pool, { since, tables: ALL_TABLES, between: await this.#between });
+    return await this.#between;
+  }
+
+  async #planTables(): Promise<TablePlan> {
+    const sides = { primary: this.#primary, secondary: this.#secondary };
+    this.#plan ??= planTables(sides, { selection: this.options.selection, names: [] });
+    return await this.#plan;
   }
 
   async consumers(): Promise<Measured> {
@@ -275,4 +339,9 @@ class Gates {
   get #other(): string {
     return sideTitle(this.#secondary.side);
   }
+}
+
+function listOf(names: readonly string[]): string {
+  const more = names.length - NAMED_AT_MOST;
+  return names.slice(0, NAMED_AT_MOST).join(', ') + (more > 0 ? ` and ${more} more` : '');
 }

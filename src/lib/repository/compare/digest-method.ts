@@ -119,6 +119,7 @@ export async function agreeOnMethod(
 ): Promise<DigestMethod> {
   if (wanted === PORTABLE.name) return PORTABLE;
   const columns = tables.flatMap((table) => table.columns);
+  if (columns.length === 0) return FAST;
   const probe = probeSql([...new Set(columns.map(({ type }) => type))]);
   const [one, other] = await Promise.all(
     servers.map(async (server) => (await server.query<{ digests: string }>(probe)).rows[0]?.digests),

@@ -3,7 +3,8 @@ import type { Role } from '../../domain/side.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import type { TablePair } from '../tables/table-pair.js';
 import type { DigestMethod } from './digest-method.js';
-import { digestClasses, digestRanges, type BucketDigest, type Slice, type TableView } from './slices.js';
+import { digestRanges, type BucketDigest, type Slice, type TableView } from './slices.js';
+import type { Statement } from '../../db/transaction.js';
 import { askForDigests, repeatReading, type ComparedSides } from './sides.js';
 
 /** A table, the two sides that hold it, and the method that they agreed on. */
@@ -27,7 +28,7 @@ export interface Leaf {
 /** What one side holds of what was digested. */
 export interface SideTotals {
   readonly rows: number;
-  /** µs since 1970; null where there are no rows, or no time column. */
+  /** The last place on the axis; null where there are no rows, or no axis. */
   readonly newest: number | null;
 }
 
@@ -55,7 +56,7 @@ export type WithinLimit = <Result>(role: Role, work: () => Promise<Result>) => P
 const UNLIMITED: WithinLimit = (_role, work) => work();
 
 /**
- * Both sides digest the ranges, each range cut into buckets of its width in µs; answers the buckets that differ, and the
+ * Both sides digest the ranges, each range cut into buckets of its width; answers the buckets that differ, and the
  * time that the slower side took, in ms.
  */
 export async function digestOnBothSides(
@@ -69,15 +70,6 @@ export async function digestOnBothSides(
     return { from: bucket, to: Math.min(bucket + width, to), rows };
   });
   return { ...digested, differing: differing.toSorted((one, other) => one.from - other.from) };
-}
-
-/** The same for a table that is compared whole; answers the classes that differ. */
-export async function digestWholeTable(comparison: Comparison): Promise<Digested<Leaf>> {
-  const { primary, secondary, differing } = await bothSides(comparison, digestClasses);
-  return {
-    ...{ primary, secondary },
-    differing: differing.map(({ bucket, rows }) => ({ slice: { classes: [bucket] }, rows })),
-  };
 }
 
 /** Splits ranges that differ, again and again, until what differs is small; in time order within each. */
@@ -112,7 +104,13 @@ async function splitRanges(
 
 /** Both halves of a leaf; none of one that cannot be cut. */
 export function halveLeaf({ slice, rows }: Leaf): Leaf[] {
-  if ('classes' in slice || slice.to - slice.from < 2) return [];
+  if ('classes' in slice) {
+    const middle = slice.classes.length >> 1;
+    return [slice.classes.slice(0, middle), slice.classes.slice(middle)]
+      .filter((classes) => middle > 0 && classes.length > 0)
+      .map((classes) => ({ slice: { ...slice, classes }, rows: rows >> 1 }));
+  }
+  if (slice.to - slice.from < 2) return [];
   return halve({ ...slice, rows }).map(({ from, to }) => ({ slice: { from, to }, rows }));
 }
 
@@ -135,7 +133,7 @@ function partWidth({ from, to, rows }: DifferingRange): number {
 
 async function bothSides(
   comparison: Comparison,
-  statementOf: (view: TableView) => ReturnType<typeof digestClasses>,
+  statementOf: (view: TableView) => Statement,
   withinLimit = UNLIMITED,
 ): Promise<Digested<{ place: number; bucket: number; rows: number }> & { readonly ms: number }> {
   const digest = (role: Role): Promise<{ buckets: BucketDigest[]; ms: number }> =>
@@ -154,7 +152,7 @@ async function bothSides(
   };
 }
 
-function unequalBuckets(
+export function unequalBuckets(
   primary: readonly BucketDigest[],
   secondary: readonly BucketDigest[],
 ): { place: number; bucket: number; rows: number }[] {

@@ -1,5 +1,4 @@
 import type { Queryable } from '../../db/database.js';
-import { parseInstant } from '../../domain/time.js';
 import {
   readNewestEntry,
   readUnsettled,
@@ -7,6 +6,8 @@ import {
   type UnsettledKey,
   type UnsettledRange,
 } from '../ledger/ledger.js';
+import type { TimeRange } from '../../domain/time-range.js';
+import { isTimeAxis, microsOfPlace } from '../tables/axis.js';
 import { columnOf } from '../tables/table.js';
 import type { TablePair } from '../tables/table-pair.js';
 import type { Comparison, Leaf } from './find-leaves.js';
@@ -15,7 +16,7 @@ import { leavesOf, look, type Suspect } from './look.js';
 import { RestingValues } from './resting-values.js';
 import { RetryBudget } from './retry-budget.js';
 import { readClocks, type RowClock } from './row-clocks.js';
-import { keyColumns } from './slices.js';
+import { keyColumns, type Slice } from './slices.js';
 
 /** A difference that was looked at more than once. */
 export interface Difference extends Suspect {
@@ -94,24 +95,24 @@ export async function resolveLeaves(
   return differences;
 }
 
-/** When the reading was, in µs since 1970, of a row of a table that is compared by ranges. */
-export function timeOf(table: TablePair, { key, leaf: { slice } }: Suspect): number {
-  const named = keyColumns(table).length === 0 ? table.columns : keyColumns(table);
-  const time = key[named.findIndex(({ isAxis }) => isAxis)];
-  return parseInstant(time ?? '') ?? ('from' in slice ? slice.from : 0);
-}
-
 async function readLedger(
   { table, sides }: Comparison,
   snapshot: Queryable,
   { suspects, ledger }: { suspects: readonly Suspect[]; ledger: boolean },
 ): Promise<Omit<Looked, 'clocks'>> {
   if (!ledger || suspects.length === 0) return { suspects, ranges: [], keys: [], newestEntry: 0 };
-  const slices = leavesOf(suspects).flatMap(({ slice }) => ('classes' in slice ? [] : [slice]));
-  const ranges = slices.length === 0 ? [] : await readUnsettled(snapshot, table.name, slices);
+  const times = leavesOf(suspects).flatMap(({ slice }) => timesOf(table, slice));
+  const ranges = times.length === 0 ? [] : await readUnsettled(snapshot, table.name, times);
   const keys = await readUnsettledKeys(snapshot, table.name, ledgerKeys(table, suspects));
   // Asked outside the snapshot: rows that were read again after it may be newer than it.
   return { suspects, ranges, keys, newestEntry: await readNewestEntry(sides.primary.pool) };
+}
+
+/** The times that a slice means, if its axis is one of times. */
+function timesOf({ axis }: TablePair, slice: Slice): TimeRange[] {
+  if ('classes' in slice || axis === null || !isTimeAxis(axis.primary)) return [];
+  const [from, to] = [slice.from, slice.to].map((place) => microsOfPlace(axis.primary, place) ?? 0);
+  return from === undefined || to === undefined ? [] : [{ from, to }];
 }
 
 /** How the ledger names these rows: by the texts of the columns of the primary's key, in their order there. */

@@ -3,7 +3,9 @@ import type { Role } from '../../domain/side.js';
 import { isLoose } from '../tables/table-pair.js';
 import { viewOf, type Comparison, type Leaf } from './find-leaves.js';
 import { groupBy, withoutCopies } from './multiset.js';
-import { keyColumns, listRows, rankRows, readRows } from './slices.js';
+import { keyColumns, listRows, rankRows, readRows, type Pages, type Slice } from './slices.js';
+import { partsOf } from './class-scan.js';
+import type { Statement } from '../../db/transaction.js';
 import { ask } from './sides.js';
 
 export type Values = readonly (string | null)[];
@@ -39,7 +41,9 @@ export async function listLeaves(
   through?: Queryable,
 ): Promise<RowList> {
   const slices = leaves.map(({ slice }) => slice);
-  const rows = await askRows(comparison, role, listRows(viewOf(comparison, role), slices), through);
+  const rows = await askRows(comparison, role, { slices, through }, (pages) =>
+    listRows(viewOf(comparison, role), slices, pages),
+  );
   const digests = new Map<string, string[]>();
   const leafOf = new Map<string, Leaf>();
   for (const [place, digest, ...key] of rows) {
@@ -61,7 +65,9 @@ export async function readByKey(
 ): Promise<FoundRow[]> {
   const leaves = [...keys.keys()];
   const slices = leaves.map((leaf) => ({ slice: leaf.slice, keys: keys.get(leaf) ?? [] }));
-  const rows = await askRows(comparison, role, readRows(viewOf(comparison, role), slices));
+  const rows = await askRows(comparison, role, { slices: leaves.map(({ slice }) => slice) }, (pages) =>
+    readRows(viewOf(comparison, role), slices, pages),
+  );
   return rows.flatMap(([place, ...values]) => {
     const leaf = leaves[Number(place)];
     return leaf === undefined ? [] : [{ leaf, values, classes: values }];
@@ -105,12 +111,18 @@ export function nameOfRow({ table }: Comparison, { values }: FoundRow): string {
   return keyName(columns.map((column) => values[table.columns.indexOf(column)] ?? null));
 }
 
+/** Reads a large table without an axis in parts. */
 async function askRows(
   comparison: Comparison,
   role: Role,
-  statement: ReturnType<typeof listRows>,
-  through?: Queryable,
+  { slices, through }: { slices: readonly Slice[]; through?: Queryable | undefined },
+  statementOf: (pages: Pages | null) => Statement,
 ): Promise<(string | null)[][]> {
   const options = { asArrays: true, ...(through === undefined ? {} : { through }) };
-  return await ask(comparison.sides[role], statement, options);
+  const pages = Math.max(0, ...slices.map((slice) => ('classes' in slice ? (slice.pages[role] ?? 0) : 0)));
+  const rows: (string | null)[][][] = [];
+  for (const part of partsOf(pages === 0 ? null : pages)) {
+    rows.push(await ask(comparison.sides[role], statementOf(part), options));
+  }
+  return rows.flat();
 }

@@ -1,6 +1,8 @@
 import pLimit from 'p-limit';
 import { isTooMuch } from '../../db/sqlstate.js';
 import type { TimeRange } from '../../domain/time-range.js';
+import { firstSpanOf } from '../tables/axis.js';
+import type { TablePair } from '../tables/table-pair.js';
 import {
   addTotals,
   digestOnBothSides,
@@ -21,8 +23,10 @@ export interface ScanProgress {
 
 export interface ScanOptions {
   readonly range: TimeRange;
-  /** The width of a bucket in µs; null: by the rows there are. */
-  readonly bucketMicros: number | null;
+  /** The width of a bucket; null: by the rows there are. */
+  readonly bucketWidth: number | null;
+  /** The first segment is no shorter. */
+  readonly leastSpan: number;
   /** Segments that a side digests at the same time. */
   readonly jobs: number;
   readonly stop: AbortSignal;
@@ -35,13 +39,12 @@ export interface ScanOptions {
 /** The digests of a segment, and how long they took a server, in ms; absent: as long as the answer. */
 type TimedDigest = Digested<DifferingRange> & { readonly ms?: number };
 
-/** Digests a segment, cut into buckets of a width in µs. */
+/** Digests a segment, cut into buckets of a width. */
 export type SegmentDigest = (segment: TimeRange & { width: number }) => Promise<TimedDigest>;
 
 /** A segment should take about so long, in ms: short enough for statement timeouts, for stopping, and for the progress. */
 const SEGMENT_MS = 1_500;
 const FIRST_SEGMENTS = 100;
-const SHORTEST_FIRST_SEGMENT = 3_600_000_000;
 const BUCKET_ROWS = 5_000;
 const FIRST_BUCKETS = 60;
 const BUCKETS_AT_MOST = 500;
@@ -51,15 +54,23 @@ const JOINED_ROWS = 500_000;
 const SEGMENTS_AT_HAND = 2;
 
 /**
- * Digests a time range on both sides, segment by segment, and answers the ranges that differ. Only digests travel. Ends
+ * Digests a range of the axis on both sides, segment by segment, and answers the ranges that differ. Only digests travel. Ends
  * early, with what is done, when it is told to stop.
  */
-export async function scanRange(comparison: Comparison, options: ScanOptions): Promise<ScanProgress> {
+export async function scanRange(
+  comparison: Comparison,
+  options: Omit<ScanOptions, 'leastSpan'>,
+): Promise<ScanProgress> {
   const { jobs } = options;
+  const leastSpan = leastSpanOf(comparison.table);
   const limits = { primary: pLimit(jobs), secondary: pLimit(jobs) };
   const digest: SegmentDigest = (segment) =>
     digestOnBothSides(comparison, [segment], (role, work) => limits[role](work));
-  return await scanSegments(digest, { ...options, jobs: jobs * SEGMENTS_AT_HAND });
+  return await scanSegments(digest, { ...options, leastSpan, jobs: jobs * SEGMENTS_AT_HAND });
+}
+
+export function leastSpanOf({ axis }: TablePair): number {
+  return axis === null ? 1 : firstSpanOf(axis.primary);
 }
 
 /** The same with another digest, such as one that only counts. */
@@ -72,8 +83,8 @@ export async function scanSegments(digest: SegmentDigest, options: ScanOptions):
 class Scan {
   progress: ScanProgress;
   #cursor: number;
-  #spanMicros: number;
-  /** Rows a µs, as the segment before had them. */
+  #spanWidth: number;
+  /** Rows a place, as the segment before had them. */
   #density = 0;
   #failed = false;
   readonly #ahead = new Map<number, { to: number; digested: Digested<DifferingRange> }>();
@@ -85,7 +96,7 @@ class Scan {
     const { range, resumed } = options;
     this.progress = resumed ?? { frontier: range.from, primary: NOTHING, secondary: NOTHING, differing: [] };
     this.#cursor = this.progress.frontier;
-    this.#spanMicros = Math.max(Math.ceil((range.to - range.from) / FIRST_SEGMENTS), SHORTEST_FIRST_SEGMENT);
+    this.#spanWidth = Math.max(Math.ceil((range.to - range.from) / FIRST_SEGMENTS), options.leastSpan);
   }
 
   /** The first segment goes alone: by its time the others are cut. */
@@ -120,8 +131,8 @@ class Scan {
   }
 
   #span(): number {
-    const { bucketMicros } = this.options;
-    return bucketMicros === null ? this.#spanMicros : Math.min(this.#spanMicros, bucketMicros * BUCKETS_AT_MOST);
+    const { bucketWidth } = this.options;
+    return bucketWidth === null ? this.#spanWidth : Math.min(this.#spanWidth, bucketWidth * BUCKETS_AT_MOST);
   }
 
   /** Halves what a server could not do in time. */
@@ -140,8 +151,8 @@ class Scan {
   }
 
   #widthFor({ from, to }: TimeRange): number {
-    const { bucketMicros } = this.options;
-    if (bucketMicros !== null) return bucketMicros;
+    const { bucketWidth } = this.options;
+    if (bucketWidth !== null) return bucketWidth;
     const span = to - from;
     const buckets = this.#density === 0 ? FIRST_BUCKETS : Math.ceil((span * this.#density) / BUCKET_ROWS);
     return Math.ceil(span / Math.min(Math.max(buckets, 1), BUCKETS_AT_MOST));
@@ -150,7 +161,7 @@ class Scan {
   #adapt(span: number, ms: number, { primary, secondary }: Digested<unknown>): void {
     this.#density = Math.max(primary.rows, secondary.rows) / span;
     const factor = Math.min(4, Math.max(0.25, SEGMENT_MS / Math.max(ms, 1)));
-    this.#spanMicros = Math.max(1, Math.round(span * factor));
+    this.#spanWidth = Math.max(1, Math.round(span * factor));
   }
 
   /** Segments may end out of order; the frontier moves over those that join it. */

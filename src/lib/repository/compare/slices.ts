@@ -1,15 +1,24 @@
 import { quoteIdentifier } from '../../db/identifiers.js';
-import { microsOf } from '../../db/micros.js';
 import type { Statement } from '../../db/transaction.js';
 import type { Role } from '../../domain/side.js';
-import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
+import { boundSql, boundText, bucketSql, offAxisSql, placeSql, type AxisType } from '../tables/axis.js';
 import { isLoose, sideSql, type ComparedColumn, type TablePair } from '../tables/table-pair.js';
 import { canonicalText, comparedValue, type DigestMethod } from './digest-method.js';
 import { readableText } from './long-values.js';
 
-/** A part of a table: a time range of it or, of a table that is compared whole, the rows whose key has one of these classes. */
-export type Slice = TimeRange | { readonly classes: readonly number[] };
+/** Rows whose key has one of these classes, of so many. */
+export interface ClassSlice {
+  readonly classes: readonly number[];
+  readonly of: number;
+  /** All rows of the table, or those that are off its axis. */
+  readonly rows: 'all' | 'off axis';
+  /** Of a table so large that a side reads it in parts, the pages of its files. */
+  readonly pages: Readonly<Record<Role, number | null>>;
+}
+
+/** A part of a table: a range of its axis, or rows by the class of their keys. */
+export type Slice = TimeRange | ClassSlice;
 
 /** How a table is read on one side. */
 export interface TableView {
@@ -18,31 +27,26 @@ export interface TableView {
   readonly role: Role;
 }
 
-/** Rows of tables without a time column are told apart by so many classes of their keys. */
-const CLASSES = 1024;
-
 /** The digest of the rows in one bucket of a slice. */
 export interface BucketDigest {
   /** Place of the slice in the list that was asked for. */
   readonly place: number;
-  /** Where the bucket begins, in µs since 1970; or the class. */
+  /** Where the bucket begins on the axis; or the class. */
   readonly bucket: number;
   readonly rows: number;
   readonly digest: string;
-  /** Newest time in µs since 1970; null without a time column. */
+  /** The last place on the axis; null without one. */
   readonly newest: number | null;
 }
 
-/** Digests of time ranges, each cut into buckets of a width in µs from its beginning on. Answers `BucketDigest`s. */
+/** Digests of ranges, each cut into buckets of a width from its beginning on. Answers `BucketDigest`s. */
 export function digestRanges(view: TableView, slices: readonly (TimeRange & { width: number })[]): Statement {
   const { table, method } = view;
   const values = new ValueList();
   const selects = slices.map((slice, place) => {
     const { sql: at, type } = axisOf(view);
-    const origin = `${values.add(formatInstant(slice.from))}::${type}`;
-    const width = `${values.add(slice.width)}::float8 * interval '1 microsecond'`;
-    return `select ${place} as place, ${microsOf('bin')} as bucket, rows, digest, ${microsOf('newest')} as newest from (
-      select date_bin(${width}, ${at}, ${origin}) as bin, count(*) as rows, max(${at}) as newest,
+    return `select ${place} as place, ${placeSql(type, 'bin')} as bucket, rows, digest, ${placeSql(type, 'newest')} as newest from (
+      select ${bucketOf(view, slice, values)} as bin, count(*) as rows, max(${at}) as newest,
         sum(${method.rowDigest(table.columns)})::text as digest
       from ${sideSql(table, view.role)} where ${condition(view, slice, values)} group by 1
     ) as buckets`;
@@ -50,36 +54,59 @@ export function digestRanges(view: TableView, slices: readonly (TimeRange & { wi
   return { text: selects.join('\nunion all\n'), values: values.list };
 }
 
-/** Counts the rows of a time range in buckets of a width in µs. Answers `bucket`, where it begins, and `rows`. */
+/** Counts the rows of a range in buckets of a width. Answers `bucket`, where it begins, and `rows`. */
 export function countBuckets(view: TableView, slice: TimeRange & { width: number }): Statement {
   const values = new ValueList();
-  const { sql: at, type } = axisOf(view);
-  const origin = `${values.add(formatInstant(slice.from))}::${type}`;
-  const width = `${values.add(slice.width)}::float8 * interval '1 microsecond'`;
-  const text = `select ${microsOf('bin')} as bucket, rows from (
-    select date_bin(${width}, ${at}, ${origin}) as bin, count(*) as rows
+  const { type } = axisOf(view);
+  const text = `select ${placeSql(type, 'bin')} as bucket, rows from (
+    select ${bucketOf(view, slice, values)} as bin, count(*) as rows
     from ${sideSql(view.table, view.role)} where ${condition(view, slice, values)} group by 1
   ) as buckets`;
   return { text, values: values.list };
 }
 
-/** Digests of a whole table by the class of its rows' keys. Answers `BucketDigest`s. */
-export function digestClasses(view: TableView): Statement {
+function bucketOf(view: TableView, { from, width }: TimeRange & { width: number }, values: ValueList): string {
+  const { sql: at, type } = axisOf(view);
+  const origin = values.add(boundText(type, from));
+  return bucketSql(type, at, { origin, from, width: values.add(width) });
+}
+
+/** Pages of a table's files, the end excluded. */
+export interface Pages {
+  readonly from: number;
+  /** Null: up to the end, also of what comes meanwhile. */
+  readonly to: number | null;
+}
+
+/** Digests of a table, or of what it holds off its axis, by the class of its rows' keys. Answers `BucketDigest`s. */
+export function digestClasses(
+  view: TableView,
+  { of, rows }: Pick<ClassSlice, 'of' | 'rows'>,
+  pages: Pages | null = null,
+): Statement {
   const { table, method } = view;
-  const text = `select 0 as place, ${classOf(view)} as bucket, count(*) as rows,
+  const conditions = [...(rows === 'off axis' ? [offAxis(view)] : []), ...inPages(pages)];
+  const where = conditions.length === 0 ? '' : `where ${conditions.join(' and ')}`;
+  const text = `select 0 as place, ${classOf(view, of)} as bucket, count(*) as rows,
       sum(${method.rowDigest(table.columns)})::text as digest, null::bigint as newest
-    from ${sideSql(table, view.role)} group by 2`;
+    from ${sideSql(table, view.role)} ${where} group by 2`;
   return { text };
 }
 
+function inPages(pages: Pages | null): string[] {
+  if (pages === null) return [];
+  const end = pages.to === null ? [] : [`ctid < '(${pages.to},0)'::tid`];
+  return [`ctid >= '(${pages.from},0)'::tid`, ...end];
+}
+
 /** Lists the rows in the slices as arrays of texts: the place of the slice, the digest, the key columns. */
-export function listRows(view: TableView, slices: readonly Slice[]): Statement {
+export function listRows(view: TableView, slices: readonly Slice[], pages: Pages | null = null): Statement {
   const { table, method } = view;
   const columns = [`${method.rowDigest(table.columns)}::text`, ...keyColumns(table).map(canonicalText)];
   return selectSlices(
     view,
     slices.map((slice) => ({ slice })),
-    columns,
+    { columns, pages },
   );
 }
 
@@ -90,8 +117,8 @@ export interface KeyedSlice {
 }
 
 /** Reads the wanted rows of the slices: the place of the slice, then every compared column as text, of a long one what stands for it. */
-export function readRows(view: TableView, slices: readonly KeyedSlice[]): Statement {
-  return selectSlices(view, slices, view.table.columns.map(readableText));
+export function readRows(view: TableView, slices: readonly KeyedSlice[], pages: Pages | null = null): Statement {
+  return selectSlices(view, slices, { columns: view.table.columns.map(readableText), pages });
 }
 
 /**
@@ -117,7 +144,7 @@ export function keyColumns({ columns, key }: TablePair): readonly ComparedColumn
 /** The axis in a statement, and its type on the side that is read, so that its index and its chunks are found. */
 export function axisOf({ table: { name, axis }, role }: Pick<TableView, 'table' | 'role'>): {
   sql: string;
-  type: string;
+  type: AxisType;
 } {
   if (axis === null) throw new TypeError(`${name} has no axis`);
   return { sql: quoteIdentifier(axis.column), type: axis[role] };
@@ -134,22 +161,31 @@ class ValueList {
 function selectSlices(
   view: TableView,
   slices: readonly (Partial<KeyedSlice> & Pick<KeyedSlice, 'slice'>)[],
-  columns: readonly string[],
+  { columns, pages }: { columns: readonly string[]; pages: Pages | null },
 ): Statement {
   const values = new ValueList();
   const selects = slices.map(({ slice, keys }, place) => {
-    const wanted = keys === undefined ? '' : `and ${keyCondition(view, keys, values)}`;
+    const wanted = keys === undefined ? [] : [keyCondition(view, keys, values)];
     return `select ${[place, ...columns].join(', ')} from ${sideSql(view.table, view.role)}
-      where ${condition(view, slice, values)} ${wanted}`;
+      where ${[condition(view, slice, values), ...wanted, ...inPages(pages)].join(' and ')}`;
   });
   return { text: selects.join('\nunion all\n'), values: values.list };
 }
 
 function condition(view: TableView, slice: Slice, values: ValueList): string {
-  if ('classes' in slice) return `${classOf(view)} = any (${values.add(slice.classes)}::int[])`;
+  if ('classes' in slice) {
+    const inClass = `${classOf(view, slice.of)} = any (${values.add(slice.classes)}::int[])`;
+    return slice.rows === 'all' ? inClass : `${inClass} and ${offAxis(view)}`;
+  }
   const { sql: at, type } = axisOf(view);
-  const bound = (instant: number): string => `${values.add(formatInstant(instant))}::${type}`;
+  const bound = (place: number): string => boundSql(type, place, values.add(boundText(type, place)));
   return `${at} >= ${bound(slice.from)} and ${at} < ${bound(slice.to)}`;
+}
+
+function offAxis(view: TableView): string {
+  const { sql: at, type } = axisOf(view);
+  const ways = offAxisSql(type, at, false);
+  return `(${ways.join(' or ')})`;
 }
 
 function keyCondition(
@@ -169,10 +205,9 @@ function keyCondition(
     from unnest(${arrays.join(', ')}) as wanted (${columns.map((_, index) => `k${index}`).join(', ')}))`;
 }
 
-/** From 0 to CLASSES - 1, by the key, or by the whole row where the table has none; equal rows have one class. */
-function classOf({ table, method }: TableView): string {
+/** From 0 to `of` - 1, a power of 2, by the key, or by the whole row where the table has none; equal rows have one class. */
+function classOf({ table, method }: TableView, of: number): string {
   const key = keyColumns(table);
   const columns = key.length > 0 ? key : table.columns.filter((column) => !isLoose(column));
-  if (columns.length === 0) return '0';
-  return `(((${method.rowDigest(columns)} % ${CLASSES}) + ${CLASSES}) % ${CLASSES})::int`;
+  return columns.length === 0 ? '0' : `(${method.rowDigest(columns)} & ${of - 1})::int`;
 }

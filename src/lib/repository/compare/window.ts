@@ -1,14 +1,14 @@
-import type { Database } from '../../db/database.js';
 import { readChunks, type Chunk } from '../timescaledb/chunks.js';
 import { readRetentionCutoff } from '../timescaledb/retention.js';
 import { sideTitle, type Role } from '../../domain/side.js';
-import { formatInstant, parseInstant } from '../../domain/time.js';
+import { formatInstant } from '../../domain/time.js';
 import { intersect, type TimeRange } from '../../domain/time-range.js';
-import { UnreachableError } from '../../errors.js';
 import { SERVER_CLOCK } from '../phase/state.js';
 import { columnOf } from '../tables/table.js';
 import { sideSql, type TablePair } from '../tables/table-pair.js';
-import { timeOf, type Difference } from './resolve.js';
+import { areOnAxis, isTimeAxis, offAxisSql, onAxisSql, placeSql, placesOf } from '../tables/axis.js';
+import { placeOf } from './place-of-row.js';
+import type { Difference } from './resolve.js';
 import { ask, queryableOf, type ComparedSides } from './sides.js';
 import { axisOf } from './slices.js';
 
@@ -32,7 +32,10 @@ export interface WindowRequest extends OpenRange {
 }
 
 interface Cutoff {
+  /** In µs since 1970. */
   readonly micros: number;
+  /** The same on the table's axis. */
+  readonly place: number;
   /** Whose retention it is, for people. */
   readonly side: string;
 }
@@ -47,18 +50,39 @@ export async function resolveWindow(
   return { from: end - windowMicros, to: end };
 }
 
-/** The range of a table to compare, and what is left out of it; null where the table has nothing there. */
+/** What of a table is compared. */
+export interface ComparedPart {
+  /** Along its axis; null where it holds nothing there. */
+  readonly range: TimeRange | null;
+  /** It holds rows off its axis, and these are compared too: not where a range of time was asked for. */
+  readonly offAxis: boolean;
+  /** No range was asked for. */
+  readonly isAll: boolean;
+  readonly leftOut: LeftOut | null;
+}
+
+/**
+ * The part of a table that a window means, a range of times: of one whose axis is no time, everything. `resumed` is the
+ * range along the axis by which an earlier comparison went.
+ */
 export async function rangeOfTable(
   sides: ComparedSides,
   table: TablePair,
-  { from, to }: OpenRange,
-): Promise<{ range: TimeRange | null; leftOut: LeftOut | null }> {
-  const held = from === null || to === null ? await heldRange(sides, table) : null;
+  window: OpenRange,
+  resumed: TimeRange | null = null,
+): Promise<ComparedPart> {
+  const { type } = axisOf({ table, role: 'primary' });
+  const asked = isTimeAxis(type) ? placesOf(type, window) : { from: null, to: null };
+  const { from, to } = resumed ?? asked;
+  const isAll = asked.from === null && asked.to === null;
+  const held = isAll || from === null || to === null ? await heldRange(sides, table) : null;
   const range = { from: from ?? held?.from ?? 0, to: to ?? held?.to ?? 0 };
+  const offAxis = isAll && held?.offAxis === true;
   const cutoff = await readCutoff(sides, table);
-  if (cutoff === null || cutoff.micros <= range.from)
-    return { range: range.from < range.to ? range : null, leftOut: null };
-  return { range: intersect(range, { from: cutoff.micros, to: Infinity }), leftOut: leftOutBy(cutoff, table) };
+  if (cutoff === null || cutoff.place <= range.from)
+    return { range: range.from < range.to ? range : null, offAxis, isAll, leftOut: null };
+  const kept = intersect(range, { from: cutoff.place, to: Infinity });
+  return { range: kept, offAxis, isAll, leftOut: leftOutBy(cutoff, table) };
 }
 
 /**
@@ -72,7 +96,7 @@ export async function withoutDropped(
 ): Promise<{ kept: readonly Difference[]; leftOut: LeftOut | null }> {
   const cutoff = found.length === 0 || table.axis === null ? null : await readCutoff(sides, table);
   if (cutoff === null) return { kept: found, leftOut: null };
-  const kept = found.filter((difference) => timeOf(table, difference) >= cutoff.micros);
+  const kept = found.filter((difference) => (placeOf(table, difference) ?? Infinity) >= cutoff.place);
   return { kept, leftOut: kept.length < found.length ? leftOutBy(cutoff, table) : null };
 }
 
@@ -80,17 +104,20 @@ function leftOutBy({ micros, side }: Cutoff, { name }: TablePair): LeftOut {
   return { table: name, before: formatInstant(micros), reason: `retention on ${side} drops it` };
 }
 
-/** From the oldest row of either side to after the newest. */
-async function heldRange(sides: ComparedSides, table: TablePair): Promise<TimeRange | null> {
-  const bounds = await Promise.all(
-    (['primary', 'secondary'] as const).map(async (role) => {
-      const row = (await readEndsByChunks(sides, table, role)) ?? (await readHeldRow(sides, table, role));
-      if (row?.offAxis === true) throw outsideRanges(table.name, sides[role], 'rows without a time');
-      return [row?.oldest ?? null, row?.newest ?? null].map((time) => readTime(time, table.name, sides[role]));
-    }),
+interface HeldRange extends Partial<TimeRange> {
+  readonly offAxis: boolean;
+}
+
+/** From the first row of either side to after the last. */
+async function heldRange(sides: ComparedSides, table: TablePair): Promise<HeldRange> {
+  const held = await Promise.all(
+    (['primary', 'secondary'] as const).map(
+      async (role) => (await readEndsByChunks(sides, table, role)) ?? (await readHeldRow(sides, table, role)),
+    ),
   );
-  const times = bounds.flat().filter((time) => time !== null);
-  return times.length === 0 ? null : { from: Math.min(...times), to: Math.max(...times) + 1 };
+  const places = held.flatMap((row) => [row?.first ?? null, row?.last ?? null]).filter((place) => place !== null);
+  const offAxis = held.some((row) => row?.offAxis === true);
+  return places.length === 0 ? { offAxis } : { from: Math.min(...places), to: Math.max(...places) + 1, offAxis };
 }
 
 async function readHeldRow(sides: ComparedSides, table: TablePair, role: Role): Promise<HeldRow | undefined> {
@@ -106,55 +133,50 @@ async function readEndsByChunks(sides: ComparedSides, table: TablePair, role: Ro
   if (hypertable === null) return null;
   const chunks = await readChunks(queryableOf(sides[role]), name);
   if (chunks.length < MANY_CHUNKS) return null;
-  const { sql: axis } = axisOf({ table, role });
-  const find = async (end: 'min' | 'max', inOrder: readonly Chunk[]): Promise<string | null> => {
+  const { sql: axis, type } = axisOf({ table, role });
+  const find = async (end: 'min' | 'max', inOrder: readonly Chunk[]): Promise<number | null> => {
     for (const { from } of inOrder) {
       // Those of other space partitions begin at the same time.
       const parts = chunks
         .filter((chunk) => chunk.from === from)
-        .map((chunk) => `select ${end}(${axis}) as bound from ${chunk.name}`);
-      const text = `select ${end}(bound)::text as bound from (${parts.join(' union all ')}) as ends`;
-      const [found] = await ask<{ bound: string | null }>(sides[role], { text });
+        .map((chunk) => `select ${end}(${axis}) as bound from ${chunk.name} where ${onAxisSql(type, axis) ?? 'true'}`);
+      const text = `select ${placeSql(type, `${end}(bound)`)} as bound from (${parts.join(' union all ')}) as ends`;
+      const [found] = await ask<{ bound: number | null }>(sides[role], { text });
       if (found?.bound != null) return found.bound;
     }
     return null;
   };
-  const [oldest, newest] = await Promise.all([find('min', chunks), find('max', chunks.toReversed())]);
-  return { oldest, newest, offAxis: false };
+  const [first, last] = await Promise.all([find('min', chunks), find('max', chunks.toReversed())]);
+  const offAxis = chunks.some(({ from, to }) => !areOnAxis(type, [from, to]));
+  return { first, last, offAxis };
 }
 
 function heldRangeSql(table: TablePair, role: Role): string {
-  const { sql: axis } = axisOf({ table, role });
+  const { sql: axis, type } = axisOf({ table, role });
   const rows = sideSql(table, role);
   const isNotNull = columnOf(table.sides[role], table.axis?.column ?? '')?.notNull === true;
-  const offAxis = isNotNull ? 'false' : `exists (select from ${rows} where ${axis} is null)`;
-  return `select min(${axis})::text as oldest, max(${axis})::text as newest, ${offAxis} as "offAxis" from ${rows}`;
+  const ways = offAxisSql(type, axis, isNotNull).map((way) => `exists (select from ${rows} where ${way})`);
+  const offAxis = ways.length === 0 ? 'false' : ways.join(' or ');
+  const within = onAxisSql(type, axis);
+  return `select ${placeSql(type, `min(${axis})`)} as first, ${placeSql(type, `max(${axis})`)} as last,
+    ${offAxis} as "offAxis" from ${rows} ${within === null ? '' : `where ${within}`}`;
 }
 
 interface HeldRow {
-  readonly oldest: string | null;
-  readonly newest: string | null;
+  readonly first: number | null;
+  readonly last: number | null;
   readonly offAxis: boolean;
 }
 
-function readTime(text: string | null, table: string, database: Database): number | null {
-  const instant = text === null ? null : parseInstant(text);
-  if (text === null || instant !== null) return instant;
-  throw outsideRanges(table, database, `the time ${text}, which is outside the years 1685 to 2254`);
-}
-
-function outsideRanges(table: string, { side }: Database, what: string): UnreachableError {
-  return new UnreachableError(`${table} on ${sideTitle(side)} holds ${what}`, {
-    code: 'time-outside-range',
-  });
-}
-
-/** The later cutoff of both sides, in µs since 1970: before it, rows may be gone on one of them. Null where neither drops any. */
+/** The later cutoff of both sides: before it, rows may be gone on one of them. Null where neither drops any. */
 export async function readCutoff(sides: ComparedSides, table: TablePair): Promise<Cutoff | null> {
+  const { axis } = table;
+  if (axis === null || !isTimeAxis(axis.primary)) return null;
   const cutoffs = await Promise.all(
     (['primary', 'secondary'] as const).map(async (role) => {
       const micros = await readRetentionCutoff(queryableOf(sides[role]), table.sides[role]);
-      return micros === null ? [] : [{ micros, side: sideTitle(sides[role].side) }];
+      const place = placesOf(axis.primary, { from: micros, to: null }).from;
+      return micros === null || place === null ? [] : [{ micros, place, side: sideTitle(sides[role].side) }];
     }),
   );
   return cutoffs.flat().toSorted((one, other) => other.micros - one.micros)[0] ?? null;

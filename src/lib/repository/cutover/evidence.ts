@@ -16,8 +16,16 @@ export interface Verdicts {
   readonly identical: number;
   /** When the newest one that found something unexplained, extra or different finished (UTC text); null for none. */
   readonly different: string | null;
-  /** When the newest identical one of every table and all times began (UTC text); null for none ever. */
-  readonly everythingProven: string | null;
+}
+
+/** What comparisons have found in one table since the migration began. */
+export interface TableProof {
+  readonly table: string;
+  /** When the newest comparison of all of it that found nothing began (UTC text), and how long ago it ended, in s. */
+  readonly proven: string;
+  readonly ageSeconds: number;
+  /** When a later one that found something ended, of whatever part of it (UTC text). */
+  readonly different: string | null;
 }
 
 const READ_CONSUMERS = `
@@ -25,26 +33,46 @@ const READ_CONSUMERS = `
   from sensorctl.consumer where ended_at is null order by started_at`;
 
 /**
- * Of the comparisons of these two databases. Everything is proven by one that began once every batch entered the ledger:
- * what was written before stands in none. One with another database has taken off the record what it proved of that one.
- * In either order, and both of them: the copy of a server's files bears the same name as that one.
+ * Comparisons of these two databases, in either order, and both of them: the copy of a server's files bears the same name
+ * as that one.
  */
+const FINISHED = `
+  select comparison_id, started_at, finished_at, scope, report, ${UNACCOUNTED_ROWS} > 0 as different,
+    verdict = 'identical' as identical, scope->'between' @> $1::jsonb and scope->'between' <@ $1::jsonb as ours
+  from sensorctl.comparison where finished_at is not null`;
+
 const READ_VERDICTS = `
-  with finished as (
-    select comparison_id, started_at, finished_at, scope, ${UNACCOUNTED_ROWS} > 0 as different,
-      verdict = 'identical' as identical, scope->'between' @> $3::jsonb and scope->'between' <@ $3::jsonb as ours
-    from sensorctl.comparison where finished_at is not null
-  ), trusted as (
+  with finished as (${FINISHED})
+  select (select count(*) from finished where ours and identical and finished_at >= $2)::int as identical,
+    (select max(finished_at) from finished where ours and different and finished_at >= $2)::text as different`;
+
+/**
+ * A table is proven by a comparison that began once every batch entered the ledger: what was written before stands in
+ * none. One with another database has taken off the record what it proved of that one. A comparison proves what it
+ * compared whole, whatever it found in other tables.
+ */
+const READ_PROOFS = `
+  with finished as (${FINISHED}), trusted as (
     select greatest(
       least((select min(changed_at) from sensorctl.state_history), (select min(began_at) from sensorctl.migration)),
       (select max(finished_at) from finished where ours is not true)
     ) as since
+  ), found as (
+    select entry->>'table' as name, started_at, finished_at,
+      coalesce((entry->>'whole')::boolean, scope->>'from' is null and scope->>'to' is null and scope->>'windowMicros' is null) as whole,
+      (entry->>'missingOnEc2')::bigint + (entry->>'missingOnLocal')::bigint + (entry->>'different')::bigint
+        > (entry->>'pending')::bigint + (entry->>'knownGap')::bigint as different,
+      (entry->>'knownGap')::bigint as gaps
+    from finished cross join lateral jsonb_array_elements(report->'tables') as entry where ours
+  ), proof as (
+    select distinct on (name) name, started_at, finished_at from found, trusted
+    where whole and not different and gaps = 0 and started_at >= trusted.since order by name, started_at desc
   )
-  select (select count(*) from finished where ours and identical and finished_at >= $1)::int as identical,
-    (select max(finished_at) from finished where ours and different and finished_at >= $1)::text as different,
-    (select max(started_at) from finished where ours and identical and started_at >= (select since from trusted)
-      and scope->>'from' is null and scope->>'to' is null and scope->>'windowMicros' is null
-      and scope->'tables' @> $2::jsonb)::text as "everythingProven"`;
+  select name as table, started_at::text as proven,
+    extract(epoch from clock_timestamp() - finished_at)::float8::text as age,
+    (select max(found.finished_at) from found
+      where found.name = proof.name and found.different and found.finished_at >= proof.started_at)::text as different
+  from proof`;
 
 const COUNT_CONSUMERS_SINCE = `
   select count(*)::int as consumers from sensorctl.consumer
@@ -65,16 +93,34 @@ export async function readConsumers(primary: Queryable): Promise<UnendedConsumer
   return rows.map(({ silent, ...consumer }) => ({ ...consumer, silentSeconds: Number(silent) }));
 }
 
-/** `tables` are those that a comparison of everything names, `between` the identities of the databases compared. */
+/** `between` are the identities of the databases compared. */
 export async function readVerdicts(
   primary: Queryable,
-  { since, tables, between }: { since: string; tables: readonly string[]; between: readonly string[] },
+  { since, between }: { since: string; between: readonly string[] },
 ): Promise<Verdicts> {
-  const values = [since, JSON.stringify(tables), JSON.stringify(between)];
+  const values = [JSON.stringify(between), since];
   const { rows } = await primary.query<Verdicts & Record<string, unknown>>(READ_VERDICTS, values);
-  const { identical = 0, different = null, everythingProven = null } = rows[0] ?? {};
-  const readable = (time: string | null): string | null => (time === null ? null : formatInstantText(time));
-  return { identical, different: readable(different), everythingProven: readable(everythingProven) };
+  const { identical = 0, different = null } = rows[0] ?? {};
+  return { identical, different: readable(different) };
+}
+
+/** The newest proof of each table that has one; `between` are the identities of the databases compared. */
+export async function readProofs(
+  primary: Queryable,
+  between: readonly string[],
+): Promise<ReadonlyMap<string, TableProof>> {
+  const { rows } = await primary.query<{ table: string; proven: string; age: string; different: string | null }>(
+    READ_PROOFS,
+    [JSON.stringify(between)],
+  );
+  const proofs = rows.map(({ table, proven, age, different }): TableProof => {
+    return { table, proven: formatInstantText(proven), ageSeconds: Number(age), different: readable(different) };
+  });
+  return new Map(proofs.map((proof) => [proof.table, proof]));
+}
+
+function readable(time: string | null): string | null {
+  return time === null ? null : formatInstantText(time);
 }
 
 /** Consumers in dual write that were alive since a time. */

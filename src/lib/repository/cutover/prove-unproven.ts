@@ -6,13 +6,13 @@ import type { TablePair } from '../tables/table-pair.js';
 import { agreeOnMethod } from '../compare/digest-method.js';
 import {
   digestOnBothSides,
-  digestWholeTable,
   findLeaves,
   type Comparison,
   type Digested,
   type DifferingRange,
   type Leaf,
 } from '../compare/find-leaves.js';
+import { scanClasses } from '../compare/class-scan.js';
 import { groupLeaves, inTime } from '../compare/leaf-groups.js';
 import { planNamedTables } from '../compare/plan-named-tables.js';
 import { resolveLeaves, type Difference } from '../compare/resolve.js';
@@ -145,7 +145,7 @@ async function digest(
   };
   for (const range of wide) {
     const onProgress = (): Promise<void> => Promise.resolve();
-    add(await scanRange(comparison, { range, bucketMicros: null, jobs: 1, stop, onProgress }));
+    add(await scanRange(comparison, { range, bucketWidth: null, jobs: 1, stop, onProgress }));
   }
   for (const group of chunksOf(
     ranges.filter((range) => !isWide(range)),
@@ -181,10 +181,11 @@ async function compareWhole(
   comparison: Comparison,
   { settleMs, stop }: LookOptions,
 ): Promise<'equal' | 'on its way' | 'lost'> {
-  const { differing } = await digestWholeTable(comparison);
-  if (differing.length === 0) return 'equal';
+  const onProgress = (): Promise<void> => Promise.resolve();
+  const { leaves } = await scanClasses(comparison, { rows: 'all', stop, onProgress });
+  if (leaves.length === 0) return 'equal';
   if (settleMs === null) return 'lost';
-  const found = await lookAtRows(comparison, differing, { settleMs, stop });
+  const found = await lookAtRows(comparison, leaves, { settleMs, stop });
   if (found.length === 0) return 'equal';
   return found.some(isLost) ? 'lost' : 'on its way';
 }

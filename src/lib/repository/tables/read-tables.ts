@@ -15,7 +15,7 @@ export function findByPath(name: string): string {
 
 /** By its bare name as the search path finds it, or as `schema.table`. */
 const FIND_WANTED = `
-  select given.place, coalesce(
+  select given.place, null::text as reason, coalesce(
     ${findByPath('given.name')},
     (
       select relation.oid from pg_namespace as home join pg_class as relation
@@ -50,20 +50,32 @@ const READ_PARENTS = `
 
 const READ_COLUMNS = `
   select json_agg(json_build_object(
-    'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod), 'baseType', format_type(a.atttypid, null),
-    'notNull', a.attnotnull, 'looseCollation', (
+    'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod), 'baseType', format_type(base.oid, null),
+    'notNull', a.attnotnull, 'generated', case a.attgenerated when 's' then 'stored' when 'v' then 'virtual' end,
+    'identity', case a.attidentity when 'a' then 'always' when 'd' then 'by default' end,
+    'portable', base.typtype = 'e' or (base.typnamespace = 'pg_catalog'::regnamespace and base.typname !~ '^_?reg'),
+    'looseCollation', (
       select format('%I.%I', collation_home.nspname, loose.collname)
       from pg_collation as loose join pg_namespace as collation_home on collation_home.oid = loose.collnamespace
       where loose.oid = a.attcollation and not loose.collisdeterministic
     )
   ) order by a.attnum)
-  from pg_attribute as a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped`;
+  from pg_attribute as a cross join lateral (
+    with recursive domain (oid, below) as (
+      select t.oid, t.typbasetype from pg_type as t where t.oid = a.atttypid
+      union all select t.oid, t.typbasetype from domain join pg_type as t on t.oid = domain.below
+    )
+    select pg_type.* from domain join pg_type on pg_type.oid = domain.oid where domain.below = 0
+  ) as base
+  where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped`;
 
-const READ_HYPERTABLE = `
-  select json_build_object('column', d.column_name, 'compressed', h.compression_enabled)
+const HYPERTABLES = `
+  select h.hypertable_schema as schema, h.hypertable_name as name,
+    json_build_object('column', d.column_name, 'compressed', h.compression_enabled) as facts
   from timescaledb_information.hypertables as h
   join timescaledb_information.dimensions as d using (hypertable_schema, hypertable_name)
-  where h.hypertable_schema = s.nspname and h.hypertable_name = c.relname and d.dimension_number = 1`;
+  where d.dimension_number = 1`;
+const NO_HYPERTABLES = 'select null::name as schema, null::name as name, null::json as facts where false';
 
 /** SQL for the name of a relation without schema where the role's search path finds it, else with it. */
 export function labelSql(relation: string, home: string): string {
@@ -71,23 +83,33 @@ export function labelSql(relation: string, home: string): string {
     else ${home}.nspname || '.' || ${relation}.relname end`;
 }
 
-const readTablesSql = (timescaleDb: boolean): string => `
-  select wanted.place::int - 1 as place, c.oid::int8 as oid, s.nspname as schema, c.relname as name,
-    ${labelSql('c', 's')} as label,
+/** `wanted`, a query, answers oid and place of what is read, and null or the reason why nothing more is read of it. */
+export const readTablesSql = (wanted: string, timescaleDb: boolean): string => `
+  with hyper as materialized (${timescaleDb ? HYPERTABLES : NO_HYPERTABLES})
+  select wanted.place::int - 1 as place, wanted.reason, c.oid::int8 as oid, s.nspname as schema, c.relname as name,
+    ${labelSql('c', 's')} as label, coalesce(${findByPath('c.relname')} = c.oid, false) as "isOnPath",
     case c.relkind when 'r' then 'plain' when 'p' then 'partitioned' when 'v' then 'view'
       when 'm' then 'materialized view' else 'foreign table' end as kind,
-    (${READ_COLUMNS})::text as columns, (${READ_UNIQUE_KEYS})::text as "uniqueKeys", (${READ_PARENTS})::text as parents,
-    (${timescaleDb ? READ_HYPERTABLE : 'null'})::text as hypertable
-  from (${FIND_WANTED}) as wanted
+    case when reason is null then (${READ_COLUMNS})::text end as columns,
+    case when reason is null then (${READ_UNIQUE_KEYS})::text end as "uniqueKeys",
+    case when reason is null then (${READ_PARENTS})::text end as parents,
+    hyper.facts::text as hypertable, c.relkind = 'r' and c.relhassubclass and hyper.name is null as "hasHeirs",
+    c.relrowsecurity and row_security_active(c.oid) as "hidesRows"
+  from (${wanted}) as wanted
   join pg_class as c on c.oid = wanted.oid join pg_namespace as s on s.oid = c.relnamespace
+  left join hyper on hyper.schema = s.nspname and hyper.name = c.relname
   order by wanted.place`;
 
-interface TableRow extends Record<string, unknown> {
+export interface TableRow extends Record<string, unknown> {
   readonly place: number;
   readonly oid: number;
   readonly schema: string;
   readonly name: string;
   readonly label: string;
+  readonly isOnPath: boolean;
+  readonly reason: string | null;
+  readonly hasHeirs: boolean;
+  readonly hidesRows: boolean;
   readonly kind: Exclude<Table['kind'], 'hypertable'>;
   readonly columns: string | null;
   readonly uniqueKeys: string | null;
@@ -106,12 +128,12 @@ export async function readTables(
   axes: ReadonlyMap<string, string> = new Map(),
 ): Promise<ReadonlyMap<string, Table>> {
   const { installed } = await readTimescaleDb(database);
-  const { rows } = await database.query<TableRow>(readTablesSql(installed !== null), [names]);
+  const { rows } = await database.query<TableRow>(readTablesSql(FIND_WANTED, installed !== null), [names]);
   const losesRows = installed !== null && losesRowsOnConflict(installed);
   return new Map(
     rows.map((row) => {
       const asked = names[row.place] ?? row.label;
-      return [asked, tableOf(row, { losesRows, axis: axes.get(asked) })];
+      return [asked, tableOf(row, { losesRows, axis: axes.get(asked) ?? null })];
     }),
   );
 }
@@ -129,17 +151,15 @@ export async function readTable(database: Queryable, name: string): Promise<Tabl
   return (await readTables(database, [name])).get(name);
 }
 
-function tableOf(row: TableRow, { losesRows, axis }: { losesRows: boolean; axis: string | undefined }): Table {
-  const { oid, schema, name, label } = row;
+export function tableOf(row: TableRow, { losesRows, axis }: { losesRows: boolean; axis: string | null }): Table {
+  const { oid, schema, name, label, isOnPath, hasHeirs, hidesRows } = row;
   const columns = parseList<Column>(row.columns);
   const uniqueKeys = parseList<UniqueKey>(row.uniqueKeys);
   const found = row.hypertable === null ? null : (JSON.parse(row.hypertable) as Omit<Hypertable, 'losesRows'>);
   const hypertable = found === null ? null : { ...found, losesRows: losesRows && found.compressed };
   const key = keyOf({ columns, uniqueKeys });
   return {
-    name: { schema, name },
-    label,
-    oid,
+    ...{ name: { schema, name }, label, isOnPath, oid, hasHeirs, hidesRows },
     kind: hypertable === null ? row.kind : 'hypertable',
     columns,
     uniqueKeys,

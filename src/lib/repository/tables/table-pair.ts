@@ -1,5 +1,6 @@
 import type { Role } from '../../domain/side.js';
-import { axisType, columnOf, tableSql, type AxisType, type Column, type Table } from './table.js';
+import { shareUnit, type AxisType } from './axis.js';
+import { axisType, columnOf, rowsSql, type Column, type Table } from './table.js';
 
 /** A column as both sides compare it. */
 export interface ComparedColumn {
@@ -23,8 +24,12 @@ export interface TablePair {
   readonly columns: readonly ComparedColumn[];
   /** What tells rows apart, unique or not, with the axis where there is one; empty where the whole row does. */
   readonly key: readonly string[];
+  /** The same without the axis, where a constraint of the primary says so: what a row is written under. */
+  readonly uniqueKey: readonly string[];
   /** Columns that the secondary alone has; they are not compared. */
   readonly surplus: readonly string[];
+  /** Columns that each side keeps for itself, as somebody said. */
+  readonly excepted: readonly string[];
   /** Null for a table that is compared whole. */
   readonly axis: PairAxis | null;
   /** Null for a table that the consumer does not write. */
@@ -52,9 +57,9 @@ export interface UpdateRule {
   readonly remembered: readonly string[];
 }
 
-/** The table of a pair in a statement for one side. */
+/** The table of a pair in a statement that reads, updates or deletes rows on one side. */
 export function sideSql({ sides }: Pick<TablePair, 'sides'>, role: Role): string {
-  return tableSql(sides[role]);
+  return rowsSql(sides[role]);
 }
 
 const TIME_TYPES = new Set(['timestamp with time zone', 'timestamp without time zone']);
@@ -83,26 +88,36 @@ interface Unpaired {
   readonly primary: Table;
   readonly secondary: Table;
   readonly known?: KnownTable | undefined;
+  /** Columns that are not compared. */
+  readonly except?: readonly string[];
 }
 
 /** Says how two tables are compared, or each reason why they cannot be. The types are those of the primary where one can hold the other's values. */
-export function pairTables({ primary, secondary, known }: Unpaired): TablePair | readonly string[] {
-  const isCompared = ({ name }: Column): boolean => known?.except.includes(name) !== true;
+export function pairTables({ primary, secondary, known, except = [] }: Unpaired): TablePair | readonly string[] {
+  const isCompared = ({ name }: Column): boolean => known?.except.includes(name) !== true && !except.includes(name);
   const names = primary.columns.filter(isCompared).map(({ name }) => name);
   const axis = pairAxis(primary, secondary);
   const columns = names.map((name) =>
     planColumn(name, { primary: columnOf(primary, name), secondary: columnOf(secondary, name), axis }),
   );
-  const problems = columns.filter((column) => typeof column === 'string');
+  const problems = [
+    ...columns.filter((column) => typeof column === 'string'),
+    ...[axis?.column ?? [], primary.key ?? []]
+      .flat()
+      .flatMap((name) => (except.includes(name) ? `column ${name} is needed to tell its rows apart` : [])),
+  ];
   if (problems.length > 0) return problems;
   const compared = columns.filter((column) => typeof column !== 'string');
   const surplus = secondary.columns.filter(isCompared).map(({ name }) => name);
+  const uniqueKey = known?.key ?? usableKey(primary, compared);
   return {
     name: primary.label,
     sides: { primary, secondary },
     columns: compared,
-    key: known?.key ?? keyOf(primary, compared, axis),
+    key: known?.key ?? withAxis(uniqueKey, axis),
+    uniqueKey,
     surplus: surplus.filter((name) => !names.includes(name)),
+    excepted: except.filter((name) => columnOf(primary, name) !== undefined),
     axis,
     known: known ?? null,
   };
@@ -113,7 +128,7 @@ function pairAxis(primary: Table, secondary: Table): PairAxis | null {
   const column = primary.axis?.column ?? secondary.axis?.column;
   if (column === undefined) return null;
   const [one, other] = [axisType(primary, column), axisType(secondary, column)];
-  return one === null || other === null ? null : { column, primary: one, secondary: other };
+  return one === null || other === null || !shareUnit(one, other) ? null : { column, primary: one, secondary: other };
 }
 
 /** Whether equal values may have different texts, so that only a look at the values tells. */
@@ -146,10 +161,13 @@ function commonType(primary: string, secondary: string): string | null | undefin
   return both(new Set(['real', 'double precision'])) ? primary : undefined;
 }
 
-/** With the axis, a row that has another place there is missing and extra, wherever the bounds of what is looked at lie. */
-function keyOf({ uniqueKeys }: Table, columns: readonly ComparedColumn[], axis: PairAxis | null): readonly string[] {
+/** The key, where equal values of it have one text; none of a table whose rows are told apart as a whole. */
+function usableKey({ key }: Table, columns: readonly ComparedColumn[]): readonly string[] {
   const exact = columns.filter((column) => !isLoose(column)).map(({ name }) => name);
-  const usable = uniqueKeys.map((key) => key.columns).filter((key) => key.every((column) => exact.includes(column)));
-  const shortest = usable.toSorted((one, other) => one.length - other.length)[0] ?? [];
-  return shortest.length === 0 || axis === null ? shortest : [...new Set([...shortest, axis.column])];
+  return key?.every((column) => exact.includes(column)) === true ? key : [];
+}
+
+/** With the axis, a row that has another place there is missing and extra, wherever the bounds of what is looked at lie. */
+function withAxis(key: readonly string[], axis: PairAxis | null): readonly string[] {
+  return key.length === 0 || axis === null ? key : [...new Set([...key, axis.column])];
 }

@@ -1,4 +1,5 @@
 import { quoteIdentifier } from '../../db/identifiers.js';
+import { isAxisType, type Axis, type AxisType } from './axis.js';
 
 /** Names a table whatever the search path. */
 export interface TableName {
@@ -10,9 +11,15 @@ export interface Column {
   readonly name: string;
   /** As `format_type` prints it, such as `numeric(5,2)`. */
   readonly type: string;
-  /** The same without length and precision. */
+  /** The same without length and precision; of a domain that of its values. */
   readonly baseType: string;
   readonly notNull: boolean;
+  /** Computed by the server, and written by nobody. */
+  readonly generated?: 'stored' | 'virtual' | null;
+  /** Numbered by the server, unless a statement says otherwise. */
+  readonly identity?: 'always' | 'by default' | null;
+  /** Its binary form means the same on every server: it holds no oid of a type that somebody made. */
+  readonly portable?: boolean;
   /** Its collation, quoted, where texts of different bytes may be equal under it. */
   readonly looseCollation?: string | null;
 }
@@ -23,15 +30,6 @@ export interface UniqueKey {
   readonly columns: readonly string[];
   readonly primary: boolean;
 }
-
-/** The column along which ranges of a table are cut. */
-export interface Axis {
-  readonly column: string;
-  readonly type: AxisType;
-}
-
-export const AXIS_TYPES = ['timestamp with time zone', 'timestamp without time zone'] as const;
-export type AxisType = (typeof AXIS_TYPES)[number];
 
 /** A foreign key of a table. */
 export interface Parent {
@@ -54,6 +52,8 @@ export interface Table {
   readonly name: TableName;
   /** How output and the ledger name it: without schema where the role's search path finds it, else with it. */
   readonly label: string;
+  /** A name without schema finds it. */
+  readonly isOnPath: boolean;
   /** Differs between the sides. */
   readonly oid: number;
   readonly kind: 'plain' | 'partitioned' | 'hypertable' | 'view' | 'materialized view' | 'foreign table';
@@ -64,11 +64,20 @@ export interface Table {
   readonly axis: Axis | null;
   readonly parents: readonly Parent[];
   readonly hypertable: Hypertable | null;
+  /** Other tables inherit from it: their rows are theirs. */
+  readonly hasHeirs: boolean;
+  /** Row security hides rows from the role that is connected, or may. */
+  readonly hidesRows: boolean;
 }
 
 /** The table in a statement, whatever the search path. */
 export function tableSql({ name: { schema, name } }: Pick<Table, 'name'>): string {
   return `${quoteIdentifier(schema)}.${quoteIdentifier(name)}`;
+}
+
+/** The same where rows are read, updated or deleted: its own alone. */
+export function rowsSql(table: Pick<Table, 'name' | 'hasHeirs'>): string {
+  return table.hasHeirs ? `only ${tableSql(table)}` : tableSql(table);
 }
 
 export function columnOf(table: Pick<Table, 'columns'>, name: string): Column | undefined {
@@ -99,23 +108,18 @@ export function keyOf({ columns, uniqueKeys }: Pick<Table, 'columns' | 'uniqueKe
   return complete.toSorted((one, other) => rank(one) - rank(other))[0]?.columns ?? null;
 }
 
-/** The guide's, for tables of which nothing else says along which column they are cut. */
-const USUAL_AXIS = 'time';
-
-/** The hypertable's time, else the column that is asked for, else the first column of the key that can be one. */
+/** The hypertable's, else the column that is asked for, else the first of the key; null where that is no time and no integer. */
 export function axisOf(
   { columns, key, hypertable }: Pick<Table, 'columns' | 'key' | 'hypertable'>,
-  wanted = USUAL_AXIS,
+  wanted: string | null = null,
 ): Axis | null {
-  const names = [hypertable?.column ?? wanted, wanted, ...(key ?? [])];
-  for (const column of names) {
-    const type = axisType({ columns }, column);
-    if (type !== null) return { column, type };
-  }
-  return null;
+  const column = hypertable?.column ?? wanted ?? key?.[0];
+  const type = column === undefined ? null : axisType({ columns }, column);
+  return column === undefined || type === null ? null : { column, type };
 }
 
 /** The type of a column along which a table can be cut; null of any other. */
 export function axisType(table: Pick<Table, 'columns'>, name: string): AxisType | null {
-  return AXIS_TYPES.find((type) => type === columnOf(table, name)?.baseType) ?? null;
+  const type = columnOf(table, name)?.baseType;
+  return isAxisType(type) ? type : null;
 }

@@ -9,7 +9,7 @@ export interface Chunk {
   /** With its schema, quoted. */
   readonly name: string;
   readonly compressed: boolean;
-  /** In µs since 1970, the end excluded; null where the chunk has no such end. */
+  /** In µs since 1970, or as integers where time is one, the end excluded; null where the chunk has no such end. */
   readonly from: number | null;
   readonly to: number | null;
 }
@@ -19,13 +19,13 @@ const end = (bound: string): string => `case when isfinite(${bound}) then ${micr
 /** Ranges are timestamptz here for a `timestamp` column too, as UTC. */
 const READ_CHUNKS = `
   select format('%I.%I', chunk_schema, chunk_name) as name, is_compressed as compressed,
-    ${end('range_start')} as "from", ${end('range_end')} as "to"
+    coalesce(range_start_integer, ${end('range_start')}) as "from", coalesce(range_end_integer, ${end('range_end')}) as "to"
   from timescaledb_information.chunks
   where hypertable_schema = $1 and hypertable_name = $2 and ($3::timestamptz[] is null or exists (
     select from unnest($3::timestamptz[], $4::timestamptz[]) as wanted (since, until)
     where range_start < until and range_end > since
   ))
-  order by range_start, chunk_name`;
+  order by range_start, range_start_integer, chunk_name`;
 
 /** The one reader of chunks: those that touch one of the ranges, all where none is given, in the order of time. */
 export async function readChunks(

@@ -1,0 +1,28 @@
+-- The tables of the migration, by the names that output gives them, as they were at the last change between phases. A later
+-- one is new: nobody has said yet that it belongs to the migration.
+create table sensorctl.migrated_table (
+  table_name text primary key,
+  recorded_at timestamptz not null default clock_timestamp()
+);
+
+create function sensorctl.record_tables(names text[]) returns void
+language sql security definer set search_path = pg_catalog, pg_temp as $tables$
+    delete from sensorctl.migrated_table where table_name <> all (names);
+    insert into sensorctl.migrated_table (table_name) select distinct name from unnest(names) as name on conflict do nothing;
+  $tables$;
+
+-- Who may record a phase records them.
+do $rights$
+declare
+  held record;
+begin
+  revoke all on function sensorctl.record_tables from public;
+  for held in
+    select distinct quote_ident(pg_get_userbyid(a.grantee)) as role
+    from pg_proc as p cross join lateral aclexplode(p.proacl) as a
+    where p.oid = 'sensorctl.record_first_phase'::regproc and a.grantee not in (0, p.proowner)
+  loop
+    execute format('grant execute on function sensorctl.record_tables to %s', held.role);
+    execute format('grant select on sensorctl.migrated_table to %s', held.role);
+  end loop;
+end $rights$;
