@@ -35,6 +35,7 @@ export async function prepareWanted(
     const bring = (): ReturnType<typeof bringSchema> =>
       bringSchema(sides, {
         addKeys,
+        selection: settings.tables,
         confirm: async (steps) => {
           progress.stop();
           await ask(`Carry out ${counted(steps.length, 'step')} on EC2?`, renderPlan(steps));
@@ -49,7 +50,7 @@ export async function prepareWanted(
 /** The script that would be carried out on EC2, as `verify-schema --sql` prints it; null for local alone. */
 export async function previewSchema({ settings, logger, wanted }: InitContext): Promise<string | null> {
   if (wanted === 'local') return null;
-  const { script } = await withCatalogs(settings, 'init', logger, (sides) => verifySchema(sides));
+  const { script } = await withCatalogs(settings, 'init', logger, (sides) => verifySchema(sides, [], settings.tables));
   return script;
 }
 

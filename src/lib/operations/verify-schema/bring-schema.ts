@@ -1,4 +1,5 @@
 import type { Database } from '../../db/database.js';
+import type { TableSelection } from '../../domain/table-patterns.js';
 import { applySteps, type Brought } from '../../repository/schema/apply.js';
 import { holdsTables } from '../../repository/schema/holds-tables.js';
 import { ALL_TABLES } from '../../repository/tables/reading-tables.js';
@@ -8,6 +9,8 @@ import { verifySchema } from './verify-schema.js';
 export interface BringOptions {
   /** Steps that take rows away which share a key are carried out too. */
   readonly addKeys: boolean;
+  /** Of these tables what is there is mended too. */
+  readonly selection: TableSelection;
   readonly confirm: (steps: readonly ScriptStep[]) => Promise<void>;
   readonly onStep: (step: string) => void;
 }
@@ -25,11 +28,11 @@ async function isGuideAlone(steps: readonly ScriptStep[], { ec2 }: { readonly ec
 /** Brings EC2 to local's schema: each step by itself, as `verify-schema --sql` prints them. A second run finds nothing. */
 export async function bringSchema(
   sides: { readonly local: Database; readonly ec2: Database },
-  { addKeys, confirm, onStep }: BringOptions,
+  { addKeys, selection, confirm, onStep }: BringOptions,
 ): Promise<Brought> {
   const done = new Set<string>();
   for (let round = 1; ; round += 1) {
-    const { steps, leftOut } = await verifySchema(sides);
+    const { steps, leftOut } = await verifySchema(sides, [], selection);
     const wanted = steps.filter(({ removesRows }) => addKeys || !removesRows);
     if (round === 1 && wanted.length > 0 && !(await isGuideAlone(wanted, sides))) await confirm(wanted);
     const outcomes = await applySteps(sides.ec2, wanted, ({ what }) => onStep(what));

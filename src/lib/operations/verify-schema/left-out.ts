@@ -1,5 +1,5 @@
 import type { LeftOut } from '../../repository/schema/schema-object.js';
-import { warns, type Diagnosis } from './finding.js';
+import { notes, warns, type Diagnosis } from './finding.js';
 
 /** What of local no statement of ours brings, each with the command of another tool that does. */
 export function diagnoseLeftOut(leftOut: readonly LeftOut[]): Diagnosis[] {
@@ -7,6 +7,12 @@ export function diagnoseLeftOut(leftOut: readonly LeftOut[]): Diagnosis[] {
     const about = { table: null, subject: what, local: 'exists', ec2: 'not brought', reason };
     return command === null ? warns(about) : warns(about, { elsewhere: `${command}    # of local` });
   });
+}
+
+/** A table that exists and is none of the migration's. */
+export function diagnoseNotCompared({ table, reason }: { readonly table: string; readonly reason: string }): Diagnosis {
+  const about = { table, subject: 'table', local: 'exists', ec2: 'not compared' };
+  return notes({ ...about, reason: `${reason}: its rows are not followed` });
 }
 
 /** A role that EC2 lacks, with what it owns and may do. */

@@ -1,12 +1,13 @@
 import { asUnreachable, type Database, type Queryable } from '../../db/database.js';
 import { readOnly } from '../../db/read-only.js';
+import { EVERY_TABLE, type TableSelection } from '../../domain/table-patterns.js';
 import { readSchema } from '../../repository/schema/read-schema.js';
 import type { LeftOut, SchemaCatalog } from '../../repository/schema/schema-object.js';
 import { ALL_TABLES } from '../../repository/tables/reading-tables.js';
 import { compareObjects, type ObjectDifferences } from './compare-objects.js';
 import { compareSchemas } from './compare-schemas.js';
 import type { Diagnosis, Finding, Weight } from './finding.js';
-import { diagnoseLeftOut, missingRole } from './left-out.js';
+import { diagnoseLeftOut, diagnoseNotCompared, missingRole } from './left-out.js';
 import { readMissingParents } from './missing-parents.js';
 import { placeNames, type Places } from './names.js';
 import { alignDefinitions, alignViews } from './same-meaning.js';
@@ -39,11 +40,16 @@ const WEIGHTS: readonly Weight[] = ['blocks', 'warns', 'notes'];
 
 /**
  * Compares all that both sides hold, in read-only transactions but for those that are rolled back (`same-meaning.ts`).
- * `only` names tables of local; none means everything. Throws a UsageError for a table that local does not have.
+ * `only` names tables of local, by name or pattern; none means everything. `selection` is what the
+ * settings say of the migration's tables: others are brought as objects, and not looked at any closer. Throws a UsageError for a table that local does not have.
  */
-export async function verifySchema(databases: Sides<Database>, only: readonly string[] = []): Promise<SchemaReport> {
+export async function verifySchema(
+  databases: Sides<Database>,
+  only: readonly string[] = [],
+  selection: TableSelection = EVERY_TABLE,
+): Promise<SchemaReport> {
   const [here, there] = await Promise.all([readCatalog(databases.local), readCatalog(databases.ec2)]);
-  const wanted = await findWantedTables(databases.local.pool, here, only);
+  const { wanted, leftOut: notCompared } = await findWantedTables(databases.local.pool, selection, only);
   const tables = [...wanted.keys()];
   const [local, ec2] = await Promise.all([readSide(databases.local, wanted), readSide(databases.ec2, wanted)]);
   const snapshots = { local: await alignDefinitions(databases.ec2, { local, ec2 }), ec2 };
@@ -59,6 +65,7 @@ export async function verifySchema(databases: Sides<Database>, only: readonly st
     ...compareSchemas({ ...snapshots, tables, missingParents }),
     ...objects.diagnoses,
     ...(only.length === 0 ? diagnoseLeftOut(here.leftOut) : []),
+    ...notCompared.map(diagnoseNotCompared),
   ].map((each) => withNames(each, snapshots));
   const leftOut = [...here.leftOut, ...objects.missingRoles.map(missingRole)];
   return report(diagnoses, objects, { tables, leftOut });
