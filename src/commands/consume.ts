@@ -1,5 +1,6 @@
 import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../lib/cli/base-command.js';
+import { DECODER_FLAGS, decoderSetting, openDecoder } from '../lib/cli/decoder.js';
 import { METRICS_FLAGS, metricsAddress, numberFlag } from '../lib/cli/flags.js';
 import { openQueue } from '../lib/cli/open-queue.js';
 import { renderConsumeReport } from '../lib/cli/render-consume.js';
@@ -30,6 +31,7 @@ The first Ctrl-C or SIGTERM finishes what is in hand and exits with 0; the secon
       description: 'address of the health port',
     }),
     ...METRICS_FLAGS,
+    ...DECODER_FLAGS,
     pollers: numberFlag({ min: 1, max: 64, default: 8, description: 'long polls in parallel' }),
     'heal-rate': numberFlag({
       min: 0,
@@ -56,18 +58,21 @@ The first Ctrl-C or SIGTERM finishes what is in hand and exits with 0; the secon
     const chosen = flags['dual-write'] as boolean | undefined;
     const settings = this.settings({
       required: (given) => ['SQS_QUEUE_URL', ...(given.ENABLE_DUAL_WRITE === 'true' ? ['EC2_DB_HOST'] : [])],
-      flags: chosen === undefined ? {} : { ENABLE_DUAL_WRITE: String(chosen) },
+      flags: { ...decoderSetting(flags), ...(chosen === undefined ? {} : { ENABLE_DUAL_WRITE: String(chosen) }) },
     });
     const logger = this.logger();
+    const decoder = await openDecoder(settings);
     const queue = openQueue(settings);
     const stop = this.stopSignal();
     const tell = (line: string): void => this.note(line);
-    const options = { command: 'consume', healRate: flags['heal-rate'], logger, tell };
+    const declared = decoder.decoder.tables ?? {};
+    const options = { command: 'consume', healRate: flags['heal-rate'], declared, logger, tell };
     const report = await withRepository(settings, options, (repository) =>
       consume({
         queue,
         repository,
-        telemetry: settings.telemetry,
+        decoder,
+        fromMac: decoder.file === null ? settings.telemetry.sensorIdFromMac : null,
         pollers: flags.pollers,
         batchMessages: flags['batch-messages'],
         lingerMs: flags['batch-linger'],

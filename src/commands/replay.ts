@@ -16,7 +16,7 @@ export default class Replay extends BaseCommand {
   static override enableJsonFlag = true;
   static override strict = false;
   static override args = {
-    file: Args.file({ description: 'JSON-lines file; several may be given', required: true }),
+    file: Args.file({ description: 'JSON-lines file, or - for stdin; several may be given', required: true }),
   };
   static override flags = {
     rate: numberFlag({ min: 1, description: 'messages a second [default: as fast as the queue takes them]' }),
@@ -30,7 +30,7 @@ export default class Replay extends BaseCommand {
     try {
       const summary = await replay({
         queue,
-        bodies: readBodies(argv as string[]),
+        bodies: readBodies(argv as string[], process.stdin),
         rate: flags.rate ?? Infinity,
         stop,
         onProgress: (sent) => progress.update(counted(sent, 'message')),

@@ -1,5 +1,5 @@
 import { readFileSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { z } from 'zod';
 import { parseEnvFile, type EnvFile } from './domain/env-file.js';
 import { counted, didYouMean } from './domain/words.js';
@@ -32,7 +32,12 @@ export interface Settings {
   readonly queue: QueueSettings;
   /** The tables of the migration. */
   readonly tables: TableSelection;
-  readonly telemetry: { readonly timezone: string; readonly sensorIdFromMac: boolean };
+  readonly telemetry: {
+    readonly timezone: string;
+    readonly sensorIdFromMac: boolean;
+    /** The path of the operator's decoder; null for the guide's telemetry. */
+    readonly decoder: string | null;
+  };
   /** Values that must never be printed. */
   readonly secrets: readonly string[];
   /** Warnings about the way to EC2, though the settings are valid; for whenever EC2 is opened. */
@@ -146,6 +151,7 @@ const SCHEMA = z.object({
   TABLES_EXCEPT: plainPatterns.default([]),
   TELEMETRY_TIMEZONE: timezone.default('Asia/Bangkok'),
   SENSOR_ID_FROM_MAC: flag.default(false),
+  TELEMETRY_DECODER: text.describe('the path of an ES module').optional(),
 });
 
 type Values = z.output<typeof SCHEMA>;
@@ -180,7 +186,7 @@ export function loadSettings(sources: SettingSources, required: RequiredSettings
     ...missingAuthorities(given),
   ];
   if (parsed.data === undefined || faults.length > 0) throw wrongSettings(faults, unknown);
-  return toSettings(parsed.data, [...files.flatMap(warningsOf), ...unknown]);
+  return toSettings(parsed.data, sources.directory, [...files.flatMap(warningsOf), ...unknown]);
 }
 
 /** The later one counts. */
@@ -244,7 +250,7 @@ function warningsOf({ name, values, warnings, isOpen }: SettingsFile): string[] 
 }
 
 /** The beginnings of names that only sensorctl's settings have. */
-const OWN_PREFIX = /^(?:TIMESCALE|EC2_DB|EC2_WRITE|EC2_RETRY|EC2_POOL|SQS_QUEUE)_/;
+const OWN_PREFIX = /^(?:TIMESCALE|EC2_DB|EC2_WRITE|EC2_RETRY|EC2_POOL|SQS_QUEUE|TELEMETRY)_/;
 /** The AWS SDK has a variable that begins so for each of its services. */
 const PREFIX_OF_THE_SDK = 'AWS_ENDPOINT_URL';
 const EDITS_OF_A_SLIP = 3;
@@ -259,7 +265,7 @@ function findLookAlikes({ name: source, values }: Pick<SettingsFile, 'name'> & N
   });
 }
 
-function toSettings(values: Values, sourceWarnings: readonly string[]): Settings {
+function toSettings(values: Values, directory: string, sourceWarnings: readonly string[]): Settings {
   const local: Settings['local'] = {
     host: values.TIMESCALE_HOST,
     port: values.TIMESCALE_PORT,
@@ -296,7 +302,11 @@ function toSettings(values: Values, sourceWarnings: readonly string[]): Settings
       credentials: credentialsOf(values),
     }),
     tables: Object.freeze({ tables: values.TABLES, except: values.TABLES_EXCEPT }),
-    telemetry: Object.freeze({ timezone: values.TELEMETRY_TIMEZONE, sensorIdFromMac: values.SENSOR_ID_FROM_MAC }),
+    telemetry: Object.freeze({
+      timezone: values.TELEMETRY_TIMEZONE,
+      sensorIdFromMac: values.SENSOR_ID_FROM_MAC,
+      decoder: values.TELEMETRY_DECODER === undefined ? null : resolve(directory, values.TELEMETRY_DECODER),
+    }),
     secrets: SECRETS.flatMap((name) => values[name] ?? []),
     warnings: ec2.host === '' ? [] : tlsWarnings(ec2),
     sourceWarnings,

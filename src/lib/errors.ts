@@ -89,8 +89,11 @@ export interface ProblemFacts {
   'queue-call-refused': null;
   'queue-unreachable': null;
   'messages-refused': null;
-  'replay-file-unreadable': null;
-  'sensors-unknown': { readonly fromMac: boolean };
+  'message-file-unreadable': null;
+  'decoder-unusable': { readonly path: string };
+  'decoder-changed': null;
+  'decoder-misfit': null;
+  'sensors-unknown': { readonly fromMac: boolean | null };
   // Comparison and repair
   'tables-unknown': null;
   'no-tables': null;

@@ -18,6 +18,8 @@ export interface Times {
   /** Before a circuit breaker's first probe, and at most. */
   readonly breakerPauseMs: number;
   readonly breakerLongestMs: number;
+  /** A decoder may take so long for a message; nothing else runs meanwhile. */
+  readonly decodeMs: number;
   /** Between two attempts of a repair that fails, at most. */
   readonly repairRetryLongestMs: number;
   /** Until what could not be repaired is tried again before others. */
@@ -35,6 +37,7 @@ const PRODUCTION: Times = {
   pollSilenceMs: 60_000,
   breakerPauseMs: 500,
   breakerLongestMs: 5_000,
+  decodeMs: 2_000,
   repairRetryLongestMs: 15_000,
   repairAsideMs: 60_000,
 };
@@ -48,6 +51,7 @@ const ORDER: readonly (readonly [shorter: keyof Times, longer: keyof Times])[] =
   ['longPollMs', 'queueAnswerMs'],
   ['longPollMs', 'pollSilenceMs'],
   ['breakerPauseMs', 'breakerLongestMs'],
+  ['decodeMs', 'leaseMs'],
 ];
 
 /**

@@ -2,7 +2,7 @@
 // consumers run. No such version is on this machine: the catalogs of a plain server say that it is one.
 import { expect } from 'chai';
 import type pg from 'pg';
-import type { Reading } from '../../src/lib/domain/reading.js';
+import { unitsOf, type Reading } from '../support/readings.js';
 import { generateTelemetry } from '../../src/lib/decoders/generate.js';
 import { PreparedPair } from '../support/backfilled.js';
 import { eventually, Stage, type RunningCli } from '../support/cli.js';
@@ -51,7 +51,7 @@ describe('compression that is switched on under an old TimescaleDB, while consum
       let batches = 0;
       const write = async (): Promise<void> => {
         batches += 1;
-        const written = await repository.primary.write({ readings: [reading(batches)], rejects: [] });
+        const written = await repository.primary.write({ units: unitsOf([reading(batches)]), rejects: [] });
         for (const batch of written) repository.secondary?.enqueue(batch);
         await repository.idle();
       };

@@ -4,8 +4,9 @@
 import { DeleteMessageBatchCommand, ReceiveMessageCommand, SQSClient } from '@aws-sdk/client-sqs';
 import pg from 'pg';
 
-import { READING_COLUMNS, type Reading } from '../../src/lib/domain/reading.js';
-import { decodeMessage } from '../../src/lib/decoders/decode.js';
+import { READING_COLUMNS } from '../../src/lib/decoders/guide-tables.js';
+import type { Reading } from '../../src/lib/decoders/message.js';
+import { decodeMessage } from '../../src/lib/decoders/guide-messages.js';
 
 const { env } = process;
 const queueUrl = env.SQS_QUEUE_URL!;
@@ -56,7 +57,7 @@ async function store(body: string): Promise<void> {
 }
 
 async function insert(pool: pg.Pool, { table, time, sensorId, values }: Reading): Promise<void> {
-  const columns = Object.keys(READING_COLUMNS[table]);
+  const columns = Object.keys(READING_COLUMNS[table]).filter((column) => column !== 'time' && column !== 'sensor_id');
   const parameters = columns.map((_, index) => `$${index + 3}`);
   await pool.query(
     `insert into ${table} (time, sensor_id, ${columns.join(', ')})

@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 import type pg from 'pg';
 import { createRandom } from '../../src/lib/domain/random.js';
-import type { Reading } from '../../src/lib/domain/reading.js';
+import { unitsOf, type Reading } from '../support/readings.js';
 import type { BackfillReport } from '../../src/lib/operations/backfill/backfill-report.js';
 import type { DualWriteRepository } from '../../src/lib/repository/dual-write-repository.js';
 import { PreparedPair } from '../support/backfilled.js';
@@ -200,7 +200,7 @@ function startWriters(pair: PreparedPair, random: Random): Writers {
   const write = async (repository: DualWriteRepository, writer: number): Promise<void> => {
     for (let batch = 0; !stopping.signal.aborted; batch += 1) {
       for (const committed of await repository.primary.write({
-        readings: liveReadings(random, writer, batch),
+        units: unitsOf(liveReadings(random, writer, batch)),
         rejects: [],
       })) {
         written += committed.accepted;

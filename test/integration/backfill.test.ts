@@ -2,7 +2,7 @@ import { expect } from 'chai';
 import type pg from 'pg';
 import { nextStepFor } from '../../src/lib/cli/advice.js';
 import type { Database } from '../../src/lib/db/database.js';
-import type { Reading } from '../../src/lib/domain/reading.js';
+import { unitsOf, type Reading } from '../support/readings.js';
 import { ConflictError, InterruptedError } from '../../src/lib/errors.js';
 import { endStalledCopies } from '../../src/lib/repository/repair/stalled-copies.js';
 import {
@@ -444,7 +444,7 @@ describe('backfill', () => {
     it('takes over the batches in flight, whose consumers write them no more', async () => {
       await pair.dropKeys();
       const repository = await pair.openRepository();
-      const [batch] = await repository.primary.write({ readings: readings(30), rejects: [] });
+      const [batch] = await repository.primary.write({ units: unitsOf(readings(30)), rejects: [] });
       expect(await pair.backfill()).to.include({ rowsInserted: 30 });
       expect(await repository.secondary!.send(batch!)).to.have.property('confirmed', false);
       await expectEqual();
@@ -527,7 +527,7 @@ describe('backfill', () => {
       const done = new AbortController();
       const writing = (async () => {
         for (let batch = 0; !done.signal.aborted || batch < 10; batch += 1) {
-          const [written] = await repository.primary.write({ readings: readings(10, batch), rejects: [] });
+          const [written] = await repository.primary.write({ units: unitsOf(readings(10, batch)), rejects: [] });
           repository.settlement.settle(written!, await repository.secondary!.send(written!));
         }
       })();

@@ -233,8 +233,9 @@ describe('compare and the ledger', function () {
     const REGISTRY = `insert into sensor_registry (sensor_id, sensor_type, last_seen, location_lat, location_lng)
       values ('S', 'water-level', $1, $2, $2) on conflict (sensor_id) do update
       set last_seen = excluded.last_seen, location_lat = excluded.location_lat, location_lng = excluded.location_lng`;
-    const LOCATED = `insert into sensorctl.sensor_location values ('S', $1, $2, $2) on conflict (sensor_id) do update
-      set located_at = excluded.located_at, lat = excluded.lat, lng = excluded.lng`;
+    const LOCATED = `insert into sensorctl.newest_part
+      values ('sensor_registry', '{S}', '{location_lat,location_lng}', ($1::timestamptz)::text, array[$2::float8::text, $2::float8::text])
+      on conflict (table_name, key, part) do update set newest = excluded.newest, content = excluded.content`;
 
     /** What a batch with one reading does on one side; a reading without a place leaves the sensor where it was. */
     async function apply(pool: pg.Pool, minute: number, lat: number | null): Promise<void> {

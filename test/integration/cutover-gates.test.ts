@@ -8,7 +8,7 @@ import { recordTables } from '../../src/lib/repository/cutover/recorded-tables.j
 import { createChecks } from '../../src/lib/cli/cutover-checks.js';
 import { closeDatabase, openDatabase, type Database } from '../../src/lib/db/database.js';
 import type { MigrationState, Phase } from '../../src/lib/domain/migration.js';
-import type { Reading } from '../../src/lib/domain/reading.js';
+import { unitsOf, type Reading } from '../support/readings.js';
 import type { Side } from '../../src/lib/domain/side.js';
 import { BOOKKEEPING_VERSION } from '../../src/lib/repository/ledger/bookkeeping-schema.js';
 import { measureGates, type Checks } from '../../src/lib/operations/cutover/gates.js';
@@ -52,7 +52,7 @@ class Ready {
   /** Writes readings to both sides; what they touch is then unproven. */
   async write(count: number): Promise<void> {
     const readings = Array.from({ length: count }, (_, index) => reading(index));
-    for (const batch of await this.repository.primary.write({ readings, rejects: [] }))
+    for (const batch of await this.repository.primary.write({ units: unitsOf(readings), rejects: [] }))
       this.repository.secondary?.enqueue(batch);
     await this.repository.idle();
   }

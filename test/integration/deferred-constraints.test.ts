@@ -1,6 +1,6 @@
 // Constraints on EC2 that are checked at commit: one bad row is refused by itself, wherever rows come from.
 import { expect } from 'chai';
-import type { Reading } from '../../src/lib/domain/reading.js';
+import { unitsOf, type Reading } from '../support/readings.js';
 import { repairMissed } from '../../src/lib/repository/repair/repair-missed.js';
 import { PreparedPair, waterRows, WATER_SENSORS } from '../support/backfilled.js';
 
@@ -56,7 +56,7 @@ for (const [title, sql] of Object.entries(LATE)) {
     it('refuses its row alone in a batch', async () => {
       const repository = await pair.openRepository();
       const readings = Array.from({ length: 7 }, (_, n) => reading(`AWD-${n}`));
-      const [batch] = await repository.primary.write({ readings, rejects: [] });
+      const [batch] = await repository.primary.write({ units: unitsOf(readings), rejects: [] });
       const outcome = await repository.secondary!.send(batch!);
       repository.settlement.settle(batch!, outcome);
       await repository.idle();

@@ -4,7 +4,7 @@ import { expect } from 'chai';
 import pg from 'pg';
 import { closeDatabase, openDatabase, type Database } from '../../src/lib/db/database.js';
 import { describeFault, sqlstateOf } from '../../src/lib/db/sqlstate.js';
-import type { Reading } from '../../src/lib/domain/reading.js';
+import { unitsOf, type Reading } from '../support/readings.js';
 import { prepareSide } from '../../src/lib/operations/init.js';
 import { ConflictError } from '../../src/lib/errors.js';
 import {
@@ -163,7 +163,10 @@ describe('a hostile role', () => {
       for (const side of [pair.local, pair.ec2]) await prepareSide(side, { addKeys: false });
       const repository = await pair.openRepository('dual-write');
       try {
-        const [batch] = await repository.primary.write({ readings: [reading('a', 1), reading('b', 2)], rejects: [] });
+        const [batch] = await repository.primary.write({
+          units: unitsOf([reading('a', 1), reading('b', 2)]),
+          rejects: [],
+        });
         expect(await repository.secondary!.send(batch!)).to.deep.equal({ confirmed: true, refused: [] });
       } finally {
         await repository.close();

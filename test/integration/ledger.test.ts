@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import type { Reading } from '../../src/lib/domain/reading.js';
+import { unitsOf, type Reading } from '../support/readings.js';
 import type { CommittedBatch, DualWriteRepository } from '../../src/lib/repository/index.js';
 import { eventually, readContent, Stage } from '../support/cli.js';
 
@@ -50,7 +50,7 @@ describe('the ledger', function () {
   });
 
   async function write(...readings: Reading[]): Promise<CommittedBatch> {
-    return (await repository.primary.write({ readings, rejects: [] }))[0]!;
+    return (await repository.primary.write({ units: unitsOf(readings), rejects: [] }))[0]!;
   }
 
   async function readLedger(): Promise<Record<string, unknown>[]> {
@@ -185,7 +185,7 @@ describe('the ledger', function () {
           furtherFaults: 0,
         } as const;
         const failure = await repository.primary
-          .write({ readings: [reading()], rejects: [{ ...reject, messageId: null, body: 'body' }] })
+          .write({ units: unitsOf([reading()]), rejects: [{ ...reject, messageId: null, body: 'body' }] })
           .catch((error: unknown) => error);
         expect(failure).to.be.instanceOf(Error);
       } finally {
@@ -211,7 +211,7 @@ describe('the ledger', function () {
   describe('of a consumer that writes to local only', () => {
     async function writeLocalOnly(): Promise<void> {
       const alone = await stage.openRepository('local-only');
-      await alone.repository.primary.write({ readings: [reading('2025-07-02T00:00:00Z')], rejects: [] });
+      await alone.repository.primary.write({ units: unitsOf([reading('2025-07-02T00:00:00Z')]), rejects: [] });
       await alone.close();
     }
 

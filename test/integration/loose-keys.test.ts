@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import type { Reading } from '../../src/lib/domain/reading.js';
+import { unitsOf, type Reading } from '../support/readings.js';
 import { PreparedPair } from '../support/backfilled.js';
 
 const WATER = 'water_level_readings';
@@ -28,12 +28,12 @@ describe('keys that are compared more loosely than by their bytes', function () 
   it('hold up no batch with two spellings of one sensor, and no repair of it', async () => {
     const repository = await pair.openRepository();
     const readings = [readingOf('AWD-1a', 1), readingOf('AWD-1A', 2), readingOf('AWD-2', 3)];
-    const batches = await repository.primary.write({ readings, rejects: [] });
+    const batches = await repository.primary.write({ units: unitsOf(readings), rejects: [] });
     expect(batches, 'not divided').to.have.length(1);
     for (const batch of batches) repository.secondary?.enqueue(batch);
     await repository.close();
     expect((await pair.compare()).verdict).to.equal('identical');
-    await pair.there.query(`delete from ${WATER}; delete from sensor_registry; delete from sensorctl.sensor_location`);
+    await pair.there.query(`delete from ${WATER}; delete from sensor_registry; delete from sensorctl.newest_part`);
     await pair.miss(WATER, '2025-07-01T00:00Z', '2025-07-01T01:00Z');
     expect(await pair.backfill({ mode: 'ledger' })).to.include({ rowsInserted: 3, remainingGaps: 0 });
     expect((await pair.compare()).verdict).to.equal('identical');

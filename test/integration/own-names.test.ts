@@ -1,4 +1,5 @@
 // Every name that sensorctl's own SQL makes up, as a column of the operator's tables.
+import { unitsOf } from '../support/readings.js';
 import { seedOf } from '../support/seed.js';
 import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -162,7 +163,7 @@ describe('a column of the operator that is named as something in the SQL of sens
       ...({ table: WATER, time: '2025-07-01T00:00:00.000001Z', sensorId, sensorType: 'water-level' } as const),
       values: { level_cm: 1, location_lat: 13.5, location_lng: 100.5 },
     }));
-    const [batch] = await repository.primary.write({ readings, rejects: [] });
+    const [batch] = await repository.primary.write({ units: unitsOf(readings), rejects: [] });
     // Its entry is pending: a comparison reads the ledger beside the rows and the registry.
     expect((await pair.compare()).verdict).to.equal('identical');
     repository.secondary?.enqueue(batch!);

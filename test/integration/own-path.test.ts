@@ -2,7 +2,7 @@
 import { expect } from 'chai';
 import { closeDatabase, openDatabase } from '../../src/lib/db/database.js';
 import { prepareSide } from '../../src/lib/operations/init.js';
-import type { Reading } from '../../src/lib/domain/reading.js';
+import { unitsOf, type Reading } from '../support/readings.js';
 import { repairMissed } from '../../src/lib/repository/repair/repair-missed.js';
 import { PreparedPair, waterRows } from '../support/backfilled.js';
 
@@ -51,7 +51,7 @@ describe('what operators made without a search path of their own', () => {
   it('runs in a batch on both sides', async () => {
     const repository = await pair.openRepository('dual-write');
     try {
-      const [batch] = await repository.primary.write({ readings: [reading('a')], rejects: [] });
+      const [batch] = await repository.primary.write({ units: unitsOf([reading('a')]), rejects: [] });
       expect(await repository.secondary!.send(batch!)).to.deep.equal({ confirmed: true, refused: [] });
     } finally {
       await repository.close();

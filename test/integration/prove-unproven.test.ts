@@ -177,7 +177,8 @@ describe('the proof of equal values with two texts', () => {
     await pair.local.query(`
       insert into sensor_readings (time, sensor_id, sensor_type, location_lat, value)
       values (${TIME} + interval '1 hour', 'WX-1', 'weather', 13.5, '{}');
-      insert into sensorctl.sensor_location values ('WX-1', ${TIME}, 13.5, 100.5)`);
+      insert into sensorctl.newest_part
+      values ('sensor_registry', '{WX-1}', '{location_lat,location_lng}', (${TIME})::text, '{13.5,100.5}')`);
     const { wholeDiffering } = await prove(pair, { settleMs: 0, withWhole: true });
     expect(wholeDiffering).to.deep.equal(['sensor_registry']);
   });

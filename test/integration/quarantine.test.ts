@@ -1,5 +1,6 @@
 import { expect } from 'chai';
 import type { DualWriteRepository, QuarantineFault, QuarantineRecord } from '../../src/lib/repository/index.js';
+import { unitsOf } from '../support/readings.js';
 import { Stage } from '../support/cli.js';
 
 const FAULT: QuarantineFault = { reason: 'no level', sqlstate: null, table: null, sensorId: 'A', time: null };
@@ -34,7 +35,7 @@ describe('the quarantine', function () {
   });
 
   async function quarantine(...rejects: QuarantineRecord[]): Promise<number> {
-    const [batch] = await repository.primary.write({ readings: [], rejects });
+    const [batch] = await repository.primary.write({ units: unitsOf([]), rejects });
     expect(batch).to.include({ accepted: 0, duplicates: 0, batchId: null });
     expect(batch!.quarantined).to.have.length(rejects.length);
     return batch!.quarantinedAnew;
@@ -132,7 +133,7 @@ describe('the quarantine', function () {
     const writers = [repository, ...others.map((each) => each.repository)];
     const batches = await Promise.all(
       writers.map((writer, index) =>
-        writer.primary.write({ readings: [], rejects: index % 2 === 0 ? records : records.toReversed() }),
+        writer.primary.write({ units: unitsOf([]), rejects: index % 2 === 0 ? records : records.toReversed() }),
       ),
     );
     const anew = batches.flat().reduce((sum, batch) => sum + batch.quarantinedAnew, 0);

@@ -1,7 +1,9 @@
 import { expect } from 'chai';
+import { GUIDE_TABLES } from '../../src/lib/decoders/guide-tables.js';
 import type { ConnectionSettings } from '../../src/lib/db/connection.js';
 import { closeDatabase, openDatabase, type Database } from '../../src/lib/db/database.js';
-import { READING_TABLES, type Reading } from '../../src/lib/domain/reading.js';
+import { READING_TABLES } from '../../src/lib/domain/reading.js';
+import { unitsOf, type Reading } from '../support/readings.js';
 import type { Side } from '../../src/lib/domain/side.js';
 import { prepareSide } from '../../src/lib/operations/init.js';
 import type { CommittedBatch } from '../../src/lib/repository/write/batch.js';
@@ -76,6 +78,7 @@ describe('repair', () => {
   async function openRepository(): Promise<DualWriteRepository> {
     const retry = { retries: 0, delayMs: 1 };
     return await DualWriteRepository.open({
+      declared: GUIDE_TABLES,
       primary,
       secondary,
       retry,
@@ -85,7 +88,7 @@ describe('repair', () => {
   }
 
   async function commit(readings: readonly Reading[]): Promise<CommittedBatch> {
-    const [batch] = await repository.primary.write({ readings, rejects: [] });
+    const [batch] = await repository.primary.write({ units: unitsOf(readings), rejects: [] });
     return batch!;
   }
 

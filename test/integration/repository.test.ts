@@ -2,7 +2,7 @@ import { expect } from 'chai';
 import { adviseOn } from '../../src/lib/cli/advice.js';
 import type { Problem } from '../../src/lib/errors.js';
 import { createRandom } from '../../src/lib/domain/random.js';
-import type { ColumnValue, Reading } from '../../src/lib/domain/reading.js';
+import { unitsOf, type ColumnValue, type Reading } from '../support/readings.js';
 import type { CommittedBatch, DualWriteRepository } from '../../src/lib/repository/index.js';
 import { readContent, Stage } from '../support/cli.js';
 import { seedOf } from '../support/seed.js';
@@ -50,7 +50,7 @@ describe('the repository library', function () {
   });
 
   async function write(...readings: Reading[]): Promise<CommittedBatch> {
-    const batches = await repository.primary.write({ readings, rejects: [] });
+    const batches = await repository.primary.write({ units: unitsOf(readings), rejects: [] });
     expect(batches).to.have.length(1);
     return batches[0]!;
   }
@@ -78,7 +78,10 @@ describe('the repository library', function () {
       expect(first).to.include({ accepted: 3, duplicates: 0, quarantinedAnew: 0 });
       const second = await write(waterLevel({ rssi: -70 }), waterLevel({}, { sensorId: 'C' }));
       expect(second).to.include({ accepted: 1, duplicates: 1 });
-      expect(second.rows.map(({ table, readings }) => [table, readings])).to.deep.equal([['water_level_readings', 1]]);
+      expect(second.rows.map(({ shape, rows }) => [shape.table, rows])).to.deep.equal([
+        ['sensor_registry', 1],
+        ['water_level_readings', 1],
+      ]);
       expect(await valuesOf('select count(*)::int from water_level_readings', 'ec2')).to.deep.equal([0]);
     });
 
@@ -103,7 +106,7 @@ describe('the repository library', function () {
 
     it('goes to local alone without a secondary', async () => {
       const alone = await stage.openRepository('local-only');
-      const [batch] = await alone.repository.primary.write({ readings: [waterLevel()], rejects: [] });
+      const [batch] = await alone.repository.primary.write({ units: unitsOf([waterLevel()]), rejects: [] });
       expect(batch).to.include({ accepted: 1, batchId: null });
       expect(batch!.rows).to.deep.equal([]);
       await alone.close();
@@ -210,7 +213,7 @@ describe('the repository library', function () {
       const tooLarge = waterLevel({ level_cm: 123456 }, { sensorId: 'L', source });
       const tooLong = waterLevel({}, { sensorId: 'x'.repeat(256), source: { messageId: 'message-2', body: 'other' } });
       const readings = [...good.slice(0, 7), tooLarge, ...good.slice(7, 8), tooLong, ...good.slice(8)];
-      const batches = await repository.primary.write({ readings, rejects: [] });
+      const batches = await repository.primary.write({ units: unitsOf(readings), rejects: [] });
       for (const batch of batches) if (batch.accepted > 0) await send(batch);
       expect(sumOf(batches, (batch) => batch.accepted)).to.equal(20);
       expect(sumOf(batches, (batch) => batch.duplicates)).to.equal(0);
@@ -227,7 +230,7 @@ describe('the repository library', function () {
     });
 
     it('neither enters the registry nor the ledger', async () => {
-      await repository.primary.write({ readings: [waterLevel({ level_cm: 123456 })], rejects: [] });
+      await repository.primary.write({ units: unitsOf([waterLevel({ level_cm: 123456 })]), rejects: [] });
       expect(await valuesOf('select sensor_id from sensor_registry')).to.deep.equal([]);
       expect(await valuesOf('select batch_id from sensorctl.ledger')).to.deep.equal([]);
     });

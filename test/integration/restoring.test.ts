@@ -3,7 +3,7 @@ import { expect } from 'chai';
 import { nextStepFor } from '../../src/lib/cli/advice.js';
 import { asUnreachable, closeDatabase, openDatabase, type Database } from '../../src/lib/db/database.js';
 import type { MigrationState } from '../../src/lib/domain/migration.js';
-import type { Reading } from '../../src/lib/domain/reading.js';
+import { unitsOf, type Reading } from '../support/readings.js';
 import type { Side } from '../../src/lib/domain/side.js';
 import { EVERY_TABLE } from '../../src/lib/domain/table-patterns.js';
 import { measureGates } from '../../src/lib/operations/cutover/gates.js';
@@ -125,7 +125,7 @@ describe("a side in TimescaleDB's restoring mode", function () {
     const repository = await prepared().openRepository();
     let micros = 0;
     const send = async (): Promise<unknown> => {
-      const [batch] = await repository.primary.write({ readings: [reading((micros += 1))], rejects: [] });
+      const [batch] = await repository.primary.write({ units: unitsOf([reading((micros += 1))]), rejects: [] });
       const outcome = await repository.secondary!.send(batch!);
       repository.settlement.settle(batch!, outcome);
       return outcome;
@@ -151,7 +151,7 @@ describe("a side in TimescaleDB's restoring mode", function () {
     try {
       await begin('local');
       await eventually('no batch is taken', async () => {
-        const outcome = await repository.primary.write({ readings: [], rejects: [] }).then(
+        const outcome = await repository.primary.write({ units: unitsOf([]), rejects: [] }).then(
           () => '',
           (error: unknown) => (error as Error).message,
         );

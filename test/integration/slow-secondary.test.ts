@@ -2,7 +2,8 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { expect } from 'chai';
-import type { Reading } from '../../src/lib/domain/reading.js';
+import { unitsOf, type Reading } from '../support/readings.js';
+import { GUIDE_TABLES } from '../../src/lib/decoders/guide-tables.js';
 import type { CommittedBatch } from '../../src/lib/repository/write/batch.js';
 import { DualWriteRepository } from '../../src/lib/repository/dual-write-repository.js';
 import { PreparedPair } from '../support/backfilled.js';
@@ -72,6 +73,7 @@ interface Written {
 
 async function open(pair: PreparedPair, maxWaitingBytes: number): Promise<DualWriteRepository> {
   return await DualWriteRepository.open({
+    declared: GUIDE_TABLES,
     ...{ primary: pair.local, secondary: pair.ec2, concurrency: CONCURRENCY, maxWaitingBytes },
     retry: { retries: 3, delayMs: 20 },
     consumer: { host: 'test', pid: process.pid },
@@ -82,7 +84,7 @@ async function open(pair: PreparedPair, maxWaitingBytes: number): Promise<DualWr
 async function writeAll(repository: DualWriteRepository): Promise<Map<string, Written>> {
   const written = new Map<string, Written>();
   for (let batch = 1; batch <= BATCHES; batch += 1) {
-    for (const each of await repository.primary.write({ readings: readings(batch), rejects: [] })) {
+    for (const each of await repository.primary.write({ units: unitsOf(readings(batch)), rejects: [] })) {
       written.set(each.batchId!, { bytes: each.bytes, rows: new WeakRef(each.rows) });
       repository.secondary?.enqueue(each);
     }
@@ -92,7 +94,7 @@ async function writeAll(repository: DualWriteRepository): Promise<Map<string, Wr
 
 async function bytesOfABatch(pair: PreparedPair): Promise<number> {
   const repository = await pair.openRepository();
-  const [batch] = await repository.primary.write({ readings: readings(0), rejects: [] });
+  const [batch] = await repository.primary.write({ units: unitsOf(readings(0)), rejects: [] });
   repository.secondary?.enqueue(batch!);
   await repository.idle();
   await repository.close();

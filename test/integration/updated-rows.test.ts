@@ -1,6 +1,6 @@
 import { expect } from 'chai';
 import { closeDatabase, openDatabase, type Database } from '../../src/lib/db/database.js';
-import type { Reading } from '../../src/lib/domain/reading.js';
+import { unitsOf, type Reading } from '../support/readings.js';
 import type { Side } from '../../src/lib/domain/side.js';
 import { compare, type CompareRequest } from '../../src/lib/operations/compare/compare.js';
 import type { CompareReport } from '../../src/lib/operations/compare/compare-report.js';
@@ -56,7 +56,7 @@ describe('rows that are updated, which the ledger knows by their keys', function
   }
 
   async function write(...readings: Reading[]): Promise<CommittedBatch> {
-    return (await repository.primary.write({ readings, rejects: [] }))[0]!;
+    return (await repository.primary.write({ units: unitsOf(readings), rejects: [] }))[0]!;
   }
 
   async function miss(...readings: Reading[]): Promise<void> {

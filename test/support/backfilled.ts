@@ -1,6 +1,7 @@
 // Two prepared databases, and the operation `backfill` on them, called directly.
 import type { Socket } from 'node:net';
 import type pg from 'pg';
+import { GUIDE_TABLES } from '../../src/lib/decoders/guide-tables.js';
 import { closeDatabase, openDatabase, type Database } from '../../src/lib/db/database.js';
 import type { Side, WriteMode } from '../../src/lib/domain/side.js';
 import { silentLogger, type Logger } from '../../src/lib/logger.js';
@@ -126,6 +127,7 @@ export class PreparedPair {
 
   async openRepository(mode: WriteMode = 'dual-write'): Promise<DualWriteRepository> {
     return await DualWriteRepository.open({
+      declared: GUIDE_TABLES,
       primary: this.local,
       secondary: mode === 'dual-write' ? this.ec2 : null,
       retry: { retries: 1, delayMs: 20 },

@@ -8,6 +8,7 @@ import type { Readable } from 'node:stream';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 
+import { GUIDE_TABLES } from '../../src/lib/decoders/guide-tables.js';
 import type { ConnectionSettings } from '../../src/lib/db/connection.js';
 import type { Side, WriteMode } from '../../src/lib/domain/side.js';
 import { replay } from '../../src/lib/operations/replay.js';
@@ -208,7 +209,7 @@ export async function loadLibrary(name = 'sensorctl'): Promise<typeof Library> {
 
 const EMPTY_ALL = `
   truncate sensor_registry, water_level_readings, moisture_readings, sensor_readings, sensorctl.ledger, sensorctl.migration,
-    sensorctl.consumer, sensorctl.unproven, sensorctl.sensor_location, sensorctl.quarantine,
+    sensorctl.consumer, sensorctl.unproven, sensorctl.newest_part, sensorctl.quarantine,
     sensorctl.batch_marker, sensorctl.dead_consumer, sensorctl.comparison, sensorctl.sample, sensorctl.backfill, sensorctl.backfill_unit,
     sensorctl.state, sensorctl.state_history`;
 
@@ -295,6 +296,7 @@ export class Stage {
       });
     const [primary, secondary] = [open('local'), mode === 'dual-write' ? open('ec2') : null];
     const repository = await DualWriteRepository.open({
+      declared: GUIDE_TABLES,
       primary,
       secondary,
       retry: { retries: 1, delayMs: 20 },

@@ -46,7 +46,7 @@ describe('settings', () => {
     expect(settings.ec2).to.equal(null);
     expect(settings.enableDualWrite).to.equal(undefined);
     expect(settings.ec2Write).to.deep.equal({ timeoutMs: 5000, retries: 3, retryDelayMs: 1000 });
-    expect(settings.telemetry).to.deep.equal({ timezone: 'Asia/Bangkok', sensorIdFromMac: false });
+    expect(settings.telemetry).to.deep.equal({ timezone: 'Asia/Bangkok', sensorIdFromMac: false, decoder: null });
     expect(settings.warnings).to.deep.equal([]);
   });
 

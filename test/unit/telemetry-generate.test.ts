@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { decodeMessage } from '../../src/lib/decoders/decode.js';
+import { decodeMessage } from '../../src/lib/decoders/guide-messages.js';
 import { generateTelemetry } from '../../src/lib/decoders/generate.js';
 
 const COUNT = 20_000;

@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { decodeMessage, type Decoded } from '../../src/lib/decoders/decode.js';
+import { decodeMessage, type Decoded } from '../../src/lib/decoders/guide-messages.js';
 import {
   decode,
   entry,

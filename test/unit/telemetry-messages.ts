@@ -1,7 +1,6 @@
 import { expect } from 'chai';
-import type { Reading } from '../../src/lib/domain/reading.js';
-import { decodeMessage } from '../../src/lib/decoders/decode.js';
-import type { Decoded } from '../../src/lib/decoders/decode.js';
+import { decodeMessage } from '../../src/lib/decoders/guide-messages.js';
+import type { Decoded, Reading } from '../../src/lib/decoders/message.js';
 
 export const OPTIONS = { timezone: 'Asia/Bangkok', sensorIdFromMac: false };
 /** When the messages below were received. */

@@ -1,6 +1,6 @@
 import { expect } from 'chai';
-import { decodeMessage } from '../../src/lib/decoders/decode.js';
-import type { Decoded } from '../../src/lib/decoders/decode.js';
+import { decodeMessage } from '../../src/lib/decoders/guide-messages.js';
+import type { Decoded } from '../../src/lib/decoders/guide-messages.js';
 import { OPTIONS, RECEIVED, decode, onlyReading, onlyReason } from './telemetry-messages.js';
 
 describe('a message of another sensor type', () => {

@@ -1,6 +1,6 @@
 import { expect } from 'chai';
 import { parseInstant } from '../../src/lib/domain/time.js';
-import { decodeMessage } from '../../src/lib/decoders/decode.js';
+import { decodeMessage } from '../../src/lib/decoders/guide-messages.js';
 import { expectedOf } from '../support/expected-telemetry.js';
 import { bodiesOf, FIGURES, realFiles, standInBodies } from '../support/real-telemetry.js';
 import { seedOf } from '../support/seed.js';

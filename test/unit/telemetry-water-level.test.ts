@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { decodeMessage } from '../../src/lib/decoders/decode.js';
+import { decodeMessage } from '../../src/lib/decoders/guide-messages.js';
 import { OPTIONS, RECEIVED, decode, onlyReading, onlyReason, waterLevel } from './telemetry-messages.js';
 import type { Json } from './telemetry-messages.js';
 

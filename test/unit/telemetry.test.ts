@@ -1,8 +1,8 @@
 import { expect } from 'chai';
 import { createRandom } from '../../src/lib/domain/random.js';
-import { READING_COLUMNS } from '../../src/lib/domain/reading.js';
-import { decodeMessage } from '../../src/lib/decoders/decode.js';
-import type { Decoded } from '../../src/lib/decoders/decode.js';
+import { READING_COLUMNS } from '../../src/lib/decoders/guide-tables.js';
+import { decodeMessage } from '../../src/lib/decoders/guide-messages.js';
+import type { Decoded } from '../../src/lib/decoders/guide-messages.js';
 import {
   OPTIONS,
   decode,
@@ -76,7 +76,7 @@ function expectWellFormed({ readings, faults }: Decoded): void {
   const storable = (text: string): boolean => !/\0|\p{Cs}/u.test(text);
   if (readings.length + faults.length === 0) expect.fail('neither a reading nor a fault');
   for (const { table, time, sensorId, values } of readings) {
-    expect(Object.keys(values)).to.have.members(Object.keys(READING_COLUMNS[table]));
+    expect(['time', 'sensor_id', ...Object.keys(values)]).to.have.members(Object.keys(READING_COLUMNS[table]));
     expect(time).to.match(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/);
     expect(sensorId !== '' && storable(sensorId)).to.equal(true);
     for (const value of Object.values(values)) {

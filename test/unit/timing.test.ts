@@ -15,6 +15,7 @@ describe('times that belong together', () => {
         pollSilenceMs: 60_000,
         breakerPauseMs: 500,
         breakerLongestMs: 5_000,
+        decodeMs: 2_000,
         repairRetryLongestMs: 15_000,
         repairAsideMs: 60_000,
       });

@@ -2,6 +2,7 @@ import * as Args from '@oclif/core/args';
 import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../../lib/cli/base-command.js';
 import { parseRecordOrAll } from '../../lib/cli/flags.js';
+import { DECODER_FLAGS, decoderSetting, openDecoder } from '../../lib/cli/decoder.js';
 import { withRepository } from '../../lib/cli/with-repository.js';
 import { openSide, withDatabases } from '../../lib/cli/open-sides.js';
 import { oneLine } from '../../lib/cli/output.js';
@@ -10,27 +11,32 @@ import { retryQuarantined, type RetryOutcome } from '../../lib/operations/manage
 
 export default class QuarantineRetry extends BaseCommand {
   static override summary = 'Decode quarantined messages again and store them, after what was in their way is mended.';
-  static override description = `Readings are written as a consumer writes them: to the primary, and to the other side where dual write is on. What is stored is closed; what fails again stays open. Exit code 1 when any failed.`;
+  static override description = `Messages are decoded by the decoder of today; a row of a table goes back into it where its key is not there. Rows are written as a consumer writes them: to the primary, and to the other side where dual write is on. What is stored is closed; what fails again stays open. Exit code 1 when any failed.`;
   static override examples = [
     '<%= config.bin %> <%= command.id %> local:12',
     '<%= config.bin %> <%= command.id %> --all',
   ];
   static override enableJsonFlag = true;
   static override args = { record: Args.string({ description: 'record, such as local:12' }) };
-  static override flags = { all: Flags.boolean({ description: 'every open record on the primary' }) };
+  static override flags = {
+    all: Flags.boolean({ description: 'every open record on the primary' }),
+    table: Flags.string({ description: 'table that takes rows of tables, in place of the one that they are of' }),
+    ...DECODER_FLAGS,
+  };
 
   async run(): Promise<RetryOutcome> {
     const { args, flags } = await this.parse(QuarantineRetry);
     const named = parseRecordOrAll(args.record, flags.all);
-    const settings = this.settings();
+    const settings = this.settings({ flags: decoderSetting(flags) });
+    const decoder = await openDecoder(settings);
     const logger = this.logger();
-    const options = { command: 'quarantine', healRate: 0, logger };
+    const options = { command: 'quarantine', healRate: 0, declared: decoder.decoder.tables ?? {}, logger };
     const { keptOn, outcome } = await withRepository(settings, options, async (repository) => {
       const side = named?.keptOn ?? repository.roles.primary;
       const database = openSide(side, settings, 'quarantine', logger);
       const ids = named === null ? 'all' : [named.id];
       const done = await withDatabases([database], () =>
-        retryQuarantined(repository, database, { ids, telemetry: settings.telemetry }),
+        retryQuarantined(repository, database, { ids, decoder, table: flags.table ?? null }),
       );
       return { keptOn: side, outcome: done };
     });

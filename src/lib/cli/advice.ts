@@ -124,11 +124,17 @@ const ADVICE: { readonly [Code in ProblemCode]: Advice<Code> } = {
   'queue-call-refused': 'see what AWS says of it; where it is throttled, repeat the command more slowly',
   'queue-unreachable': 'check SQS_QUEUE_URL, AWS_REGION and AWS_ENDPOINT_URL_SQS, and the network',
   'messages-refused': 'look for lines that are larger than the queue takes, or hold characters that SQS refuses',
-  'replay-file-unreadable': 'name JSON-lines files that exist and can be read',
+  'message-file-unreadable': 'name JSON-lines files that exist and can be read',
+  'decoder-unusable': ({ path }) =>
+    `mend ${path}, an ES module as docs/telemetry.md has it, or name another: --decoder FILE or TELEMETRY_DECODER`,
+  'decoder-changed': 'try it with sensorctl decode; then restart the consumers',
+  'decoder-misfit': 'mend the table, or the decoder: sensorctl decode FILE --check',
   'sensors-unknown': ({ fromMac }) =>
-    fromMac
-      ? 'where these are not new sensors: see whether SENSOR_ID_FROM_MAC=true is right (docs/settings.md)'
-      : 'where these are not new sensors: if the registry names them by MAC (AWD-938C), stop, and set SENSOR_ID_FROM_MAC=true (docs/settings.md)',
+    fromMac === null
+      ? 'where these are not new: see whether the decoder names them as the table does'
+      : fromMac
+        ? 'where these are not new sensors: see whether SENSOR_ID_FROM_MAC=true is right (docs/settings.md)'
+        : 'where these are not new sensors: if the registry names them by MAC (AWD-938C), stop, and set SENSOR_ID_FROM_MAC=true (docs/settings.md)',
 
   'tables-unknown': 'check the names given with --table, and TABLES',
   'no-tables': 'sensorctl init',

@@ -1,3 +1,5 @@
+import { isExact } from '../domain/exact-number.js';
+
 export type JsonObject = Readonly<Record<string, unknown>>;
 
 /** The fields of one JSON object, its path in the message, and where reasons against storing it are collected. */
@@ -15,8 +17,6 @@ export interface Location {
 const QUOTED_CHARACTERS = 40;
 /** Columns hold less; but a name stands in every reading of a gateway, and in each fault. */
 const LONGEST_NAME = 1_000;
-/** Digits that a double holds of any decimal number. */
-const EXACT_DIGITS = 15;
 // The groups cannot match the same digits twice: a long text of digits costs linear time.
 const DECIMAL = /^[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?$/;
 // JSON.stringify escapes lone surrogates and U+0000; an even number of backslashes before it is text, not an escape.
@@ -74,12 +74,6 @@ function nameProblem(value: string | number, text: string): string | null {
   return isStorableText(text) ? null : 'holds a character that PostgreSQL cannot store';
 }
 
-/** Whether a number of JSON cannot have been another one before it was rounded to a double. */
-function isExact(value: number): boolean {
-  if (Number.isInteger(value)) return Number.isSafeInteger(value);
-  return value.toExponential().replace(/e.*|\D/g, '').length <= EXACT_DIGITS;
-}
-
 /** `location`, else `data.latitude` and `data.longitude`; one coordinate alone is no location. */
 export function readLocation(message: JsonObject, data: Fields): Location {
   const location = readCoordinates(readObject(message, 'location', data.reasons), 'lat', 'lng');
@@ -109,8 +103,8 @@ export function readJson(message: JsonObject, name: string, reasons: string[]): 
 }
 
 /** PostgreSQL's text holds neither U+0000 nor lone surrogates (not UTF-8). */
-function isStorableText(text: string): boolean {
-  return !text.includes('\0') && !/\p{Cs}/u.test(text);
+export function isStorableText(text: string): boolean {
+  return !text.includes('\0') && text.isWellFormed();
 }
 
 /** A value as JSON, shortened for a reason; always storable. */

@@ -1,17 +1,31 @@
 import { formatInstant, parseInstant } from '../domain/time.js';
-import type { ColumnValue, Reading, ReadingTable } from '../domain/reading.js';
 import type { JsonObject } from './field.js';
+import type { ReadingTable } from '../domain/reading.js';
+
+export type ColumnValue = string | number | boolean | null;
+
+/** One row of a reading table of the guide; its key is (sensorId, time). */
+export interface Reading {
+  readonly table: ReadingTable;
+  /** UTC text with microseconds: `2025-07-01T01:00:03.021000Z`. */
+  readonly time: string;
+  readonly sensorId: string;
+  readonly sensorType: string;
+  /** Every column of the table but `time` and `sensor_id`, by its name; JSON columns as JSON text. */
+  readonly values: Readonly<Record<string, ColumnValue>>;
+}
 
 /** What cannot be stored, a whole message or one entry of a gateway message, and why. All its text is storable. */
-export interface Fault {
+export interface GuideFault {
   readonly reason: string;
   readonly sensorId: string | null;
   readonly time: string | null;
 }
 
+/** What a message of the guide's telemetry holds. */
 export interface Decoded {
   readonly readings: readonly Reading[];
-  readonly faults: readonly Fault[];
+  readonly faults: readonly GuideFault[];
 }
 
 /** `timezone` is an IANA name, that of TELEMETRY_TIMEZONE; `sensorIdFromMac` is SENSOR_ID_FROM_MAC. */
@@ -77,7 +91,7 @@ export function withoutFuture({ readings, faults }: Decoded, message: JsonObject
 export function createFault(
   reasons: readonly string[],
   about: { readonly sensorId: string | null; readonly time: number | null },
-): Fault {
+): GuideFault {
   const { sensorId } = about;
   const more = reasons.length - REASONS_KEPT;
   const kept = more > 0 ? [...reasons.slice(0, REASONS_KEPT), `and ${more} more reasons`] : reasons;

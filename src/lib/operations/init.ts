@@ -10,20 +10,19 @@ import {
 } from '../repository/repair/add-keys.js';
 import { migrateBookkeeping } from '../repository/ledger/bookkeeping-schema.js';
 import { queryableOf } from '../repository/compare/sides.js';
+import { GUIDE_TABLES } from '../decoders/guide-tables.js';
 import { holdsTables } from '../repository/schema/holds-tables.js';
 import { withSchemaLock, type Brought } from '../repository/schema/apply.js';
 import { readTables } from '../repository/tables/read-tables.js';
 import { readTimescaleDb } from '../repository/tables/server-facts.js';
 import type { Table } from '../repository/tables/table.js';
 import {
-  ALL_TABLES,
-  assertServer,
-  createReadingTables,
+  createDeclaredTables,
   findObstacles,
-  prepareTimescaleDb,
   type Obstacle,
   type TablePreparation,
-} from '../repository/tables/reading-tables.js';
+} from '../repository/tables/declared-tables.js';
+import { ALL_TABLES, assertServer, prepareTimescaleDb } from '../repository/tables/reading-tables.js';
 
 export type { Obstacle };
 
@@ -108,7 +107,7 @@ async function makeGuidesTables(database: Database): Promise<TablePreparation[]>
   const isComplete = found === ALL_TABLES.length;
   const { installed } = await readTimescaleDb(database.pool);
   const timescaleDb = isComplete ? installed : await prepareTimescaleDb(database);
-  return await createReadingTables(database, timescaleDb !== null);
+  return await createDeclaredTables(database, GUIDE_TABLES, timescaleDb !== null);
 }
 
 /** What is found on a side once everything was done; a side that holds none of the guide's tables lacks none. */
@@ -116,7 +115,8 @@ async function describeSide(
   database: Database,
   keys: KeyAdditions,
 ): Promise<Omit<SidePreparation, 'bookkeeping' | 'tables'>> {
-  const obstacles = (await readTables(database.pool, ALL_TABLES)).size === 0 ? [] : await findObstacles(database);
+  const obstacles =
+    (await readTables(database.pool, ALL_TABLES)).size === 0 ? [] : await findObstacles(database, GUIDE_TABLES);
   return {
     side: database.side,
     timescaleDb: (await readTimescaleDb(database.pool)).installed,

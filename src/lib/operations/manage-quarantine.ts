@@ -1,11 +1,13 @@
 import { asUnreachable, type Database } from '../db/database.js';
-import { decodeMessage, type DecodeOptions } from '../decoders/decode.js';
-import type { Reading } from '../domain/reading.js';
+import { describeFault, faultKind } from '../db/sqlstate.js';
+import { decodeMessages, type UsedDecoder } from '../decoders/run-decoder.js';
+import type { Unit } from '../domain/row.js';
 import type { Side } from '../domain/side.js';
-import { parseInstant } from '../domain/time.js';
 import { UsageError } from '../errors.js';
 import { findRecords, listRecords, resolveRecords, type StoredRecord } from '../repository/ledger/quarantine.js';
 import type { MigratingRepository } from '../repository/migrating-repository.js';
+import type { CommittedBatch } from '../repository/write/batch.js';
+import { readKeptRow } from '../repository/write/kept-rows.js';
 
 /** Names a record: the side that keeps it and its number there. */
 export interface RecordName {
@@ -80,48 +82,97 @@ export async function discardQuarantined(database: Database, ids: readonly numbe
   });
 }
 
-/** Decodes the messages of open records again and stores them as a consumer would; what is stored is closed. */
+export interface RetryRequest {
+  readonly ids: readonly number[] | 'all';
+  /** The decoder of today. */
+  readonly decoder: UsedDecoder;
+  /** The table that takes rows of tables; null: the one that they are of. */
+  readonly table: string | null;
+}
+
+/**
+ * Decodes the messages of open records again, and stores them as a consumer would; rows of tables go into their table where
+ * their key is not there. What is stored is closed.
+ */
 export async function retryQuarantined(
   repository: MigratingRepository,
   database: Database,
-  options: { ids: readonly number[] | 'all'; telemetry: DecodeOptions },
+  request: RetryRequest,
 ): Promise<RetryOutcome> {
   return await reach(database, async () => {
     let stored = 0;
     const failed: { id: number; reason: string }[] = [];
-    for await (const records of pages(database, options.ids)) {
-      const outcome = await retryPage(repository, records, options.telemetry);
-      stored += await resolveRecords(database.pool, outcome.stored, 'retried');
-      failed.push(...outcome.failed);
+    for await (const records of pages(database, request.ids)) {
+      const failures = await retryPage(repository, records, request);
+      const ids = records.map(({ id }) => id).filter((id) => !failures.has(id));
+      stored += await resolveRecords(database.pool, ids, 'retried');
+      failed.push(...[...failures].map(([id, reason]) => ({ id, reason })));
     }
     await repository.current.idle();
     return { stored, failed };
   });
 }
 
-async function retryPage(repository: MigratingRepository, records: readonly StoredRecord[], telemetry: DecodeOptions) {
+/** By the ids of the records that failed again, why. */
+async function retryPage(
+  repository: MigratingRepository,
+  records: readonly StoredRecord[],
+  request: RetryRequest,
+): Promise<Map<number, string>> {
+  const messages = records.filter(({ messageId }) => messageId !== null);
+  const failures = await retryMessages(repository, messages, request);
+  for (const record of records.filter(({ messageId }) => messageId === null)) {
+    const reason = await retryRow(repository, record, request);
+    if (reason !== null) failures.set(record.id, reason);
+  }
+  return failures;
+}
+
+async function retryMessages(
+  repository: MigratingRepository,
+  records: readonly StoredRecord[],
+  { decoder }: RetryRequest,
+): Promise<Map<number, string>> {
   const failures = new Map<number, string>();
-  const readings: Reading[] = [];
+  const units: Unit[] = [];
   for (const { id, body, messageId, quarantinedAt } of records) {
-    if (messageId === null) {
-      failures.set(id, 'a row, not a message: there is nothing to decode');
-      continue;
-    }
     // It came no later than this: what was judged by the time of receipt is judged alike.
-    const decoded = decodeMessage(body, telemetry, { sentAt: parseInstant(quarantinedAt) });
-    const [fault] = decoded.faults;
+    const [decoded] = decodeMessages(decoder, [{ body, messageId, sentAt: quarantinedAt }]);
+    const [fault] = decoded?.faults ?? [];
     if (fault !== undefined) failures.set(id, fault.reason);
-    readings.push(...decoded.readings.map((reading) => ({ ...reading, source: { messageId, body } })));
+    units.push(...(decoded?.units ?? []).map((rows) => ({ rows, source: { messageId, body } })));
   }
-  for (const batch of await repository.current.primary.write({ readings, rejects: [] })) {
-    repository.current.secondary?.enqueue(batch);
-    for (const refused of batch.quarantined) {
-      const reason = refused.faults[0]?.reason ?? '';
-      for (const { id } of records.filter((record) => record.body === refused.body)) failures.set(id, reason);
-    }
+  for (const refused of (await write(repository, units)).flatMap(({ quarantined }) => quarantined)) {
+    const reason = refused.faults[0]?.reason ?? '';
+    for (const { id } of records.filter((record) => record.body === refused.body)) failures.set(id, reason);
   }
-  const failed = [...failures].map(([id, reason]) => ({ id, reason }));
-  return { stored: records.map((record) => record.id).filter((id) => !failures.has(id)), failed };
+  return failures;
+}
+
+/** Stores a row that a table refused, or that was replaced or removed there; answers why it could not. */
+async function retryRow(
+  repository: MigratingRepository,
+  { body, faults }: StoredRecord,
+  { table }: RetryRequest,
+): Promise<string | null> {
+  const name = table ?? faults[0]?.table ?? null;
+  if (name === null) return 'a row of which nobody knows the table';
+  const row = await readKeptRow(repository.current.primary.database.pool, name, body).catch((error: unknown) => {
+    if (faultKind(error) !== 'rejected') throw error;
+    return describeFault(error);
+  });
+  if (typeof row === 'string') return row;
+  const batches = await write(repository, [{ rows: [row], source: { messageId: null, body } }]);
+  const [refused] = batches.flatMap(({ quarantined }) => quarantined);
+  if (refused !== undefined) return refused.faults[0]?.reason ?? '';
+  const accepted = batches.reduce((sum, batch) => sum + batch.accepted, 0);
+  return accepted > 0 ? null : `${name} holds a row with its key`;
+}
+
+async function write(repository: MigratingRepository, units: readonly Unit[]): Promise<CommittedBatch[]> {
+  const batches = await repository.current.primary.write({ units, rejects: [] });
+  for (const batch of batches) repository.current.secondary?.enqueue(batch);
+  return batches;
 }
 
 /** Open records in pages; all of them, or those of the ids. Throws a UsageError for an id that does not exist. */

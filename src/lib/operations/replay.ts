@@ -1,9 +1,10 @@
-import { open } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import { counted } from '../domain/words.js';
 import { pause } from '../domain/async.js';
-import { describeFileFault, UnreachableError, UsageError } from '../errors.js';
+import { UnreachableError, UsageError } from '../errors.js';
 import { asQueueError, describeCodes, SQS_BATCH, type Queue, type Unconfirmed } from '../queue/queue.js';
+
+export { readBodies } from '../queue/message-files.js';
 
 export interface ReplayOptions {
   readonly queue: Queue;
@@ -55,23 +56,6 @@ export async function replay({ queue, bodies, rate, stop, onProgress }: ReplayOp
 
 function throwIfFailed(failure: Error | undefined): void {
   if (failure !== undefined) throw failure;
-}
-
-/** The lines of JSON-lines files, one message body each; empty lines are left out. Throws a UsageError for a file it cannot read. */
-export async function* readBodies(paths: readonly string[]): AsyncGenerator<string> {
-  for (const path of paths) {
-    try {
-      const file = await open(path);
-      for await (const line of file.readLines()) {
-        if (line.trim() !== '') yield line;
-      }
-    } catch (error) {
-      throw new UsageError(`${path} cannot be read: ${describeFileFault(error)}`, {
-        code: 'replay-file-unreadable',
-        cause: error,
-      });
-    }
-  }
 }
 
 async function* groupsOf(bodies: AsyncIterable<string> | Iterable<string>, size: number): AsyncGenerator<string[]> {

@@ -2,12 +2,13 @@ import { setMaxListeners } from 'node:events';
 import { asUnreachable, type Database } from '../db/database.js';
 import { assertDistinctIfKnown } from '../db/identity.js';
 import { describeFault } from '../db/sqlstate.js';
+import type { DeclaredTables } from '../domain/row.js';
 import { sideTitle, type WriteMode } from '../domain/side.js';
 import { SensorctlError } from '../errors.js';
 import { silentLogger, type Logger } from '../logger.js';
 import { readRecordedState } from './phase/state.js';
 import { healUntilStopped } from './repair/self-healing.js';
-import { findObstacles } from './tables/reading-tables.js';
+import { findObstacles } from './tables/declared-tables.js';
 import { CircuitBreaker } from './write/circuit-breaker.js';
 import { assertPrepared, ConsumerSession } from './write/consumer-session.js';
 import { SecondarySender, SecondaryWriter, type RetryPolicy } from './write/send-batch.js';
@@ -20,6 +21,8 @@ export interface DualWriteOptions {
   readonly primary: Database;
   /** Written after the primary has committed; null writes to the primary only. */
   readonly secondary: Database | null;
+  /** The tables of the decoder: where one does not fit, this does not open. */
+  readonly declared?: DeclaredTables;
   /** The epoch whose roles these are; absent: the one that the primary records when this is opened. */
   readonly epoch?: number;
   readonly retry: RetryPolicy;
@@ -67,7 +70,10 @@ export class DualWriteRepository {
     this.meter = meter;
     this.breaker = breaker;
     this.session = session;
-    this.primary = new PrimaryWriter({ primary, session, writeMode, meter, logger }, epoch);
+    this.primary = new PrimaryWriter(
+      { primary, declared: options.declared ?? {}, session, writeMode, meter, logger },
+      epoch,
+    );
     this.settlement = new Settlement({ primary, inFlight: session.inFlight, meter, logger });
     // Every batch that waits for its next attempt listens to the signal.
     const { signal } = this.#stopping;
@@ -83,7 +89,8 @@ export class DualWriteRepository {
    */
   static async open(options: DualWriteOptions): Promise<DualWriteRepository> {
     const { primary, secondary, consumer, onUnfit = () => undefined, logger = silentLogger } = options;
-    await assertPrepared(primary);
+    const { declared = {} } = options;
+    await assertPrepared(primary, declared);
     // Who knows the epoch has looked at both sides.
     if (secondary !== null && options.epoch === undefined) await assertDistinctIfKnown(primary.pool, secondary.pool);
     const epoch = options.epoch ?? (await readRecordedState(primary.pool)).epoch;
@@ -91,10 +98,7 @@ export class DualWriteRepository {
     const writeMode = secondary !== null ? 'dual-write' : primary.side === 'ec2' ? 'ec2-only' : 'local-only';
     const writer = secondary === null ? null : new SecondaryWriter(secondary);
     const session = await ConsumerSession.open({
-      primary,
-      secondary,
-      consumer,
-      writeMode,
+      ...{ primary, secondary, declared, consumer, writeMode },
       readStatus: () => meter.readStatus(breaker),
       forgetTables: () => writer?.forgetTables(),
       onSecondaryUnfit: (error) => writer?.refuse(error),
@@ -128,8 +132,8 @@ export class DualWriteRepository {
   }
 
   #startBackground(options: DualWriteOptions & { readonly secondary: Database }, logger: Logger): void {
-    const { primary, secondary, healing } = options;
-    this.#background.push(warnOfObstacles(secondary, logger));
+    const { primary, secondary, declared = {}, healing } = options;
+    this.#background.push(warnOfObstacles(secondary, declared, logger));
     if (healing === null || healing === undefined) return;
     const { breaker, meter } = this;
     const { signal } = this.#stopping;
@@ -148,9 +152,9 @@ interface RepositoryParts {
   readonly logger: Logger;
 }
 
-async function warnOfObstacles(secondary: Database, logger: Logger): Promise<void> {
+async function warnOfObstacles(secondary: Database, declared: DeclaredTables, logger: Logger): Promise<void> {
   try {
-    for (const { table, problem, advice, blocks } of await findObstacles(secondary)) {
+    for (const { table, problem, advice, blocks } of await findObstacles(secondary, declared)) {
       const consequence = blocks
         ? 'batches with readings for it are entered in the ledger until it is mended'
         : 'batch markers stand in for it in phase 1; from phase 2 on it is required';

@@ -1,7 +1,7 @@
 /** The dual-pool repository library: what another service needs to write readings to both sides as sensorctl does. */
 export { openDatabase, closeDatabase, type Database, type DatabaseOptions } from '../db/database.js';
 export type { ConnectionSettings, SslMode } from '../db/connection.js';
-export type { Reading, ReadingTable, MessageSource } from '../domain/reading.js';
+export type { DeclaredTables, MessageSource, Row, Unit, Value, WriteRule } from '../domain/row.js';
 export type { Side, WriteMode } from '../domain/side.js';
 export { createLogger, type Logger } from '../logger.js';
 export type { CommittedBatch } from './write/batch.js';

@@ -11,7 +11,7 @@ import { findDecidingState, type MigrationSides } from './phase/deciding-state.j
 import { callOffOverdue } from './phase/transition.js';
 import { WriteMeter } from './write/write-meter.js';
 
-export interface MigratingOptions extends Pick<DualWriteOptions, 'retry' | 'healing'> {
+export interface MigratingOptions extends Pick<DualWriteOptions, 'retry' | 'healing' | 'declared'> {
   /** Opens a side with the timeouts of a role; null where the settings name no such side. */
   readonly openSide: (side: Side, role: Role) => Database | null;
   /** What flags and settings say; undefined: the phase decides. */
@@ -167,13 +167,14 @@ export class MigratingRepository {
   async #open({ primary, secondary, epoch }: Roles, sides: MigrationSides): Promise<DualWriteRepository> {
     const [first, second] = [sides[primary], secondary === null ? null : sides[secondary]];
     if (first === null || (secondary !== null && second === null)) throw ec2NotSet();
-    const { retry, healing = null, consumer } = this.options;
+    const { retry, healing = null, declared = {}, consumer } = this.options;
     return await DualWriteRepository.open({
       primary: first,
       secondary: second,
       epoch,
       retry,
       healing,
+      declared,
       consumer,
       logger: this.#logger,
       meter: this.meter,

@@ -1,15 +1,18 @@
 import type { CommittedBatch } from '../../repository/write/batch.js';
 import type { ReceivedMessage } from '../../queue/queue.js';
 import type { MigratingRepository } from '../../repository/migrating-repository.js';
+import type { DecodedMessage } from './message-batcher.js';
 import { countFaults } from '../../repository/ledger/quarantine.js';
 
-/** The counts of one run of the consumer. messages + furtherReadings = accepted + refused + quarantined. */
+/** The counts of one run of the consumer. messages + furtherReadings = accepted + refused + quarantined + empty. */
 export interface ConsumeSummary {
   readonly writeMode: string;
   /** Messages committed, each delivery counted. */
   readonly messages: number;
   /** Readings beyond the first of a gateway message. */
   readonly furtherReadings: number;
+  /** Messages that mean nothing to the decoder: it makes no row of them, and finds no fault. */
+  readonly empty: number;
   /** Readings that were new. */
   readonly accepted: number;
   /** Readings whose key was there already: retransmissions and redeliveries. */
@@ -30,6 +33,7 @@ export interface ConsumeSummary {
 export class ConsumeTotals {
   #messages = 0;
   #items = 0;
+  #empty = 0;
   #accepted = 0;
   #duplicates = 0;
   #quarantined = 0;
@@ -37,8 +41,9 @@ export class ConsumeTotals {
   #unacknowledged = 0;
   readonly #startedAt = performance.now();
 
-  addCommitted(messages: number, items: number, batches: readonly CommittedBatch[]): void {
-    this.#messages += messages;
+  addCommitted(messages: readonly DecodedMessage[], items: number, batches: readonly CommittedBatch[]): void {
+    this.#messages += messages.length;
+    this.#empty += messages.filter(({ units, faults }) => units.length + faults.length === 0).length;
     this.#items += items;
     for (const batch of batches) {
       this.#accepted += batch.accepted;
@@ -64,7 +69,8 @@ export class ConsumeTotals {
       missed: totals.missed,
       refusedBySecondary: totals.refused,
       messages: this.#messages,
-      furtherReadings: this.#items - this.#messages,
+      furtherReadings: this.#items + this.#empty - this.#messages,
+      empty: this.#empty,
       accepted: this.#accepted,
       refused: this.#duplicates,
       quarantined: this.#quarantined,

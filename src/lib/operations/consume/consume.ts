@@ -1,6 +1,6 @@
 import { setMaxListeners } from 'node:events';
 import { describeFault, faultKind, isDoubtful, sqlstateOf } from '../../db/sqlstate.js';
-import type { DecodeOptions } from '../../decoders/decode.js';
+import type { UsedDecoder } from '../../decoders/run-decoder.js';
 import { chunksOf } from '../../domain/chunks.js';
 import { backoff, withRetries, type FailedAttempt } from '../../domain/retry.js';
 import type { Side } from '../../domain/side.js';
@@ -10,25 +10,28 @@ import { asQueueError, describeCodes, SQS_BATCH, type Queue, type ReceivedMessag
 import { readGaps, type Gap } from '../../repository/ledger/ledger.js';
 import { countFaults } from '../../repository/ledger/quarantine.js';
 import { leavesNoRole, type MigratingRepository } from '../../repository/migrating-repository.js';
-import type { CommittedBatch } from '../../repository/write/batch.js';
+import { countAll, type CommittedBatch } from '../../repository/write/batch.js';
 import type { WriteRequest } from '../../repository/write/divide-batch.js';
 import type { SecondarySender } from '../../repository/write/send-batch.js';
 import type { PrimaryWriter } from '../../repository/write/write-batch.js';
 import { TIMES } from '../../timing.js';
 import { ConsumeTotals, RecentWaits, type ConsumeSummary } from './consume-summary.js';
 import { createConsumerMetrics, type ReceiveFigures } from './consumer-metrics.js';
+import { DecoderWatch } from './decoder-watch.js';
 import { FailingReadings, type Suspects } from './failing-readings.js';
 import { judgeVitals, serveHealth, type ConsumerHealth } from './health.js';
 import { InFlightMessages } from './in-flight-messages.js';
 import { decodeReceived, faultsOf, MessageBatcher, type DecodedMessage } from './message-batcher.js';
 import { ReceiveGate } from './receive-gate.js';
 import { Receiver } from './receiver.js';
-import { warnOfUnknownSensors } from './unknown-sensors.js';
+import { warnOfUnknownKeys } from './unknown-keys.js';
 
 export interface ConsumeOptions {
   readonly queue: Queue;
   readonly repository: MigratingRepository;
-  readonly telemetry: DecodeOptions;
+  readonly decoder: UsedDecoder;
+  /** Whether SENSOR_ID_FROM_MAC is set; null for a decoder that does not know it. */
+  readonly fromMac: boolean | null;
   /** Long polls side by side. */
   readonly pollers: number;
   readonly batchMessages: number;
@@ -64,6 +67,7 @@ const WRITE_PAUSE = backoff(500, 10_000);
 /** Attempts after which an error of our own, which no other batch disproves, is a defect. */
 const ATTEMPTS_OF_A_DEFECT = 6;
 const LONGEST_FAILURE = 300;
+const DECODED_AT_ONCE = 20;
 const DELETE_ATTEMPTS = 4;
 const DELETE_PAUSE = backoff(200);
 
@@ -102,7 +106,9 @@ class Consumer {
   readonly #totals = new ConsumeTotals();
   readonly #waits = new RecentWaits();
   /** Messages are decoded one after the other. */
+  readonly #undecoded: ReceivedMessage[] = [];
   #decoded: Promise<void> = Promise.resolve();
+  readonly #decoderWatch: DecoderWatch;
   /** The look at the registry before the first batch is written. */
   #sensorsChecked: Promise<void> | undefined;
   readonly #processing = new Set<Promise<void>>();
@@ -129,6 +135,7 @@ class Consumer {
       deliver: (message) => this.#takeOver(message),
       stop: this.#stop,
     });
+    this.#decoderWatch = new DecoderWatch(options.decoder, options.logger);
     repository.meter.follow(() => this.#readFigures());
   }
 
@@ -136,6 +143,7 @@ class Consumer {
     const { options } = this;
     const health = options.health === null ? null : await serveHealth(options.health, () => this.#readHealth());
     let metrics: Endpoint | null = null;
+    this.#decoderWatch.start();
     try {
       const registry = createConsumerMetrics(options.repository, () => this.#readFigures());
       metrics = options.metrics === null ? null : await serveMetrics(options.metrics, registry);
@@ -150,6 +158,7 @@ class Consumer {
       await options.repository.current.idle(this.#stop);
       return this.#totals.summarize(options.repository);
     } finally {
+      await this.#decoderWatch.stop();
       for (const endpoint of [health, metrics]) endpoint?.close();
     }
   }
@@ -161,15 +170,25 @@ class Consumer {
 
   #takeOver(message: ReceivedMessage): void {
     this.#waits.add(message);
-    this.#decoded = this.#decoded.then(() => this.#decode(message));
+    this.#undecoded.push(message);
+    this.#decoded = this.#decoded.then(() => this.#decodeNext());
   }
 
-  /** Waits until there is room for what the message becomes. */
-  async #decode(message: ReceivedMessage): Promise<void> {
+  /** Waits until there is room for what messages become, and decodes one at least. */
+  async #decodeNext(): Promise<void> {
+    if (this.#undecoded.length === 0) return;
     await this.inFlight.untilDecodable();
-    const decoded = decodeReceived(message, this.options.telemetry);
-    this.inFlight.addDecoded(message, decoded.bytes);
-    this.#batcher.add(decoded);
+    const { decoder } = this.options;
+    // What guards a module costs as much as decoding: several messages share it.
+    const decoded = decodeReceived(this.#undecoded.slice(0, decoder.file === null ? 1 : DECODED_AT_ONCE), decoder);
+    this.#undecoded.splice(0, decoded.length);
+    for (const each of decoded) {
+      this.inFlight.addDecoded(each.message, each.bytes);
+      this.#batcher.add(each);
+    }
+    this.#decoderWatch.count(decoded);
+    // One that took its whole time has held up all else.
+    if (decoded.some(({ failed }) => failed)) await new Promise((resolve) => setImmediate(resolve));
   }
 
   #start(batch: DecodedMessage[]): void {
@@ -187,20 +206,18 @@ class Consumer {
     const suspects: Suspects = new Map();
     await this.#checkSensors(request);
     const batches = await this.#write(request, suspects);
-    if (batches !== null) this.#failing.noteStored(request.readings.filter((reading) => !suspects.has(reading)));
+    if (batches !== null) this.#failing.noteStored(request.units.filter((unit) => !suspects.has(unit)));
     const isDone = ({ source }: DecodedMessage): boolean => ![...suspects].some(([each]) => each.source === source);
-    const items = request.readings.length + countFaults(request.rejects) - suspects.size;
+    const items = countAll(request.units) + countFaults(request.rejects) - countAll([...suspects.keys()]);
     await this.#finish(batch.filter(isDone), batches, items);
     const rest = batch.filter((each) => !isDone(each));
-    if (rest.length > 0) await this.#finish(rest, await this.#writeSuspects(suspects), suspects.size);
+    if (rest.length > 0) await this.#finish(rest, await this.#writeSuspects(suspects), countAll([...suspects.keys()]));
   }
 
-  async #checkSensors({ readings }: WriteRequest): Promise<void> {
-    const { repository, telemetry, logger } = this.options;
-    if (readings.length === 0) return;
-    this.#sensorsChecked ??= warnOfUnknownSensors(repository.current.primary.database, readings, {
-      ...{ fromMac: telemetry.sensorIdFromMac, logger },
-    });
+  async #checkSensors({ units }: WriteRequest): Promise<void> {
+    const { repository, fromMac, logger } = this.options;
+    if (units.length === 0) return;
+    this.#sensorsChecked ??= warnOfUnknownKeys(repository.current.primary.database, units, { fromMac, logger });
     await this.#sensorsChecked;
   }
 
@@ -244,7 +261,7 @@ class Consumer {
   async #writeSuspects(suspects: Suspects): Promise<CommittedBatch[] | null> {
     const retried = await this.#failing.retry(suspects);
     if (retried === null || retried.rejects.length === 0) return retried?.batches ?? null;
-    const kept = await this.#write({ readings: [], rejects: retried.rejects }, new Map());
+    const kept = await this.#write({ units: [], rejects: retried.rejects }, new Map());
     return kept && [...retried.batches, ...kept];
   }
 
@@ -257,7 +274,7 @@ class Consumer {
     const messages = decoded.map(({ message }) => message);
     if (batches !== null) {
       for (const batch of batches) this.#writers.secondary?.enqueue(batch);
-      this.#totals.addCommitted(messages.length, items, batches);
+      this.#totals.addCommitted(decoded, items, batches);
       this.#totals.addUnacknowledged(await this.#acknowledge(messages));
     }
     this.inFlight.remove(messages);
@@ -319,10 +336,10 @@ class Consumer {
   }
 }
 
-/** The readings of a batch, and the records of its messages that decode to faults, for the side that is the primary. */
+/** The rows of a batch, and the records of its messages that decode to faults, for the side that is the primary. */
 function requestOf(batch: readonly DecodedMessage[], side: Side): WriteRequest {
   return {
-    readings: batch.flatMap(({ decoded }) => decoded.readings),
+    units: batch.flatMap(({ units }) => units),
     rejects: batch.flatMap((each) => faultsOf(each, side) ?? []),
   };
 }

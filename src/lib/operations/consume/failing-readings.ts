@@ -1,24 +1,31 @@
 import { faultKind, isDoubtful } from '../../db/sqlstate.js';
 import { pause } from '../../domain/async.js';
-import type { Reading, ReadingTable } from '../../domain/reading.js';
 import { backoff, pollUntil } from '../../domain/retry.js';
+import type { Unit } from '../../domain/row.js';
 import type { QuarantineRecord } from '../../repository/ledger/quarantine.js';
 import { leavesNoRole, type MigratingRepository } from '../../repository/migrating-repository.js';
 import type { CommittedBatch } from '../../repository/write/batch.js';
 import { rejectedBy, type Doubt } from '../../repository/write/divide-batch.js';
 import type { ReceiveGate } from './receive-gate.js';
 
-/** Readings that failed alone while others were stored, with their last error. */
-export type Suspects = Map<Reading, unknown>;
+/** Units of rows that failed alone while others were stored, with their last error. */
+export type Suspects = Map<Unit, unknown>;
 
 const PAUSE = backoff(500, 10_000);
-/** A reading that so often fails alone, while another one is stored each time, is what is at fault. */
+/** What so often fails alone, while another one is stored each time, is at fault. */
 const FAILURES_ALONE = 5;
 
-/** Tells trouble of the primary from that of a reading: a reading is at fault where others are stored meanwhile. */
+/** Kinds of units that are remembered, at most. */
+const MOST_KINDS = 1_000;
+
+function tablesOf({ rows }: Unit): string {
+  return [...new Set(rows.map(({ table }) => table))].sort().join('\0');
+}
+
+/** Tells trouble of the primary from that of rows: a unit is at fault where others are stored meanwhile. */
 export class FailingReadings {
-  /** The last reading of each table that was stored: written again it changes nothing, and shows that the primary writes. */
-  readonly #stored = new Map<ReadingTable, Reading>();
+  /** The last unit of the same tables that was stored: written again it changes nothing, and shows that the primary writes. */
+  readonly #stored = new Map<string, Unit>();
 
   constructor(
     private readonly repository: MigratingRepository,
@@ -30,15 +37,16 @@ export class FailingReadings {
   doubtOf(batch: object, suspects: Suspects): Doubt {
     return {
       failed: () => this.gate.report(batch, 'ajar'),
-      canStoreOthers: (table) => this.#canStoreOthers(table),
-      setAside: (reading, error) => suspects.set(reading, error),
+      canStoreOthers: (unit) => this.#canStoreOthers(unit),
+      setAside: (unit, error) => suspects.set(unit, error),
     };
   }
 
-  /** Takes note of readings that were stored. */
-  noteStored(readings: readonly Reading[]): void {
-    for (const reading of readings) this.#stored.set(reading.table, reading);
-    if (readings.length > 0) this.gate.trust();
+  /** Takes note of units that were stored. */
+  noteStored(units: readonly Unit[]): void {
+    for (const unit of units) this.#stored.set(tablesOf(unit), unit);
+    if (this.#stored.size > MOST_KINDS) this.#stored.clear();
+    if (units.length > 0) this.gate.trust();
   }
 
   /**
@@ -48,16 +56,16 @@ export class FailingReadings {
   async retry(suspects: Suspects): Promise<{ batches: CommittedBatch[]; rejects: QuarantineRecord[] } | null> {
     const batches: CommittedBatch[] = [];
     const rejects: QuarantineRecord[] = [];
-    const failures = new Map([...suspects].map(([reading]) => [reading, 1]));
+    const failures = new Map([...suspects].map(([unit]) => [unit, 1]));
     const retryEach = async (): Promise<true | null> => {
-      for (const [reading, count] of failures) {
-        const error = await this.#writeAlone(reading, batches);
-        if (error === null) failures.delete(reading);
+      for (const [unit, count] of failures) {
+        const error = await this.#writeAlone(unit, batches);
+        if (error === null) failures.delete(unit);
         // Otherwise it is the primary that may be in trouble, and nothing is held against the reading.
-        else if (isDoubtful(error) && (await this.#canStoreOthers(reading.table))) failures.set(reading, count + 1);
-        if ((failures.get(reading) ?? 0) < FAILURES_ALONE) continue;
-        failures.delete(reading);
-        rejects.push(rejectedBy(this.repository.roles.primary, reading, error));
+        else if (isDoubtful(error) && (await this.#canStoreOthers(unit))) failures.set(unit, count + 1);
+        if ((failures.get(unit) ?? 0) < FAILURES_ALONE) continue;
+        failures.delete(unit);
+        rejects.push(rejectedBy(this.repository.roles.primary, unit, error));
       }
       return failures.size === 0 ? true : null;
     };
@@ -68,24 +76,24 @@ export class FailingReadings {
     return null;
   }
 
-  /** Whether the primary stores a reading of the table, one that it should hold already. */
-  async #canStoreOthers(table: ReadingTable): Promise<boolean> {
-    const reading = this.#stored.get(table);
-    if (reading === undefined) return false;
+  /** Whether the primary stores a unit of the same tables, one that it should hold already. */
+  async #canStoreOthers(like: Unit): Promise<boolean> {
+    const unit = this.#stored.get(tablesOf(like));
+    if (unit === undefined) return false;
     const batches: CommittedBatch[] = [];
-    const error = await this.#writeAlone(reading, batches);
+    const error = await this.#writeAlone(unit, batches);
     for (const batch of batches) this.repository.current.secondary?.enqueue(batch);
     const isStored = batches.some(({ accepted, duplicates }) => accepted + duplicates > 0);
-    if (error === null && !isStored) this.#stored.delete(table);
+    if (error === null && !isStored) this.#stored.delete(tablesOf(like));
     return isStored;
   }
 
   /** The error where it is not stored; what it became is added to `batches`. */
-  async #writeAlone(reading: Reading, batches: CommittedBatch[]): Promise<unknown> {
+  async #writeAlone(unit: Unit, batches: CommittedBatch[]): Promise<unknown> {
     const { repository, stop } = this;
     try {
       repository.ended.throwIfAborted();
-      batches.push(...(await repository.current.primary.write({ readings: [reading], rejects: [] })));
+      batches.push(...(await repository.current.primary.write({ units: [unit], rejects: [] })));
       return null;
     } catch (error) {
       if (leavesNoRole(error)) throw error;

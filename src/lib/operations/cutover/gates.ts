@@ -14,7 +14,8 @@ import type { TableSelection } from '../../domain/table-patterns.js';
 import { countLedger } from '../../repository/cutover/drain-ledger.js';
 import { proveUnproven } from '../../repository/cutover/prove-unproven.js';
 import { probeRoom, probeWrite } from '../../repository/phase/writable.js';
-import { findObstacles } from '../../repository/tables/reading-tables.js';
+import { GUIDE_TABLES } from '../../decoders/guide-tables.js';
+import { findObstacles } from '../../repository/tables/declared-tables.js';
 import { SensorctlError, type Problem } from '../../errors.js';
 import type { Gate, Measured } from './cutover-report.js';
 import { measureSoak } from './soak-gate.js';
@@ -130,7 +131,7 @@ class Gates {
     }
     for (const side of [sides.local, sides.ec2]) await assertBookkeeping(side);
     const needsKeys = target === 1 ? [sides.local] : [sides.local, sides.ec2];
-    const obstacles = (await Promise.all(needsKeys.map((side) => findObstacles(side)))).flat();
+    const obstacles = (await Promise.all(needsKeys.map((side) => findObstacles(side, GUIDE_TABLES)))).flat();
     const [first] = obstacles;
     if (first === undefined) return { passed: true, detail: 'tables, keys and bookkeeping are there on both sides' };
     return { passed: false, detail: `${first.table} ${first.problem}`, advice: first.advice, forcible: false };

@@ -1,6 +1,7 @@
 import { columnOf } from '../../repository/tables/table.js';
 import { sideTitle } from '../../domain/side.js';
-import { addColumnSql, columnsWritten } from '../../repository/tables/reading-tables.js';
+import { GUIDE_TABLES } from '../../decoders/guide-tables.js';
+import { addWrittenColumnSql } from '../../repository/tables/declared-tables.js';
 import { compareColumns } from './compare-columns.js';
 import { compareConstraints } from './compare-constraints.js';
 import { compareHypertables } from './compare-hypertables.js';
@@ -18,7 +19,13 @@ export function compareTable(table: string, local: Snapshot, ec2: Snapshot): Dia
   if (here !== undefined && !isTable(here)) return [noTable(table, here, there)];
   if (here === undefined || there === undefined) return [missing(table, local, ec2)];
   const hypertables = { local: local.timescaleDb.hypertables.get(table), ec2: ec2.timescaleDb.hypertables.get(table) };
-  const pair: TablePair = { table, local: here, ec2: there, hypertables, written: columnsWritten(table) };
+  const pair: TablePair = {
+    table,
+    local: here,
+    ec2: there,
+    hypertables,
+    written: Object.keys(GUIDE_TABLES[table]?.columns ?? {}),
+  };
   if (!isTable(there) && here.kind !== there.kind) return compareKinds(pair);
   return [
     ...compareKinds(pair),
@@ -109,7 +116,7 @@ function requireColumns({ table, local, ec2, written }: TablePair): Diagnosis[] 
   return written
     .filter((column) => columnOf(local.table, column) === undefined)
     .flatMap((column) => {
-      const sql = addColumnSql(table, column);
+      const sql = addWrittenColumnSql(table, GUIDE_TABLES[table] ?? { columns: {} }, column);
       const words = (side: TablePair['local']): string => columnOf(side.table, column)?.type ?? 'does not exist';
       const about = { table, subject: `column ${column}`, local: words(local), ec2: words(ec2) };
       const reason = 'batches write it';

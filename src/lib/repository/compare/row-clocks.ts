@@ -1,7 +1,7 @@
 import { quoteIdentifier } from '../../db/identifiers.js';
 import { columnOf } from '../tables/table.js';
 import { sideSql } from '../tables/table-pair.js';
-import { READ_RULE_MEMORY } from '../write/batch-sql.js';
+import { READ_NEWEST_PARTS, type NewestPart } from '../write/newest-parts.js';
 import type { Comparison } from './find-leaves.js';
 import type { Suspect } from './look.js';
 import { ask } from './sides.js';
@@ -15,7 +15,7 @@ export interface RowClock {
   readonly remembered: string | null;
 }
 
-const HAS_MEMORY = { text: "select to_regclass('sensorctl.sensor_location') is not null as exists" };
+const HAS_MEMORY = { text: "select to_regclass('sensorctl.newest_part') is not null as exists" };
 
 /** Of these rows, on the secondary. Two equal clocks: none of the values that they stand for was written in between. */
 export async function readClocks(
@@ -34,24 +34,30 @@ export async function readClocks(
   const keys = suspects.map(({ key }) => JSON.stringify(key));
   const [rows, memory] = await Promise.all([
     ask<{ place: number; clock: string | null }>(secondary, { text, values: [keys] }),
-    readMemory(secondary, suspects),
+    readMemory(secondary, table.name, keys),
   ]);
   const clocks = new Map(rows.map(({ place, clock }) => [place, clock]));
   return new Map(
     suspects.map(({ name, key }, place) => [
       name,
-      { row: clocks.get(place) ?? null, remembered: memory.get(key[0] ?? '') ?? null },
+      { row: clocks.get(place) ?? null, remembered: memory.get(JSON.stringify(key)) ?? null },
     ]),
   );
 }
 
+/** By the key, the times of all parts. */
 async function readMemory(
   secondary: Comparison['sides']['secondary'],
-  suspects: readonly Suspect[],
+  table: string,
+  keys: readonly string[],
 ): Promise<ReadonlyMap<string, string>> {
   const [found] = await ask<{ exists: boolean }>(secondary, HAS_MEMORY);
   if (found?.exists !== true) return new Map();
-  const values = [suspects.map(({ key }) => key[0])];
-  const rows = await ask<{ sensor_id: string; located_at: string }>(secondary, { text: READ_RULE_MEMORY, values });
-  return new Map(rows.map((row) => [row.sensor_id, row.located_at]));
+  const rows = await ask<NewestPart>(secondary, { text: READ_NEWEST_PARTS, values: [table, keys] });
+  const times = new Map<string, string>();
+  for (const { key, part, newest } of rows.toSorted((one, other) => (one.part < other.part ? -1 : 1))) {
+    const name = JSON.stringify(JSON.parse(key));
+    times.set(name, `${times.get(name) ?? ''}${part}=${newest} `);
+  }
+  return times;
 }

@@ -38,6 +38,13 @@ export interface RefusedReading {
 /** A refused reading before it is known whose batch it was in. */
 export type Refusal = Omit<RefusedReading, 'consumerId'>;
 
+/** A row that the secondary refused, and that the ledger knows by its key: the entry of its batch stays, as missed. */
+export interface RefusedKey {
+  readonly table: string;
+  readonly key: readonly string[];
+  readonly reason: string;
+}
+
 /** What settled, so that a comparison proves it: consumers touch most rows of a table that they update. */
 export const enterUnprovenSql = (settled: string): string => `
   insert into sensorctl.unproven (table_name, times, whole_table)
@@ -54,7 +61,7 @@ const SETTLE = `
       for update skip locked
     ) returning table_name, times, keys
   ), behind as (
-    update sensorctl.ledger set state = 'missed', reason = 'a reading of its batch was refused'
+    update sensorctl.ledger set state = 'missed', reason = 'a row of its batch was refused'
     where keys is not null and batch_id = any($8::uuid[]) and state = 'pending'
   ), refused as (
     insert into sensorctl.ledger (batch_id, consumer_id, table_name, sensor_id, times, reason, state, readings)
@@ -210,7 +217,7 @@ export async function readNewestEntry(primary: Queryable): Promise<number> {
 /** What of a batch the secondary refused. */
 export interface BatchRefusals {
   readonly readings: readonly RefusedReading[];
-  /** The batches that they were in: rows beside a refused reading that are updated were not sent, and are missed. */
+  /** Batches of which rows were refused that the ledger knows by their keys: these entries stay, as missed. */
   readonly batchIds: readonly string[];
 }
 

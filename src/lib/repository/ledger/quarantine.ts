@@ -4,7 +4,7 @@ import { LONGEST_KEPT, sizeAndDigestOf, sizeAndDigestOfBytes } from '../../db/la
 import type { Column, Table } from '../tables/table.js';
 import type { Statement } from '../../db/transaction.js';
 import type { Side } from '../../domain/side.js';
-import type { MessageSource, Reading } from '../../domain/reading.js';
+import type { MessageSource, Unit } from '../../domain/row.js';
 import { formatInstantText } from '../../domain/time.js';
 
 /** Why a message, or one reading of it, cannot be stored. */
@@ -224,15 +224,25 @@ async function selectRecords(database: Queryable, sql: string, values: unknown[]
   }));
 }
 
-/** The record of a reading that a side rejected, with the server's words. */
-export function rejectedReading(
-  reading: Reading,
+/** The record of rows that a side rejected, with the server's words; it names the first row that is kept first. */
+export function rejectedUnit(
+  unit: Unit,
   rejection: { side: Side; reason: string; sqlstate: string | null },
 ): QuarantineRecord {
   const { side, ...words } = rejection;
-  const { table, sensorId, time } = reading;
-  const source: MessageSource = reading.source ?? { messageId: null, body: JSON.stringify(reading) };
-  return { side, ...source, faults: [{ ...words, table, sensorId, time }], furtherFaults: 0 };
+  const row = unit.rows.find(({ write = 'first' }) => write === 'first') ?? unit.rows[0];
+  const text = (name: string): string | null => {
+    const value = row?.values[name];
+    return typeof value === 'string' || typeof value === 'number' || typeof value === 'bigint' ? String(value) : null;
+  };
+  const about = { table: row?.table ?? null, sensorId: text('sensor_id'), time: text('time') };
+  const source: MessageSource = unit.source ?? { messageId: null, body: bodyOf(unit) };
+  return { side, ...source, faults: [{ ...words, ...about }], furtherFaults: 0 };
+}
+
+/** Rows that came in no message, as JSON. */
+function bodyOf({ rows }: Unit): string {
+  return JSON.stringify(rows, (_, value: unknown) => (typeof value === 'bigint' ? String(value) : value));
 }
 
 /** PostgreSQL's text holds no U+0000: it is kept as the six characters that JSON writes for it. */

@@ -8,8 +8,8 @@ import type { Role } from '../../domain/side.js';
 import { assertDecides } from '../phase/fence.js';
 import { columnOf } from '../tables/table.js';
 import { sideSql, type TablePair } from '../tables/table-pair.js';
+import { BRING_NEWEST_PARTS, READ_NEWEST_PARTS, type NewestPart } from '../write/newest-parts.js';
 import { SKIP_EVERY_TABLE } from '../writers/own-writes.js';
-import { MERGE_RULE_MEMORY, READ_RULE_MEMORY, RULE_MEMORY_COLUMNS } from '../write/batch-sql.js';
 
 const ROWS_AT_ONCE = 500;
 
@@ -60,7 +60,7 @@ export async function insertAbsent(
 ): Promise<void> {
   const { columns } = await readColumns(source, rows);
   await writeUnderOwnPath(target, underOwnPath(insertSql(rows.table)), columns);
-  await bringMemory(source, target, rows);
+  await bringMemory(source, target, { ...rows, overwrite: false });
 }
 
 async function listKeys(source: Queryable, table: TablePair): Promise<Key[]> {
@@ -107,19 +107,17 @@ async function readColumns(
   return { columns: JSON.parse(rows[0]?.arrays ?? '[]') as unknown[], rows: rows[0]?.rows ?? 0 };
 }
 
-/** Merges into the target what the rule by which the rows are updated remembers of them. */
+/** Brings what the rule by which rows are kept newest remembers of them; `overwrite` where their rows are locked. */
 async function bringMemory(
   source: Queryable,
   target: Queryable,
-  { table, keys }: Pick<UpdatedRows, 'table' | 'keys'>,
+  { table, keys, overwrite }: UpdatedRows,
 ): Promise<void> {
-  if (table.known?.updated == null) return;
-  const sensors = keys.map((key) => (JSON.parse(key) as string[])[0]);
-  const { rows } = await source.query<Record<(typeof RULE_MEMORY_COLUMNS)[number], string>>(READ_RULE_MEMORY, [
-    sensors,
-  ]);
-  const columns = RULE_MEMORY_COLUMNS.map((name) => rows.map((row) => row[name]));
-  await target.query(MERGE_RULE_MEMORY, columns);
+  const { rows } = await source.query<NewestPart & Record<string, unknown>>(READ_NEWEST_PARTS, [table.name, keys]);
+  if (rows.length === 0) return;
+  const column = (name: keyof NewestPart): string[] => rows.map((row) => row[name]);
+  const columns = [column('key'), column('part'), column('newest'), column('content')];
+  await target.query(BRING_NEWEST_PARTS, [table.name, ...columns, overwrite]);
 }
 
 /** The rows of the keys in $1, as a side has their types. */

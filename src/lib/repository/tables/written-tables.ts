@@ -1,45 +1,58 @@
-import { createHash } from 'node:crypto';
 import type { Database } from '../../db/database.js';
 import { readTables } from './read-tables.js';
-import { ALL_TABLES, KNOWN_AXES } from './reading-tables.js';
+import { KNOWN_AXES } from './reading-tables.js';
 import { readOwnSchema } from './server-facts.js';
 import { tableSql, type Table } from './table.js';
 
-/** The tables that a batch writes, on one side. */
+/** What the catalogs of a side say of the tables that rows are for. */
 export class SideTables {
-  constructor(
-    private readonly tables: ReadonlyMap<string, Table>,
-    private readonly ownSchema: string,
-  ) {}
+  /** By the names that were asked for, and by those that the ledger has. */
+  readonly #byName: ReadonlyMap<string, Table>;
 
-  get(name: string): Table | undefined {
-    return this.tables.get(name);
+  constructor(
+    /** By the names that were asked for. */
+    readonly asked: ReadonlyMap<string, Table>,
+    private readonly ownSchema: string,
+  ) {
+    this.#byName = new Map([...[...asked.values()].map((table) => [table.label, table] as const), ...asked]);
   }
 
-  get isComplete(): boolean {
-    return ALL_TABLES.every((name) => this.tables.has(name));
+  get(name: string): Table | undefined {
+    return this.#byName.get(name);
   }
 
   /** The table in a statement; one that is not there is looked for where a new one would be, and the server says so. */
   sql(name: string): string {
-    return tableSql(this.tables.get(name) ?? { name: { schema: this.ownSchema, name } });
-  }
-
-  /** Tells statements apart that name these tables, in 16 characters. */
-  id(names: readonly string[]): string {
-    const tables = names.map((name) => `${this.sql(name)} ${this.tables.get(name)?.oid ?? 0}`);
-    return createHash('sha256').update(tables.join()).digest('base64url').slice(0, 16);
+    return tableSql(this.get(name) ?? { name: { schema: this.ownSchema, name } });
   }
 }
 
-/** Keeps what the catalogs of a side last said of the tables that a batch writes. */
+/** Names of tables come from messages: more of them than any decoder means are asked for anew each time. */
+const MOST_NAMES = 1_000;
+/** What was not there may have been made since. */
+const ABSENT_FOR_MS = 5_000;
+
+/** Keeps what the catalogs of a side last said of the tables that rows are for. */
 export class WrittenTables {
+  #names = new Set<string>();
   #reading: Promise<SideTables> | null = null;
+  #readAt = 0;
 
-  constructor(private readonly database: Database) {}
+  /** `always` are read with any others. */
+  constructor(
+    private readonly database: Database,
+    private readonly always: readonly string[],
+  ) {}
 
-  async read(): Promise<SideTables> {
-    this.#reading ??= this.#readOnce();
+  /** The tables of these names among others; those that do not exist are absent. */
+  async read(names: Iterable<string> = []): Promise<SideTables> {
+    const missing = [...names].filter((name) => !this.#names.has(name) && !this.always.includes(name));
+    if (missing.length > 0) {
+      if (this.#names.size + missing.length > MOST_NAMES) this.#names = new Set();
+      for (const name of missing) this.#names.add(name);
+      this.forget();
+    }
+    this.#reading ??= this.#readOnce([...this.always, ...this.#names]);
     return await this.#reading;
   }
 
@@ -48,13 +61,19 @@ export class WrittenTables {
     this.#reading = null;
   }
 
-  async #readOnce(): Promise<SideTables> {
+  /** The same after something was not as rows want it, where the catalogs were not read a moment ago; false where they were. */
+  forgetOld(): boolean {
+    if (performance.now() - this.#readAt < ABSENT_FOR_MS) return false;
+    this.forget();
+    return true;
+  }
+
+  async #readOnce(names: readonly string[]): Promise<SideTables> {
     try {
+      this.#readAt = performance.now();
       const { pool } = this.database;
-      const [tables, ownSchema] = await Promise.all([readTables(pool, ALL_TABLES, KNOWN_AXES), readOwnSchema(pool)]);
-      const found = new SideTables(tables, ownSchema);
-      if (!found.isComplete) this.forget();
-      return found;
+      const [tables, ownSchema] = await Promise.all([readTables(pool, names, KNOWN_AXES), readOwnSchema(pool)]);
+      return new SideTables(tables, ownSchema);
     } catch (error) {
       this.forget();
       throw error;

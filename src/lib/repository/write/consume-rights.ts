@@ -22,7 +22,7 @@ export const BOOKKEEPING_RIGHTS: Rights = {
   batch_marker: ADD_AND_REMOVE,
   quarantine: MERGE,
   consumer: MERGE,
-  sensor_location: MERGE,
+  newest_part: MERGE,
   repair_turn: MERGE,
   ledger: ALL,
 };

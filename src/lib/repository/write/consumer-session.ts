@@ -4,14 +4,16 @@ import type { Database } from '../../db/database.js';
 import { describeFault } from '../../db/sqlstate.js';
 import { NO_LATENCIES } from '../../domain/latency.js';
 import { repeatEvery, singleFlight, type Repeating } from '../../domain/retry.js';
+import type { DeclaredTables } from '../../domain/row.js';
 import { sideTitle, type WriteMode } from '../../domain/side.js';
-import { UnreachableError } from '../../errors.js';
+import { UnreachableError, UsageError, type SensorctlError } from '../../errors.js';
 import type { Logger } from '../../logger.js';
 import { TIMES } from '../../timing.js';
 import { assertBookkeeping } from '../ledger/bookkeeping-schema.js';
 import { compactLedger, markUnclaimed } from '../ledger/ledger.js';
 import { findRestoring, readDurability } from '../tables/durability.js';
-import { assertServer, findLoss, findObstacles, type Obstacle } from '../tables/reading-tables.js';
+import { findLoss, findObstacles, type Obstacle } from '../tables/declared-tables.js';
+import { assertServer } from '../tables/reading-tables.js';
 
 /** Longer than any statement, lock or idle-in-transaction timeout of a session, so that no transaction outlives it. */
 export const LEASE_MS = TIMES.leaseMs;
@@ -71,6 +73,8 @@ const BEATS_A_CHECK = 12;
 
 export interface SessionOptions {
   readonly primary: Database;
+  /** The tables of the decoder. */
+  readonly declared: DeclaredTables;
   /** Null where the primary alone is written. */
   readonly secondary: Database | null;
   readonly consumer: { readonly host: string; readonly pid: number };
@@ -193,11 +197,11 @@ export class ConsumerSession {
    * TimescaleDB's restoring mode, a server that does not sync.
    */
   async #checkSides(): Promise<void> {
-    const { primary, secondary, forgetTables, onUnfit, onSecondaryUnfit } = this.options;
+    const { primary, secondary, declared, forgetTables, onUnfit, onSecondaryUnfit } = this.options;
     forgetTables();
     await Promise.all([
       this.#tolerating(async () => {
-        const loss = await findLoss(primary);
+        const loss = await findLoss(primary, declared);
         const found = loss === null ? await this.#findRestoring(primary) : unfit(loss, primary);
         if (found === null || this.#isStopped) return;
         this.#unfit = found;
@@ -228,15 +232,16 @@ export class ConsumerSession {
 }
 
 /** Throws where a primary is not prepared to take batches. */
-export async function assertPrepared(primary: Database): Promise<void> {
+export async function assertPrepared(primary: Database, declared: DeclaredTables): Promise<void> {
   await assertServer(primary);
   const restoring = findRestoring(primary, await readDurability(primary.pool));
   if (restoring !== null) throw restoring;
   await assertBookkeeping(primary);
-  const [obstacle] = await findObstacles(primary);
+  const [obstacle] = await findObstacles(primary, declared);
   if (obstacle !== undefined) throw unfit(obstacle, primary);
 }
 
-function unfit({ table, problem, advice }: Obstacle, { side }: Database): UnreachableError {
-  return new UnreachableError(`${table} on ${sideTitle(side)} ${problem}`, advice);
+function unfit({ table, problem, advice }: Obstacle, { side }: Database): SensorctlError {
+  const message = `${table} on ${sideTitle(side)} ${problem}`;
+  return advice.code === 'decoder-misfit' ? new UsageError(message, advice) : new UnreachableError(message, advice);
 }

@@ -3,18 +3,18 @@ import { randomUUID } from 'node:crypto';
 import type { Database } from '../../db/database.js';
 import { describeFault, faultKind } from '../../db/sqlstate.js';
 import { repeatCollisions, runTransaction, type Statement } from '../../db/transaction.js';
-import type { ReadingTable } from '../../domain/reading.js';
 import { backoff, withRetries } from '../../domain/retry.js';
 import { sideTitle, sideTitleCapitalized, type Side } from '../../domain/side.js';
 import { UnreachableError } from '../../errors.js';
 import type { Logger } from '../../logger.js';
-import type { Refusal } from '../ledger/ledger.js';
+import type { RefusedKey, Refusal } from '../ledger/ledger.js';
 import { countWritten, holdMarkers } from '../ledger/markers.js';
-import { READING_KEY } from '../tables/reading-tables.js';
+import { writableColumns } from '../tables/column-values.js';
 import { hasUniqueKey } from '../tables/table.js';
 import { WrittenTables, type SideTables } from '../tables/written-tables.js';
-import { columnItems, countReadings, halveRows, type AcceptedRows, type CommittedBatch } from './batch.js';
-import { secondaryBatchSql, statementName, type InsertGuard } from './batch-sql.js';
+import { columnItems, countRows, halveRows, type AcceptedRows, type CommittedBatch } from './batch.js';
+import { secondaryBatchSql } from './batch-sql.js';
+import type { Shape } from './check-rows.js';
 import type { CircuitBreaker } from './circuit-breaker.js';
 import type { SendOutcome, Settlement } from './settle.js';
 import type { WriteMeter } from './write-meter.js';
@@ -149,7 +149,7 @@ export class SecondarySender {
 const STOPPED = 'the consumer was stopped';
 
 /** Written, but for the refused readings; or left to a repair, with the reason. */
-export type WriteResult = { readonly refused: readonly Refusal[] } | { readonly left: string };
+export type WriteResult = { readonly refused: readonly (Refusal | RefusedKey)[] } | { readonly left: string };
 
 export interface SecondaryBatch {
   readonly batchId: string;
@@ -163,7 +163,7 @@ export class SecondaryWriter {
   #unfit: Error | null = null;
 
   constructor(private readonly secondary: Database) {
-    this.#tables = new WrittenTables(secondary);
+    this.#tables = new WrittenTables(secondary, []);
   }
 
   get side(): Side {
@@ -176,17 +176,13 @@ export class SecondaryWriter {
    */
   async write(batch: SecondaryBatch): Promise<WriteResult> {
     if (this.#unfit !== null) throw this.#unfit;
-    const on = await this.#tables.read();
-    const tables = batch.rows.map((each) => each.table);
+    const tables = [...new Set(batch.rows.map(({ shape }) => shape.table))];
+    const on = await this.#tables.read(tables);
     const losing = tables.find((table) => on.get(table)?.hypertable?.losesRows === true);
     if (losing !== undefined) throw losingRows(losing, this.secondary);
-    // Without the unique key, markers keep readings from being stored twice; a missing table gives its own error.
-    const isKeyed = (name: ReadingTable): boolean => {
-      const table = on.get(name);
-      return table === undefined || hasUniqueKey(table, READING_KEY);
-    };
-    if (tables.every(isKeyed)) return { refused: await this.#insertOrHalve(batch.rows, on) };
-    return await this.#writeMarked(batch, on, (table) => (isKeyed(table) ? 'key' : 'marker'));
+    const unkeyed = new Set(batch.rows.filter(({ shape }) => needsMarker(shape, on)).map(({ shape }) => shape.table));
+    if (unkeyed.size === 0) return { refused: await this.#insertOrHalve(batch.rows, on) };
+    return await this.#writeMarked(batch, on, unkeyed);
   }
 
   /** Writes nothing any more, for this reason, until it is called with null: the batches go to the ledger. */
@@ -200,23 +196,14 @@ export class SecondaryWriter {
   }
 
   /** The batch is written as a whole or not at all: its marker stands for all of its rows. */
-  async #writeMarked(
-    batch: SecondaryBatch,
-    on: SideTables,
-    guardOf: (table: ReadingTable) => InsertGuard,
-  ): Promise<WriteResult> {
+  async #writeMarked(batch: SecondaryBatch, on: SideTables, unkeyed: ReadonlySet<string>): Promise<WriteResult> {
     const { batchId, consumerId, rows } = batch;
-    const tables = rows.map((each) => each.table);
-    const insert: Statement = {
-      name: statementName('secondary', { names: tables, on }, guardOf),
-      text: secondaryBatchSql({ names: tables, on }, guardOf),
-      values: [batchId, consumerId, ...rows.flatMap((each) => each.columns)],
-    };
+    const { text, name, values } = insertInto(on, rows, unkeyed);
+    const insert: Statement = { name, text, values: [batchId, consumerId, ...values] };
     const statements = [holdMarkers(), insert, countWritten(batchId)];
     try {
       const results = await this.#run(statements);
-      const marked = tables.filter((table) => guardOf(table) === 'marker').length;
-      if (Number(results[2]?.rows[0]?.written) === marked) return { refused: [] };
+      if (Number(results[2]?.rows[0]?.written) === unkeyed.size) return { refused: [] };
       return { left: `a repair on ${sideTitle(this.secondary.side)} has taken the batch over` };
     } catch (error) {
       if (faultKind(error) === 'rejected') return { left: describeFault(error) };
@@ -224,13 +211,13 @@ export class SecondaryWriter {
     }
   }
 
-  async #insertOrHalve(rows: readonly AcceptedRows[], on: SideTables): Promise<Refusal[]> {
+  async #insertOrHalve(rows: readonly AcceptedRows[], on: SideTables): Promise<(Refusal | RefusedKey)[]> {
     try {
-      await this.#run(insertGuardedByKey(rows, on));
+      await this.#run([insertInto(on, rows, new Set())]);
       return [];
     } catch (error) {
       if (faultKind(error) !== 'rejected') throw error;
-      if (countReadings(rows) === 1) return rows.flatMap((only) => refusalsOf(only, describeFault(error)));
+      if (countRows(rows) === 1) return rows.flatMap((only) => refusalsOf(only, describeFault(error)));
       const [first, second] = halveRows(rows);
       return [...(await this.#insertOrHalve(first, on)), ...(await this.#insertOrHalve(second, on))];
     }
@@ -251,25 +238,49 @@ export class SecondaryWriter {
   }
 }
 
-function insertGuardedByKey(rows: readonly AcceptedRows[], on: SideTables): Statement[] {
-  const tables = { names: rows.map((each) => each.table), on };
-  const values = rows.flatMap((each) => each.columns);
-  return [{ name: statementName('secondary', tables), text: secondaryBatchSql(tables), values }];
+/** Without the unique key, markers keep rows from being stored twice; a missing table gives its own error. */
+function needsMarker({ table: name, key, rule }: Shape, on: SideTables): boolean {
+  const table = on.get(name);
+  return rule === 'first' && table !== undefined && !hasUniqueKey(table, key);
 }
 
-function losingRows(table: ReadingTable, { side }: Database): Error {
+function insertInto(
+  on: SideTables,
+  rows: readonly AcceptedRows[],
+  unkeyed: ReadonlySet<string>,
+): Statement & { readonly name: string; readonly values: unknown[] } {
+  const sent = rows.map((each) => ({ each, columns: columnsSent(each, on) }));
+  const shapes = sent.map(({ each, columns }) => ({ ...each.shape, columns }));
+  const { text, name } = secondaryBatchSql(shapes, on, (table) => unkeyed.has(table));
+  const values = sent.flatMap(({ each, columns }) => columns.map((column) => each.columns[each.names.indexOf(column)]));
+  return { text, name, values };
+}
+
+/** Of what the primary filled by itself, those columns that the secondary has; what the decoder writes it needs to have. */
+function columnsSent({ shape, names }: AcceptedRows, on: SideTables): readonly string[] {
+  const table = on.get(shape.table);
+  const writable = table === undefined ? shape.columns : writableColumns(table);
+  return names.filter((name) => shape.columns.includes(name) || writable.includes(name));
+}
+
+function losingRows(table: string, { side }: Database): Error {
   const message = `${table} on ${sideTitle(side)} is compressed by a TimescaleDB before 2.18.1, which would lose rows`;
   return new UnreachableError(message, { code: 'timescaledb-too-old' });
 }
 
-/** Names each of the rows as refused, for one reason. */
-function refusalsOf(rows: AcceptedRows, reason: string): Refusal[] {
-  const [times, sensorIds] = [columnItems(rows, 0), columnItems(rows, 1)];
-  return times.map((time, place) => ({
-    entryId: randomUUID(),
-    table: rows.table,
-    sensorId: sensorIds[place] ?? '',
-    time: time ?? '',
-    reason,
-  }));
+/** Names each of the rows as refused, for one reason: by its place on the axis and what else is of its key, or by its key. */
+function refusalsOf(rows: AcceptedRows, reason: string): (Refusal | RefusedKey)[] {
+  const { key, table, axis } = rows.shape;
+  const times = axis === null ? [] : columnItems(rows, axis);
+  const texts = key.map((name) => ({ name, items: columnItems(rows, name) }));
+  return Array.from({ length: rows.rows }, (_, place) => {
+    const time = times[place] ?? null;
+    const textOf = ({ items }: { readonly items: readonly (string | null)[] }): string => items[place] ?? '';
+    if (time === null || time.endsWith('infinity')) return { table, key: texts.map(textOf), reason };
+    const sensorId = texts
+      .filter(({ name }) => name !== axis)
+      .map(textOf)
+      .join(' ');
+    return { entryId: randomUUID(), table, sensorId, time, reason };
+  });
 }

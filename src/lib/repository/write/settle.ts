@@ -3,13 +3,13 @@ import { describeFault } from '../../db/sqlstate.js';
 import { pause } from '../../domain/async.js';
 import { backoff, singleFlight, withRetries } from '../../domain/retry.js';
 import type { Logger } from '../../logger.js';
-import { markMissed, settleBatches, type Refusal, type RefusedReading } from '../ledger/ledger.js';
+import { markMissed, settleBatches, type RefusedKey, type RefusedReading, type Refusal } from '../ledger/ledger.js';
 import type { CommittedBatch } from './batch.js';
 import type { WriteMeter } from './write-meter.js';
 
 /** What became of a batch on the secondary: it holds the batch but for the readings that it refused, or lacks it. */
 export type SendOutcome =
-  | { readonly confirmed: true; readonly refused: readonly Refusal[] }
+  | { readonly confirmed: true; readonly refused: readonly (Refusal | RefusedKey)[] }
   | { readonly confirmed: false; readonly reason: string };
 
 const LINGER_MS = 50;
@@ -20,7 +20,8 @@ const RETRY_MS = 500;
  * that is never settled only costs a repair that finds nothing to do.
  */
 export class Settlement {
-  #confirmed = new Map<string, readonly RefusedReading[]>();
+  /** By batch, which readings the secondary refused, and whether it took all rows that the ledger knows by their keys. */
+  #confirmed = new Map<string, { readonly hasKeys: boolean; readonly refused: readonly RefusedReading[] }>();
   #missed = new Map<string, string>();
   readonly #closing = new AbortController();
   readonly #writeAll = singleFlight(() => this.#writeUntilEmpty());
@@ -40,9 +41,13 @@ export class Settlement {
     if (batch.batchId === null) return;
     const { meter } = this.options;
     if (outcome.confirmed) {
-      const refused = outcome.refused.map((refusal) => ({ ...refusal, consumerId: batch.consumerId }));
-      meter.settled({ confirmed: batch.accepted - refused.length, missed: 0, refused: refused.length });
-      this.#confirmed.set(batch.batchId, refused);
+      const refused = outcome.refused.flatMap((refusal) =>
+        'time' in refusal ? [{ ...refusal, consumerId: batch.consumerId }] : [],
+      );
+      const count = outcome.refused.length;
+      const hasKeys = outcome.refused.length === refused.length;
+      meter.settled({ confirmed: Math.max(0, batch.accepted - count), missed: 0, refused: count });
+      this.#confirmed.set(batch.batchId, { hasKeys, refused });
     } else {
       meter.settled({ confirmed: 0, missed: batch.accepted, refused: 0 });
       this.#missed.set(batch.batchId, outcome.reason);
@@ -91,8 +96,8 @@ export class Settlement {
   async #write(): Promise<void> {
     const { primary, inFlight, logger } = this.options;
     const confirmed = [...this.#confirmed.keys()];
-    const readings = [...this.#confirmed.values()].flat();
-    const refusedIn = confirmed.filter((batchId) => (this.#confirmed.get(batchId)?.length ?? 0) > 0);
+    const readings = [...this.#confirmed.values()].flatMap(({ refused }) => refused);
+    const refusedIn = confirmed.filter((batchId) => this.#confirmed.get(batchId)?.hasKeys === false);
     const missed = new Map(this.#missed);
     try {
       if (confirmed.length > 0) await settleBatches(primary.pool, confirmed, { readings, batchIds: refusedIn });

@@ -12,8 +12,8 @@ export type { Decoded, DecodeOptions, Delivery } from './message.js';
 const DEEPEST = 100;
 
 /**
- * The readings in the body of a queue message, and what in it cannot be stored. docs/commands.md ("consume") names the
- * limits of a message; limits of columns are left to the database. Never throws for a body; RangeError for no timezone.
+ * The readings in a message of the guide's telemetry, and what in it cannot be stored (docs/telemetry.md). Limits of
+ * columns are left to the database. Never throws for a body; RangeError for no timezone.
  */
 export function decodeMessage(body: string, options: DecodeOptions, delivery: Delivery = { sentAt: null }): Decoded {
   const outer = parseObject(body);
