@@ -1,7 +1,7 @@
 import { CommandLineError } from '../lib/cli/advice.js';
 import * as Flags from '@oclif/core/flags';
 import { renderBackfill, renderPlan, showBackfill, targetOf } from '../lib/cli/render-backfill.js';
-import { numberFlag, parseRange, RANGE_FLAGS } from '../lib/cli/flags.js';
+import { numberFlag, parseRange, RANGE_FLAGS, TABLE_FLAG } from '../lib/cli/flags.js';
 import { BaseCommand } from '../lib/cli/base-command.js';
 import { confirm } from '../lib/cli/operator.js';
 import { createProgress } from '../lib/cli/progress.js';
@@ -24,7 +24,7 @@ export default class Backfill extends BaseCommand {
 
 The work is cut into units that live on EC2: killed at any point, the same command goes on; started a second time, here or on another host, it joins in. The first Ctrl-C ends after the units at hand, the second at once.
 
-Exit code 1 when gaps remain or rows were refused.`;
+Exit code 1 when gaps remain, rows were refused, or a table could not be copied.`;
   static override examples = [
     '<%= config.bin %> <%= command.id %>',
     '<%= config.bin %> <%= command.id %> --window 1d',
@@ -35,11 +35,7 @@ Exit code 1 when gaps remain or rows were refused.`;
   static override flags = {
     ...RANGE_FLAGS,
     full: Flags.boolean({ description: 'copy without comparing; with --all or a range' }),
-    table: Flags.option({
-      options: ['water_level_readings', 'moisture_readings', 'sensor_readings'] as const,
-      multiple: true,
-      description: 'table to copy [default: all readings]',
-    })(),
+    table: TABLE_FLAG,
     jobs: numberFlag({
       min: 1,
       max: 16,
@@ -72,6 +68,7 @@ Exit code 1 when gaps remain or rows were refused.`;
         target,
         primary,
         tables: [...new Set(flags.table ?? [])],
+        selection: settings.tables,
         prune: flags.prune,
         jobs: flags.jobs ?? null,
         maxRate: flags['max-rate'] ?? null,
@@ -91,7 +88,7 @@ Exit code 1 when gaps remain or rows were refused.`;
   async #backfill(sides: BackfillSides, request: BackfillRequest, logger: Logger): Promise<BackfillReport> {
     const report = await this.#withHooks(logger, (hooks) => backfill(sides, request, hooks));
     this.log(renderBackfill(report, request.target));
-    if (report.remainingGaps + report.rowsRefused > 0) process.exitCode = EXIT_CODE.no;
+    if (report.remainingGaps + report.rowsRefused + report.failed.length > 0) process.exitCode = EXIT_CODE.no;
     return report;
   }
 

@@ -10,7 +10,7 @@ import { renderComparison, renderShare } from '../lib/cli/render-compare.js';
 import { EXIT_CODE } from '../lib/errors.js';
 import {
   type BackfillReport,
-  requestForRanges,
+  requestForDiffering,
   type BackfillSides,
 } from '../lib/operations/backfill/backfill-report.js';
 import { type CompareReport, DIGEST_NAMES, type DigestName } from '../lib/operations/compare/compare-report.js';
@@ -53,7 +53,7 @@ Exit code 0: identical, with nothing but pending rows between them. Exit code 1:
       const sides = await orientSides(databases);
       const outcome = await this.#compare(sides, request, { stop, output: flags.output });
       if (outcome.report.verdict === 'identical' || !flags.repair) return this.#conclude(outcome);
-      const repair = await this.#repair({ ...databases, ...sides }, outcome, stop);
+      const repair = await this.#repair({ ...databases, ...sides }, outcome, settings.tables, stop);
       const again = await this.#compare(sides, { ...request, ...outcome.compared, resume: false }, { stop });
       return { ...this.#conclude(again), repair };
     });
@@ -80,12 +80,13 @@ Exit code 0: identical, with nothing but pending rows between them. Exit code 1:
   async #repair(
     sides: BackfillSides & Parameters<typeof compare>[0],
     { differing }: CompareOutcome,
+    selection: CompareRequest['selection'],
     stop: AbortSignal,
   ): Promise<BackfillReport> {
     const progress = createProgress('Repairing');
     // What --repair alone needs takes its time to load.
     const { backfill } = await import('../lib/operations/backfill/backfill.js');
-    const report = await backfill(sides, requestForRanges(differing, sides.primary.side), {
+    const report = await backfill(sides, requestForDiffering(differing, sides.primary.side, selection), {
       stop,
       logger: this.logger(),
       onPlan: (plan) => this.note(renderPlan(plan)),

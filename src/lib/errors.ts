@@ -67,6 +67,7 @@ export interface ProblemFacts {
   'key-missing': OfSide;
   'duplicates-compressed': { readonly table: string; readonly side: Side };
   'table-not-on-local': null;
+  'replica-role': OfSide;
   'rows-hidden': { readonly table: string; readonly side: Side };
   // TimescaleDB
   'restoring-mode': OfSide;

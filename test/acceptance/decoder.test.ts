@@ -195,6 +195,51 @@ describe('acceptance: a decoder for tables of any shape', function () {
     expect(rowCount).to.equal(1);
   });
 
+  it('has nothing to do with a row of a table: it goes back into its table, or another, where its key is not there', async () => {
+    const keep = async (body: object): Promise<number> => {
+      const faults = [{ reason: 'replaced', sqlstate: null, table: 'Plant A.Stations', sensorId: null, time: null }];
+      const { rows } = await stage.local.query<{ id: number }>(
+        `insert into sensorctl.quarantine (digest, side, body, faults)
+         values (sha256(convert_to($1, 'UTF8')), 'local', $1, $2) returning quarantine_id::int as id`,
+        [JSON.stringify(body), JSON.stringify(faults)],
+      );
+      return rows[0]!.id;
+    };
+    const retry = (id: number, ...flags: string[]) =>
+      stage.run(['quarantine', 'retry', `local:${id}`, '--json', ...flags], { ENABLE_DUAL_WRITE: 'true' });
+    const back = await keep({ Name: 'back', Seen: '2025-07-01T00:00:00+00:00', kind: 'wild', lat: 0.1, note: null });
+    expect(JSON.parse((await retry(back)).stdout)).to.deep.equal({ stored: 1, failed: [] });
+    for (const pool of [stage.local, stage.ec2]) {
+      const { rows } = await pool.query(`select kind, lat, note from "Plant A"."Stations" where "Name" = 'back'`);
+      expect(rows).to.deep.equal([{ kind: 'wild', lat: 0.1, note: null }]);
+    }
+    const again = await retry(await keep({ Name: 'back', kind: 'calm' }));
+    expect([again.code, again.stdout]).to.satisfy(
+      ([code, out]: [number, string]) => code === 1 && /holds a row with its key/.test(out),
+    );
+    for (const pool of [stage.local, stage.ec2])
+      await pool.query('create table "Plant A".other (like "Plant A"."Stations" including all)');
+    const moved = await retry(await keep({ Name: 'back', kind: 'wild' }), '--table', 'Plant A.other');
+    expect(moved.code, moved.stdout).to.equal(0);
+    expect((await stage.ec2.query('select from "Plant A".other')).rowCount).to.equal(1);
+  });
+
+  it("is held against local's tables by decode --check, which writes nothing", async () => {
+    const good = { station: 'checked', at: '2026-03-01T00:00:00Z', channels: [7], mood: 'calm' };
+    const lines = [good, { ...good, mood: 'odd' }, { ...good, table: 'Plant A.Flows' }, { ...good, station: null }];
+    const file = await writeDecoder(lines.map((line) => JSON.stringify(line)).join('\n'), 'telemetry.jsonl');
+    const { stdout, code } = await stage.run(['decode', file, '--decoder', decoder, '--check', '--json']);
+    expect(code).to.equal(1);
+    const { lines: found, ...counts } = JSON.parse(stdout) as { lines: { faults: { reason: string }[] }[] };
+    expect(counts).to.include({ messages: 4, sound: 1, faulty: 3, empty: 0, differing: 0 });
+    expect(found.map(({ faults }) => faults.map(({ reason }) => reason).join())).to.satisfy(
+      ([sound, odd, unknown, keyless]: string[]) =>
+        sound === '' && /22P02/.test(odd!) && /there is no table/.test(unknown!) && /has no/.test(keyless!),
+    );
+    const { rowCount } = await stage.local.query(`select from "Plant A"."Stations" where "Name" = 'checked'`);
+    expect(rowCount).to.equal(0);
+  });
+
   it('goes on with what it loaded where its file changes, and says so', async () => {
     const file = await writeDecoder('export default { decode: () => [] };');
     const running = await stage.start(['consume', '--no-dual-write', '--decoder', file], timesOf({ heartbeatMs: 200 }));

@@ -11,6 +11,7 @@ import {
   joinRun,
   markPlanned,
   splitUnit,
+  type PlannedUnit,
 } from '../../src/lib/repository/backfill/unit-store.js';
 import { waitForWriters } from '../../src/lib/repository/phase/fence.js';
 import { keepingLogger, PreparedPair, WATER_SENSORS, waterRows } from '../support/backfilled.js';
@@ -258,7 +259,7 @@ describe('backfill', () => {
       await pair.there.query(`update ${WATER} set rssi = 1`);
       const { id } = await joinRun(pair.ec2.pool, { ...scopeOf('differences'), prune: true });
       const from = Date.parse(DAY.from) * 1000;
-      await addUnits(pair.ec2.pool, id, [{ table: WATER, from, to: from + 3_600_000_000, rows: 50 }]);
+      await addUnits(pair.ec2.pool, id, [{ ...timed(from, from + 3_600_000_000, 50), prune: true }]);
       await markPlanned(pair.ec2.pool, id, {});
       const hold = await holdWrites(pair, 'insert', WATER);
       const pruning = pair.backfill({ prune: true, jobs: 1 });
@@ -504,7 +505,7 @@ describe('backfill', () => {
       await pair.query(WATER_SENSORS);
       await pair.there.query("update sensor_registry set is_active = false where sensor_id = 'AWD-1'");
       const hold = await holdWrites(pair, 'update', 'sensor_registry');
-      const running = pair.backfill({ tables: ['moisture_readings'] });
+      const running = pair.backfill({ tables: ['sensor_registry'] });
       await hold.reached('%update %sensor_registry%');
       const update = "update sensor_registry set last_seen = '2030-01-01' where sensor_id = 'AWD-1'";
       await pair.here.query(update);
@@ -535,7 +536,7 @@ describe('backfill', () => {
         await pair.there.query(
           "update sensor_registry set is_active = false, metadata = '{}' where sensor_id < 'AWD-4'",
         );
-        await pair.backfill({ tables: ['moisture_readings'] });
+        await pair.backfill({ tables: ['sensor_registry'] });
       }
       done.abort();
       await writing;
@@ -624,12 +625,7 @@ describe('backfill', () => {
       await addUnits(
         pair.ec2.pool,
         id,
-        Array.from({ length: minutes }, (_, n) => ({
-          table: WATER,
-          from: start + n * minute,
-          to: start + (n + 1) * minute,
-          rows: 6,
-        })),
+        Array.from({ length: minutes }, (_, n) => timed(start + n * minute, start + (n + 1) * minute, 6)),
       );
       await markPlanned(pair.ec2.pool, id, {});
     }
@@ -659,7 +655,7 @@ describe('backfill', () => {
       await planner.client.query("select pg_advisory_lock(hashtextextended('sensorctl.backfill ' || $1::text, 0))", [
         id,
       ]);
-      await addUnits(pair.ec2.pool, id, [{ table: WATER, from: 0, to: 1, rows: 1 }]);
+      await addUnits(pair.ec2.pool, id, [timed(0, 1, 1)]);
       const running = pair.backfill({ mode: 'full' });
       await eventually('it waits for the planner', async () => (await sessionsOf(pair.there)) >= 2);
       expect((await pair.there.query(`select from ${WATER}`)).rowCount).to.equal(0);
@@ -674,7 +670,7 @@ describe('backfill', () => {
       const { id } = await joinRun(pair.ec2.pool, scopeOf('differences'));
       const hour = 3_600_000_000;
       const start = Date.parse(DAY.from) * 1000;
-      await addUnits(pair.ec2.pool, id, [{ table: WATER, from: start, to: start + hour / 2, rows: 180 }]);
+      await addUnits(pair.ec2.pool, id, [timed(start, start + hour / 2, 180)]);
       await markPlanned(pair.ec2.pool, id, {});
       const report = await pair.backfill();
       expect(report).to.include({ rowsInserted: 500 });
@@ -697,13 +693,13 @@ describe('backfill', () => {
 
     it('does not do a unit again that somebody finished while it was to be split', async () => {
       const { id } = await joinRun(pair.ec2.pool, scopeOf('full'));
-      await addUnits(pair.ec2.pool, id, [{ table: WATER, from: 0, to: 1000, rows: 10 }]);
+      await addUnits(pair.ec2.pool, id, [timed(0, 1000, 10)]);
       await markPlanned(pair.ec2.pool, id, {});
       const { client } = await pair.openSession('ec2');
-      const unit = await beginWithUnit(client, id);
+      const unit = await beginWithUnit(client, id, []);
       await client.query('rollback');
       await pair.there.query('update sensorctl.backfill_unit set done_at = now(), copied = 10');
-      await splitUnit(pair.there, unit!);
+      await splitUnit(pair.there, id, unit!);
       expect((await pair.there.query('select from sensorctl.backfill_unit')).rowCount).to.equal(1);
     });
 
@@ -712,9 +708,9 @@ describe('backfill', () => {
       const { client: frozen } = await pair.openSession('ec2');
       const { id } = await joinRun(pair.ec2.pool, scopeOf('full'));
       const start = Date.parse(DAY.from) * 1000;
-      await addUnits(pair.ec2.pool, id, [{ table: WATER, from: start, to: start + 86_400_000_000, rows: 2_000 }]);
+      await addUnits(pair.ec2.pool, id, [timed(start, start + 86_400_000_000, 2_000)]);
       await markPlanned(pair.ec2.pool, id, {});
-      expect(await beginWithUnit(frozen, id)).to.include({ rows: 2_000 });
+      expect(await beginWithUnit(frozen, id, [])).to.include({ rows: 2_000 });
       const { from } = await import('pg-copy-streams');
       const input = frozen.query(from(`copy ${WATER} from stdin`));
       input.on('error', () => undefined);
@@ -769,8 +765,13 @@ describe('backfill', () => {
 });
 
 function scopeOf(mode: string): object {
-  const tables = ['water_level_readings', 'moisture_readings', 'sensor_readings'];
+  const tables = ['water_level_readings', 'moisture_readings', 'sensor_readings', 'sensor_registry'];
   return { mode, tables, from: null, to: null, windowMicros: null, prune: false, given: [] };
+}
+
+/** A unit of times in µs. */
+function timed(from: number, to: number, rows: number): PlannedUnit {
+  return { table: WATER, part: { from, to }, isTimed: true, rows, level: 0, prune: false };
 }
 
 function readings(count: number, batch = 0): Reading[] {

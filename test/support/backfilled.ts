@@ -55,7 +55,15 @@ export class PreparedPair {
     private readonly databases: readonly TestDatabase[],
     /** The settings that lead a command to both. */
     readonly settings: CliSettings,
+    private readonly servers: Readonly<Record<Side, PostgresServer>>,
   ) {}
+
+  /** A side as another role opens it; whoever asked closes it. */
+  openSide(side: Side, role: { readonly user: string; readonly password: string }): Database {
+    const { host, port } = this.servers[side];
+    const database = this.databases[side === 'local' ? 0 : 1]?.name ?? '';
+    return openTestSide(side, { host, port, ...role }, { database, callTimeoutMs: 20_000 });
+  }
 
   static async open(title: string, options: PairOptions = {}): Promise<PreparedPair> {
     if (options.servers !== undefined) return await PreparedPair.#prepare(title, options.servers, options);
@@ -95,6 +103,7 @@ export class PreparedPair {
       poolOf(servers.ec2, there.name),
       [here, there],
       { ...sideSettings('local', servers.local, here.name), ...sideSettings('ec2', servers.ec2, there.name) },
+      servers,
     );
   }
 

@@ -19,7 +19,7 @@ const RELEASED: Readonly<Record<string, string>> = {
   '000009.sql': 'fe7545b4d99c35e6',
   '000010.sql': 'd4f1c8a345028676',
   '000011.sql': '6d8619842fba364d',
-  '000012.sql': 'a2da75099f9d19fd',
+  '000012.sql': '8098353f055850bd',
   '000013.sql': 'cc8d8779692f40b8',
 };
 

@@ -5,7 +5,7 @@ const SIZES: UnitSizes = { rows: 1_000, betweenRows: 50, cuts: [] };
 
 function unitsOf(ranges: readonly [from: number, to: number, rows: number][], sizes: Partial<UnitSizes> = {}) {
   const counted = ranges.map(([from, to, rows]) => ({ from, to, rows }));
-  return buildUnits('readings', counted, { ...SIZES, ...sizes }).map(({ from, to, rows }) => [from, to, rows]);
+  return buildUnits(counted, { ...SIZES, ...sizes }).map(({ from, to, rows }) => [from, to, rows]);
 }
 
 describe('the units of a backfill', () => {

@@ -101,6 +101,8 @@ const ADVICE: { readonly [Code in ProblemCode]: Advice<Code> } = {
   'duplicates-compressed': ({ table, side }) =>
     `run: select decompress_chunk(c, true) from show_chunks('${table}') c; then sensorctl init --side ${side} --add-keys`,
   'table-not-on-local': 'name a table of local as it is spelled there',
+  'replica-role': ({ side }) =>
+    `as a superuser (PostgreSQL 15 or newer): grant set on parameter session_replication_role to the role of ${prefix(side)}_USER`,
   'rows-hidden': ({ side, table }) =>
     `let the role of ${prefix(side)}_USER see every row: as a superuser, alter role … bypassrls; or create a policy on ${table} for it, using (true)`,
 

@@ -44,8 +44,10 @@ export function renderBackfill(report: BackfillReport, target: Side): string {
     oneLine(`Left out: ${table} before ${before} (${reason})`),
   );
   const { registryInserted, registryCorrected } = report;
+  const failed = report.failed.map(({ table, reason }) => oneLine(`Not copied: ${table}: ${reason}`));
   if (report.ranges + registryInserted + registryCorrected + report.remainingGaps === 0) {
-    return [`Nothing to do: ${there} lacks nothing that was asked for.`, ...leftOut].join('\n');
+    const said = failed.length > 0 ? [] : [`Nothing to do: ${there} lacks nothing that was asked for.`];
+    return [...said, ...leftOut, ...failed, ...(failed.length > 0 ? [renderNext(report)] : [])].join('\n');
   }
   const counts = renderTable(
     ['rows', 'count'],
@@ -63,7 +65,7 @@ export function renderBackfill(report: BackfillReport, target: Side): string {
       ['gaps that remain', report.remainingGaps],
     ],
   );
-  return [counts, ...leftOut, ...renderGaps(report), renderNext(report)].join('\n');
+  return [counts, ...leftOut, ...failed, ...renderGaps(report), renderNext(report)].join('\n');
 }
 
 function renderGaps({ gaps }: BackfillReport): string[] {
@@ -75,8 +77,8 @@ function renderGaps({ gaps }: BackfillReport): string[] {
   return [renderTable(['gap that remains', 'from (UTC)', 'to (UTC)', 'reason'], rows), ...more];
 }
 
-function renderNext({ remainingGaps, rowsExtra, rowsRefused }: BackfillReport): string {
-  if (remainingGaps + rowsRefused > 0)
+function renderNext({ remainingGaps, rowsExtra, rowsRefused, failed }: BackfillReport): string {
+  if (remainingGaps + rowsRefused + failed.length > 0)
     return 'Next: sensorctl verify-schema    # mend what the reasons say, then sensorctl backfill again';
   if (rowsExtra > 0)
     return 'Next: sensorctl compare --all    # names the rows that one side alone has; backfill --prune deletes them';

@@ -12,7 +12,6 @@ import {
   type TableReport,
 } from '../operations/compare/compare-report.js';
 import { type CompareOutcome } from '../operations/compare/compare.js';
-import { ALL_TABLES } from '../repository/tables/reading-tables.js';
 
 const HEIGHTS = '▁▂▃▄▅▆▇█';
 const NONE = '·';
@@ -137,10 +136,6 @@ function renderVerdict({ verdict, primary, tables, failed, window, resumedFrom, 
   const known = lacking > 0 && lacking === sum((table) => table.knownGap) && extra === 0;
   const range = window.from === null || window.to === null ? '--all' : `--from ${window.from} --to ${window.to}`;
   const differing = tables.filter(hasDifference).map(({ table }) => oneLine(table));
-  const foreign = differing.filter((table) => !ALL_TABLES.includes(table));
-  if (foreign.length === differing.length) {
-    return `Different: ${foreign.join(', ')}${resumed}.\nNext: copy it by hand; sensorctl repairs the tables of readings and sensor_registry alone`;
-  }
   const some = differing.length === tables.length ? '' : differing.map((table) => ` --table ${table}`).join('');
   const next = known
     ? `backfill    # repairs the gaps that the ledger knows, and names what ${there} refuses`

@@ -45,6 +45,8 @@ const COLLISION = new Set(['40P01', '40001']);
 /** Raised by sensorctl.assert_primary. */
 const FENCED_CLASS = 'SF';
 const REJECTED_CLASSES = new Set(['21', '22', '23', '44', '54', 'P0']);
+/** Rights, names and types of what a statement is about. */
+const OF_A_TABLE = new Set(['0A', '42']);
 const MISCONFIGURED_CLASSES = new Set(['0A', '28', '3D', '3F', '42']);
 
 /** Decides what an error of a database call means, by SQLSTATE and by socket error; the one place that does. */
@@ -105,6 +107,16 @@ export function describeFault(error: unknown): string {
   // A server's words are its own: they make no line where it is not looked for.
   const text = oneLine(errorText(error, message));
   return typeof code === 'string' && !text.includes(code) ? `${code}: ${text}` : text;
+}
+
+/**
+ * True where a server refused something of one table, or ran out of time or of locks with it: others can be gone on with.
+ * By the error or by its cause.
+ */
+export function isOfTheTable(error: unknown): boolean {
+  const cause = causeOf(error);
+  const stateClass = sqlstateOf(cause)?.slice(0, 2) ?? '';
+  return isTooMuch(cause) || REJECTED_CLASSES.has(stateClass) || OF_A_TABLE.has(stateClass);
 }
 
 /** Returns the error that was wrapped to name a side. */

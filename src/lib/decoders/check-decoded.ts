@@ -74,19 +74,30 @@ function checkRow({ table, values, write, unit }: Unknown, tally: Tally): Row {
     throw new ValueError('names a table as no table can be named');
   }
   if (!isObject(values)) throw new ValueError(`for ${table} has no values`);
-  const columns = Object.entries(values).filter(([, value]) => value !== undefined);
-  if (columns.length === 0) throw new ValueError(`for ${table} has no values`);
-  if (columns.length > MOST_COLUMNS) throw new ValueError(`for ${table} has ${columns.length} values`);
-  const plain = columns.map(([name, value]) => [name, columnValue(table, name, value, tally)] as const);
-  return {
-    table,
-    values: Object.fromEntries(plain),
-    write: checkRule(table, write),
-    ...(typeof unit === 'string' || typeof unit === 'number' ? { unit } : {}),
-  };
+  const row = { table, values: checkValues(table, values, tally), write: checkRule(table, write) };
+  return typeof unit === 'string' || typeof unit === 'number' ? { ...row, unit } : row;
+}
+
+/** A copy: what the decoder changes later is not stored. */
+function checkValues(table: string, values: Unknown, tally: Tally): Record<string, Value> {
+  const copy: Record<string, Value> = {};
+  let count = 0;
+  for (const name of Object.keys(values)) {
+    const value = values[name];
+    if (value === undefined) continue;
+    count += 1;
+    // Named as data: a column may be called __proto__.
+    if (name === '__proto__')
+      Object.defineProperty(copy, name, { value: columnValue(table, name, value, tally), enumerable: true });
+    else copy[name] = columnValue(table, name, value, tally);
+  }
+  if (count === 0) throw new ValueError(`for ${table} has no values`);
+  if (count > MOST_COLUMNS) throw new ValueError(`for ${table} has ${count} values`);
+  return copy;
 }
 
 function columnValue(table: string, name: string, value: unknown, tally: Tally): Value {
+  if (value === null || typeof value === 'boolean') return value;
   try {
     return plainValue(value, tally);
   } catch (error) {

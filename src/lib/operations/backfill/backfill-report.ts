@@ -1,8 +1,9 @@
 import { type Database } from '../../db/database.js';
-import { isReadingTable } from '../../domain/reading.js';
 import { otherSide, type Side } from '../../domain/side.js';
 import type { Logger } from '../../logger.js';
-import type { DifferingRange } from '../../repository/compare/find-leaves.js';
+import type { Leaf } from '../../repository/compare/find-leaves.js';
+import type { TableSelection } from '../../domain/table-patterns.js';
+import type { LeftOutTable } from '../../repository/compare/plan-tables.js';
 import { type LeftOut, type WindowRequest } from '../../repository/compare/window.js';
 import { type Gap } from '../../repository/ledger/ledger.js';
 
@@ -11,10 +12,12 @@ export type BackfillMode = 'ledger' | 'differences' | 'full' | 'given';
 
 export interface BackfillRequest extends WindowRequest {
   readonly mode: BackfillMode;
-  /** Empty: all reading tables. */
+  /** Of the migration's tables these, by name or pattern; empty: all. */
   readonly tables: readonly string[];
+  /** The tables of the migration; absent: every one. */
+  readonly selection?: TableSelection;
   /** In the mode `given`: by table, what to copy. */
-  readonly given?: ReadonlyMap<string, readonly DifferingRange[]>;
+  readonly given?: ReadonlyMap<string, readonly Leaf[]>;
   /** Units side by side; null: by the time a round trip to the target takes. */
   readonly jobs: number | null;
   /** Rows a second, at most; null: no limit but the throttle's own. */
@@ -30,23 +33,17 @@ export interface BackfillRequest extends WindowRequest {
   readonly primary: Side;
 }
 
-/** The request that brings ranges which a comparison found from the primary to the other side. */
-export function requestForRanges(
-  differing: ReadonlyMap<string, readonly DifferingRange[]>,
+/** The request that brings what a comparison found from the primary to the other side. */
+export function requestForDiffering(
+  differing: ReadonlyMap<string, readonly Leaf[]>,
   primary: Side,
+  selection?: TableSelection,
 ): BackfillRequest {
-  const given = new Map([...differing].filter(([table]) => isReadingTable(table)));
-  const range = { from: null, to: null, windowMicros: null };
+  const given = new Map([...differing].filter(([, leaves]) => leaves.length > 0));
   return {
-    ...range,
-    mode: 'given',
-    tables: [...given.keys()],
-    given,
-    jobs: null,
-    maxRate: null,
-    prune: false,
-    target: otherSide(primary),
-    primary,
+    ...{ from: null, to: null, windowMicros: null, mode: 'given', tables: [...given.keys()], given },
+    ...{ jobs: null, maxRate: null, prune: false, target: otherSide(primary), primary },
+    ...(selection !== undefined && { selection }),
   };
 }
 
@@ -73,6 +70,10 @@ export interface BackfillReport {
   readonly remainingGaps: number;
   readonly gaps: readonly Gap[];
   readonly leftOut: readonly LeftOut[];
+  /** Tables that could not be copied, or not to the end, with the reason. */
+  readonly failed: readonly { readonly table: string; readonly reason: string }[];
+  /** No part of the migration. */
+  readonly tablesLeftOut: readonly LeftOutTable[];
 }
 
 /** What a backfill is about to do. */

@@ -1,7 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { asUnreachable, type Database, findSilent, withSession } from '../../db/database.js';
 import { assertDistinct } from '../../db/identity.js';
-import { READING_TABLES } from '../../domain/reading.js';
 import { otherSide } from '../../domain/side.js';
 import { InterruptedError } from '../../errors.js';
 import {
@@ -15,6 +14,7 @@ import {
   type BackfillSides,
   NO_ROWS,
 } from './backfill-report.js';
+import { findTables, isUpdated, placeUnits, type BackfillTables } from './backfill-tables.js';
 import { type Planned, planUnits } from './plan-units.js';
 import { countMissed, entriesAtOnce, repairLedger } from './repair-ledger.js';
 import { countsOf, measureRoundTrip, runUnits } from './run-units.js';
@@ -28,6 +28,7 @@ import {
   joinRun,
   markPlanned,
   type OldestTimes,
+  type PlannedUnit,
   readOldestTimes,
   readRun,
   readTouched,
@@ -39,13 +40,20 @@ import { queryableOf } from '../../repository/compare/sides.js';
 import { type LeftOut, resolveWindow } from '../../repository/compare/window.js';
 import { assertBookkeeping } from '../../repository/ledger/bookkeeping-schema.js';
 import { enterRefused, type Gap, readGaps } from '../../repository/ledger/ledger.js';
-import { planNamedTables } from '../../repository/compare/plan-named-tables.js';
 import { repairUpdated } from '../../repository/repair/repair-updated.js';
-import { WHOLE_TABLES } from '../../repository/tables/reading-tables.js';
-import { planTransfer, type Transfer } from '../../repository/repair/transfer.js';
+import { describeFault, isOfTheTable } from '../../db/sqlstate.js';
+import { namedInLedger, type RefusedRow } from '../../repository/repair/bring-rows.js';
+import { isTimeAxis } from '../../repository/tables/axis.js';
+import { ALL_TABLES } from '../../repository/tables/reading-tables.js';
+import type { TablePair } from '../../repository/tables/table-pair.js';
+import {
+  ImpossibleTransferError,
+  planTransfer,
+  planTransferOf,
+  type Transfer,
+} from '../../repository/repair/transfer.js';
 import { readOldestRow, refreshAggregates } from '../../repository/timescaledb/continuous-aggregates.js';
 import { restoreAbandonedPolicies, withPausedPolicies } from '../../repository/timescaledb/paused-jobs.js';
-import type { Table, TableName } from '../../repository/tables/table.js';
 
 /** Together with what they read and write, they keep two cores of each server busy, beside live writes. */
 const NEAR_JOBS = 2;
@@ -106,7 +114,9 @@ class Backfill {
   readonly #target: Database;
   readonly #throttle: Throttle;
   readonly #transfers = new Map<string, Promise<Transfer>>();
+  readonly #failed = new Map<string, Error>();
   #leftOut: readonly LeftOut[] = [];
+  #tables: Promise<BackfillTables> | undefined;
   #measured: Promise<number> | undefined;
   #agreed: Promise<DigestMethod> | undefined;
 
@@ -129,25 +139,46 @@ class Backfill {
     if (this.#toSecondary) counts = addCounts(counts, await this.#repairLedger());
     this.#assertNotStopped();
     if (this.request.mode !== 'ledger') {
-      const pausing = [this.#target, await this.#targetTables(), 'backfill'] as const;
-      counts = addCounts(counts, await withPausedPolicies(...pausing, () => this.#runRanges()));
+      const names = (await this.#findTables()).pairs.map(({ sides }) => sides.secondary.name);
+      counts = addCounts(counts, await withPausedPolicies(this.#target, names, 'backfill', () => this.#runRanges()));
     }
     this.#assertNotStopped();
     const gaps = this.#toSecondary ? await this.#readGaps() : [];
     const verified = counts.rowsCopied - counts.rowsRefused;
-    return { ...counts, verified, remainingGaps: gaps.length, gaps, leftOut: this.#leftOut };
+    const { failed, tablesLeftOut } = await this.#notCopied();
+    return { ...counts, verified, remainingGaps: gaps.length, gaps, leftOut: this.#leftOut, failed, tablesLeftOut };
   }
 
   async plan(): Promise<BackfillPlan> {
     await this.#assertDistinct();
     if (this.request.mode !== 'ledger') return this.#estimate(await this.#planUnits());
-    const { readings: rows } = await countMissed(this.#source, this.#tables());
+    const { readings: rows } = await countMissed(this.#source, await this.#ledgerTables());
     return {
-      ...this.#estimate({ units: [], bytes: 0, leftOut: [] }),
+      ...this.#estimate({ units: [], bytes: 0 }),
       ranges: (await this.#readGaps()).length,
       rows,
       seconds: this.#secondsFor(rows),
     };
+  }
+
+  async #notCopied(): Promise<Pick<BackfillReport, 'failed' | 'tablesLeftOut'>> {
+    if (this.request.mode === 'ledger') return { failed: [], tablesLeftOut: [] };
+    const { notHandled, leftOut: tablesLeftOut } = await this.#findTables();
+    const failed = [...this.#failed].map(([table, error]) => ({ table, reason: describeFault(error) }));
+    return { failed: [...notHandled.map(({ table, reason }) => ({ table, reason })), ...failed], tablesLeftOut };
+  }
+
+  /** What ranges are copied of; the source decides as the primary does in a comparison. */
+  async #findTables(): Promise<BackfillTables> {
+    const { selection, tables: names } = this.request;
+    return await (this.#tables ??= findTables({ source: this.#source, target: this.#target }, { selection, names }));
+  }
+
+  /** Entries of the ledger are those of tables that the consumer writes. */
+  async #ledgerTables(): Promise<readonly string[]> {
+    if (this.request.tables.length === 0) return ALL_TABLES;
+    const { pairs } = await this.#findTables();
+    return pairs.map(({ name }) => name);
   }
 
   async #assertDistinct(): Promise<void> {
@@ -173,10 +204,11 @@ class Backfill {
   async #repairLedger(): Promise<BackfillCounts> {
     const jobs = await this.#jobs();
     const { stop, logger } = this.hooks;
-    const missed = await countMissed(this.#source, this.#tables());
+    const tables = await this.#ledgerTables();
+    const missed = await countMissed(this.#source, tables);
     const ofRows = missed.readings;
     if (missed.entries > 0 && this.request.mode === 'ledger') this.hooks.onPlan(await this.plan());
-    const { tables, maxRate } = this.request;
+    const { maxRate } = this.request;
     const entries = entriesAtOnce(missed, maxRate === null ? null : (maxRate * RATE_SECONDS) / jobs);
     return await repairLedger({
       primary: this.#source,
@@ -192,12 +224,14 @@ class Backfill {
   }
 
   async #runRanges(): Promise<BackfillCounts> {
-    const [joined, registry] = await Promise.all([this.#joinPlanned(), this.#bringWholeTables()]);
+    const [joined, updated] = await Promise.all([this.#joinPlanned(), this.#bringUpdatedTables()]);
     const resumed = joined.planned;
-    if (this.#isStopped()) return registry;
-    const counts = addCounts(registry, countsOf(await this.#runUnits(joined.id)));
+    if (this.#isStopped()) return updated;
+    const counts = addCounts(updated, countsOf(await this.#runUnits(joined.id)));
     if (this.#isStopped()) return counts;
     await this.#refreshAggregates(joined.id);
+    // Units of tables that failed stay open: the same command goes on with them.
+    if (this.#failed.size > 0) return counts;
     await finishRun(this.#target.pool, joined.id);
     // What an earlier process had planned may not be all that differs by now, or that the window holds.
     const { mode, windowMicros } = this.request;
@@ -206,13 +240,15 @@ class Backfill {
     return addCounts(counts, await again.#runRanges());
   }
 
-  /** Tables without an axis: rows that the consumer updates are brought by their keys. */
-  async #bringWholeTables(): Promise<BackfillCounts> {
-    const sides = { primary: this.#source, secondary: this.#target };
+  /** Tables whose rows consumers update are brought by their keys, each row locked. */
+  async #bringUpdatedTables(): Promise<BackfillCounts> {
     let counts = NO_ROWS;
-    for (const table of await planNamedTables(sides, WHOLE_TABLES)) {
-      if (table === null || typeof table === 'string') continue;
-      const brought = await repairUpdated(this.#source, this.#target, { table, overwrite: this.#toSecondary });
+    const { pairs } = await this.#findTables();
+    for (const table of pairs.filter(isUpdated)) {
+      const brought = await this.#orNamed(table.name, () =>
+        repairUpdated(this.#source, this.#target, { table, overwrite: this.#toSecondary }),
+      );
+      if (brought === null) continue;
       if (brought.inserted + brought.corrected > 0) this.hooks.logger.info(`${table.name} brought`, { ...brought });
       const { inserted: registryInserted, corrected: registryCorrected } = brought;
       counts = addCounts(counts, { ...NO_ROWS, registryInserted, registryCorrected });
@@ -220,35 +256,48 @@ class Backfill {
     return counts;
   }
 
+  /** What a server says of one table holds up no other: the table is named, and null is answered. */
+  async #orNamed<Result>(table: string, work: () => Promise<Result>): Promise<Result | null> {
+    try {
+      return await work();
+    } catch (error) {
+      if (!isOfTheTable(error) && !(error instanceof ImpossibleTransferError)) throw error;
+      this.#failed.set(table, error as Error);
+      return null;
+    }
+  }
+
   /** The run as it was found; it is planned when this returns, unless it was stopped. */
   async #joinPlanned(): Promise<BackfillRun> {
-    const joined = await joinRun(this.#target.pool, this.#scope());
+    const joined = await joinRun(this.#target.pool, await this.#scope());
     await this.#planOnce(joined);
     return joined;
   }
 
   async #oldestTimes(): Promise<OldestTimes> {
-    const times = this.#tables().map(
-      async (table) => [table, await readOldestRow(this.#target, (await this.#targetOf(table)).name)] as const,
+    const times = (await this.#timedHypertables()).map(
+      async ({ name, sides }) => [name, await readOldestRow(this.#target, sides.secondary.name)] as const,
     );
     return Object.fromEntries(await Promise.all(times));
+  }
+
+  /** The tables that continuous aggregates may rest on, by time. */
+  async #timedHypertables(): Promise<readonly TablePair[]> {
+    return (await this.#findTables()).pairs.filter(
+      ({ axis, sides }) => sides.secondary.hypertable !== null && axis !== null && isTimeAxis(axis.secondary),
+    );
   }
 
   /** Before the run counts as finished: killed here, the next process refreshes them. */
   async #refreshAggregates(runId: number): Promise<void> {
     const { pool } = this.#target;
     const [touched, oldest] = await Promise.all([readTouched(pool, runId), readOldestTimes(pool, runId)]);
-    for (const table of this.#tables()) {
+    for (const { name: table, sides } of await this.#timedHypertables()) {
       const ranges = touched.filter((range) => range.table === table);
-      for (const { name, refreshed, left } of await refreshAggregates(
-        this.#target,
-        (await this.#targetOf(table)).name,
-        ranges,
-        {
-          oldestBefore: oldest[table] ?? null,
-        },
-      )) {
-        this.hooks.logger.info('aggregate refreshed', { name, ranges: refreshed.length, left: left.length });
+      const oldestBefore = oldest[table] ?? null;
+      const refreshed = await refreshAggregates(this.#target, sides.secondary.name, ranges, { oldestBefore });
+      for (const { name, refreshed: done, left } of refreshed) {
+        this.hooks.logger.info('aggregate refreshed', { name, ranges: done.length, left: left.length });
       }
     }
   }
@@ -277,8 +326,7 @@ class Backfill {
     });
   }
 
-  async #planUnits(): Promise<Planned> {
-    const planned: Planned[] = [];
+  async #planUnits(): Promise<{ units: readonly PlannedUnit[]; bytes: number }> {
     const step = this.request.mode === 'full' ? 'counting rows' : 'looking for differences';
     const options = {
       source: this.#source,
@@ -290,10 +338,16 @@ class Backfill {
       window: await resolveWindow({ primary: this.#source, secondary: this.#target }, this.request),
       onProgress: (table: string, rows: number) => this.#progress({ step, table, rows, ofRows: null }),
     };
-    for (const table of this.#tables()) planned.push(await planUnits(await this.#transferOf(table), options));
+    const { pairs, order } = await this.#findTables();
+    const planned: Planned[] = [];
+    for (const { name } of pairs.filter((pair) => !isUpdated(pair))) {
+      if (this.#isStopped()) break;
+      const found = await this.#orNamed(name, async () => await planUnits(await this.#transferOf(name), options));
+      if (found !== null) planned.push(found);
+    }
     this.#leftOut = planned.flatMap(({ leftOut }) => leftOut);
-    const bytes = planned.reduce((sum, each) => sum + each.bytes, 0);
-    return { units: planned.flatMap(({ units }) => units), bytes, leftOut: this.#leftOut };
+    const units = planned.flatMap((each) => placeUnits(each.units, order, this.request.prune));
+    return { units, bytes: planned.reduce((sum, each) => sum + each.bytes, 0) };
   }
 
   async #runUnits(runId: number): Promise<RunState> {
@@ -305,11 +359,8 @@ class Backfill {
       transferOf: (table) => this.#transferOf(table),
       method: await this.#method(),
       overwrite: this.#toSecondary,
-      prune: this.request.prune,
-      // A reading that the secondary refuses for good is a known gap.
-      onRefused: async (refusals) => {
-        if (this.#toSecondary) await enterRefused(this.#source.pool, refusals);
-      },
+      failed: this.#failed,
+      onRefused: (refusals) => this.#enterRefused(refusals),
       viaStaging: new Set(),
     };
     return await runUnits({
@@ -320,6 +371,15 @@ class Backfill {
       onProgress: ({ rows, openRows }) =>
         this.#progress({ step: 'copying', table: null, rows: rows - openRows, ofRows: rows }),
     });
+  }
+
+  /** Readings go to the ledger; rows of other tables are named in the log, and a comparison names them again. */
+  async #enterRefused(refusals: readonly RefusedRow[]): Promise<void> {
+    const readings = namedInLedger(refusals).filter(({ table }) => ALL_TABLES.includes(table));
+    if (this.#toSecondary) await enterRefused(this.#source.pool, readings);
+    for (const { table, sensorId: key, time, reason } of refusals.filter((each) => !ALL_TABLES.includes(each.table))) {
+      this.hooks.logger.warn('row refused', { table, key, time, reason });
+    }
   }
 
   /** More units side by side where each waits long for the network. */
@@ -337,47 +397,41 @@ class Backfill {
   }
 
   async #agreeOnMethod(): Promise<DigestMethod> {
-    const transfers = await Promise.all(this.#tables().map((table) => this.#transferOf(table)));
-    return await agreeOnMethod(
-      [this.#source.pool, this.#target.pool],
-      transfers.map(({ compared }) => compared),
-    );
+    return await agreeOnMethod([this.#source.pool, this.#target.pool], (await this.#findTables()).pairs);
   }
 
   #transferOf(table: string): Promise<Transfer> {
     const known = this.#transfers.get(table);
     if (known !== undefined) return known;
-    const planned = planTransfer(this.#source, this.#target, table);
+    const planned = this.#planTransfer(table);
     this.#transfers.set(table, planned);
     planned.catch(() => this.#transfers.delete(table));
     return planned;
   }
 
-  async #targetOf(table: string): Promise<Table> {
-    return (await this.#transferOf(table)).compared.sides.secondary;
-  }
-
-  async #targetTables(): Promise<TableName[]> {
-    return await Promise.all(this.#tables().map(async (table) => (await this.#targetOf(table)).name));
+  async #planTransfer(table: string): Promise<Transfer> {
+    const { pairs, order } = await this.#findTables();
+    const pair = pairs.find(({ name }) => name === table);
+    // A unit that another process planned.
+    if (pair === undefined) return await planTransfer(this.#source, this.#target, table);
+    return await planTransferOf(this.#source, this.#target, pair, order.circles.has(table));
   }
 
   /** Of the tables that were asked for. */
   async #readGaps(): Promise<Gap[]> {
-    return (await readGaps(this.#source.pool)).filter(({ table }) => this.#tables().includes(table));
+    const tables = await this.#ledgerTables();
+    return (await readGaps(this.#source.pool)).filter(({ table }) => tables.includes(table));
   }
 
-  #tables(): readonly string[] {
-    return this.request.tables.length > 0 ? this.request.tables : READING_TABLES;
-  }
-
-  #scope(): object {
+  async #scope(): Promise<object> {
     const { mode, from, to, windowMicros, prune, given, primary } = this.request;
     // A run that local decided is not gone on with once EC2 does.
     const decided = primary === 'local' ? {} : { primary };
-    return { mode, tables: this.#tables(), from, to, windowMicros, prune, given: [...(given ?? [])], ...decided };
+    const tables = (await this.#findTables()).pairs.map(({ name }) => name);
+    return { mode, tables, from, to, windowMicros, prune, given: [...(given ?? [])], ...decided };
   }
 
-  #estimate({ units, bytes }: Planned): BackfillPlan {
+  #estimate({ units, bytes }: { units: readonly PlannedUnit[]; bytes: number }): BackfillPlan {
     const rows = units.reduce((sum, unit) => sum + unit.rows, 0);
     return { ranges: units.length, rows, bytes, seconds: this.#secondsFor(rows) };
   }

@@ -1,11 +1,17 @@
 import type pg from 'pg';
 import { type Database, withSession } from '../../db/database.js';
-import { isPassing, isTooMuch } from '../../db/sqlstate.js';
+import { isOfTheTable, isPassing, isTooMuch } from '../../db/sqlstate.js';
 import { backoffMs, pause, workTogether } from '../../domain/async.js';
 import { type BackfillCounts, NO_ROWS } from './backfill-report.js';
 import type { Throttle } from './throttle.js';
 import { runUnit, StraightCopyFailed, type UnitContext } from '../../repository/backfill/run-unit.js';
-import { readRunState, type RunState, splitUnit, type Unit } from '../../repository/backfill/unit-store.js';
+import {
+  isDivisible,
+  readRunState,
+  type RunState,
+  splitUnit,
+  type Unit,
+} from '../../repository/backfill/unit-store.js';
 import { endingStalledCopies, endStalledCopies } from '../../repository/repair/stalled-copies.js';
 
 export interface RunUnitsOptions {
@@ -27,7 +33,8 @@ const PROGRESS_MS = 500;
  */
 export async function runUnits(options: RunUnitsOptions): Promise<RunState> {
   const { context, onProgress } = options;
-  const read = async (): Promise<RunState> => await readRunState(context.target.pool, context.runId);
+  const read = async (): Promise<RunState> =>
+    await readRunState(context.target.pool, context.runId, [...context.failed.keys()]);
   // A progress that cannot be read now is read later; the work itself says what is wrong.
   const timer = setInterval(() => void read().then(onProgress, () => undefined), PROGRESS_MS);
   try {
@@ -87,7 +94,7 @@ class Worker {
   /** Waits a moment for units of other processes. What is in the hands of this one's own workers they see through. */
   async #areOthersDone(): Promise<boolean> {
     const { context, stop } = this.options;
-    const { open } = await readRunState(context.target.pool, context.runId);
+    const { open } = await readRunState(context.target.pool, context.runId, [...context.failed.keys()]);
     if (open <= this.team.filter((worker) => worker.#claimed !== null).length) return true;
     await Promise.all([context.source, context.target].map((side) => endStalledCopies(side)));
     await pause(OTHERS_MS, stop);
@@ -101,8 +108,12 @@ class Worker {
       context.viaStaging.add(error.unitId);
       return;
     }
-    if (unit !== null && isTooMuch(error) && unit.to - unit.from > 1) {
-      await splitUnit(context.target.pool, unit);
+    if (unit !== null && isTooMuch(error) && isDivisible(unit)) {
+      await splitUnit(context.target.pool, context.runId, unit);
+      return;
+    }
+    if (unit !== null && isOfTheTable(error)) {
+      context.failed.set(unit.table, error as Error);
       return;
     }
     if (!isPassing(error) || this.#tries === TRIES) throw error;

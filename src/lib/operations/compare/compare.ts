@@ -2,7 +2,7 @@ import { asUnreachable } from '../../db/database.js';
 import { assertDistinct, readIdentity } from '../../db/identity.js';
 import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
-import { describeFault, faultKind, isTooMuch } from '../../db/sqlstate.js';
+import { describeFault, isOfTheTable } from '../../db/sqlstate.js';
 import { sideTitle } from '../../domain/side.js';
 import { InterruptedError, SensorctlError, UsageError } from '../../errors.js';
 import type { TablePair } from '../../repository/tables/table-pair.js';
@@ -17,7 +17,6 @@ import {
   findLeaves,
   NOTHING,
   type Comparison,
-  type DifferingRange,
   type Leaf,
   type SideTotals,
 } from '../../repository/compare/find-leaves.js';
@@ -87,8 +86,8 @@ export interface CompareOutcome {
   readonly strips: ReadonlyMap<string, Strip>;
   /** What was compared, for comparing it again though the clock has gone on. */
   readonly compared: WindowRequest;
-  /** By table, the ranges in which rows differ. */
-  readonly differing: ReadonlyMap<string, readonly DifferingRange[]>;
+  /** By table, the parts in which rows differ. */
+  readonly differing: ReadonlyMap<string, readonly Leaf[]>;
   /** Tables that could not be compared. */
   readonly failed: readonly NotHandled[];
 }
@@ -342,12 +341,6 @@ function windowOf(tallies: readonly Tally[], { from, to }: OpenRange): CompareRe
 
 async function* inTurn(...lists: readonly (AsyncIterable<Leaf> | Iterable<Leaf>)[]): AsyncGenerator<Leaf> {
   for (const list of lists) yield* list;
-}
-
-/** The server refused something of the table, or ran out of time or of locks with it: other tables can be compared. */
-function isOfTheTable(error: unknown): boolean {
-  const cause = error instanceof Error && error.cause !== undefined ? error.cause : error;
-  return isTooMuch(cause) || ['rejected', 'misconfigured'].includes(faultKind(cause));
 }
 
 /** Columns that a verdict says nothing of. */

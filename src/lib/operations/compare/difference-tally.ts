@@ -3,7 +3,7 @@ import { type TimeRange, without } from '../../domain/time-range.js';
 import { formatInstant, formatInstantText } from '../../domain/time.js';
 import type { TablePair } from '../../repository/tables/table-pair.js';
 import type { DifferenceRecord, SideReport, Strip, TableReport } from './compare-report.js';
-import type { DifferingRange, Leaf, SideTotals } from '../../repository/compare/find-leaves.js';
+import type { Leaf, SideTotals } from '../../repository/compare/find-leaves.js';
 import { placeOf } from '../../repository/compare/place-of-row.js';
 import type { Difference } from '../../repository/compare/resolve.js';
 import { isTimeAxis, microsOfPlace } from '../../repository/tables/axis.js';
@@ -29,9 +29,9 @@ export class Tally {
     private readonly isWhole = true,
   ) {}
 
-  /** The ranges in which rows differ, with the rows that they hold. */
-  get differing(): DifferingRange[] {
-    return [...this.#leaves].flatMap(({ slice, rows }) => ('classes' in slice ? [] : [{ ...slice, rows }]));
+  /** The parts in which rows differ. */
+  get differing(): readonly Leaf[] {
+    return [...this.#leaves];
   }
 
   add(difference: Difference): void {

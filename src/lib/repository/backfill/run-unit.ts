@@ -4,17 +4,22 @@ import type { Database, Queryable } from '../../db/database.js';
 import { assertNotRewritten } from '../tables/rewritten-tables.js';
 import { faultKind } from '../../db/sqlstate.js';
 import { inTransaction, keepAwake, queryAll, repeatCollisions } from '../../db/transaction.js';
-import type { ReadingTable } from '../../domain/reading.js';
-import { formatInstant, parseInstant } from '../../domain/time.js';
+import { formatInstant } from '../../domain/time.js';
+import type { TimeRange } from '../../domain/time-range.js';
+import { parsePlace, placesOf } from '../tables/axis.js';
 import type { DigestMethod } from '../compare/digest-method.js';
 import { readCutoff } from '../compare/window.js';
-import { readUnsettled, type Refusal } from '../ledger/ledger.js';
-import { markTakenOver } from '../ledger/markers.js';
+import { readUnsettled } from '../ledger/ledger.js';
+import { markTakenOver, shareTable } from '../ledger/markers.js';
 import { holdAsPrimary, holdAsSecondary } from '../phase/fence.js';
-import { bringRows, type Delivery } from '../repair/bring-rows.js';
+import { bringRows, type Delivery, type RefusedRow } from '../repair/bring-rows.js';
+import { portionOfAll, portionOfClasses, portionOfPages, portionOfRanges, type Portion } from '../repair/portion.js';
 import { lockUnguarded } from '../repair/repair-missed.js';
 import {
   copyFromSql,
+  countExtraCopiesSql,
+  deleteExtraCopiesSql,
+  keepExtraCopiesSql,
   copySortedToSql,
   deleteExtraSql,
   findExtraSql,
@@ -41,12 +46,12 @@ export interface UnitContext {
   readonly method: DigestMethod;
   /** Differing rows become what the source holds. */
   readonly overwrite: boolean;
-  /** Rows that only the target has are kept in its quarantine and deleted. */
-  readonly prune: boolean;
+  /** Tables that failed, with the reason: nobody here claims units of theirs any more. */
+  readonly failed: Map<string, Error>;
   /** Called with the unit that is being worked on. */
   readonly onClaim: (unit: Unit) => void;
   /** Called with what the target refuses, before that is committed. */
-  readonly onRefused: (refusals: readonly Refusal[]) => Promise<void>;
+  readonly onRefused: (refusals: readonly RefusedRow[]) => Promise<void>;
   /** Units for which going straight into the table has failed. */
   readonly viaStaging: Set<number>;
 }
@@ -73,6 +78,9 @@ const EXTRA_AT_ONCE = 10_000;
 /** Live writes come later than this, or they stand in the ledger. */
 const LIVE_EDGE_MICROS = 3_600_000_000;
 
+/** Foreign keys that refer in a circle, or to their own table, are not looked at row by row. */
+const IN_REPLICA_ROLE = 'set local session_replication_role = replica';
+
 const FIND_UNCONFIRMED = `
   select batch_id, consumer_id from sensorctl.ledger
   where table_name = $1 and state <> 'refused' and times && tstzrange($2, $3)`;
@@ -85,18 +93,24 @@ const FIND_UNCONFIRMED = `
  * shows as 23505, one of another key as a digest that differs, and the unit is repeated through staging.
  */
 export async function runUnit(source: pg.Client, target: pg.Client, context: UnitContext): Promise<UnitOutcome | null> {
-  const unit = await beginWithUnit(target, context.runId);
+  const unit = await beginWithUnit(target, context.runId, [...context.failed.keys()]);
   if (unit === null) {
     await target.query('rollback');
     return null;
   }
   context.onClaim(unit);
   // A switch that comes meanwhile waits: after it the target's own rows are new, not extra.
-  if (context.prune) await holdAsSecondary(target, context.target.side);
+  if (unit.prune) await holdAsSecondary(target, context.target.side);
   const transfer = await context.transferOf(unit.table);
+  if (transfer.replica) await target.query(IN_REPLICA_ROLE);
+  // Of the tables that consumers write no row changes that is brought so.
+  const turns = transfer.compared.known === null ? shareTable(unit.table) : [];
+  for (const { text, values = [] } of turns) await target.query(text, [...values]);
   // Writing on a slow target may take longer than the source's transaction may be idle.
   const copy = (): Promise<UnitWrites> =>
-    keepAwake(source, () => copyUnit(source, target, { unit, transfer, context }));
+    keepAwake(source, () =>
+      copyUnit(source, target, { unit, transfer, context, portion: portionOf(unit, transfer, context) }),
+    );
   const { delivery, ...extras } = await inTransaction(source, copy, 'repeatable read');
   await context.onRefused(delivery.refused);
   const counts = { ...delivery, refused: delivery.refused.length, ...extras };
@@ -109,6 +123,22 @@ interface UnitWork {
   readonly unit: Unit;
   readonly transfer: Transfer;
   readonly context: UnitContext;
+  readonly portion: Portion;
+}
+
+function portionOf(unit: Unit, transfer: Transfer, { method }: UnitContext): Portion {
+  const { part } = unit;
+  if ('slice' in part) return portionOfClasses(transfer, part.slice, method);
+  if ('pages' in part) return portionOfPages(transfer, part.pages);
+  return 'all' in part ? portionOfAll(transfer) : portionOfRanges(transfer, [rangeOf(unit, transfer)]);
+}
+
+/** Along the table's axis. */
+function rangeOf({ part, isTimed }: Pick<Unit, 'part' | 'isTimed'>, { compared: { axis, name } }: Transfer): TimeRange {
+  if (!('from' in part) || axis === null) throw new TypeError(`a unit of ${name} is no range`);
+  if (!isTimed) return part;
+  const { from, to } = placesOf(axis.primary, part);
+  return { from: from ?? part.from, to: to ?? part.to };
 }
 
 interface UnitWrites {
@@ -118,17 +148,19 @@ interface UnitWrites {
 }
 
 async function copyUnit(source: pg.Client, target: pg.Client, work: UnitWork): Promise<UnitWrites> {
-  const { unit, transfer, context } = work;
+  const { unit, transfer, context, portion } = work;
   if (context.overwrite) await holdAsPrimary(source, context.source);
+  const times = unit.isTimed && 'from' in unit.part ? unit.part : null;
   // At the latest this statement fixes the snapshot of the source's transaction, before the target is looked at.
-  const unsettled = context.ledger ? await readUnsettled(source, unit.table, [unit]) : await fixSnapshot(source);
+  const unsettled =
+    context.ledger && times !== null ? await readUnsettled(source, unit.table, [times]) : await fixSnapshot(source);
   if (unsettled.length === 0 && (await mayGoStraight(target, work))) {
     return { delivery: await copyStraight(source, target, work), extra: 0, pruned: 0 };
   }
-  if (transfer.guard !== 'key' && context.ledger) await takeOver(source, work);
+  if (transfer.guard !== 'key' && context.ledger && times !== null) await takeOver(source, work, times);
   await lockUnguarded(target, transfer);
   const delivery = await bringRows({
-    ...{ source, target, transfer, targetSide: context.target.side, ranges: [unit] },
+    ...{ source, target, transfer, targetSide: context.target.side, portion },
     overwrite: context.overwrite,
   });
   return { delivery, ...(await settleExtras(target, work)) };
@@ -139,32 +171,33 @@ async function fixSnapshot(source: Queryable): Promise<readonly []> {
   return [];
 }
 
-async function mayGoStraight(target: Queryable, { unit, transfer, context }: UnitWork): Promise<boolean> {
-  if (transfer.guard !== 'key' || !transfer.alike || context.viaStaging.has(unit.id)) return false;
-  const { rows } = await target.query<{ empty: boolean; now: number }>(isEmptySql(transfer), [
-    formatInstant(unit.from),
-    formatInstant(unit.to),
-  ]);
+async function mayGoStraight(target: Queryable, { unit, transfer, context, portion }: UnitWork): Promise<boolean> {
+  const { part } = unit;
+  if (transfer.guard !== 'key' || !transfer.alike || context.viaStaging.has(unit.id) || portion.target === null)
+    return false;
+  if (!('from' in part) || unit.rows === 0) return false;
+  const { rows } = await target.query<{ empty: boolean; now: number }>(isEmptySql(transfer, portion.target));
   const [found] = rows;
-  if (found?.empty !== true || unit.to >= found.now - LIVE_EDGE_MICROS) return false;
-  return await isCopyStraightSafe(context.target, transfer.compared.sides.secondary, unit);
+  if (found?.empty !== true || (unit.isTimed && part.to >= found.now - LIVE_EDGE_MICROS)) return false;
+  return await isCopyStraightSafe(context.target, transfer.compared.sides.secondary, unit.isTimed ? part : null);
 }
 
 async function copyStraight(
   source: pg.Client,
   target: pg.Client,
-  { unit, transfer, context }: UnitWork,
+  { unit, transfer, context, portion }: UnitWork,
 ): Promise<Delivery> {
   const reading = { table: transfer.compared, method: context.method };
+  const range = rangeOf(unit, transfer);
   try {
-    const statements = { to: copySortedToSql(transfer, [unit]), from: copyFromSql(transfer, 'table') };
+    const statements = { to: copySortedToSql(transfer, portion), from: copyFromSql(transfer, 'table') };
     await queryAll(target, [SKIP_EVERY_TABLE, SET_OWN_PATH]);
     const copied = await copyBetween(source, target, statements);
     await target.query(PIN_AGAIN);
     const [, there, here] = await Promise.all([
       assertNotRewritten(source, context.source, transfer.rewriteCheck),
-      digestUnit(source, { ...reading, role: 'primary' }, unit),
-      digestUnit(target, { ...reading, role: 'secondary' }, unit),
+      digestUnit(source, { ...reading, role: 'primary' }, range),
+      digestUnit(target, { ...reading, role: 'secondary' }, range),
     ]);
     if (there !== here) throw new StraightCopyFailed(unit.id, { cause: 'another writer was there' });
     return { copied, inserted: copied, skipped: 0, corrected: 0, refused: [] };
@@ -175,32 +208,53 @@ async function copyStraight(
 }
 
 /** Batches in flight that the unit covers will not be written by their consumers any more. */
-async function takeOver(source: Queryable, { unit, context }: UnitWork): Promise<void> {
+async function takeOver(source: Queryable, { unit, context }: UnitWork, { from, to }: TimeRange): Promise<void> {
   const { rows } = await source.query<{ batch_id: string; consumer_id: string }>(FIND_UNCONFIRMED, [
     unit.table,
-    formatInstant(unit.from),
-    formatInstant(unit.to),
+    formatInstant(from),
+    formatInstant(to),
   ]);
-  await repeatCollisions(() => markTakenOver(context.target, unit.table as ReadingTable, rows));
+  await repeatCollisions(() => markTakenOver(context.target, unit.table, rows));
 }
 
 /** Counts the rows of the unit that the target alone holds, even after a look at what the source has by now; prunes them. */
 async function settleExtras(target: Queryable, work: UnitWork): Promise<{ extra: number; pruned: number }> {
+  const { unit, transfer, portion } = work;
+  if (portion.target === null) return { extra: 0, pruned: 0 };
+  const rows = await (transfer.key.length === 0
+    ? settleExtraCopies(target, work, portion.target)
+    : settleExtraKeys(target, work, portion.target));
+  return unit.prune ? { extra: 0, pruned: rows } : { extra: rows, pruned: 0 };
+}
+
+async function settleExtraKeys(target: Queryable, work: UnitWork, within: string): Promise<number> {
   const { unit, transfer, context } = work;
-  const bounds = [formatInstant(unit.from), formatInstant(unit.to)];
   let rows = 0;
   let after: readonly string[] | null = null;
   for (;;) {
-    const page: ExtraKey[] = await readExtras(target, transfer, { bounds, after });
+    const page: ExtraKey[] = await readExtras(target, transfer, { within, after });
     const lacking = await withoutDropped(await withoutNewcomers(page, work), work);
     rows += lacking.reduce((sum, key) => sum + key.rows, 0);
-    if (context.prune && lacking.length > 0)
-      await pruneKeys(target, lacking, { transfer, bounds, side: context.target.side });
+    if (unit.prune && lacking.length > 0)
+      await pruneKeys(target, lacking, { transfer, within, side: context.target.side });
     const end = page.at(-1);
-    if (end === undefined || page.length < EXTRA_AT_ONCE) break;
+    if (end === undefined || page.length < EXTRA_AT_ONCE) return rows;
     after = end.key;
   }
-  return context.prune ? { extra: 0, pruned: rows } : { extra: rows, pruned: 0 };
+}
+
+/** Of a table without a key, by the number of equal rows. */
+async function settleExtraCopies(
+  target: Queryable,
+  { unit, transfer, context }: UnitWork,
+  within: string,
+): Promise<number> {
+  const { rows } = await target.query<{ rows: number }>(countExtraCopiesSql(transfer, within));
+  const extra = rows[0]?.rows ?? 0;
+  if (!unit.prune || extra === 0) return extra;
+  await target.query(keepExtraCopiesSql(transfer, within), [context.target.side]);
+  await writeUnderOwnPath(target, underOwnPath(deleteExtraCopiesSql(transfer, within)));
+  return extra;
 }
 
 /** A key of rows that are not staged, its values as texts. */
@@ -213,12 +267,11 @@ interface ExtraKey {
 async function readExtras(
   target: Queryable,
   transfer: Transfer,
-  { bounds, after }: { bounds: readonly string[]; after: readonly string[] | null },
+  { within, after }: { within: string; after: readonly string[] | null },
 ): Promise<ExtraKey[]> {
-  const values = [...bounds, EXTRA_AT_ONCE, ...(after ?? [])];
   const { rows } = await target.query<{ key: string; rows: number; staged: number }>(
-    findExtraSql(transfer, after === null),
-    values,
+    findExtraSql(transfer, within, after === null),
+    [EXTRA_AT_ONCE, ...(after ?? [])],
   );
   return rows.map(({ key, ...counts }) => ({ ...counts, key: JSON.parse(key) as string[] }));
 }
@@ -243,25 +296,26 @@ async function withoutNewcomers(
  */
 async function withoutDropped(
   keys: readonly ExtraKey[],
-  { transfer: { compared }, context }: Pick<UnitWork, 'transfer' | 'context'>,
+  { transfer: { compared, key: names }, context }: Pick<UnitWork, 'transfer' | 'context'>,
 ): Promise<readonly ExtraKey[]> {
-  if (keys.length === 0) return keys;
+  const { axis } = compared;
+  if (keys.length === 0 || axis === null) return keys;
   const cutoff = await readCutoff({ primary: context.source, secondary: context.target }, compared);
-  const place = compared.key.indexOf(compared.axis?.column ?? '');
+  const at = names.indexOf(axis.column);
   return cutoff === null
     ? keys
-    : keys.filter(({ key }) => (parseInstant(key[place] ?? '') ?? -Infinity) >= cutoff.micros);
+    : keys.filter(({ key }) => (parsePlace(axis.primary, key[at] ?? '') ?? -Infinity) >= cutoff.place);
 }
 
 /** Without a unique key nothing tells one copy from another: all rows of a key go, and what was staged comes back. */
 async function pruneKeys(
   target: Queryable,
   keys: readonly ExtraKey[],
-  { transfer, bounds, side }: { transfer: Transfer; bounds: readonly string[]; side: string },
+  { transfer, within, side }: { transfer: Transfer; within: string; side: string },
 ): Promise<void> {
   const given = keysAsJson(keys);
-  await target.query(keepExtraSql(transfer), [given, ...bounds, side]);
-  await writeUnderOwnPath(target, underOwnPath(deleteExtraSql(transfer)), [given, ...bounds]);
+  await target.query(keepExtraSql(transfer, within), [given, side]);
+  await writeUnderOwnPath(target, underOwnPath(deleteExtraSql(transfer, within)), [given]);
   if (transfer.guard === 'key') return;
   await writeUnderOwnPath(target, underOwnPath(restoreStagedSql(transfer)), [given]);
 }

@@ -1,37 +1,35 @@
 import type { TimeRange } from '../../domain/time-range.js';
-import type { PlannedUnit } from './unit-store.js';
 
 export interface UnitSizes {
   /** Rows of a unit, about: what takes a second or so. */
   readonly rows: number;
   /** Ranges with no more than about so many rows between them become one: those rows cost less than another unit. */
   readonly betweenRows: number;
-  /** Instants that no unit spans, ascending: where chunks of the target begin. */
+  /** Places that no unit spans, ascending: where chunks of the target begin. */
   readonly cuts: readonly number[];
 }
 
-type CountedRange = TimeRange & { readonly rows: number };
+export type CountedRange = TimeRange & { readonly rows: number };
 
 /**
  * Gathers ranges, in whatever order, into units of about the wanted size, in time order. Ranges that touch, or almost do,
  * are joined; one that holds more than a unit should is cut evenly.
  */
 export function buildUnits(
-  table: string,
   ranges: readonly CountedRange[],
   { rows: size, betweenRows, cuts }: UnitSizes,
-): PlannedUnit[] {
+): CountedRange[] {
   const pieces = inOrder(ranges)
     .flatMap((range) => cutEvenly(range, size))
     .flatMap((range) => cutAt(range, cuts));
-  const units: PlannedUnit[] = [];
+  const units: CountedRange[] = [];
   for (const piece of pieces) {
     const last = units.at(-1);
     const joined = last === undefined ? null : join(last, piece, betweenRows);
     const isUnit =
       joined !== null && joined.rows <= size && !cuts.some((cut) => cut > joined.from && cut <= piece.from);
-    if (isUnit) units[units.length - 1] = { table, ...joined };
-    else units.push({ table, ...piece });
+    if (isUnit) units[units.length - 1] = joined;
+    else units.push(piece);
   }
   return units;
 }

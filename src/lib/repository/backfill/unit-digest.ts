@@ -1,21 +1,17 @@
-import { quoteLiteral } from '../../db/identifiers.js';
 import type { Queryable } from '../../db/database.js';
 import { queryAll } from '../../db/transaction.js';
-import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
-import { axisOf, type TableView } from '../compare/slices.js';
+import { sliceSql, type TableView } from '../compare/slices.js';
 import { sideSql } from '../tables/table-pair.js';
 
 /** Rows lie sensor by sensor where they were copied: a bitmap reads each page once, an index scan once a row. */
 const BY_PAGES = 'set local enable_indexscan = off';
 
 /** Without the buckets of a comparison, which cost a sixth more. */
-function digestSql(view: TableView, { from, to }: TimeRange): string {
+function digestSql(view: TableView, range: TimeRange): string {
   const { table, method, role } = view;
-  const { sql: axis, type } = axisOf(view);
-  const at = (micros: number): string => `${quoteLiteral(formatInstant(micros))}::${type}`;
   return `select count(*)::text || ' ' || coalesce(sum(${method.rowDigest(table.columns)}), 0)::text as digest
-    from ${sideSql(table, role)} where ${axis} >= ${at(from)} and ${axis} < ${at(to)}`;
+    from ${sideSql(table, role)} where ${sliceSql(view, range)}`;
 }
 
 /**

@@ -1,14 +1,27 @@
 import { TRY_PLANNING } from '../../db/locks.js';
 import type { Queryable } from '../../db/database.js';
 import { boundsOf, microsOf } from '../../db/micros.js';
-import { CHECK_AT_ONCE, queryAll } from '../../db/transaction.js';
+import { CHECK_AT_ONCE, queryAll, withTransaction } from '../../db/transaction.js';
+import { quoteLiteral } from '../../db/identifiers.js';
+import type { ClassSlice, Pages } from '../compare/slices.js';
+import type { Pool } from 'pg';
 import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
 
-/** A range of a table to copy, small enough for one transaction. */
-export interface PlannedUnit extends TimeRange {
+/** Which rows of a table a unit copies: a range of its axis, of the times in µs, or what has no place there. */
+export type UnitPart = TimeRange | { readonly slice: ClassSlice } | { readonly pages: Pages } | { readonly all: true };
+
+/** A part of a table to copy, small enough for one transaction. */
+export interface PlannedUnit {
   readonly table: string;
+  readonly part: UnitPart;
+  /** The part is a range of times, which continuous aggregates are refreshed by. */
+  readonly isTimed: boolean;
   readonly rows: number;
+  /** Units of a lower level go first. */
+  readonly level: number;
+  /** Rows that only the target has are kept in its quarantine and deleted. */
+  readonly prune: boolean;
 }
 
 export interface Unit extends PlannedUnit {
@@ -53,18 +66,21 @@ const READ_RUN =
 const DROP_UNITS = 'delete from sensorctl.backfill_unit where backfill_id = $1';
 
 const ADD_UNITS = `
-  insert into sensorctl.backfill_unit (backfill_id, table_name, from_time, to_time, estimated_rows)
-  select $1, * from unnest($2::text[], $3::timestamptz[], $4::timestamptz[], $5::bigint[])`;
+  insert into sensorctl.backfill_unit (backfill_id, table_name, from_time, to_time, part, level, prune, estimated_rows)
+  select $1, * from unnest($2::text[], $3::timestamptz[], $4::timestamptz[], $5::jsonb[], $6::int[], $7::boolean[], $8::bigint[])`;
 
 const READ_OLDEST = 'select oldest::text as oldest from sensorctl.backfill where backfill_id = $1';
 const MARK_PLANNED = 'update sensorctl.backfill set planned_at = clock_timestamp(), oldest = $2 where backfill_id = $1';
 
-/** Newest first: what operators look at. */
-const claimUnitSql = (runId: number): string => `
-  select unit_id as id, table_name as "table", estimated_rows as rows,
+/** Of the lowest level that is not done, the newest first: what operators look at. Tables that failed are left alone. */
+const claimUnitSql = (runId: number, failed: readonly string[]): string => {
+  const open = `backfill_id = ${runId} and done_at is null and table_name <> all (array[${failed.map(quoteLiteral).join(', ')}]::text[])`;
+  return `
+  select unit_id as id, table_name as "table", estimated_rows as rows, part::text as part, level, prune,
     ${microsOf('from_time')} as "from", ${microsOf('to_time')} as "to"
-  from sensorctl.backfill_unit where backfill_id = ${runId} and done_at is null
-  order by to_time desc limit 1 for update skip locked`;
+  from sensorctl.backfill_unit where ${open} and level = (select min(level) from sensorctl.backfill_unit where ${open})
+  order by to_time desc nulls last limit 1 for update skip locked`;
+};
 
 const finishUnitSql = (unitId: number, counts: UnitCounts): string => `
   update sensorctl.backfill_unit set done_at = clock_timestamp(), copied = ${counts.copied}, inserted = ${counts.inserted},
@@ -72,24 +88,19 @@ const finishUnitSql = (unitId: number, counts: UnitCounts): string => `
     pruned = ${counts.pruned}
   where unit_id = ${unitId}`;
 
-const SPLIT_UNIT = `
-  with whole as (delete from sensorctl.backfill_unit where unit_id = $1 and done_at is null returning *)
-  insert into sensorctl.backfill_unit (backfill_id, table_name, from_time, to_time, estimated_rows)
-  select backfill_id, table_name, from_time, $2::timestamptz, estimated_rows / 2 from whole
-  union all
-  select backfill_id, table_name, $2::timestamptz, to_time, estimated_rows / 2 from whole`;
+const DROP_UNIT = 'delete from sensorctl.backfill_unit where unit_id = $1 and done_at is null';
 
 const READ_RUN_STATE = `
   select count(*) as units, count(*) filter (where done_at is null) as open, coalesce(sum(estimated_rows), 0)::bigint as rows,
     coalesce(sum(estimated_rows) filter (where done_at is null), 0)::bigint as "openRows",
     ${['copied', 'inserted', 'skipped', 'corrected', 'refused', 'extra', 'pruned'].map((count) => `coalesce(sum(${count}), 0)::bigint as ${count}`).join(', ')}
-  from sensorctl.backfill_unit where backfill_id = $1`;
+  from sensorctl.backfill_unit where backfill_id = $1 and (done_at is not null or table_name <> all ($2::text[]))`;
 
 const READ_TOUCHED = `
   select table_name as "table", ${boundsOf('range')}
   from (
     select table_name, unnest(range_agg(tstzrange(from_time, to_time))) as range
-    from sensorctl.backfill_unit where backfill_id = $1 and inserted + corrected > 0 group by table_name
+    from sensorctl.backfill_unit where backfill_id = $1 and inserted + corrected > 0 and part is null group by table_name
   ) as touched`;
 
 /** Ended runs keep their counts no longer than the next one needs to begin. */
@@ -123,11 +134,16 @@ export async function dropUnits(target: Queryable, id: number): Promise<void> {
 }
 
 export async function addUnits(target: Queryable, id: number, units: readonly PlannedUnit[]): Promise<void> {
+  const bound = ({ part, isTimed }: PlannedUnit, end: 'from' | 'to'): string | null =>
+    isTimed && 'from' in part ? formatInstant(part[end]) : null;
   await target.query(ADD_UNITS, [
     id,
     units.map(({ table }) => table),
-    units.map(({ from }) => formatInstant(from)),
-    units.map(({ to }) => formatInstant(to)),
+    units.map((unit) => bound(unit, 'from')),
+    units.map((unit) => bound(unit, 'to')),
+    units.map(({ part, isTimed }) => (isTimed ? null : JSON.stringify(part))),
+    units.map(({ level }) => level),
+    units.map(({ prune }) => prune),
     units.map(({ rows }) => rows),
   ]);
 }
@@ -143,11 +159,31 @@ export async function readOldestTimes(target: Queryable, id: number): Promise<Ol
   return JSON.parse(rows[0]?.oldest ?? '{}') as OldestTimes;
 }
 
-/** Begins a transaction and claims for it the newest unit that nobody else works on; null where there is none. */
-export async function beginWithUnit(session: Queryable, runId: number): Promise<Unit | null> {
-  const statements = ['begin isolation level read committed', CHECK_AT_ONCE, claimUnitSql(runId)];
+interface UnitRow extends Omit<Unit, 'part' | 'isTimed'> {
+  readonly part: string | null;
+  readonly from: number | null;
+  readonly to: number | null;
+}
+
+/**
+ * Begins a transaction and claims for it the next unit that nobody else works on, of a table that did not fail; null where
+ * there is none.
+ */
+export async function beginWithUnit(
+  session: Queryable,
+  runId: number,
+  failed: readonly string[],
+): Promise<Unit | null> {
+  const statements = ['begin isolation level read committed', CHECK_AT_ONCE, claimUnitSql(runId, failed)];
   const results = await queryAll(session, statements);
-  return (results[2]?.rows[0] as Unit | undefined) ?? null;
+  const row = results[2]?.rows[0] as UnitRow | undefined;
+  if (row === undefined) return null;
+  const { part, from, to, ...unit } = row;
+  return {
+    ...unit,
+    part: part === null ? { from: from ?? 0, to: to ?? 0 } : (JSON.parse(part) as UnitPart),
+    isTimed: part === null,
+  };
 }
 
 /** Marks a unit done and commits with it what was written. */
@@ -155,13 +191,43 @@ export async function finishAndCommit(transaction: Queryable, unitId: number, co
   await queryAll(transaction, [finishUnitSql(unitId, counts), 'commit']);
 }
 
-/** Makes two units of one that took too long; none of one that somebody has done meanwhile. */
-export async function splitUnit(target: Queryable, { id, from, to }: Unit): Promise<void> {
-  await target.query(SPLIT_UNIT, [id, formatInstant(Math.floor((from + to) / 2))]);
+/** Whether two units can be made of one. */
+export function isDivisible({ part }: PlannedUnit): boolean {
+  return halve(part).length > 0;
 }
 
-export async function readRunState(target: Queryable, id: number): Promise<RunState> {
-  const { rows } = await target.query<RunState & Record<string, unknown>>(READ_RUN_STATE, [id]);
+/** Makes two units of one that took too long; none of one that somebody has done meanwhile. */
+export async function splitUnit(target: Pool, runId: number, { id, ...unit }: Unit): Promise<void> {
+  const halves = halve(unit.part).map((part) => ({ ...unit, part, rows: unit.rows >> 1 }));
+  await withTransaction(target, async (client) => {
+    const { rowCount } = await client.query(DROP_UNIT, [id]);
+    if (rowCount === 1) await addUnits(client, runId, halves);
+  });
+}
+
+function halve(part: UnitPart): UnitPart[] {
+  if ('slice' in part) {
+    const { classes } = part.slice;
+    if (classes.length < 2) return [];
+    const middle = classes.length >> 1;
+    return [classes.slice(0, middle), classes.slice(middle)].map((half) => ({
+      slice: { ...part.slice, classes: half },
+    }));
+  }
+  if ('all' in part) return [];
+  const { from, to } = 'pages' in part ? part.pages : part;
+  if (to === null || to - from < 2) return [];
+  const middle = Math.floor((from + to) / 2);
+  const halves = [
+    { from, to: middle },
+    { from: middle, to },
+  ];
+  return 'pages' in part ? halves.map((pages) => ({ pages })) : halves;
+}
+
+/** `failed`: tables whose open units nobody goes on with. */
+export async function readRunState(target: Queryable, id: number, failed: readonly string[] = []): Promise<RunState> {
+  const { rows } = await target.query<RunState & Record<string, unknown>>(READ_RUN_STATE, [id, failed]);
   return rows[0] ?? NO_STATE;
 }
 

@@ -77,7 +77,10 @@ export function partsOf(pages: number | null): readonly (Pages | null)[] {
 }
 
 /** What is off the axis is few rows, which an index may find. */
-async function planLine({ sides, table }: Comparison, rows: ClassSlice['rows']): Promise<ClassLine> {
+export async function planLine(
+  { sides, table }: Pick<Comparison, 'sides' | 'table'>,
+  rows: ClassSlice['rows'],
+): Promise<ClassLine> {
   if (rows === 'off axis') return { rows, of: CLASSES_AT_LEAST, pages: { primary: null, secondary: null } };
   const [primary, secondary] = await Promise.all(
     (['primary', 'secondary'] as const).map((role) => readPages(sides, role, table.sides[role])),

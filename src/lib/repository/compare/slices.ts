@@ -1,4 +1,4 @@
-import { quoteIdentifier } from '../../db/identifiers.js';
+import { quoteIdentifier, quoteLiteral } from '../../db/identifiers.js';
 import type { Statement } from '../../db/transaction.js';
 import type { Role } from '../../domain/side.js';
 import type { TimeRange } from '../../domain/time-range.js';
@@ -65,7 +65,7 @@ export function countBuckets(view: TableView, slice: TimeRange & { width: number
   return { text, values: values.list };
 }
 
-function bucketOf(view: TableView, { from, width }: TimeRange & { width: number }, values: ValueList): string {
+function bucketOf(view: TableView, { from, width }: TimeRange & { width: number }, values: Values): string {
   const { sql: at, type } = axisOf(view);
   const origin = values.add(boundText(type, from));
   return bucketSql(type, at, { origin, from, width: values.add(width) });
@@ -150,12 +150,33 @@ export function axisOf({ table: { name, axis }, role }: Pick<TableView, 'table' 
   return { sql: quoteIdentifier(axis.column), type: axis[role] };
 }
 
-class ValueList {
+/** How values come into a statement. */
+interface Values {
+  /** The SQL that stands for a value. */
+  add(value: number | string | readonly unknown[]): string;
+}
+
+class ValueList implements Values {
   readonly list: unknown[] = [];
 
   add(value: unknown): string {
     return `$${this.list.push(value)}`;
   }
+}
+
+/** For a statement that takes no parameters, such as COPY, and for one that is planned by its constants. */
+const LITERALS: Values = {
+  add: (value) => quoteLiteral(Array.isArray(value) ? `{${value.join(',')}}` : String(value)),
+};
+
+/** SQL for the rows of a slice, without parameters; columns bear no qualifier. */
+export function sliceSql(view: TableView, slice: Slice, pages: Pages | null = null): string {
+  return [condition(view, slice, LITERALS), ...inPages(pages)].join(' and ');
+}
+
+/** The same for what some pages of a table's files hold. */
+export function pagesSql(pages: Pages): string {
+  return inPages(pages).join(' and ');
 }
 
 function selectSlices(
@@ -172,7 +193,7 @@ function selectSlices(
   return { text: selects.join('\nunion all\n'), values: values.list };
 }
 
-function condition(view: TableView, slice: Slice, values: ValueList): string {
+function condition(view: TableView, slice: Slice, values: Values): string {
   if ('classes' in slice) {
     const inClass = `${classOf(view, slice.of)} = any (${values.add(slice.classes)}::int[])`;
     return slice.rows === 'all' ? inClass : `${inClass} and ${offAxis(view)}`;
@@ -191,7 +212,7 @@ function offAxis(view: TableView): string {
 function keyCondition(
   { table, method }: TableView,
   keys: readonly (readonly (string | null)[])[],
-  values: ValueList,
+  values: Values,
 ): string {
   const columns = keyColumns(table);
   if (columns.length === 0) {

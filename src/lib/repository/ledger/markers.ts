@@ -39,9 +39,20 @@ export function holdMarkers(): Statement {
   return { text: HOLD_MARKERS };
 }
 
-/** Goes first in a transaction that repairs a table without a key: one at a time. */
+/** Goes first in a transaction that repairs a table without a key, or one whose rows other programs change: one at a time. */
 export function lockTable(table: string): Statement {
   return { text: LOCK_TABLE, values: [table] };
+}
+
+const KNOW_TABLE = 'insert into sensorctl.repair_turn (table_name) values ($1) on conflict (table_name) do nothing';
+const SHARE_TABLE = 'select from sensorctl.repair_turn where table_name = $1 for share';
+
+/**
+ * Go before the source's snapshot, in a transaction that copies a part of a table whose rows other programs change: parts
+ * are copied side by side, but no repair brings a newer value of a row meanwhile, which an older snapshot would replace.
+ */
+export function shareTable(table: string): Statement[] {
+  return [KNOW_TABLE, SHARE_TABLE].map((text) => ({ text, values: [table] }));
 }
 
 /** Goes last: how many tables of a batch are `written`; the others a repair has taken over. */

@@ -5,10 +5,9 @@ import { assertNotRewritten } from '../tables/rewritten-tables.js';
 import { describeFault, faultKind, isUnforeseen } from '../../db/sqlstate.js';
 import { CHECK_AT_ONCE, queryAll } from '../../db/transaction.js';
 import { otherSide, sideTitle, type Side } from '../../domain/side.js';
-import { formatInstant } from '../../domain/time.js';
-import type { TimeRange } from '../../domain/time-range.js';
 import type { Refusal } from '../ledger/ledger.js';
 import {
+  canCorrect,
   copyFromSql,
   copyToSql,
   correctDifferingSql,
@@ -23,9 +22,20 @@ import {
   takeStagedSql,
 } from './staging-sql.js';
 import { insertAbsent } from './repair-updated.js';
+import type { Portion } from './portion.js';
 import { SKIP_EVERY_TABLE } from '../writers/own-writes.js';
 import type { Transfer } from './transfer.js';
 import { underOwnPath, writeUnderOwnPath } from '../../db/search-path.js';
+
+/** A row that the target did not take; of one without a place in time, or without a key, the ledger has no way to tell. */
+export type RefusedRow = Omit<Refusal, 'sensorId' | 'time'> & Readonly<Record<'sensorId' | 'time', string | null>>;
+
+/** Those of them that the ledger can name. */
+export function namedInLedger(rows: readonly RefusedRow[]): Refusal[] {
+  return rows.flatMap(({ sensorId, time, ...row }) =>
+    sensorId === null || time === null ? [] : [{ ...row, sensorId, time }],
+  );
+}
 
 /** What became of the rows of some ranges. `copied` is the sum of the others. */
 export interface Delivery {
@@ -36,7 +46,7 @@ export interface Delivery {
   readonly skipped: number;
   readonly corrected: number;
   /** Rows that the target refuses, or does not hold as they were written. */
-  readonly refused: readonly Refusal[];
+  readonly refused: readonly RefusedRow[];
 }
 
 export interface BringOptions {
@@ -46,7 +56,8 @@ export interface BringOptions {
   readonly target: pg.ClientBase;
   readonly targetSide: Side;
   readonly transfer: Transfer;
-  readonly ranges: readonly TimeRange[];
+  /** What is brought; null: nothing. */
+  readonly portion: Portion | null;
   /** Differing rows become what the source holds; else they are named and left alone. */
   readonly overwrite: boolean;
 }
@@ -62,21 +73,19 @@ export interface BringOptions {
  * Throws a RewrittenError, before anything is written, where the snapshot may have shown the table without its rows.
  */
 export async function bringRows(options: BringOptions): Promise<Delivery> {
-  const { source, target, targetSide, transfer, ranges } = options;
+  const { source, target, targetSide, transfer, portion } = options;
   for (const { text } of transfer.writeSettings) await target.query(text);
   await queryAll(target, [SKIP_EVERY_TABLE, CHECK_AT_ONCE, createStagingSql(transfer)]);
-  const statements = { to: copyToSql(transfer, ranges), from: copyFromSql(transfer, 'staging') };
-  const copied = ranges.length === 0 ? 0 : await copyBetween(source, target, statements);
+  if (portion === null) return { copied: 0, inserted: 0, skipped: 0, corrected: 0, refused: [] };
+  const statements = { to: copyToSql(transfer, portion), from: copyFromSql(transfer, 'staging') };
+  const copied = await copyBetween(source, target, statements);
   await assertNotRewritten(source, { side: otherSide(targetSide) }, transfer.rewriteCheck);
   if (copied === 0) return { copied, inserted: 0, skipped: 0, corrected: 0, refused: [] };
-  const span = spanOf(ranges);
-  const staged = new StagedRows(target, transfer, span);
+  const staged = new StagedRows(target, transfer, portion);
   await bringParents(options);
   const { inserted, refused } = await staged.insert(copied);
-  const bounds = [formatInstant(span.from), formatInstant(span.to)] as const;
-  const allNew = inserted === copied;
-  const differing = allNew || transfer.guard === 'count' ? 0 : await correctDiffering(options, bounds);
-  const unequal = await findUnequal(options, bounds);
+  const differing = inserted === copied || !canCorrect(transfer) ? 0 : await correctDiffering(options, portion);
+  const unequal = await findUnequal(options, portion);
   const corrected = Math.max(0, differing - unequal.length);
   return {
     copied,
@@ -98,54 +107,45 @@ async function bringParents({ source, target, transfer }: BringOptions): Promise
   }
 }
 
-type Bounds = readonly [string, string];
-
-function spanOf(ranges: readonly TimeRange[]): TimeRange {
-  return {
-    from: ranges.reduce((least, { from }) => Math.min(least, from), Infinity),
-    to: ranges.reduce((most, { to }) => Math.max(most, to), -Infinity),
-  };
-}
-
 interface NamedRow {
-  readonly sensor_id: string;
-  readonly time: string;
+  readonly sensor_id: string | null;
+  readonly time: string | null;
 }
 
 async function correctDiffering(
   { target, targetSide, transfer, overwrite }: BringOptions,
-  bounds: Bounds,
+  portion: Portion,
 ): Promise<number> {
   if (!overwrite) return 0;
-  const { rows } = await target.query<{ rows: number }>(countDifferingSql(transfer), [...bounds]);
+  const { rows } = await target.query<{ rows: number }>(countDifferingSql(transfer, portion));
   const differing = rows[0]?.rows ?? 0;
   if (differing === 0) return 0;
-  await target.query(keepDifferingSql(transfer), [...bounds, targetSide]);
-  await writeUnderOwnPath(target, underOwnPath(correctDifferingSql(transfer)), bounds);
+  await target.query(keepDifferingSql(transfer, portion), [targetSide]);
+  await writeUnderOwnPath(target, underOwnPath(correctDifferingSql(transfer, portion)));
   return differing;
 }
 
-async function findUnequal({ target, transfer }: BringOptions, bounds: Bounds): Promise<NamedRow[]> {
-  return (await target.query<NamedRow & Record<string, unknown>>(findUnequalSql(transfer), [...bounds])).rows;
+async function findUnequal({ target, transfer }: BringOptions, portion: Portion): Promise<NamedRow[]> {
+  return (await target.query<NamedRow & Record<string, unknown>>(findUnequalSql(transfer, portion))).rows;
 }
 
-function namedRefusals(rows: readonly NamedRow[], { table }: Transfer, reason: string): Refusal[] {
+function namedRefusals(rows: readonly NamedRow[], { table }: Transfer, reason: string): RefusedRow[] {
   return rows.map(({ sensor_id: sensorId, time }) => ({ entryId: randomUUID(), table, sensorId, time, reason }));
 }
 
 /** The rows in the staging table of a transaction. */
 class StagedRows {
-  readonly #refused: Refusal[] = [];
+  readonly #refused: RefusedRow[] = [];
 
   constructor(
     private readonly target: pg.ClientBase,
     private readonly transfer: Transfer,
-    private readonly span: TimeRange,
+    private readonly portion: Portion,
   ) {}
 
   /** Inserts all of them; where the target refuses them, halves until each culprit stands alone, and takes it out. */
-  async insert(rows: number): Promise<{ inserted: number; refused: readonly Refusal[] }> {
-    const all = await this.#attempt(insertStagedSql(this.transfer, { span: this.span, part: false }), []);
+  async insert(rows: number): Promise<{ inserted: number; refused: readonly RefusedRow[] }> {
+    const all = await this.#attempt(insertStagedSql(this.transfer, { portion: this.portion, part: false }), []);
     if (typeof all === 'number') return { inserted: all, refused: [] };
     await this.target.query(numberStagedSql(this.transfer));
     const inserted = await this.#insertPart(0, rows);
@@ -154,7 +154,10 @@ class StagedRows {
   }
 
   async #insertPart(after: number, upTo: number): Promise<number> {
-    const outcome = await this.#attempt(insertStagedSql(this.transfer, { span: this.span, part: true }), [after, upTo]);
+    const outcome = await this.#attempt(insertStagedSql(this.transfer, { portion: this.portion, part: true }), [
+      after,
+      upTo,
+    ]);
     if (typeof outcome === 'number') return outcome;
     if (upTo - after === 1) return await this.#take(upTo, outcome);
     const middle = (after + upTo) >> 1;

@@ -9,7 +9,8 @@ import { enterRefused, enterUnprovenSql, type LedgerState } from '../ledger/ledg
 import { lockTable, markTakenOver } from '../ledger/markers.js';
 import { holdAsPrimary } from '../phase/fence.js';
 import { ALL_TABLES } from '../tables/reading-tables.js';
-import { bringRows, type Delivery } from './bring-rows.js';
+import { bringRows, namedInLedger, type Delivery } from './bring-rows.js';
+import { portionOfRanges } from './portion.js';
 import { NONE_UPDATED, repairUpdated, type UpdatedRepair } from './repair-updated.js';
 import { planTransfer, type Transfer } from './transfer.js';
 
@@ -147,7 +148,7 @@ async function repairClaimed(
     const { delivery, updated } = await deliver(source, claim, options);
     await source.query(SETTLE_ENTRIES, [claim.ids]);
     // What the secondary refused stays in the ledger, a reading an entry.
-    await enterRefused(source, delivery.refused);
+    await enterRefused(source, namedInLedger(delivery.refused));
     return { ...delivery, updated, entries: claim.ids.length, refused: delivery.refused.length };
   });
 }
@@ -208,7 +209,7 @@ async function deliverByTime(
         target,
         targetSide: secondary.side,
         transfer,
-        ranges,
+        portion: ranges.length === 0 ? null : portionOfRanges(transfer, ranges),
         overwrite: true,
       });
     }),

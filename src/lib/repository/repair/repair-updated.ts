@@ -6,8 +6,10 @@ import { repeatCollisions, withTransaction } from '../../db/transaction.js';
 import { chunksOf } from '../../domain/chunks.js';
 import type { Role } from '../../domain/side.js';
 import { assertDecides } from '../phase/fence.js';
-import { columnOf } from '../tables/table.js';
+import { comparedValue } from '../compare/digest-method.js';
+import { columnOf, tableSql } from '../tables/table.js';
 import { sideSql, type TablePair } from '../tables/table-pair.js';
+import { lockTable } from '../ledger/markers.js';
 import { BRING_NEWEST_PARTS, READ_NEWEST_PARTS, type NewestPart } from '../write/newest-parts.js';
 import { SKIP_EVERY_TABLE } from '../writers/own-writes.js';
 
@@ -64,7 +66,7 @@ export async function insertAbsent(
 }
 
 async function listKeys(source: Queryable, table: TablePair): Promise<Key[]> {
-  const texts = table.key.map((name) => `${quoteIdentifier(name)}::text`);
+  const texts = table.uniqueKey.map((name) => `${quoteIdentifier(name)}::text`);
   const { rows } = await source.query<{ key: Key }>(`
     select json_build_array(${texts.join(', ')})::text as key from ${sideSql(table, 'primary')}
     order by ${texts.map((text) => `${text} collate "C"`).join(', ')}`);
@@ -81,6 +83,10 @@ async function repairRows(source: Database, target: Database, rows: UpdatedRows)
   const { table, keys, overwrite } = rows;
   return await withTransaction(target.pool, async (client) => {
     await client.query(SKIP_EVERY_TABLE);
+    if (table.known === null) {
+      const { text, values = [] } = lockTable(table.name);
+      await client.query(text, [...values]);
+    }
     const first = await readColumns(source.pool, rows);
     const inserted = await writeUnderOwnPath(client, underOwnPath(insertSql(table)), first.columns);
     let corrected = 0;
@@ -88,7 +94,8 @@ async function repairRows(source: Database, target: Database, rows: UpdatedRows)
       await client.query(lockSql(table), [keys]);
       await assertDecides(source);
       const values = await readColumns(source.pool, rows);
-      corrected = await writeUnderOwnPath(client, underOwnPath(updateSql(table)), values.columns);
+      const update = updateSql(table);
+      if (update !== null) corrected = await writeUnderOwnPath(client, underOwnPath(update), values.columns);
     }
     await bringMemory(source.pool, client, rows);
     return { copied: first.rows, inserted, skipped: Math.max(0, first.rows - inserted - corrected), corrected };
@@ -121,7 +128,7 @@ async function bringMemory(
 }
 
 /** The rows of the keys in $1, as a side has their types. */
-function isGiven({ key, sides }: TablePair, role: Role): string {
+function isGiven({ uniqueKey: key, sides }: TablePair, role: Role): string {
   const values = key.map((name, place) => `(given.key ->> ${place})::${columnOf(sides[role], name)?.type ?? 'text'}`);
   return `(${key.map(quoteIdentifier).join(', ')}) in (
     select ${values.join(', ')} from unnest($1::text[]) as listed (key)
@@ -130,24 +137,37 @@ function isGiven({ key, sides }: TablePair, role: Role): string {
 }
 
 function lockSql(table: TablePair): string {
-  const order = table.key.map(quoteIdentifier).join(', ');
+  const order = table.uniqueKey.map(quoteIdentifier).join(', ');
   return `select from ${sideSql(table, 'secondary')} where ${isGiven(table, 'secondary')} order by ${order} for update`;
 }
 
+/** The target computes generated columns itself, and takes the source's numbers of identity columns. */
 function insertSql(table: TablePair): string {
-  const names = table.columns.map(({ name }) => quoteIdentifier(name)).join(', ');
-  const key = table.key.map(quoteIdentifier).join(', ');
-  return `insert into ${sideSql(table, 'secondary')} (${names}) select ${names} from ${givenRows(table)} as given
-    order by ${key} on conflict do nothing`;
+  const names = writtenColumns(table)
+    .map(({ name }) => quoteIdentifier(name))
+    .join(', ');
+  const key = table.uniqueKey.map(quoteIdentifier).join(', ');
+  return `insert into ${tableSql(table.sides.secondary)} (${names}) overriding system value
+    select ${names} from ${givenRows(table)} as given order by ${key} on conflict do nothing`;
 }
 
-function updateSql(table: TablePair): string {
-  const names = table.columns.filter(({ name }) => !table.key.includes(name)).map(({ name }) => quoteIdentifier(name));
-  const list = (qualifier: string): string => names.map((name) => `${qualifier}.${name}`).join(', ');
-  const same = table.key.map(quoteIdentifier).map((name) => `known.${name} = given.${name}`);
-  return `update ${sideSql(table, 'secondary')} as known set ${names.map((name) => `${name} = given.${name}`).join(', ')}
+/** Null where a row has no values beside its key. */
+function updateSql(table: TablePair): string | null {
+  const { secondary } = table.sides;
+  const columns = writtenColumns(table).filter(
+    ({ name }) => !table.uniqueKey.includes(name) && columnOf(secondary, name)?.identity !== 'always',
+  );
+  if (columns.length === 0) return null;
+  const list = (qualifier: string): string => columns.map((column) => comparedValue(column, qualifier)).join(', ');
+  const same = table.uniqueKey.map(quoteIdentifier).map((name) => `known.${name} = given.${name}`);
+  const set = columns.map(({ name }) => quoteIdentifier(name)).map((name) => `${name} = given.${name}`);
+  return `update ${sideSql(table, 'secondary')} as known set ${set.join(', ')}
     from ${givenRows(table)} as given
-    where ${same.join(' and ')} and (${list('known')}) is distinct from (${list('given')})`;
+    where ${same.join(' and ')} and (${list('known.')}) is distinct from (${list('given.')})`;
+}
+
+function writtenColumns({ columns, sides: { secondary } }: TablePair): TablePair['columns'] {
+  return columns.filter(({ name }) => columnOf(secondary, name)?.generated == null);
 }
 
 /** The parameters, an array text a column, as rows with the source's types. */

@@ -1,13 +1,12 @@
-import { quoteIdentifier, quoteLiteral } from '../../db/identifiers.js';
+import { quoteIdentifier } from '../../db/identifiers.js';
 import { microsOf } from '../../db/micros.js';
-import { formatInstant } from '../../domain/time.js';
 import type { Role } from '../../domain/side.js';
-import type { TimeRange } from '../../domain/time-range.js';
-import { columnOf } from '../tables/table.js';
-import { sideSql, type ComparedColumn, type TablePair } from '../tables/table-pair.js';
+import { columnOf, tableSql } from '../tables/table.js';
+import { isTimeAxis } from '../tables/axis.js';
+import { sideSql, type ComparedColumn } from '../tables/table-pair.js';
 import { comparedValue } from '../compare/digest-method.js';
-import { axisOf } from '../compare/slices.js';
 import { keepRowsSql, rowContentSql } from '../ledger/quarantine.js';
+import type { Portion } from './portion.js';
 import type { ParentRows, Transfer } from './transfer.js';
 
 /**
@@ -17,25 +16,12 @@ import type { ParentRows, Transfer } from './transfer.js';
  */
 
 /** Rows to copy, as a query without parameters (COPY takes none). Texts sort by their bytes: faster, and like anywhere. */
-function selectRangesSql({ columns, compared }: Transfer, ranges: readonly TimeRange[]): string {
-  const names = [...columns]
-    .map(
-      ([name, type]) =>
-        `stored.${quoteIdentifier(name)}${isText(type) ? ` collate "C" as ${quoteIdentifier(name)}` : ''}`,
-    )
-    .join(', ');
-  const { sql: axis, type } = axisOf({ table: compared, role: 'primary' });
-  const bounds = ranges.map(
-    ({ from, to }) => `(${[from, to].map((bound) => `${quoteLiteral(formatInstant(bound))}::${type}`).join(', ')})`,
-  );
-  // Constants, so that chunks outside of all of them are not even locked.
-  const [from, to] = [Math.min(...ranges.map((range) => range.from)), Math.max(...ranges.map((range) => range.to))];
-  const within = (bound: number): string => `${quoteLiteral(formatInstant(bound))}::${type}`;
-  const span = ranges.length === 0 ? '' : ` and ${axis} >= ${within(from)} and ${axis} < ${within(to)}`;
-  return `select ${names} from (values ${bounds.join(', ')}) as slice (start, stop)
-    join lateral (
-      select * from ${sideSql(compared, 'primary')} where ${axis} >= slice.start and ${axis} < slice.stop${span}
-    ) as stored on true`;
+function selectRowsSql({ columns }: Transfer, { source }: Portion, names: readonly string[]): string {
+  const values = names.map((name) => {
+    const column = quoteIdentifier(name);
+    return isText(columns.get(name) ?? '') ? `stored.${column} collate "C" as ${column}` : `stored.${column}`;
+  });
+  return `select ${values.join(', ')} from ${source}`;
 }
 
 export function createStagingSql(transfer: Transfer): string {
@@ -45,12 +31,15 @@ export function createStagingSql(transfer: Transfer): string {
 
 /** `into` is the staging table, or the table itself. */
 export function copyFromSql(transfer: Transfer, into: 'staging' | 'table'): string {
-  const target = into === 'staging' ? staging(transfer) : targetSql(transfer);
-  return `copy ${target} (${columnList(transfer)}) from stdin ${format(transfer)}`;
+  const [target, columns] =
+    into === 'staging'
+      ? [staging(transfer), listOf([...transfer.columns.keys()])]
+      : [insertedSql(transfer), listOf(transfer.written)];
+  return `copy ${target} (${columns}) from stdin ${format(transfer)}`;
 }
 
-export function copyToSql(transfer: Transfer, ranges: readonly TimeRange[]): string {
-  return `copy (${selectRangesSql(transfer, ranges)}) to stdout ${format(transfer)}`;
+export function copyToSql(transfer: Transfer, portion: Portion): string {
+  return `copy (${selectRowsSql(transfer, portion, [...transfer.columns.keys()])}) to stdout ${format(transfer)}`;
 }
 
 /** A unit of a second's work, sorted in memory. */
@@ -60,8 +49,8 @@ const SORT_MEMORY = '64MB';
  * The same for rows that go straight into the table, one sensor after the other: the target then inserts its unique key
  * leaf by leaf, which costs it a quarter less than in the order of time, and more beside other writers.
  */
-export function copySortedToSql(transfer: Transfer, ranges: readonly TimeRange[]): string {
-  const sorted = `${selectRangesSql(transfer, ranges)} order by ${keyList(transfer)}`;
+export function copySortedToSql(transfer: Transfer, portion: Portion): string {
+  const sorted = `${selectRowsSql(transfer, portion, transfer.written)} ${inKeyOrder(transfer)}`;
   return `set local work_mem = '${SORT_MEMORY}'; copy (${sorted}) to stdout ${format(transfer)}`;
 }
 
@@ -75,24 +64,20 @@ export function findAbsentParentsSql(transfer: Transfer, { columns, table }: Par
       and not exists (select from ${sideSql(table, 'secondary')} as known where ${same.join(' and ')})`;
 }
 
-/**
- * Inserts staged rows that are not on the target yet, in key order. They lie within `span`, so that no more of the
- * target is looked at; with `part`, only those numbered ($1, $2].
- */
-export function insertStagedSql(transfer: Transfer, { span, part }: { span: TimeRange; part: boolean }): string {
-  const columns = columnList(transfer);
+/** Inserts staged rows that are not on the target yet, in key order; with `part`, only those numbered ($1, $2]. */
+export function insertStagedSql(transfer: Transfer, { portion, part }: { portion: Portion; part: boolean }): string {
+  const columns = listOf(transfer.written);
   const numbered = part ? 'sensorctl_number > $1 and sensorctl_number <= $2' : 'true';
   const source = transfer.guard === 'count' ? countCopies(transfer, 'staged') : `${staging(transfer)} as staged`;
-  const insert = `insert into ${targetSql(transfer)} (${columns}) select ${columns} from ${source} where ${numbered}`;
-  const order = `order by ${keyList(transfer)}`;
-  if (transfer.guard === 'key') return `${insert} ${order} on conflict (${keyList(transfer)}) do nothing`;
-  const bounds = [span.from, span.to].map((bound) => quoteLiteral(formatInstant(bound))) as [string, string];
-  const inSpan = between(transfer, bounds);
+  const insert = `insert into ${insertedSql(transfer)} (${columns}) ${overriding(transfer)}
+    select ${columns} from ${source} where ${numbered}`;
+  if (transfer.guard === 'key')
+    return `${insert} ${inKeyOrder(transfer)} on conflict (${listOf(transfer.key)}) do nothing`;
   const held =
     transfer.guard === 'absence'
-      ? `${targetSql(transfer)} as stored where ${inSpan} and ${sameKey(transfer)}`
-      : `${countCopies(transfer, 'stored', inSpan)} where ${sameCopy(transfer)}`;
-  return `${insert} and not exists (select from ${held}) ${order}`;
+      ? `${targetSql(transfer)} as stored where ${portion.found} and ${sameKey(transfer)}`
+      : `${countCopies(transfer, 'stored', portion.target ?? 'true')} where ${sameCopy(transfer)}`;
+  return `${insert} and not exists (select from ${held}) ${inKeyOrder(transfer)}`;
 }
 
 /** Gives each staged row a number from 1 on, so that they can be inserted in parts. */
@@ -110,80 +95,81 @@ export function takeStagedSql(transfer: Transfer): string {
   return `delete from ${staging(transfer)} where sensorctl_number = $1 returning ${nameSql(transfer)}`;
 }
 
-/** How many staged rows differ from the target's row under their key. Parameters: the times between which they lie. */
-export function countDifferingSql(transfer: Transfer): string {
-  return `select count(*)::int as rows from ${joinDiffering(transfer)}`;
+/** How many staged rows differ from the target's row under their key. */
+export function countDifferingSql(transfer: Transfer, portion: Portion): string {
+  return `select count(*)::int as rows from ${joinDiffering(transfer, portion)}`;
 }
 
-/** Keeps in the target's quarantine what is about to be replaced. Parameters: the times, then the target's side. */
-export function keepDifferingSql(transfer: Transfer): string {
-  const rows = `select ${rowContentSql(transfer.compared.sides.secondary)} as content, ${storedName(transfer)} from ${joinDiffering(transfer)}`;
+/** Keeps in the target's quarantine what is about to be replaced. Parameter: the target's side. */
+export function keepDifferingSql(transfer: Transfer, portion: Portion): string {
+  const rows = `select ${rowContentSql(transfer.compared.sides.secondary)} as content, ${nameSql(transfer, 'stored.')} from ${joinDiffering(transfer, portion)}`;
   const reason = 'differed from the primary, which replaced it';
-  return keepRowsSql({ rows, table: transfer.table, side: '$3', reason });
+  return keepRowsSql({ rows, table: transfer.table, side: '$1', reason });
 }
 
 /**
  * Makes each differing row what the source holds. Of a compressed chunk the upsert decompresses only the batches that hold
  * the keys, where an update with a join would decompress the whole chunk (measured with TimescaleDB 2.26.4).
  */
-export function correctDifferingSql(transfer: Transfer): string {
-  const table = targetSql(transfer);
-  const names = valueColumns(transfer).map(({ name }) => quoteIdentifier(name));
+export function correctDifferingSql(transfer: Transfer, portion: Portion): string {
+  const names = correctedColumns(transfer).map(quoteIdentifier);
   if (transfer.guard !== 'key') {
-    return `update ${table} as stored set ${names.map((name) => `${name} = staged.${name}`).join(', ')}
+    return `update ${targetSql(transfer)} as stored set ${names.map((name) => `${name} = staged.${name}`).join(', ')}
       from ${staging(transfer)} as staged
-      where ${sameKey(transfer)} and ${between(transfer)} and (${valueList(transfer, 'stored.')}) is distinct from (${valueList(transfer, 'staged.')})`;
+      where ${sameKey(transfer)} and ${portion.found} and ${differ(transfer, 'stored.', 'staged.')}`;
   }
-  return `insert into ${table} as stored (${columnList(transfer)})
-    select distinct on (${keyList(transfer)}) ${columnList(transfer)} from ${staging(transfer)}
-    where ${within(transfer)} order by ${keyList(transfer)}
-    on conflict (${keyList(transfer)}) do update set ${names.map((name) => `${name} = excluded.${name}`).join(', ')}
-    where (${valueList(transfer, 'stored.')}) is distinct from (${valueList(transfer, 'excluded.')})`;
+  const [columns, key] = [listOf(transfer.written), listOf(transfer.key)];
+  return `insert into ${insertedSql(transfer)} as stored (${columns}) ${overriding(transfer)}
+    select distinct on (${key}) ${columns} from ${staging(transfer)} order by ${key}
+    on conflict (${key}) do update set ${names.map((name) => `${name} = excluded.${name}`).join(', ')}
+    where ${differ(transfer, 'stored.', 'excluded.')}`;
 }
 
-/** The staged rows that the target does not hold, equal. Parameters: the times between which they lie. */
-export function findUnequalSql(transfer: Transfer): string {
+/** Whether a row that differs can be made what the source holds. */
+export function canCorrect(transfer: Transfer): boolean {
+  return transfer.guard !== 'count' && correctedColumns(transfer).length > 0;
+}
+
+/** The staged rows that the target does not hold, equal. */
+export function findUnequalSql(transfer: Transfer, portion: Portion): string {
   const name = nameSql(transfer);
   if (transfer.guard !== 'count') {
-    const held = `from ${targetSql(transfer)} as stored where ${sameRow(transfer)} and ${between(transfer)}`;
+    const held = `from ${targetSql(transfer)} as stored where ${sameRow(transfer)} and ${portion.found}`;
     return `select ${name} from ${staging(transfer)} as staged where not exists (select ${held})`;
   }
-  const stored = countCopies(transfer, 'stored', between(transfer));
+  const stored = countCopies(transfer, 'stored', portion.target ?? 'true');
   return `select ${name} from ${countCopies(transfer, 'staged')} where not exists (select from ${stored} where ${sameCopy(transfer)})`;
 }
 
 /**
- * Keys of the target's rows in the range that are not staged, in key order: how many such rows a key has, and how many
- * staged ones. Without a unique key equal rows are counted. Parameters: from, to, limit, and from the second page on the
- * texts of the key after which to begin.
+ * Keys of the target's rows in the portion that are not staged, in key order: how many such rows a key has, and how many
+ * staged ones. Without a unique key equal rows are counted. Parameters: limit, and from the second page on the texts of
+ * the key after which to begin.
  */
-export function findExtraSql(transfer: Transfer, isFirst: boolean): string {
+export function findExtraSql(transfer: Transfer, target: string, isFirst: boolean): string {
   const [stored, staged, same] =
     transfer.guard === 'key'
       ? [`${targetSql(transfer)} as stored`, `${staging(transfer)} as staged`, sameKey(transfer)]
-      : [countCopies(transfer, 'stored', between(transfer)), countCopies(transfer, 'staged'), sameCopy(transfer)];
-  const list = keyList(transfer);
-  const after = keyTypes(transfer, 'secondary').map((type, index) => `$${index + 4}::text::${type}`);
+      : [countCopies(transfer, 'stored', target), countCopies(transfer, 'staged'), sameCopy(transfer)];
+  const names = transfer.key.map(quoteIdentifier);
+  const list = names.join(', ');
+  const after = keyTypes(transfer, 'secondary').map((type, index) => `$${index + 2}::text::${type}`);
   return `with extra as (
       select ${list}, count(*)::int as sensorctl_rows from ${stored}
-      where ${between(transfer)} and not exists (select from ${staged} where ${same})
+      where ${target} and not exists (select from ${staged} where ${same})
         ${isFirst ? '' : `and (${list}) > (${after.join(', ')})`}
-      group by ${list} order by ${list} limit $3
+      group by ${list} order by ${list} limit $1
     ), held as (select ${list}, count(*)::int as sensorctl_rows from ${staging(transfer)} group by ${list})
-    select array_to_json(array[${keyTexts(transfer, 'extra').join(', ')}])::text as key,
+    select array_to_json(array[${transfer.key.map((name) => valueText(transfer, name, 'extra.')).join(', ')}])::text as key,
       extra.sensorctl_rows as rows, coalesce(held.sensorctl_rows, 0) as staged
-    from extra left join held on ${keyColumns(transfer)
-      .map((column) => `held.${column} = extra.${column}`)
-      .join(' and ')}
-    order by ${keyColumns(transfer)
-      .map((column) => `extra.${column}`)
-      .join(', ')}`;
+    from extra left join held on ${names.map((column) => `held.${column} = extra.${column}`).join(' and ')}
+    order by ${names.map((column) => `extra.${column}`).join(', ')}`;
 }
 
 /** Which of these keys have no more rows on the source than are staged. Parameters: the keys as JSON, rows staged. */
 export function findLackingSql(transfer: Transfer): string {
   const same = givenKey(transfer, 'primary', 'given.key').map(
-    (value, index) => `stored.${keyColumns(transfer)[index] ?? ''} = ${value}`,
+    (value, index) => `stored.${quoteIdentifier(transfer.key[index] ?? '')} = ${value}`,
   );
   return `select place::int - 1 as place
     from unnest($1::text[], $2::int[]) with ordinality as listed (key, staged, place)
@@ -193,30 +179,57 @@ export function findLackingSql(transfer: Transfer): string {
     ) <= listed.staged`;
 }
 
-/** Keeps rows of the target in its quarantine before they are deleted. Parameters: the keys as JSON, from, to, side. */
-export function keepExtraSql(transfer: Transfer): string {
-  const rows = `select ${rowContentSql(transfer.compared.sides.secondary)} as content, ${storedName(transfer)}
-    from ${targetSql(transfer)} as stored where ${isGiven(transfer)}`;
-  return keepRowsSql({ rows, table: transfer.table, side: '$4', reason: 'the primary does not hold it; pruned' });
+const PRUNED = 'the primary does not hold it; pruned';
+
+/** Keeps rows of the target in its quarantine before they are deleted. Parameters: the keys as JSON, side. */
+export function keepExtraSql(transfer: Transfer, target: string): string {
+  const rows = `select ${rowContentSql(transfer.compared.sides.secondary)} as content, ${nameSql(transfer, 'stored.')}
+    from ${targetSql(transfer)} as stored where ${isGiven(transfer, target)}`;
+  return keepRowsSql({ rows, table: transfer.table, side: '$2', reason: PRUNED });
 }
 
-/** Parameters: the keys as JSON, from, to. */
-export function deleteExtraSql(transfer: Transfer): string {
-  return `delete from ${targetSql(transfer)} as stored where ${isGiven(transfer)}`;
+/** Parameter: the keys as JSON. */
+export function deleteExtraSql(transfer: Transfer, target: string): string {
+  return `delete from ${targetSql(transfer)} as stored where ${isGiven(transfer, target)}`;
 }
 
-/** The target's rows of the keys in $1, between $2 and $3. */
-function isGiven(transfer: Transfer): string {
-  return `${between(transfer, ['$2', '$3'])} and (${keyColumns(transfer)
-    .map((column) => `stored.${column}`)
-    .join(', ')}) in (${givenKeys(transfer, 'secondary')})`;
+/** The target's rows of the keys in $1. */
+function isGiven(transfer: Transfer, target: string): string {
+  const key = transfer.key.map((name) => `stored.${quoteIdentifier(name)}`);
+  return `${target} and (${key.join(', ')}) in (${givenKeys(transfer, 'secondary')})`;
 }
 
 /** Brings staged rows back whose copies were deleted with those that were too many. Parameter: the keys as JSON. */
 export function restoreStagedSql(transfer: Transfer): string {
-  const columns = columnList(transfer);
-  return `insert into ${targetSql(transfer)} (${columns}) select ${columns} from ${staging(transfer)}
-    where (${keyList(transfer)}) in (${givenKeys(transfer, 'primary')}) order by ${keyList(transfer)}`;
+  const columns = listOf(transfer.written);
+  return `insert into ${insertedSql(transfer)} (${columns}) ${overriding(transfer)} select ${columns} from ${staging(transfer)}
+    where (${listOf(transfer.key)}) in (${givenKeys(transfer, 'primary')}) ${inKeyOrder(transfer)}`;
+}
+
+/** Rows of a table without a key that the target holds more often than they are staged, as the relation `extra`. */
+function extraCopies(transfer: Transfer, target: string): string {
+  return `select stored.* from ${countCopies(transfer, 'stored', target)}
+    where not exists (select from ${countCopies(transfer, 'staged')} where ${sameCopy(transfer)})`;
+}
+
+export function countExtraCopiesSql(transfer: Transfer, target: string): string {
+  return `select count(*)::int as rows from (${extraCopies(transfer, target)}) as extra`;
+}
+
+/** Parameter: the target's side. */
+export function keepExtraCopiesSql(transfer: Transfer, target: string): string {
+  const rows = `select ${rowContentSql(transfer.compared.sides.secondary)} as content, ${nameSql(transfer, 'stored.')}
+    from ${targetSql(transfer)} as stored where ${isExtraCopy(transfer, target)}`;
+  return keepRowsSql({ rows, table: transfer.table, side: '$1', reason: PRUNED });
+}
+
+export function deleteExtraCopiesSql(transfer: Transfer, target: string): string {
+  return `delete from ${targetSql(transfer)} as stored where ${isExtraCopy(transfer, target)}`;
+}
+
+function isExtraCopy(transfer: Transfer, target: string): string {
+  return `(stored.tableoid, stored.ctid) in (
+    select sensorctl_table, sensorctl_row from (${extraCopies(transfer, target)}) as extra)`;
 }
 
 function givenKeys(transfer: Transfer, role: Role): string {
@@ -229,9 +242,9 @@ function givenKey(transfer: Transfer, role: Role, json: string): string[] {
   return keyTypes(transfer, role).map((type, index) => `(${json} ->> ${index})::${type}`);
 }
 
-/** Whether the target holds nothing in a range, and what its clock says, in µs since 1970. Parameters: from, to. */
-export function isEmptySql(transfer: Transfer): string {
-  return `select not exists (select from ${targetSql(transfer)} as stored where ${between(transfer)}) as empty,
+/** Whether the target holds nothing of the portion, and what its clock says, in µs since 1970. */
+export function isEmptySql(transfer: Transfer, target: string): string {
+  return `select not exists (select from ${targetSql(transfer)} as stored where ${target}) as empty,
     ${microsOf('clock_timestamp()')} as now`;
 }
 
@@ -241,109 +254,109 @@ function staging({ compared }: Transfer): string {
 }
 
 function isText(type: string): boolean {
-  return /^(?:text|character)/.test(type);
+  return /^(?:text|character)(?!.*\[)/.test(type);
 }
 
-function columnList({ columns }: Transfer): string {
-  return [...columns.keys()].map(quoteIdentifier).join(', ');
+function listOf(names: readonly string[]): string {
+  return names.map(quoteIdentifier).join(', ');
 }
 
-function format({ alike }: Transfer): string {
-  return alike ? '(format binary)' : '(format text)';
+/** The source's numbers, not new ones. */
+function overriding({ hasIdentity }: Transfer): string {
+  return hasIdentity ? 'overriding system value' : '';
+}
+
+function inKeyOrder({ key }: Transfer): string {
+  return key.length === 0 ? '' : `order by ${listOf(key)}`;
+}
+
+function format({ binary }: Transfer): string {
+  return binary ? '(format binary)' : '(format text)';
 }
 
 /** With those of the key under which different texts are equal: a comparison tells them apart, so that a repair does. */
-function valueColumns({ compared }: Transfer): readonly ComparedColumn[] {
+function valueColumns({ compared, key }: Transfer): readonly ComparedColumn[] {
   const isLooseKey = (name: string): boolean => columnOf(compared.sides.secondary, name)?.looseCollation != null;
-  return compared.columns.filter(({ name }) => !compared.key.includes(name) || isLooseKey(name));
+  return compared.columns.filter(({ name }) => !key.includes(name) || isLooseKey(name));
 }
 
-function valueList(transfer: Transfer, qualifier: string): string {
+/** Those of them that can be written over. */
+function correctedColumns(transfer: Transfer): string[] {
+  const { secondary } = transfer.compared.sides;
   return valueColumns(transfer)
-    .map((column) => comparedValue(column, qualifier))
-    .join(', ');
+    .map(({ name }) => name)
+    .filter((name) => transfer.written.includes(name) && columnOf(secondary, name)?.identity !== 'always');
 }
 
-function sameKey({ compared }: Transfer): string {
-  return compared.key
-    .map((column) => `stored.${quoteIdentifier(column)} = staged.${quoteIdentifier(column)}`)
-    .join(' and ');
+/** Rows without values are told apart by their keys alone. */
+function differ(transfer: Transfer, one: string, other: string): string {
+  const values = valueColumns(transfer);
+  if (values.length === 0) return 'false';
+  const list = (qualifier: string): string => values.map((column) => comparedValue(column, qualifier)).join(', ');
+  return `(${list(one)}) is distinct from (${list(other)})`;
+}
+
+function sameKey({ key }: Transfer): string {
+  if (key.length === 0) return 'true';
+  return key.map((column) => `stored.${quoteIdentifier(column)} = staged.${quoteIdentifier(column)}`).join(' and ');
 }
 
 function sameRow(transfer: Transfer): string {
-  return `${sameKey(transfer)} and (${valueList(transfer, 'stored.')}) is not distinct from (${valueList(transfer, 'staged.')})`;
+  return `${sameKey(transfer)} and not (${differ(transfer, 'stored.', 'staged.')})`;
 }
 
 function sameCopy(transfer: Transfer): string {
   return `${sameRow(transfer)} and stored.sensorctl_copy = staged.sensorctl_copy`;
 }
 
-/** Constants, so that only the chunks of these times are looked into. */
-function between({ compared }: Transfer, [from, to]: readonly [string, string] = ['$1', '$2']): string {
-  const { sql: axis, type } = axisOf({ table: compared, role: 'secondary' });
-  return `stored.${axis} >= ${from}::${type} and stored.${axis} < ${to}::${type}`;
-}
-
 /** Pairs of a target's row and a staged one under one key that are not equal. */
-function joinDiffering(transfer: Transfer): string {
+function joinDiffering(transfer: Transfer, { found }: Portion): string {
   return `${targetSql(transfer)} as stored join ${staging(transfer)} as staged on ${sameKey(transfer)}
-    where ${between(transfer)} and (${valueList(transfer, 'stored.')}) is distinct from (${valueList(transfer, 'staged.')})`;
+    where ${found} and ${differ(transfer, 'stored.', 'staged.')}`;
 }
 
-/** Rows with the number of each among those that are equal to it. */
+/** Rows with the number of each among those that are equal to it; of the target's also where they are. */
 function countCopies(transfer: Transfer, rows: 'staged' | 'stored', condition = 'true'): string {
   const columns = transfer.compared.columns.map((column) => comparedValue(column, `${rows}.`)).join(', ');
-  const table = rows === 'staged' ? staging(transfer) : targetSql(transfer);
-  return `(select ${rows}.*, row_number() over (partition by ${columns}) as sensorctl_copy from ${table} as ${rows} where ${condition}) as ${rows}`;
+  const [table, place] =
+    rows === 'staged'
+      ? [staging(transfer), '']
+      : [targetSql(transfer), 'stored.tableoid as sensorctl_table, stored.ctid as sensorctl_row,'];
+  const copies = `row_number() over (partition by ${columns || 'true'}) as sensorctl_copy`;
+  return `(select ${place} ${rows}.*, ${copies} from ${table} as ${rows} where ${condition}) as ${rows}`;
 }
 
-/** The same bounds for the staged rows themselves, so that each of the statements takes the same parameters. */
-function within({ compared }: Transfer): string {
-  const { sql: axis, type } = axisOf({ table: compared, role: 'primary' });
-  return `${axis} >= $1::${type} and ${axis} < $2::${type}`;
-}
-
+/** The target's table where its rows are read, updated or deleted. */
 function targetSql({ compared }: Transfer): string {
   return sideSql(compared, 'secondary');
 }
 
-function keyColumns({ compared }: Transfer): string[] {
-  return compared.key.map(quoteIdentifier);
-}
-
-function keyList(transfer: Transfer): string {
-  return keyColumns(transfer).join(', ');
+/** The same where rows come into it. */
+function insertedSql({ compared }: Transfer): string {
+  return tableSql(compared.sides.secondary);
 }
 
 /** The types of the key's columns on a side. */
-function keyTypes({ compared }: Transfer, role: Role): string[] {
-  return compared.key.map((name) => columnOf(compared.sides[role], name)?.baseType ?? 'text');
+function keyTypes({ compared, key }: Transfer, role: Role): string[] {
+  return key.map((name) => columnOf(compared.sides[role], name)?.baseType ?? 'text');
 }
 
-/** The values of the key as texts; times with their zone. */
-function keyTexts({ compared }: Transfer, qualifier: string): string[] {
-  return compared.key.map((name) => {
-    const column = `${qualifier}.${quoteIdentifier(name)}`;
-    return name === compared.axis?.column ? instantText(column) : `${column}::text`;
-  });
+/** A value of the key as text; times with their zone. */
+function valueText({ compared: { axis } }: Transfer, name: string, qualifier = ''): string {
+  const column = `${qualifier}${quoteIdentifier(name)}`;
+  return axis?.column === name && isInstant(axis.primary) ? `${column}::timestamptz::text` : `${column}::text`;
 }
 
-/** By what the ledger and the quarantine name a row: its sensor, which is the key without the axis, and its time. */
-function nameColumns({ key, axis }: TablePair): { sensor: string; time: string } {
-  const sensor = key.find((name) => name !== axis?.column);
-  return { sensor: sensor === undefined ? 'null' : quoteIdentifier(sensor), time: quoteIdentifier(axis?.column ?? '') };
+function isInstant(type: Parameters<typeof isTimeAxis>[0]): boolean {
+  return isTimeAxis(type) && type !== 'date';
 }
 
-function nameSql({ compared }: Transfer): string {
-  const { sensor, time } = nameColumns(compared);
-  return `${sensor}::text as sensor_id, ${instantText(time)} as time`;
-}
-
-function storedName({ compared }: Transfer): string {
-  const { sensor, time } = nameColumns(compared);
-  return `${sensor === 'null' ? sensor : `stored.${sensor}`} as sensor_id, stored.${time} as "time"`;
-}
-
-function instantText(column: string): string {
-  return `${column}::timestamptz::text`;
+/** By what the ledger and the quarantine name a row: its time, and its key without it; the sensor of a reading. */
+function nameSql(transfer: Transfer, qualifier = ''): string {
+  const { axis } = transfer.compared;
+  const time = axis === null || !isInstant(axis.primary) ? 'null::text' : valueText(transfer, axis.column, qualifier);
+  const rest = transfer.key.filter((name) => time === 'null::text' || name !== axis?.column);
+  const texts = rest.map((name) => valueText(transfer, name, qualifier));
+  const sensor = texts.length > 1 ? `json_build_array(${texts.join(', ')})::text` : (texts[0] ?? 'null::text');
+  return `${sensor} as sensor_id, ${time} as "time"`;
 }

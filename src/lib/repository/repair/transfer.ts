@@ -5,7 +5,7 @@ import { UnreachableError } from '../../errors.js';
 import { KNOWN_AXES, KNOWN_TABLES } from '../tables/reading-tables.js';
 import { readTables } from '../tables/read-tables.js';
 import { planRewriteCheck } from '../tables/rewritten-tables.js';
-import { columnOf, hasUniqueKey, type Parent, type Table } from '../tables/table.js';
+import { columnOf, hasUniqueKey, type Column, type Parent, type Table } from '../tables/table.js';
 import { pairTables, type TablePair } from '../tables/table-pair.js';
 import { readWriteSettings } from '../timescaledb/compressed-chunks.js';
 
@@ -22,13 +22,26 @@ export type Guard =
 export interface Transfer {
   readonly table: string;
   readonly compared: TablePair;
-  /** Column → type on the source: what is staged has these, so that nothing is rounded before it was compared. */
+  /**
+   * Column → type on the source: what is staged has these, so that nothing is rounded before it was compared. With those
+   * that nobody compares, so that a row that is new has them too.
+   */
   readonly columns: ReadonlyMap<string, string>;
+  /** Those of them that the target does not compute itself. */
+  readonly written: readonly string[];
+  /** The target numbers one of them, unless it is told not to. */
+  readonly hasIdentity: boolean;
   readonly guard: Guard;
+  /** What tells rows apart on the target: by its unique key, or by the columns that are taken for one; empty: the whole row. */
+  readonly key: readonly string[];
   /** The tables that the target's foreign keys refer to: rows that are brought need their parents there. */
   readonly parents: readonly ParentRows[];
-  /** Both sides have the same column types: rows travel in binary, and may go straight into the table. */
+  /** Both sides have the same column types: rows may go straight into the table. */
   readonly alike: boolean;
+  /** Written in replica role: its foreign keys refer in a circle, or to the table itself. */
+  readonly replica: boolean;
+  /** And their binary form means the same on both. */
+  readonly binary: boolean;
   /** What a transaction of the target sets before it writes among rows that are there. */
   readonly writeSettings: readonly Statement[];
   /** What a transaction of the source asks once it has read: for `assertNotRewritten`. */
@@ -46,29 +59,65 @@ export interface ParentRows {
 /** A table that cannot be copied until a person has mended its schema; other tables can. */
 export class ImpossibleTransferError extends UnreachableError {}
 
-/** Plans how a reading table is copied; throws where the two sides do not allow it. */
+/** Plans how a table that the consumer writes is copied; throws where the two sides do not allow it. */
 export async function planTransfer(source: Database, target: Database, table: string): Promise<Transfer> {
   const [from, to] = await Promise.all(
     [source, target].map(async ({ pool }) => (await readTables(pool, [table], KNOWN_AXES)).get(table)),
   );
   if (from === undefined) throw impossible(table, `is missing on ${sideTitle(source.side)}`);
   if (to === undefined) throw impossible(table, `is missing on ${sideTitle(target.side)}`);
+  const compared = pairTables({ primary: from, secondary: to, known: KNOWN_TABLES.get(table) });
+  if (!('columns' in compared)) throw impossible(table, compared.join(', '));
+  return await planTransferOf(source, target, compared);
+}
+
+/** Plans how a table is copied whose primary side is the source; throws where the target would lose rows. */
+export async function planTransferOf(
+  source: Database,
+  target: Database,
+  compared: TablePair,
+  replica = false,
+): Promise<Transfer> {
+  const { name: table, sides } = compared;
+  const { primary: from, secondary: to } = sides;
   if (to.hypertable?.losesRows === true)
     throw impossible(
       table,
       `is compressed on ${sideTitle(target.side)} by a TimescaleDB before 2.18.1, which would lose rows`,
     );
-  const compared = pairTables({ primary: from, secondary: to, known: KNOWN_TABLES.get(table) });
-  if (!('columns' in compared)) throw impossible(table, compared.join(', '));
-  const typeOn = (side: Table, name: string): string => columnOf(side, name)?.type ?? 'text';
-  const columns = new Map(compared.columns.map(({ name }) => [name, typeOn(from, name)]));
-  const alike = compared.columns.every(({ name }) => typeOn(from, name) === typeOn(to, name));
+  const names = [
+    ...compared.columns.map(({ name }) => name),
+    ...compared.excepted.filter((name) => isWritable(to, name)),
+  ];
+  const isAlike = (name: string): boolean => columnOf(from, name)?.type === columnOf(to, name)?.type;
+  const isPortable = (name: string): boolean =>
+    columnOf(from, name)?.portable === true && columnOf(to, name)?.portable === true;
   const [writeSettings, rewriteCheck, parents] = await Promise.all([
     readWriteSettings(target),
     planRewriteCheck(source, [from]),
     planParents(source, target, to),
   ]);
-  return { table, compared, columns, guard: guardOf(compared), parents, alike, writeSettings, rewriteCheck };
+  const guard = guardOf(compared);
+  const written = names.filter((name) => isWritable(to, name));
+  const alike = names.every(isAlike);
+  return {
+    ...{ table, compared, guard, parents, written, alike, writeSettings, rewriteCheck },
+    columns: new Map(names.map((name) => [name, stagedType(columnOf(from, name))])),
+    hasIdentity: written.some((name) => columnOf(to, name)?.identity != null),
+    key: compared.uniqueKey,
+    replica,
+    binary: alike && names.every(isPortable),
+  };
+}
+
+function isWritable(target: Table, name: string): boolean {
+  const column = columnOf(target, name);
+  return column !== undefined && column.generated == null;
+}
+
+/** A domain would refuse what the target has to name. */
+function stagedType(column: Column | undefined): string {
+  return (column?.isDomain === true ? column.baseType : column?.type) ?? 'text';
 }
 
 /** Of tables that both sides have; where the source has none, the target says itself which row lacks its parent. */
@@ -82,11 +131,12 @@ async function planParents(source: Database, target: Database, { parents, oid }:
     if (primary === undefined || secondary === undefined || secondary.oid === oid) return [];
     const pair = pairTables({ primary, secondary, known: KNOWN_TABLES.get(primary.label) });
     if (!('columns' in pair)) return [];
-    return { columns: parent.columns, table: { ...pair, key: parent.parentColumns } };
+    return { columns: parent.columns, table: { ...pair, key: parent.parentColumns, uniqueKey: parent.parentColumns } };
   });
 }
 
-function guardOf({ sides, key }: TablePair): Guard {
+function guardOf({ sides, uniqueKey: key }: TablePair): Guard {
+  if (key.length === 0) return 'count';
   if (hasUniqueKey(sides.secondary, key)) return 'key';
   return hasUniqueKey(sides.primary, key) ? 'absence' : 'count';
 }

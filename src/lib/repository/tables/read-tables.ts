@@ -53,6 +53,7 @@ const READ_COLUMNS = `
     'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod), 'baseType', format_type(base.oid, null),
     'notNull', a.attnotnull, 'generated', case a.attgenerated when 's' then 'stored' when 'v' then 'virtual' end,
     'identity', case a.attidentity when 'a' then 'always' when 'd' then 'by default' end,
+    'isDomain', base.oid <> a.atttypid,
     'portable', base.typtype = 'e' or (base.typnamespace = 'pg_catalog'::regnamespace and base.typname !~ '^_?reg'),
     'looseCollation', (
       select format('%I.%I', collation_home.nspname, loose.collname)

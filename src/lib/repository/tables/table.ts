@@ -20,6 +20,8 @@ export interface Column {
   readonly identity?: 'always' | 'by default' | null;
   /** Its binary form means the same on every server: it holds no oid of a type that somebody made. */
   readonly portable?: boolean;
+  /** Its type is a domain: the server checks its values. */
+  readonly isDomain?: boolean;
   /** Its collation, quoted, where texts of different bytes may be equal under it. */
   readonly looseCollation?: string | null;
 }

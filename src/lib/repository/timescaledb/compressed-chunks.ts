@@ -26,10 +26,14 @@ export async function readWriteSettings({ pool }: Database): Promise<readonly St
 }
 
 /**
- * Throws an UnreachableError where chunks of the table in these ranges take no writes, or lose them: frozen or tiered
- * ones, and compressed ones by the rules of TimescaleDB's version.
+ * Throws an UnreachableError where chunks of the table in these ranges of times, or any, take no writes, or lose them:
+ * frozen or tiered ones, and compressed ones by the rules of TimescaleDB's version.
  */
-export async function assertWritable(target: Database, table: Table, ranges: readonly TimeRange[]): Promise<void> {
+export async function assertWritable(
+  target: Database,
+  table: Table,
+  ranges: readonly TimeRange[] | undefined,
+): Promise<void> {
   if (table.hypertable === null) return;
   const [{ installed }, chunks] = await Promise.all([
     readTimescaleDb(target.pool),
@@ -52,10 +56,11 @@ export async function assertWritable(target: Database, table: Table, ranges: rea
   });
 }
 
-/** Whether a COPY straight into the table meets no compressed chunk in the range: into one it would go row by row. */
-export async function isCopyStraightSafe(target: Database, table: Table, range: TimeRange): Promise<boolean> {
+/** Whether a COPY straight into the table meets no compressed chunk in the range of times, or at all: into one it would go row by row. */
+export async function isCopyStraightSafe(target: Database, table: Table, times: TimeRange | null): Promise<boolean> {
   if (table.hypertable === null) return true;
-  return (await readChunks(target.pool, table.name, [range])).every((chunk) => !chunk.compressed);
+  const chunks = await readChunks(target.pool, table.name, times === null ? undefined : [times]);
+  return chunks.every((chunk) => !chunk.compressed);
 }
 
 /** Returns what is wrong with writes into compressed chunks in this version, by its changelog; null for nothing. */

@@ -26,8 +26,6 @@ import {
 
 /** Rows closer than this belong to one range of a ledger entry. */
 const LEDGER_RANGE_JOIN = "interval '1 minute'";
-/** Keys that an entry of the ledger names, at most. */
-const KEYS_AN_ENTRY = 1_000;
 
 /** A statement of a batch, and what its answer means. */
 export interface BatchStatement {
@@ -170,30 +168,24 @@ const ENTERS = `($3 = 'pending' or exists (select from sensorctl.migration) or e
 /** Rows that are kept newest are entered by their keys, others by their places. */
 const ENTER_IN_LEDGER = `
   insert into sensorctl.ledger (batch_id, consumer_id, state, reason, table_name, times, readings, keys)
-  select $1::uuid, $2::uuid, $3, $4, entries.* from (
-    select table_name, range_agg(tstzrange(first_time, last_time + interval '1 microsecond')), sum(readings), null::jsonb
+  select $1::uuid, $2::uuid, $3, $4, table_name, coalesce(range_agg(span), '{}'), sum(readings),
+    jsonb_agg(key) filter (where key is not null)
+  from (
+    select table_name, tstzrange(min(time), max(time) + interval '1 microsecond') as span, count(*) as readings, null::jsonb as key
     from (
-      select table_name, min(time) as first_time, max(time) as last_time, count(*) as readings
+      select table_name, time,
+        count(*) filter (where time - previous > ${LEDGER_RANGE_JOIN}) over (partition by table_name order by time) as run
       from (
-        select table_name, time,
-          count(*) filter (where time - previous > ${LEDGER_RANGE_JOIN}) over (partition by table_name order by time) as run
-        from (
-          select table_name, time, lag(time) over (partition by table_name order by time) as previous
-          from touched where time is not null
-        ) as neighbours
-      ) as runs
-      group by table_name, run
-    ) as ranges
-    group by table_name
+        select table_name, time, lag(time) over (partition by table_name order by time) as previous
+        from touched where time is not null
+      ) as neighbours
+    ) as runs
+    group by table_name, run
     union all
-    select table_name, '{}', sum(readings), jsonb_agg(key)
-    from (
-      select table_name, key, readings, (row_number() over (partition by table_name) - 1) / ${KEYS_AN_ENTRY} as part
-      from touched where key is not null
-    ) as parts
-    group by table_name, part
-  ) as entries
-  where ${ENTERS}`;
+    select table_name, null, readings, key from touched where key is not null
+  ) as parts
+  where ${ENTERS}
+  group by table_name`;
 
 /**
  * No row; goes before what reads from the inserts, so that triggers run under the role's own search path, and those of

@@ -43,7 +43,8 @@ export class Shapes {
   /** The shape of a row; a text says what stands in the way of every row like it. */
   shapeOf(row: Row): ShapeOrProblem {
     const rule = row.write ?? 'first';
-    const name = `${row.table}\0${Object.keys(row.values).join('\0')}\0${rule === 'first' ? '' : JSON.stringify(rule)}`;
+    const kind = rule === 'first' ? '' : `${rule.newestBy}\0${rule.parts?.join('\0') ?? ''}`;
+    const name = `${row.table}\0\0${Object.keys(row.values).join('\0')}\0\0${kind}`;
     const known = this.#known.get(name);
     if (known !== undefined) return known;
     const found = this.#find(row, rule);

@@ -26,3 +26,15 @@ begin
     execute format('grant select on sensorctl.migrated_table to %s', held.role);
   end loop;
 end $rights$;
+
+-- A unit is a range of times, or another part of a table: a range of another axis, what is off it, rows by the class of
+-- their keys, pages of the source's files.
+alter table sensorctl.backfill_unit alter column from_time drop not null, alter column to_time drop not null,
+  add column part jsonb constraint times_or_part check ((part is null) = (from_time is not null and to_time is not null)),
+  -- Units of a lower level go first: those of tables that others refer to.
+  add column level integer not null default 0,
+  -- Rows that only the target has are deleted.
+  add column prune boolean not null default false;
+
+drop index sensorctl.open_backfill_unit;
+create index open_backfill_unit on sensorctl.backfill_unit (backfill_id, level, to_time desc nulls last) where done_at is null;

@@ -1,0 +1,62 @@
+import type { TimeRange } from '../../domain/time-range.js';
+import type { DigestMethod } from '../compare/digest-method.js';
+import { axisOf, pagesSql, sliceSql, type ClassSlice, type Pages } from '../compare/slices.js';
+import { boundSql, boundText } from '../tables/axis.js';
+import { sideSql } from '../tables/table-pair.js';
+import { quoteLiteral } from '../../db/identifiers.js';
+import type { Transfer } from './transfer.js';
+
+/** The rows of a table that are copied together, as SQL without parameters: COPY takes none. */
+export interface Portion {
+  /** What the source holds of it, as the relation `stored`, with what has to follow it. */
+  readonly source: string;
+  /** A condition for the target's rows (under the name `stored`) that belong to it; null where that cannot be told. */
+  readonly target: string | null;
+  /** One for those that are found by their key: no more than that, so that no more chunks are looked into. */
+  readonly found: string;
+}
+
+/** Ranges of the axis. */
+export function portionOfRanges({ compared, key }: Transfer, ranges: readonly TimeRange[]): Portion {
+  const { sql: axis, type } = axisOf({ table: compared, role: 'primary' });
+  const there = axisOf({ table: compared, role: 'secondary' });
+  const bound = (place: number, of = type): string => boundSql(of, place, quoteLiteral(boundText(of, place)));
+  const bounds = ranges.map(({ from, to }) => `(${bound(from)}, ${bound(to)})`);
+  // Constants, so that chunks outside of all of them are not even locked.
+  const span = {
+    from: ranges.reduce((least, { from }) => Math.min(least, from), Infinity),
+    to: ranges.reduce((most, { to }) => Math.max(most, to), -Infinity),
+  };
+  const within = `${axis} >= ${bound(span.from)} and ${axis} < ${bound(span.to)}`;
+  const target = `stored.${there.sql} >= ${bound(span.from, there.type)} and stored.${there.sql} < ${bound(span.to, there.type)}`;
+  return {
+    source: `(values ${bounds.join(', ')}) as slice (start, stop) join lateral (
+      select * from ${sideSql(compared, 'primary')} where ${axis} >= slice.start and ${axis} < slice.stop and ${within}
+    ) as stored on true`,
+    target,
+    found: key.includes(compared.axis?.column ?? '') || key.length === 0 ? target : 'true',
+  };
+}
+
+/** Rows by the class of their key. */
+export function portionOfClasses({ compared: table }: Transfer, slice: ClassSlice, method: DigestMethod): Portion {
+  const rows = (role: 'primary' | 'secondary'): string => sliceSql({ table, method, role }, slice);
+  return {
+    source: `(select * from ${sideSql(table, 'primary')} where ${rows('primary')}) as stored`,
+    target: rows('secondary'),
+    found: 'true',
+  };
+}
+
+/** What some pages of the source's files hold. */
+export function portionOfPages({ compared }: Transfer, pages: Pages): Portion {
+  return {
+    source: `(select * from ${sideSql(compared, 'primary')} where ${pagesSql(pages)}) as stored`,
+    target: null,
+    found: 'true',
+  };
+}
+
+export function portionOfAll({ compared }: Transfer): Portion {
+  return { source: `${sideSql(compared, 'primary')} as stored`, target: 'true', found: 'true' };
+}
