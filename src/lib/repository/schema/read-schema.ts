@@ -103,6 +103,9 @@ function throughShell(row: ObjectRow, address: string, ids: ReadonlyMap<string, 
   return row.kind !== 'function' && ids.has(whole) ? whole : address;
 }
 
+/** Their statements say all that they are. */
+const SAYS_ALL: ReadonlySet<string> = new Set(['type', 'domain', 'function', 'aggregate function', 'statistics']);
+
 function objectOf(row: ObjectRow): SchemaObject {
   const { kind, identity, schema, name, statement, alike = null, meaning = null, drop = null } = row;
   return {
@@ -110,7 +113,7 @@ function objectOf(row: ObjectRow): SchemaObject {
     identity,
     table: schema === null || name === null ? null : { schema, name },
     statement,
-    ...{ alike, meaning, drop },
+    ...{ alike, meaning: SAYS_ALL.has(kind) ? statement : meaning, drop },
     roles: parseList(row.roles),
     parent: row.parent == null ? null : (JSON.parse(row.parent) as ObjectName),
     ...{ of: null, needs: [] },
