@@ -1,8 +1,8 @@
 import * as Flags from '@oclif/core/flags';
 import { BaseCommand } from '../lib/cli/base-command.js';
-import { CommandLineError } from '../lib/cli/advice.js';
 import { openSide, withDatabases } from '../lib/cli/open-sides.js';
 import { confirm } from '../lib/cli/operator.js';
+import { prepareWanted, previewKeysOf, previewSchema, type InitContext } from '../lib/cli/prepare-wanted.js';
 import { renderRemoval, renderTracking } from '../lib/cli/render-track.js';
 import {
   printPreparation,
@@ -11,7 +11,7 @@ import {
   type PrintedPreparation,
 } from '../lib/cli/render-init.js';
 import { EXIT_CODE } from '../lib/errors.js';
-import { prepareSides, previewKeys, type KeyPreview, type SidePreparation } from '../lib/operations/init.js';
+import { prepareSides, type KeyPreview, type SidePreparation } from '../lib/operations/init.js';
 import { removeSides, type SideRemoval } from '../lib/operations/remove.js';
 import { trackSides, type SideTracking } from '../lib/operations/track.js';
 
@@ -21,8 +21,14 @@ const TRACK_EXPLAINED = `--track covers programs that write beside the consumer,
 
 const REMOVE_EXPLAINED = `--remove takes the triggers and the schema sensorctl with everything in it off both sides. It refuses while a phase, an entry of the ledger, an open record of the quarantine or an unfinished backfill rests on them; --abandon gives these up. What is running it never removes.`;
 
+const LOCAL_ALONE = '-- On local the bookkeeping would be made, and where it holds no tables those of the guide.';
+
 type InitReport =
-  { sides: PrintedPreparation[] } | { sides: KeyPreview[] } | { tracking: SideTracking[] } | { removal: SideRemoval[] };
+  | { script: string | null }
+  | { sides: PrintedPreparation[] }
+  | { sides: KeyPreview[] }
+  | { tracking: SideTracking[] }
+  | { removal: SideRemoval[] };
 
 interface TrackFlags {
   readonly yes: boolean;
@@ -37,8 +43,9 @@ interface RemoveFlags {
 }
 
 export default class Init extends BaseCommand {
-  static override summary = 'Create what is missing on either side: tables, keys, and the bookkeeping of sensorctl.';
-  static override description = `Existing tables are left as they are; what stands in the way of dual write is reported. Runs any number of times.
+  static override summary =
+    'Create what is missing on either side: tables and all they rest on, keys, the bookkeeping.';
+  static override description = `On both sides the bookkeeping of sensorctl; on a local that holds no tables those of the guide; on EC2 whatever it lacks of local's schema, each object by itself, after asking. What fails is named, and the rest goes on. Runs any number of times.
 
 ${ADD_KEYS_EXPLAINED}
 
@@ -46,9 +53,10 @@ ${TRACK_EXPLAINED}
 
 ${REMOVE_EXPLAINED}
 
-Exit code 1 when something still stands in the way.`;
+Exit code 1 when something still stands in the way, or could not be brought.`;
   static override examples = [
     '<%= config.bin %> <%= command.id %>',
+    '<%= config.bin %> <%= command.id %> --dry-run',
     '<%= config.bin %> <%= command.id %> --side local',
     '<%= config.bin %> <%= command.id %> --side local --add-keys --dry-run',
     '<%= config.bin %> <%= command.id %> --side ec2 --add-keys',
@@ -75,25 +83,32 @@ Exit code 1 when something still stands in the way.`;
     abandon: Flags.boolean({ dependsOn: ['remove'], description: 'give up what still rests on it' }),
     yes: Flags.boolean({ description: 'do not ask' }),
     'dry-run': Flags.boolean({
-      description: 'change nothing; with --add-keys say which rows share a key, and how they differ',
+      description:
+        'change nothing; print the script for EC2, or with --add-keys which rows share a key, and how they differ',
     }),
   };
 
   async run(): Promise<InitReport> {
     const { flags } = await this.parse(Init);
-    if (flags['dry-run'] && !flags['add-keys'] && !flags.track && !flags.remove)
-      throw new CommandLineError('--dry-run belongs to --add-keys, --track or --remove', 'add one of them');
     const settings = this.settings();
     const wanted = flags.side ?? (settings.ec2 === null ? 'local' : 'both');
-    const sides: SidePreparation['side'][] = wanted === 'both' ? ['local', 'ec2'] : [wanted];
-    const databases = sides.map((side) => openSide(side, settings, 'init', this.logger()));
-    if (flags.remove) return await withDatabases(databases, () => this.#remove(databases, flags));
-    if (flags.track) return await withDatabases(databases, () => this.#track(databases, flags));
-    if (flags['dry-run']) return await this.#preview(databases);
+    if (flags.remove || flags.track) {
+      const sides: SidePreparation['side'][] = wanted === 'both' ? ['local', 'ec2'] : [wanted];
+      const databases = sides.map((side) => openSide(side, settings, 'init', this.logger()));
+      return await withDatabases(databases, async () =>
+        flags.remove ? await this.#remove(databases, flags) : await this.#track(databases, flags),
+      );
+    }
+    const context = { settings, logger: this.logger(), wanted };
+    if (flags['dry-run']) return await this.#preview(context, flags['add-keys']);
     if (flags['add-keys']) this.note(ADD_KEYS_EXPLAINED);
-    const prepared = await withDatabases(databases, () => prepareSides(databases, { addKeys: flags['add-keys'] }));
+    const ask = (question: string, plan: string): Promise<void> => {
+      if (!flags.yes) this.note(plan);
+      return confirm(question, flags.yes);
+    };
+    const prepared = await prepareWanted(context, { addKeys: flags['add-keys'], ask });
     this.log(renderPreparation(prepared, { addKeys: flags['add-keys'] }));
-    if (prepared.some(({ obstacles }) => obstacles.length > 0)) process.exitCode = EXIT_CODE.no;
+    if (prepared.some(isUnfinished)) process.exitCode = EXIT_CODE.no;
     return { sides: prepared.map(printPreparation) };
   }
 
@@ -119,9 +134,18 @@ Exit code 1 when something still stands in the way.`;
     return { removal };
   }
 
-  async #preview(databases: readonly Parameters<typeof previewKeys>[0][]): Promise<{ sides: KeyPreview[] }> {
-    const sides = await withDatabases(databases, () => Promise.all(databases.map(previewKeys)));
-    this.log(renderKeyPreview(sides));
-    return { sides };
+  async #preview(context: InitContext, addKeys: boolean): Promise<{ sides: KeyPreview[] } | { script: string | null }> {
+    if (addKeys) {
+      const sides = await previewKeysOf(context);
+      this.log(renderKeyPreview(sides));
+      return { sides };
+    }
+    const script = await previewSchema(context);
+    this.logScript(script ?? LOCAL_ALONE);
+    return { script };
   }
+}
+
+function isUnfinished({ obstacles, brought }: SidePreparation): boolean {
+  return obstacles.length > 0 || (brought?.failed.length ?? 0) > 0;
 }

@@ -22,7 +22,7 @@ Exit code 1 when something blocks; with --sql 0 once the script is printed, what
     table: Flags.string({
       multiple: true,
       multipleNonGreedy: true,
-      description: 'only this table, any of local; may be repeated [default: the four of sensorctl]',
+      description: 'only this table of local, by name or pattern; may be repeated [default: every table]',
     }),
     sql: Flags.boolean({ description: 'print the script for EC2 instead of the findings', exclusive: ['json'] }),
   };
@@ -31,7 +31,7 @@ Exit code 1 when something blocks; with --sql 0 once the script is printed, what
     const { flags } = await this.parse(VerifySchema);
     const settings = this.settings({ required: ['EC2_DB_HOST'] });
     const { verdict, findings, script } = await withCatalogs(settings, 'verify-schema', this.logger(), (sides) =>
-      verifySchema(sides, flags.table),
+      verifySchema(sides, flags.table, settings.tables),
     );
     if (flags.sql) {
       this.logScript(script);

@@ -3,7 +3,7 @@ import { expect } from 'chai';
 import { generateTelemetry } from '../../src/lib/decoders/generate.js';
 import { Stage } from '../support/cli.js';
 
-const MOST_STEPS = 8;
+const MOST_STEPS = 12;
 const WATER = 'water_level_readings';
 
 describe('advice that is followed', function () {

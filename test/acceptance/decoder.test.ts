@@ -234,7 +234,7 @@ describe('acceptance: a decoder for tables of any shape', function () {
     expect(counts).to.include({ messages: 4, sound: 1, faulty: 3, empty: 0, differing: 0 });
     expect(found.map(({ faults }) => faults.map(({ reason }) => reason).join())).to.satisfy(
       ([sound, odd, unknown, keyless]: string[]) =>
-        sound === '' && (odd!).includes('22P02') && (unknown!).includes('there is no table') && (keyless!).includes('has no'),
+        sound === '' && odd!.includes('22P02') && unknown!.includes('there is no table') && keyless!.includes('has no'),
     );
     const { rowCount } = await stage.local.query(`select from "Plant A"."Stations" where "Name" = 'checked'`);
     expect(rowCount).to.equal(0);

@@ -67,6 +67,7 @@ describe('acceptance: what --json prints is what docs/json.md describes', functi
 
   it('verify-schema, compare and backfill --dry-run, where the sides differ', async () => {
     await stage.ec2.query(DAMAGE);
+    await expectDocument('InitPlan', ['init', '--dry-run']);
     const { findings } = (await expectDocument('VerifySchema', ['verify-schema'])) as { findings: unknown[] };
     expect(findings).not.to.deep.equal([]);
     const compared = await expectDocument('Compare', ['compare', '--all', '--settle', '0s'], 1);

@@ -1,6 +1,7 @@
 // Small schemas on which verify-schema was silent, or wrong.
 import { expect } from 'chai';
 import { verifySchema, type SchemaReport } from '../../src/lib/operations/verify-schema/verify-schema.js';
+import { applySteps } from '../../src/lib/repository/schema/apply.js';
 import { Stage } from '../support/cli.js';
 import { blocking, closeSides, openSides, prepareBoth, type Sides } from '../support/schemas.js';
 
@@ -69,6 +70,24 @@ describe('verify-schema of small schemas', function () {
       "select from pg_class where relname like 'sensorctl_copy%' union all select from pg_namespace where nspname like 'pg_temp%'",
     );
     expect(rows).to.deep.equal([]);
+  });
+
+  it('warns of a function and of a type that mean something else on EC2, and brings the function', async () => {
+    await stage.local.query(`create function twice(n int) returns int language sql as 'select n * 2';
+      create type state as enum ('on', 'off')`);
+    await stage.ec2.query(`create function twice(n int) returns int language sql as 'select n * 3';
+      create type state as enum ('on')`);
+    const of = ({ findings }: SchemaReport): string[] =>
+      findings.filter(({ weight }) => weight === 'warns').map(({ subject }) => subject);
+    const report = await verifySchema(sides);
+    expect(of(report)).to.have.members(['function public.twice(integer)', 'type public.state']);
+    expect((await applySteps(sides.ec2, report.steps, () => undefined)).map(({ problem }) => problem)).to.deep.equal([
+      null,
+    ]);
+    const after = await verifySchema(sides);
+    await onBoth('drop function twice(int); drop type state');
+    expect(of(after)).to.deep.equal(['type public.state']);
+    expect(after.steps).to.deep.equal([]);
   });
 
   it('blocks where a table inherits, on either side: a key may be there twice, unseen', async () => {

@@ -1,18 +1,10 @@
 import { expect } from 'chai';
 import { createRandom } from '../../src/lib/domain/random.js';
 import { verifySchema, type SchemaVerdict } from '../../src/lib/operations/verify-schema/verify-schema.js';
+import { applySteps } from '../../src/lib/repository/schema/apply.js';
 import { Stage, TABLES } from '../support/cli.js';
 import { DAMAGES, WATER } from '../support/schema-damages.js';
-import {
-  blocking,
-  closeSides,
-  fingerprint,
-  isAbout,
-  openSides,
-  prepareBoth,
-  reset,
-  type Sides,
-} from '../support/schemas.js';
+import { blocking, closeSides, isAbout, openSides, prepareBoth, reset, type Sides } from '../support/schemas.js';
 import { seedOf } from '../support/seed.js';
 
 const SEED = seedOf(20_251);
@@ -115,19 +107,27 @@ describe('verify-schema', function () {
     expect(blocking(await verifySchema(sides)).map(({ subject }) => subject)).to.deep.equal(['type of level_cm']);
   });
 
-  it('lets the script fail as a whole: what it did before is undone', async () => {
-    await stage.ec2.query(`alter table ${WATER} drop constraint ${WATER}_key, alter level_cm type numeric(4,1)`);
-    const { script } = await verifySchema(sides);
-    // Taken since then.
-    await stage.ec2.query(`create table surplus ()`);
-    const before = await fingerprint(stage.ec2);
-    const broken = script.replace('drop table surplus;', 'drop table surplus; select 1 / 0;');
-    expect(broken).not.to.equal(script);
-    const client = await stage.ec2.connect();
-    expect(await client.query(broken).catch((error: unknown) => error)).to.have.property('code', '22012');
-    await client.query('rollback');
-    client.release();
-    expect(await fingerprint(stage.ec2)).to.equal(before);
+  it('carries out each step by itself: one that fails is undone whole and named, the others are done', async () => {
+    await stage.ec2.query(`alter table ${WATER} drop constraint ${WATER}_key, alter level_cm type numeric(4,1);
+      insert into ${WATER} (time, sensor_id, level_cm) values ('2025-07-01', 'A', 1), ('2025-07-01', 'A', 1)`);
+    const { steps } = await verifySchema(sides);
+    const broken = steps.map((step) => ({
+      ...step,
+      sql: step.sql.replace('drop table surplus;', 'drop table surplus; select 1 / 0;'),
+    }));
+    expect(broken).not.to.deep.equal(steps);
+    const failed = (await applySteps(sides.ec2, broken, () => undefined)).filter(({ problem }) => problem !== null);
+    expect(failed.map(({ step, problem }) => `${step.what}: ${problem?.slice(0, 5)}`)).to.deep.equal([
+      `${WATER}, key (sensor_id, time): 22012`,
+    ]);
+    expect((await stage.ec2.query(`select from ${WATER}`)).rowCount).to.equal(2);
+    const after = await verifySchema(sides);
+    expect(blocking(after).map(({ subject }) => subject)).to.deep.equal(['key (sensor_id, time)']);
+    expect(
+      (await applySteps(sides.ec2, after.steps, () => undefined)).filter(({ problem }) => problem !== null),
+    ).to.deep.equal([]);
+    expect((await verifySchema(sides)).steps).to.deep.equal([]);
+    expect((await stage.ec2.query(`select from ${WATER}`)).rowCount).to.equal(1);
   });
 
   it('counts a check that EC2 has not validated as the same, and a table of local that a crash empties as unsafe', async () => {

@@ -168,7 +168,8 @@ async function startTimescale(): Promise<Timescale> {
   return { server: await startTestServer({ binDir, settings: TIMESCALE_SETTINGS }) };
 }
 
-async function findTimescaleBinDir(): Promise<string | undefined> {
+/** The programs of that installation; undefined where this machine has none. */
+export async function findTimescaleBinDir(): Promise<string | undefined> {
   const named = process.env.SENSORCTL_TEST_TIMESCALEDB_BINDIR;
   for (const binDir of named === undefined ? await listSystemBinDirs() : [named]) {
     if (await hasTimescale(binDir)) return binDir;

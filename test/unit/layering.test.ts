@@ -34,6 +34,7 @@ const ROOMS = [
   'phase',
   'writers',
   'ledger',
+  'schema',
   'timescaledb',
   'tables',
 ];

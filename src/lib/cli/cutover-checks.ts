@@ -31,7 +31,7 @@ export function createChecks(sides: BackfillSides, selection: TableSelection, st
   return {
     verifySchema: async () => {
       const { verifySchema } = await import('../operations/verify-schema/verify-schema.js');
-      const { findings } = await verifySchema(sides);
+      const { findings } = await verifySchema(sides, [], selection);
       const count = (weight: string): number => findings.filter((finding) => finding.weight === weight).length;
       return { blocking: count('blocks'), warning: count('warns') };
     },

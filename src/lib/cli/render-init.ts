@@ -1,8 +1,12 @@
 import type { KeyPreview, Obstacle, SidePreparation } from '../operations/init.js';
+import type { ScriptStep } from '../operations/verify-schema/script.js';
+import { KINDS } from '../repository/schema/schema-object.js';
 import { adviseOn } from './advice.js';
 import { oneLine } from './output.js';
 import { counted } from './quantities.js';
 import { renderTable } from './table.js';
+
+const STEPS_SHOWN = 40;
 
 type PrintedObstacle = Omit<Obstacle, 'advice'> & { readonly next: string };
 
@@ -40,7 +44,36 @@ export function renderPreparation(sides: readonly SidePreparation[], { addKeys }
   const missing = sides[0]?.side === 'local' ? 'ec2' : 'local';
   const next =
     sides.length === 2 ? 'sensorctl verify-schema' : `sensorctl init --side ${missing}${addKeys ? ' --add-keys' : ''}`;
-  return [table, ...obstacles, ...(obstacles.length === 0 ? [`Next: ${next}`] : [])].join('\n');
+  const brought = sides.flatMap((side) => (side.brought === null ? [] : renderBrought(side.brought)));
+  return [table, ...brought, ...obstacles, ...(obstacles.length === 0 ? [`Next: ${next}`] : [])].join('\n');
+}
+
+function renderBrought({ done, failed, leftOut }: NonNullable<SidePreparation['brought']>): string[] {
+  return [
+    done.length === 0 ? 'EC2 lacked nothing of local that can be brought.' : `Brought to EC2: ${countKinds(done)}.`,
+    ...failed.map(({ what, problem }) => oneLine(`Not brought: ${what}: ${problem}`)),
+    ...leftOut.map(({ what, reason, command }) =>
+      oneLine(`Left out: ${what}: ${reason}${command === null ? '' : `; from local: ${command}`}`),
+    ),
+  ];
+}
+
+/** What would be carried out on EC2, in its order; how many of a kind where they are many. */
+export function renderPlan(steps: readonly ScriptStep[]): string {
+  if (steps.length > STEPS_SHOWN)
+    return `To be carried out on EC2: ${countKinds(steps.map(({ what }) => what))}; sensorctl init --dry-run prints it`;
+  return ['To be carried out on EC2:', ...steps.map(({ what }) => oneLine(`  ${what}`))].join('\n');
+}
+
+/** Each begins with its kind, up to the name: `table public.x`. */
+function countKinds(whats: readonly string[]): string {
+  const counts = new Map<string, number>();
+  for (const what of whats) {
+    const kind =
+      KINDS.toSorted((one, other) => other.length - one.length).find((each) => what.startsWith(`${each} `)) ?? 'change';
+    counts.set(kind, (counts.get(kind) ?? 0) + 1);
+  }
+  return [...counts].map(([kind, count]) => `${kind} ${count}`).join(', ');
 }
 
 /** Which rows share a key, what would become of them, and how they differ. */

@@ -7,6 +7,9 @@
 /** Lets one process at a time prepare a database, and stops nobody else. */
 export const PREPARE_ALONE = 'lock table sensorctl.schema_version in share update exclusive mode';
 
+/** One process at a time brings a schema; held by a transaction, which holds nothing else. */
+export const BRING_SCHEMA_ALONE = "select pg_advisory_xact_lock(hashtextextended('sensorctl.bring_schema', 0))";
+
 /** Held shared by every run that wants background jobs paused; whoever gets it alone knows that no run is left. */
 const JOBS_PAUSED = "hashtextextended('sensorctl.paused_jobs', 0)";
 export const JOIN_JOBS_PAUSED = `select pg_advisory_lock_shared(${JOBS_PAUSED})`;

@@ -1,6 +1,5 @@
 import type { AggregateFacts } from '../../repository/timescaledb/timescaledb-catalog.js';
-import { notes, STEP, warns, type Diagnosis } from './finding.js';
-import { aggregateSql, refreshPolicySql } from './hypertable-sql.js';
+import { notes, warns, type Diagnosis } from './finding.js';
 import type { Snapshot } from './snapshot.js';
 
 /** Continuous aggregates over the tables, and those over them; with their refresh policies. */
@@ -11,7 +10,7 @@ export function compareAggregates(local: Snapshot, ec2: Snapshot, tables: readon
   return [
     ...here.flatMap((aggregate) => {
       const other = find(there, aggregate.name);
-      return other === undefined ? [missing(aggregate, local, ec2)] : compareAggregate(aggregate, other);
+      return other === undefined ? [] : compareAggregate(aggregate, other);
     }),
     ...there.filter(({ name }) => find(here, name) === undefined).map(additional),
   ];
@@ -31,49 +30,15 @@ function over(tables: readonly string[], all: readonly AggregateFacts[]): Aggreg
       ];
 }
 
-function missing(aggregate: AggregateFacts, local: Snapshot, ec2: Snapshot): Diagnosis {
-  const about = { table: aggregate.over, subject: `continuous aggregate ${aggregate.name}`, ec2: 'does not exist' };
-  const reason = 'programs that read it fail on EC2; after the backfill refresh it, from its parents on down';
-  const observation = { ...about, local: 'exists', reason };
-  const isPossible = ec2.timescaleDb.installed !== null || ec2.timescaleDb.creatable;
-  const sql = aggregateSql(aggregate);
-  const isHypertable = ec2.timescaleDb.hypertables.has(aggregate.over) || !ec2.tables.has(aggregate.over) || isPossible;
-  if (isPossible && isHypertable) return warns(observation, { step: STEP.policies, sql });
-  return warns(observation, { elsewhere: `on ec2, once TimescaleDB is there:\n${sql}` });
-}
-
 function compareAggregate(local: AggregateFacts, ec2: AggregateFacts): Diagnosis[] {
   const table = local.over;
   const found: Diagnosis[] = [];
-  if (local.definition !== ec2.definition) {
-    const about = {
-      table,
-      subject: `continuous aggregate ${local.name}`,
-      local: local.definition,
-      ec2: ec2.definition,
-    };
-    const reason = 'it may hold other values; two versions of PostgreSQL may also print one definition differently';
-    found.push(warns({ ...about, reason }));
-  }
   const [here, there] = [describeRefresh(local), describeRefresh(ec2)];
   if (here !== there) {
     const about = { table, subject: `refresh policy of ${local.name}`, local: here, ec2: there };
-    found.push(
-      warns({ ...about, reason: 'the aggregate is refreshed at other times, or not at all' }, refreshMend(local, ec2)),
-    );
+    found.push(warns({ ...about, reason: 'the aggregate is refreshed at other times, or not at all' }));
   }
   return found;
-}
-
-function refreshMend(
-  local: AggregateFacts,
-  ec2: AggregateFacts,
-): { step: typeof STEP.policies; sql: string } | undefined {
-  const policy = local.policies.find(({ kind }) => kind === 'refresh');
-  const isThere = ec2.policies.some(({ kind }) => kind === 'refresh');
-  return policy === undefined || isThere
-    ? undefined
-    : { step: STEP.policies, sql: refreshPolicySql(local.name, policy) };
 }
 
 function additional({ name, over: table }: AggregateFacts): Diagnosis {

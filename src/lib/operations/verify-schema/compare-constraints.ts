@@ -1,7 +1,7 @@
 import { quoteIdentifier } from '../../db/identifiers.js';
 import type { ConstraintFacts } from '../../repository/tables/table-catalog.js';
 import { REGISTRY } from '../../repository/tables/reading-tables.js';
-import { blocks, notes, STEP, warns, type Diagnosis } from './finding.js';
+import { blocks, notes, STEP, type Diagnosis } from './finding.js';
 import type { TablePair } from './snapshot.js';
 import { tableSql } from './names.js';
 
@@ -11,22 +11,22 @@ export function compareConstraints(pair: TablePair): Diagnosis[] {
   const lacks = (constraints: readonly ConstraintFacts[], { definition }: ConstraintFacts): boolean =>
     !constraints.some((each) => withoutValidity(each.definition) === withoutValidity(definition));
   return [
-    ...local.constraints.filter((each) => lacks(ec2.constraints, each)).map((each) => lacking(pair, each)),
+    ...local.constraints.filter((each) => lacks(ec2.constraints, each)).flatMap((each) => otherwise(pair, each)),
     ...ec2.constraints
       .filter((each) => lacks(local.constraints, each))
       .map((each) => (each.kind === 'foreign key' ? extraForeignKey(pair, each) : extra(pair, each))),
-    ...ec2.constraints
-      .filter((each) => each.kind === 'foreign key' && each.parent !== REGISTRY && !lacks(local.constraints, each))
-      .map((each) => sharedForeignKey(pair, each)),
   ];
 }
 
-function lacking({ table }: TablePair, constraint: ConstraintFacts): Diagnosis {
+/** One that EC2 has under the same name and with another meaning, which goes first; what it lacks is told with the objects. */
+function otherwise({ table, ec2 }: TablePair, constraint: ConstraintFacts): Diagnosis[] {
   const { name, definition } = constraint;
-  const optional = `alter table ${tableSql(table)} add constraint ${quoteIdentifier(name)} ${definition};`;
-  const about = { table, subject: subjectOf(constraint), local: definition, ec2: 'does not exist' };
+  const there = ec2.constraints.find((each) => each.name === name);
+  if (there === undefined) return [];
+  const sql = `alter table ${tableSql(table)} add constraint ${quoteIdentifier(name)} ${definition};`;
+  const about = { table, subject: subjectOf(constraint), local: definition, ec2: there.definition };
   const reason = 'EC2 takes every row of local; once EC2 is the primary it takes rows that local would refuse';
-  return notes({ ...about, reason }, { step: STEP.indexes, optional });
+  return [notes({ ...about, reason }, { step: STEP.indexes, sql })];
 }
 
 function extra({ table }: TablePair, constraint: ConstraintFacts): Diagnosis {
@@ -42,12 +42,6 @@ function extraForeignKey({ table }: TablePair, constraint: ConstraintFacts): Dia
   }
   const reason = 'EC2 refuses rows that local accepts: nothing writes the rows that they refer to';
   return blocks({ ...about, reason }, dropConstraint(table, constraint));
-}
-
-function sharedForeignKey({ table }: TablePair, constraint: ConstraintFacts): Diagnosis {
-  const { definition, parent } = constraint;
-  const reason = `EC2 refuses rows until ${parent ?? 'the parent'} holds there what they refer to; sensorctl writes it to local only`;
-  return warns({ table, subject: subjectOf(constraint), local: definition, ec2: definition, reason });
 }
 
 function dropConstraint(table: string, { name }: ConstraintFacts): { step: typeof STEP.release; sql: string } {

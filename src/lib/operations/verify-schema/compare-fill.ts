@@ -30,8 +30,9 @@ export function compareFill(pair: TablePair, local: ColumnFacts, ec2: ColumnFact
   if (isLeftOut(pair, local)) return compareDefaults(pair, local, ec2, about);
   if (here === there) return [];
   const isDefault = local.identity === null && ec2.identity === null;
-  const optional = isDefault ? { step: STEP.columns, optional: setDefaultSql(pair, local) } : undefined;
-  return [notes({ ...about, reason: 'sensorctl does not rely on it' }, optional)];
+  const sql = setDefaultSql(pair, local);
+  const mend = there === null ? { step: STEP.columns, sql } : { step: STEP.columns, optional: sql };
+  return [notes({ ...about, reason: 'sensorctl does not rely on it' }, isDefault ? mend : undefined)];
 }
 
 const COMPUTED =

@@ -100,6 +100,7 @@ function compareCompression(table: string, local: HypertableFacts, ec2: Hypertab
   if (words(local) === words(ec2)) return [];
   const about = { table, subject: 'compression', local: words(local), ec2: words(ec2) };
   if (!local.compressed) return [notes({ ...about, reason: 'repairs on EC2 may have to decompress' })];
-  const reason = 'rows are the same; switch it on after the backfill, which then writes plain chunks';
-  return [notes({ ...about, reason }, { step: STEP.policies, optional: compressionSql(table, local) })];
+  const reason = 'rows are the same; chunks are compressed by a policy, which a backfill pauses';
+  const sql = compressionSql(table, local);
+  return [notes({ ...about, reason }, ec2.compressed ? { step: STEP.policies, optional: sql } : { brought: sql })];
 }

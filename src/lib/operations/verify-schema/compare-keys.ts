@@ -3,20 +3,20 @@ import { quoteIdentifier } from '../../db/identifiers.js';
 import type { IndexFacts, TableCatalog } from '../../repository/tables/table-catalog.js';
 import { isReadingTable } from '../../domain/reading.js';
 import { READING_KEY, REGISTRY, REGISTRY_KEY } from '../../repository/tables/reading-tables.js';
-import { addKeySql, indexSql } from './key-sql.js';
-import { blocks, mendOn, notes, STEP, type Diagnosis, type Mend } from './finding.js';
+import { addKeySql } from './key-sql.js';
+import { blocks, mendOn, notes, STEP, warns, type Diagnosis, type Mend } from './finding.js';
 import type { TablePair } from './snapshot.js';
-import { tableSql } from './names.js';
+import { besideSql, tableSql } from './names.js';
 
 /** Primary and unique keys, and the other indexes. */
 export function compareKeys(pair: TablePair): Diagnosis[] {
-  const key = keyOf(pair);
+  const key = keyOfPair(pair);
   if (key === null) return [noKeyAtAll(pair), ...compareIndexes(pair, [])];
   return [...requireKey(pair, key), ...compareIndexes(pair, key)];
 }
 
 /** The columns by which rows of the two sides are matched; null where local has no unique key to say so. */
-function keyOf({ table, local }: Pick<TablePair, 'table' | 'local'>): readonly string[] | null {
+export function keyOfPair({ table, local }: Pick<TablePair, 'table' | 'local'>): readonly string[] | null {
   if (table === REGISTRY) return REGISTRY_KEY;
   if (isReadingTable(table)) return READING_KEY;
   const primaryFirst = local.indexes.toSorted((a, b) => Number(b.primary) - Number(a.primary));
@@ -55,41 +55,40 @@ function keyMendOnLocal(table: string, key: readonly string[]): Mend {
 
 /** The script does the same as the command. */
 function keyMendOnEc2(pair: TablePair, key: readonly string[]): Mend {
-  const mend = { step: STEP.keys, sql: addKeySql(pair, key) };
+  const mend = { step: STEP.keys, sql: addKeySql(pair, key), removesRows: true };
   return isReadingTable(pair.table) ? { ...mend, command: 'sensorctl init --side ec2 --add-keys' } : mend;
 }
 
 function noKeyAtAll({ table, local, ec2 }: TablePair): Diagnosis {
   const about = { table, subject: 'key', local: describeKeys(local), ec2: describeKeys(ec2) };
-  const reason = 'no unique key on local says which columns tell its rows apart; repair needs one';
-  return blocks({ ...about, reason }, { elsewhere: `add a primary key to ${tableSql(table)} on local` });
+  const reason =
+    'nothing tells its rows apart but all of their columns: a repair that meets a row that changed writes it anew';
+  return warns({ ...about, reason }, { elsewhere: `add a primary key to ${tableSql(table)} on local` });
 }
 
 function compareIndexes(pair: TablePair, key: readonly string[]): Diagnosis[] {
-  const { table, local, ec2 } = pair;
+  const { local, ec2 } = pair;
   const lacks = (indexes: readonly IndexFacts[], index: IndexFacts): boolean =>
     !indexes.some(({ definition, unique }) => definition === index.definition && unique === index.unique);
   const differ = (index: IndexFacts): boolean => !index.unique || !sameColumns(index.columns, key);
   return [
     ...local.indexes
       .filter((index) => differ(index) && lacks(ec2.indexes, index))
-      .map((index) => lacking(table, index)),
+      .flatMap((index) => otherwise(pair, index)),
     ...ec2.indexes
       .filter((index) => differ(index) && lacks(local.indexes, index))
       .map((index) => extra(pair, index, key)),
   ];
 }
 
-function lacking(table: string, index: IndexFacts): Diagnosis {
-  const subject = index.unique ? `unique key ${index.name}` : `index ${index.name}`;
-  const about = { table, subject, local: index.definition.trim(), ec2: 'does not exist' };
-  const sql = indexSql(table, index);
-  if (!index.unique) {
-    const reason = 'EC2 answers the queries that it serves more slowly';
-    return notes({ ...about, reason }, { step: STEP.indexes, sql });
-  }
-  const reason = 'EC2 takes every row of local; once EC2 is the primary it takes rows that local would refuse';
-  return notes({ ...about, reason }, { step: STEP.indexes, optional: sql });
+/** One that EC2 has under the same name and otherwise; what it lacks is told with the objects. */
+function otherwise({ table, ec2 }: TablePair, { name, unique, definition, constraint }: IndexFacts): Diagnosis[] {
+  const there = ec2.indexes.find((each) => each.name === name);
+  if (there === undefined || constraint !== null || there.constraint !== null) return [];
+  const about = { table, subject: `index ${name}`, local: definition.trim(), ec2: there.definition.trim() };
+  const create = `create ${unique ? 'unique ' : ''}index ${quoteIdentifier(name)} on ${tableSql(table)}${definition};`;
+  const sql = `drop index if exists ${besideSql(table, name)};\n${create}`;
+  return [notes({ ...about, reason: 'EC2 answers the queries that it serves otherwise' }, { step: STEP.indexes, sql })];
 }
 
 function extra({ table }: TablePair, index: IndexFacts, key: readonly string[]): Diagnosis {
@@ -101,7 +100,7 @@ function extra({ table }: TablePair, index: IndexFacts, key: readonly string[]):
   }
   const sql =
     index.constraint === null
-      ? `drop index if exists ${tableSql(index.name)};`
+      ? `drop index if exists ${besideSql(table, index.name)};`
       : `alter table ${tableSql(table)} drop constraint if exists ${quoteIdentifier(index.constraint)};`;
   return blocks({ ...about, reason: 'EC2 refuses rows that local accepts' }, { step: STEP.release, sql });
 }

@@ -19,8 +19,7 @@ function compareRetention({ table, hypertables }: TablePair): Diagnosis[] {
     return [warns({ ...about, reason }, { step: STEP.policies, sql })];
   }
   const reason = 'EC2 keeps what local drops: compare and backfill leave out what either side has dropped';
-  const optional = hypertables.ec2 === undefined ? undefined : { step: STEP.policies, optional: sql };
-  return [warns({ ...about, reason }, optional)];
+  return [warns({ ...about, reason }, ec2 === undefined ? { brought: sql } : { step: STEP.policies, optional: sql })];
 }
 
 /** Ages that cannot be compared count as earlier: what is dropped does not come back. */
@@ -34,10 +33,10 @@ function compareCompressionPolicy({ table, hypertables }: TablePair): Diagnosis[
   const [local, ec2] = [find(hypertables.local, 'compression'), find(hypertables.ec2, 'compression')];
   if (describe(local) === describe(ec2)) return [];
   const about = { table, subject: 'compression policy', local: describe(local), ec2: describe(ec2) };
-  const reason = 'rows are the same; a backfill into compressed chunks is slow';
-  if (local === undefined || hypertables.ec2 === undefined) return [notes({ ...about, reason })];
-  const optional = policySql(table, 'compression', local);
-  return [notes({ ...about, reason: `${reason}: set it after it` }, { step: STEP.policies, optional })];
+  const reason = 'rows are the same; a backfill into compressed chunks is slow, and pauses the policy';
+  if (local === undefined) return [notes({ ...about, reason })];
+  const sql = policySql(table, 'compression', local);
+  return [notes({ ...about, reason }, ec2 === undefined ? { brought: sql } : { step: STEP.policies, optional: sql })];
 }
 
 function find(hypertable: HypertableFacts | undefined, kind: PolicyFacts['kind']): PolicyFacts | undefined {

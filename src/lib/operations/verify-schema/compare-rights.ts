@@ -2,7 +2,6 @@ import { quoteIdentifier } from '../../db/identifiers.js';
 import { sideTitle } from '../../domain/side.js';
 import { bookkeepingScript, BOOKKEEPING_VERSION } from '../../repository/ledger/bookkeeping-schema.js';
 import { BOOKKEEPING_FUNCTIONS, BOOKKEEPING_RIGHTS, rightsOnTable } from '../../repository/write/consume-rights.js';
-import { grantSql } from './create-table.js';
 import { blocks, mendOn, STEP, type Diagnosis } from './finding.js';
 import type { Snapshot } from './snapshot.js';
 import { tableSql } from './names.js';
@@ -86,4 +85,9 @@ function describeLacking(
   const relations = lacking.map(({ relation, missing }) => `${missing.join(', ')} on ${relation}`);
   const functions = uncallable.length === 0 ? [] : [`execute on ${uncallable.join(', ')}`];
   return `lacks ${[...relations, ...functions].join('; ') || 'usage on schema sensorctl'}`;
+}
+
+/** Rights on a table for the role that is connected. */
+function grantSql(table: string, rights: readonly string[], role: string): string {
+  return `grant ${rights.join(', ')} on ${table} to ${quoteIdentifier(role)};`;
 }

@@ -7,7 +7,6 @@ import { compareConstraints } from './compare-constraints.js';
 import { compareHypertables } from './compare-hypertables.js';
 import { compareKeys } from './compare-keys.js';
 import { compareTriggers } from './compare-triggers.js';
-import { createTableSql } from './create-table.js';
 import { blocks, mendOn, notes, STEP, warns, type Diagnosis } from './finding.js';
 import { compareChildren } from './compare-children.js';
 import type { TableCatalog } from '../../repository/tables/table-catalog.js';
@@ -50,14 +49,14 @@ function noTable(table: string, here: TableCatalog, there: TableCatalog | undefi
 function missing(table: string, local: Snapshot, ec2: Snapshot): Diagnosis {
   const words = (snapshot: Snapshot): string => (snapshot.tables.has(table) ? 'exists' : 'does not exist');
   const about = { table, subject: 'table', local: words(local), ec2: words(ec2) };
-  const reason = 'readings cannot be stored on both sides; or the role may not use the schema that it is in';
+  const reason = 'its rows cannot be stored on both sides; or the role may not use the schema that it is in';
   const here = local.tables.get(table);
   if (here === undefined)
     return blocks(
       { ...about, reason },
       { elsewhere: `sensorctl init --side ${ec2.tables.has(table) ? 'local' : 'both'}` },
     );
-  return blocks({ ...about, reason }, { step: STEP.table, sql: createTableSql(here, local, ec2) });
+  return blocks({ ...about, reason }, { brought: 'sensorctl init' });
 }
 
 function isTable({ kind }: TablePair['local']): boolean {
@@ -79,7 +78,11 @@ function compareKinds({ table, local, ec2 }: TablePair): Diagnosis[] {
     const words = (each: TablePair['local']): string => (each.unlogged ? 'unlogged' : 'logged');
     const about = { table, subject: 'persistence', local: words(local), ec2: words(ec2) };
     const reason = `a crash of ${sideTitle(side)} empties the table, rows confirmed before among them`;
-    found.push(blocks({ ...about, reason }, mendOn(side, STEP.release, `alter table ${name} set logged;`)));
+    const sql = `alter table ${name} set logged;`;
+    // What is so on both sides is so on purpose.
+    const mend =
+      local.unlogged && ec2.unlogged ? { elsewhere: `on ${side}:\n${sql}` } : mendOn(side, STEP.release, sql);
+    found.push(blocks({ ...about, reason }, mend));
   }
   if (local.owner !== ec2.owner) {
     const reason = 'only the owner can change the table';

@@ -12,7 +12,6 @@ export function compareTriggers(pair: TablePair): Diagnosis[] {
   return [
     ...findLeftOver(pair),
     ...(ec2 ?? []).flatMap((trigger) => onEc2(pair, trigger, find(local ?? [], trigger))),
-    ...(local ?? []).filter((trigger) => find(ec2 ?? [], trigger) === undefined).map((each) => lacking(pair, each)),
     ...compareRules(pair),
   ];
 }
@@ -51,11 +50,6 @@ function onEc2({ table }: TablePair, trigger: TriggerFacts, local: TriggerFacts 
   return [blocks({ ...about, reason }, { step: STEP.release, sql })];
 }
 
-function lacking({ table }: TablePair, { name, definition }: TriggerFacts): Diagnosis {
-  const about = { table, subject: `trigger ${name}`, local: definition, ec2: 'does not exist' };
-  return notes({ ...about, reason: 'EC2 gets the row as local stored it; once EC2 is the primary nothing runs there' });
-}
-
 /** PostgreSQL refuses `insert … on conflict` on a table that has such a rule. */
 function compareRules({ table, local, ec2 }: TablePair): Diagnosis[] {
   const reason = 'a rule on insert or update: PostgreSQL refuses `on conflict` beside it';
@@ -67,6 +61,12 @@ function compareRules({ table, local, ec2 }: TablePair): Diagnosis[] {
   });
   return [
     ...local.rules.map((name) => blocks(about(name), mendOn('local', STEP.release, drop(name)))),
-    ...ec2.rules.map((name) => blocks(about(name), mendOn('ec2', STEP.release, drop(name)))),
+    // One that local has too is local's own: whether both can go is for a person to say.
+    ...ec2.rules.map((name) =>
+      blocks(
+        about(name),
+        local.rules.includes(name) ? { elsewhere: `on ec2:\n${drop(name)}` } : mendOn('ec2', STEP.release, drop(name)),
+      ),
+    ),
   ];
 }

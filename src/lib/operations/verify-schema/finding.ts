@@ -40,19 +40,31 @@ export interface ScriptPart {
   readonly changes: string | null;
   readonly sql: string;
   readonly runs: boolean;
+  /** Rows that share a key are taken away by it. */
+  readonly removesRows?: boolean;
 }
 
 /** A finding, and its part in the script; null where EC2 cannot mend it by itself. */
 export interface Diagnosis {
   readonly finding: Finding;
   readonly part: ScriptPart | null;
+  /** The script brings it as an object of its own. */
+  readonly brought?: true;
 }
 
 export type Mend =
   /** SQL on EC2, run by the script. */
-  | { readonly step: Step; readonly sql: string; readonly command?: string; readonly changes?: string }
+  | {
+      readonly step: Step;
+      readonly sql: string;
+      readonly command?: string;
+      readonly changes?: string;
+      readonly removesRows?: boolean;
+    }
   /** SQL on EC2 that a person may choose to run. */
   | { readonly step: Step; readonly optional: string }
+  /** What the script holds already, as an object that EC2 lacks. */
+  | { readonly brought: string }
   /** What is done elsewhere: on local, or by a person. */
   | { readonly elsewhere: string };
 
@@ -80,6 +92,7 @@ function diagnose(weight: Weight, observation: Observation, mend: Mend | undefin
   const finding = { weight, table, subject, local, ec2, reason };
   if (mend === undefined) return { finding: { ...finding, mend: null }, part: null };
   if ('elsewhere' in mend) return { finding: { ...finding, mend: mend.elsewhere }, part: null };
+  if ('brought' in mend) return { finding: { ...finding, mend: mend.brought }, part: null, brought: true };
   const { step } = mend;
   if ('optional' in mend) {
     return {
@@ -87,6 +100,6 @@ function diagnose(weight: Weight, observation: Observation, mend: Mend | undefin
       part: { step, changes: table, sql: mend.optional, runs: false },
     };
   }
-  const { sql, command = sql, changes = table } = mend;
-  return { finding: { ...finding, mend: command }, part: { step, changes, sql, runs: true } };
+  const { sql, command = sql, changes = table, removesRows = false } = mend;
+  return { finding: { ...finding, mend: command }, part: { step, changes, sql, runs: true, removesRows } };
 }

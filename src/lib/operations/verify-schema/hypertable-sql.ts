@@ -1,12 +1,12 @@
 import { quoteLiteral } from '../../db/identifiers.js';
-import type { AggregateFacts, HypertableFacts, PolicyFacts } from '../../repository/timescaledb/timescaledb-catalog.js';
-import { tableSql, timescaleSql } from './names.js';
+import type { HypertableFacts, PolicyFacts } from '../../repository/timescaledb/timescaledb-catalog.js';
+import { regclassSql, tableSql, timescaleSql } from './names.js';
 
 /** Makes a table of EC2 a hypertable like local's; the rows that it holds move into chunks. */
 export function hypertableSql(table: string, { dimensions }: HypertableFacts): string {
   const [time, ...space] = dimensions;
   if (time === undefined) return '';
-  const name = regclassLiteral(table);
+  const name = regclassSql(table);
   const options = [
     ...(time.interval === null ? [] : [`chunk_time_interval => ${intervalLiteral(time.interval)}`]),
     'create_default_indexes => false, migrate_data => true, if_not_exists => true',
@@ -21,7 +21,7 @@ export function hypertableSql(table: string, { dimensions }: HypertableFacts): s
 }
 
 export function chunkIntervalSql(table: string, interval: string): string {
-  return `select ${timescaleSql('set_chunk_time_interval')}(${regclassLiteral(table)}, ${intervalLiteral(interval)});`;
+  return `select ${timescaleSql('set_chunk_time_interval')}(${regclassSql(table)}, ${intervalLiteral(interval)});`;
 }
 
 export function compressionSql(table: string, { segmentBy, orderBy }: HypertableFacts): string {
@@ -41,7 +41,7 @@ export function uncompressedSql(table: string, hypertable: HypertableFacts | und
   if (hypertable?.compressed !== true) return sql;
   return [
     '-- Chunks stay plain until the compression policy, or a person, compresses them again.',
-    `select ${timescaleSql('decompress_chunk')}(chunk, true) from ${timescaleSql('show_chunks')}(${regclassLiteral(table)}) as chunk;`,
+    `select ${timescaleSql('decompress_chunk')}(chunk, true) from ${timescaleSql('show_chunks')}(${regclassSql(table)}) as chunk;`,
     `alter table ${tableSql(table)} set (timescaledb.compress = false);`,
     sql,
     compressionSql(table, hypertable),
@@ -50,30 +50,10 @@ export function uncompressedSql(table: string, hypertable: HypertableFacts | und
 
 /** Replaces a retention or compression policy by local's; only removes it where local has none. */
 export function policySql(table: string, kind: 'retention' | 'compression', policy: PolicyFacts | undefined): string {
-  const name = regclassLiteral(table);
+  const name = regclassSql(table);
   const remove = `select ${timescaleSql(`remove_${kind}_policy`)}(${name}, if_exists => true);`;
   if (policy?.after == null) return remove;
   return `${remove}\nselect ${timescaleSql(`add_${kind}_policy`)}(${name}, ${intervalLiteral(policy.after)});`;
-}
-
-export function aggregateSql({ name, definition, materializedOnly, policies }: AggregateFacts): string {
-  const view = tableSql(name);
-  const settings = `timescaledb.continuous, timescaledb.materialized_only = ${materializedOnly}`;
-  return [
-    `create materialized view if not exists ${view} with (${settings}) as\n${definition}\nwith no data;`,
-    ...policies.filter(({ kind }) => kind === 'refresh').map((policy) => refreshPolicySql(name, policy)),
-  ].join('\n');
-}
-
-export function refreshPolicySql(name: string, { startOffset, endOffset, every }: PolicyFacts): string {
-  const offset = (value: string | null): string => (value === null ? 'null' : intervalLiteral(value));
-  const options = `start_offset => ${offset(startOffset)}, end_offset => ${offset(endOffset)}, schedule_interval => ${intervalLiteral(every)}`;
-  return `select ${timescaleSql('add_continuous_aggregate_policy')}(${regclassLiteral(name)}, ${options}, if_not_exists => true);`;
-}
-
-/** A table's name as a value that TimescaleDB's functions take. */
-function regclassLiteral(table: string): string {
-  return `${quoteLiteral(tableSql(table))}::regclass`;
 }
 
 /** Tables whose time is an integer have their intervals as integers. */

@@ -10,7 +10,7 @@ import { blocks, STEP, warns, type Diagnosis } from './finding.js';
 import type { Snapshot } from './snapshot.js';
 import { tableSql } from './names.js';
 
-/** A foreign key that EC2 has or will have, and the rows that EC2 lacks for local's rows to refer to. */
+/** A foreign key that EC2 has, and the rows that EC2 lacks for local's rows to refer to. */
 export interface MissingParents {
   readonly table: string;
   readonly constraint: string;
@@ -31,7 +31,7 @@ const ROWS_A_STATEMENT = 500;
 /** Statements longer than this stand in the script alone. */
 const ROWS_SHOWN = 3;
 
-/** Looks, for each foreign key on EC2, what it refers to there; reads the tables, local first. */
+/** Looks, for each foreign key that EC2 has, what it refers to there; reads the tables, local first. */
 export async function readMissingParents(
   databases: Sides<Database>,
   snapshots: Sides<Snapshot>,
@@ -65,9 +65,11 @@ export function diagnoseMissingParents(missing: readonly MissingParents[]): Diag
 function foreignKeysOf({ local, ec2 }: Sides<Snapshot>, tables: readonly string[]): ForeignKey[] {
   return tables.flatMap(
     (table) =>
-      (ec2.tables.get(table) ?? local.tables.get(table))?.constraints.flatMap((each) =>
-        each.parent === null || !local.tables.has(table) ? [] : [{ ...each, table, parent: each.parent }],
-      ) ?? [],
+      ec2.tables
+        .get(table)
+        ?.constraints.flatMap((each) =>
+          each.parent === null || !local.tables.has(table) ? [] : [{ ...each, table, parent: each.parent }],
+        ) ?? [],
   );
 }
 

@@ -2,6 +2,7 @@ import type pg from 'pg';
 import type { Database } from '../../db/database.js';
 import type { TableCatalog } from '../../repository/tables/table-catalog.js';
 import { tableSql } from '../../repository/tables/table.js';
+import { idOf, type ObjectKind, type SchemaCatalog, type SchemaObject } from '../../repository/schema/schema-object.js';
 import type { Snapshot } from './snapshot.js';
 
 /** A check or an index: what a catalog prints of it, and the statement that makes it again on a table. */
@@ -48,6 +49,57 @@ async function alignTable(ec2: Database, here: TableCatalog, there: TableCatalog
     })),
     indexes: here.indexes.map((each) => ({ ...each, definition: words.get(each.definition) ?? each.definition })),
   };
+}
+
+const VIEWS: ReadonlySet<ObjectKind> = new Set<ObjectKind>(['view', 'materialized view', 'continuous aggregate']);
+
+/** The same for what views say: EC2 makes temporary ones of both texts, and prints them. */
+export async function alignViews(
+  { pool }: Database,
+  { local, ec2 }: { readonly local: SchemaCatalog; readonly ec2: SchemaCatalog },
+): Promise<SchemaCatalog> {
+  const there = new Map(ec2.objects.map((object) => [idOf(object), object.meaning]));
+  const isUnlike = (object: SchemaObject): boolean => {
+    const other = there.get(idOf(object));
+    return VIEWS.has(object.kind) && other != null && other !== object.meaning;
+  };
+  if (!local.objects.some(isUnlike)) return local;
+  const client = await pool.connect();
+  const aligned: SchemaObject[] = [];
+  const begun = await client.query('begin read write').then(
+    () => true,
+    () => false,
+  );
+  for (const object of local.objects) {
+    const other = there.get(idOf(object)) ?? '';
+    const isSame = begun && isUnlike(object) && (await printsAlike(client, object.meaning ?? '', other));
+    aligned.push(isSame ? { ...object, meaning: other } : object);
+  }
+  const isOver = await client.query('rollback').then(
+    () => true,
+    () => false,
+  );
+  client.release(!isOver);
+  return { ...local, objects: aligned };
+}
+
+async function printsAlike(client: pg.PoolClient, local: string, ec2: string): Promise<boolean> {
+  const [one, other] = [await printView(client, local), await printView(client, ec2)];
+  return one !== null && one === other;
+}
+
+/** Null where EC2 can make no view of it, or the role may not. */
+async function printView(client: pg.PoolClient, text: string): Promise<string | null> {
+  await client.query('savepoint again');
+  const printed = await client
+    .query(`create temporary view sensorctl_again as ${text}`)
+    .then(() => client.query<{ text: string }>(`select pg_get_viewdef('pg_temp.sensorctl_again'::regclass) as text`))
+    .then(
+      ({ rows }) => rows[0]?.text ?? null,
+      () => null,
+    );
+  await client.query('rollback to savepoint again');
+  return printed;
 }
 
 /** Checks and indexes alone hold expressions. */

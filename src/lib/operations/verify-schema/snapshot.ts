@@ -1,4 +1,4 @@
-import type { Database } from '../../db/database.js';
+import type { Database, Queryable } from '../../db/database.js';
 import { readSchemaRights, type SchemaRights } from '../../db/schema-rights.js';
 import {
   readClock,
@@ -48,22 +48,25 @@ export interface TablePair {
   readonly written: readonly string[];
 }
 
+/** How findings name a table, and the names under which it may be found, the best first. */
+export type WantedTables = ReadonlyMap<string, readonly string[]>;
+
 /** Reads one side. Looks only at catalogs, and changes nothing. */
-export async function readSnapshot(database: Database, tables: readonly string[]): Promise<Snapshot> {
+export async function readSnapshot(database: Database, wanted: WantedTables): Promise<Snapshot> {
   const { side, pool } = database;
   const poolMax = pool.options.max;
   const defaults = await readSessionDefaults(database);
   return await readOnly(database, async (client) => {
     const bookkeeping = await readSchemaRights(client, 'sensorctl');
     const mayReadVersion = bookkeeping === null || canRead(bookkeeping, 'schema_version');
-    const catalogs = await readTableCatalogs(client, tables);
+    const catalogs = await readWanted(client, wanted);
     const found = new Map([...catalogs].map(([name, { table }]) => [name, table]));
     const [server, timescaleDb] = [await readServerCatalog(client), await readTimescaleDbCatalog(client, found)];
     return {
       ...{ side, poolMax, defaults, bookkeeping, server, timescaleDb, tables: catalogs },
       places: {
         schema: server.schemas[0] ?? 'public',
-        tables: new Map([...found].map(([name, table]) => [name, table.name.schema])),
+        tables: new Map([...found].map(([name, table]) => [name, table.name])),
         timescaledb: timescaleDb.schema,
       },
       durability: await readDurability(client),
@@ -71,6 +74,37 @@ export async function readSnapshot(database: Database, tables: readonly string[]
       bookkeepingVersion: mayReadVersion ? await readBookkeepingVersion({ pool: client }) : null,
     };
   });
+}
+
+/** A name that finds the same table as a better one would have it read twice: each is tried where the ones before failed. */
+async function readWanted(client: Queryable, wanted: WantedTables): Promise<ReadonlyMap<string, TableCatalog>> {
+  const usable = await readUsableSchemas(client);
+  const found = new Map<string, TableCatalog>();
+  const most = Math.max(0, ...[...wanted.values()].map((names) => names.length));
+  for (let turn = 0; turn < most; turn += 1) {
+    const open = [...wanted].flatMap(([label, names]) => {
+      const name = names[turn];
+      return name === undefined || found.has(label) ? [] : [{ label, name }];
+    });
+    const catalogs = await readTableCatalogs(client, [...new Set(open.map(({ name }) => name))]);
+    for (const { label, name } of open) {
+      const catalog = catalogs.get(name);
+      if (catalog !== undefined && usable.has(catalog.table.name.schema)) found.set(label, catalog);
+    }
+  }
+  return new Map([...wanted.keys()].flatMap((label) => orNone(label, found.get(label))));
+}
+
+/** A table of any other schema is as good as not there. */
+async function readUsableSchemas(client: Queryable): Promise<ReadonlySet<string>> {
+  const { rows } = await client.query<{ name: string }>(
+    `select nspname as name from pg_namespace where has_schema_privilege(oid, 'usage')`,
+  );
+  return new Set(rows.map(({ name }) => name));
+}
+
+function orNone(label: string, catalog: TableCatalog | undefined): [string, TableCatalog][] {
+  return catalog === undefined ? [] : [[label, catalog]];
 }
 
 function canRead({ usage, relations }: SchemaRights, relation: string): boolean {

@@ -1,13 +1,19 @@
-import { asUnreachable, type Database } from '../../db/database.js';
-import { UsageError } from '../../errors.js';
+import { asUnreachable, type Database, type Queryable } from '../../db/database.js';
+import { readOnly } from '../../db/read-only.js';
+import { EVERY_TABLE, type TableSelection } from '../../domain/table-patterns.js';
+import { readSchema } from '../../repository/schema/read-schema.js';
+import type { LeftOut, SchemaCatalog } from '../../repository/schema/schema-object.js';
 import { ALL_TABLES } from '../../repository/tables/reading-tables.js';
-import { alignDefinitions } from './same-meaning.js';
+import { compareObjects, type ObjectDifferences } from './compare-objects.js';
 import { compareSchemas } from './compare-schemas.js';
 import type { Diagnosis, Finding, Weight } from './finding.js';
+import { diagnoseLeftOut, diagnoseNotCompared, missingRole } from './left-out.js';
 import { readMissingParents } from './missing-parents.js';
-import { renderScript } from './script.js';
-import { readSnapshot, type Snapshot } from './snapshot.js';
-import { placeNames } from './names.js';
+import { placeNames, type Places } from './names.js';
+import { alignDefinitions, alignViews } from './same-meaning.js';
+import { planSteps, renderScript, type ScriptStep } from './script.js';
+import { readSnapshot, type Snapshot, type WantedTables } from './snapshot.js';
+import { findWantedTables } from './wanted-tables.js';
 
 /** Whether dual write and repair are safe, and what was found. */
 export interface SchemaVerdict {
@@ -17,59 +23,95 @@ export interface SchemaVerdict {
 }
 
 export interface SchemaReport extends SchemaVerdict {
+  /** What brings EC2 in line with local, in order; `script` is the same as text. */
+  readonly steps: readonly ScriptStep[];
   /** SQL that brings EC2 in line with local. */
   readonly script: string;
+  /** What of local cannot be brought. */
+  readonly leftOut: readonly LeftOut[];
+}
+
+interface Sides<Each> {
+  readonly local: Each;
+  readonly ec2: Each;
 }
 
 const WEIGHTS: readonly Weight[] = ['blocks', 'warns', 'notes'];
 
 /**
- * Compares both schemas in read-only transactions, but for one that is rolled back (`alignDefinitions`). `only` names the tables, of local; none means the four of sensorctl.
- * Throws a UsageError for a table that is not one of the four and that local does not have.
+ * Compares all that both sides hold, in read-only transactions but for those that are rolled back (`same-meaning.ts`).
+ * `only` names tables of local, by name or pattern; none means everything. `selection` is what the
+ * settings say of the migration's tables: others are brought as objects, and not looked at any closer. Throws a UsageError for a table that local does not have.
  */
 export async function verifySchema(
-  databases: { local: Database; ec2: Database },
+  databases: Sides<Database>,
   only: readonly string[] = [],
+  selection: TableSelection = EVERY_TABLE,
 ): Promise<SchemaReport> {
-  const wanted = new Set(only.length === 0 ? ALL_TABLES : only);
-  const tables = [
-    ...ALL_TABLES.filter((table) => wanted.has(table)),
-    ...[...wanted].filter((table) => !ALL_TABLES.includes(table)),
-  ];
-  const [here, ec2] = await Promise.all([readSide(databases.local, tables), readSide(databases.ec2, tables)]);
-  for (const table of tables) if (!ALL_TABLES.includes(table)) assertExists(table, here);
-  const local = await alignDefinitions(databases.ec2, { local: here, ec2 });
-  const snapshots = { local, ec2 };
-  const missingParents = await readMissingParents(databases, snapshots, tables);
-  const diagnoses = compareSchemas({ ...snapshots, tables, missingParents }).map((each) => withNames(each, snapshots));
+  const [here, there] = await Promise.all([readCatalog(databases.local), readCatalog(databases.ec2)]);
+  const { wanted, leftOut: notCompared } = await findWantedTables(databases.local.pool, selection, only);
+  const tables = [...wanted.keys()];
+  const [local, ec2] = await Promise.all([readSide(databases.local, wanted), readSide(databases.ec2, wanted)]);
+  const snapshots = { local: await alignDefinitions(databases.ec2, { local, ec2 }), ec2 };
+  const catalogs = { local: await alignViews(databases.ec2, { local: here, ec2: there }), ec2: there };
+  const guide = tables.filter((table) => ALL_TABLES.includes(table) || only.length > 0);
+  const missingParents = await readMissingParents(databases, snapshots, guide);
+  const objects = compareObjects({
+    local: { snapshot: snapshots.local, catalog: catalogs.local },
+    ec2: { snapshot: snapshots.ec2, catalog: catalogs.ec2 },
+    only: only.length === 0 ? null : tables,
+  });
+  const diagnoses = [
+    ...compareSchemas({ ...snapshots, tables, missingParents }),
+    ...objects.diagnoses,
+    ...(only.length === 0 ? diagnoseLeftOut(here.leftOut) : []),
+    ...notCompared.map(diagnoseNotCompared),
+  ].map((each) => withNames(each, snapshots));
+  const leftOut = [...here.leftOut, ...objects.missingRoles.map(missingRole)];
+  return report(diagnoses, objects, { tables, leftOut });
+}
+
+function report(
+  diagnoses: readonly Diagnosis[],
+  objects: ObjectDifferences,
+  { tables, leftOut }: { tables: readonly string[]; leftOut: readonly LeftOut[] },
+): SchemaReport {
   const findings = WEIGHTS.flatMap((weight) =>
     diagnoses.map(({ finding }) => finding).filter((each) => each.weight === weight),
   );
+  const steps = planSteps(diagnoses, objects.steps, tables);
   return {
     verdict: findings.some(({ weight }) => weight === 'blocks') ? 'blocked' : 'compatible',
     findings,
-    script: renderScript(diagnoses, { tables }),
+    steps: steps.filter(({ runs }) => runs),
+    script: renderScript(steps, diagnoses),
+    leftOut,
   };
 }
 
 /** Statements name tables as their side finds them: those of the script are for EC2, the others for local. */
-function withNames({ finding, part }: Diagnosis, { local, ec2 }: { local: Snapshot; ec2: Snapshot }): Diagnosis {
-  const { places } = part === null ? local : ec2;
+function withNames({ finding, part, ...rest }: Diagnosis, { local, ec2 }: Sides<Snapshot>): Diagnosis {
+  const onEc2: Places = { ...ec2.places, tables: new Map([...local.places.tables, ...ec2.places.tables]) };
+  const places = part === null ? local.places : onEc2;
   return {
+    ...rest,
     finding: { ...finding, mend: finding.mend === null ? null : placeNames(finding.mend, places) },
-    part: part === null ? null : { ...part, sql: placeNames(part.sql, places) },
+    part: part === null ? null : { ...part, sql: placeNames(part.sql, onEc2) },
   };
 }
 
-async function readSide(database: Database, tables: readonly string[]): Promise<Snapshot> {
+async function readCatalog(database: Database): Promise<SchemaCatalog> {
+  return await look(database, async () => await readOnly(database, (client: Queryable) => readSchema(client)));
+}
+
+async function readSide(database: Database, wanted: WantedTables): Promise<Snapshot> {
+  return await look(database, () => readSnapshot(database, wanted));
+}
+
+async function look<Result>(database: Database, work: () => Promise<Result>): Promise<Result> {
   try {
-    return await readSnapshot(database, tables);
+    return await work();
   } catch (error) {
     throw asUnreachable(error, database);
   }
-}
-
-function assertExists(table: string, { tables }: Snapshot): void {
-  if (tables.has(table)) return;
-  throw new UsageError(`local has no table ${table}`, { code: 'table-not-on-local' });
 }
