@@ -48,7 +48,10 @@ Exit code 1 when gaps remain, rows were refused, or a table could not be copied.
       description:
         'way that rows take [default: from the primary to the other side]; to the primary, it adds what is missing there and overwrites nothing',
     })(),
-    prune: Flags.boolean({ description: 'delete rows that only the target has; they are kept in its quarantine' }),
+    prune: Flags.boolean({
+      default: false,
+      description: 'delete rows that only the target has; they are kept in its quarantine',
+    }),
     yes: Flags.boolean({ description: 'do not ask before --prune deletes' }),
   };
 
