@@ -41,7 +41,9 @@ export class RepairInParts {
     const onClaim = (claim: Claim): void => void (this.#claim = claim);
     const repairOnce = async (): Promise<RepairOutcome> => {
       this.#claim = null;
-      const outcome = await repairMissed({ ...this.sides, ...wanted, entries: this.#entries, onClaim });
+      // Not what else the caller's options hold: they may have a list of tables, too.
+      const { primary, secondary } = this.sides;
+      const outcome = await repairMissed({ primary, secondary, ...wanted, entries: this.#entries, onClaim });
       if (outcome.entries > 0) this.#grow();
       return outcome;
     };
