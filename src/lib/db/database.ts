@@ -192,6 +192,15 @@ function rememberOrigin(client: pg.ClientBase, { side, connection }: Origin): vo
   onConnectionError(client, (error) => origins.set(error, { side, connection }));
 }
 
+/** Runs calls of a side; throws an error that names the side, and what to try next. */
+export async function namingSide<Result>(database: Origin, work: () => Promise<Result>): Promise<Result> {
+  try {
+    return await work();
+  } catch (error) {
+    throw asUnreachable(error, database);
+  }
+}
+
 /**
  * Turns a failed call into an error that says where it happened and what to try next; one that says so already stays.
  * `otherwise` is the side of an error that no server gave.

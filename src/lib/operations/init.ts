@@ -1,4 +1,4 @@
-import { asUnreachable, type Database } from '../db/database.js';
+import { namingSide, type Database } from '../db/database.js';
 import { assertDistinct } from '../db/identity.js';
 import type { Side } from '../domain/side.js';
 import {
@@ -69,14 +69,14 @@ export async function initSides(
   options: InitOptions,
 ): Promise<SidePreparation[]> {
   await assertTwo([local, ec2]);
-  const isFresh = !(await look(local, () => holdsTables(local)));
+  const isFresh = !(await namingSide(local, () => holdsTables(local)));
   const here = only === 'ec2' ? [] : [await prepareSide(local, options)];
   return [...here, await prepareEc2(ec2, isFresh, options)];
 }
 
 /** Nothing of anybody's is brought where local held nothing before: EC2 then gets the guide's tables in its own way. */
 async function prepareEc2(ec2: Database, isFresh: boolean, options: InitOptions): Promise<SidePreparation> {
-  return await look(ec2, async () => {
+  return await namingSide(ec2, async () => {
     await assertServer(ec2);
     const bookkeeping = await migrateBookkeeping(ec2);
     return await withSchemaLock(ec2, async () => {
@@ -91,7 +91,7 @@ async function prepareEc2(ec2: Database, isFresh: boolean, options: InitOptions)
 
 /** Creates what is missing on one side by itself; runs any number of times, from any number of processes. */
 export async function prepareSide(database: Database, options: { addKeys: boolean }): Promise<SidePreparation> {
-  return await look(database, async () => {
+  return await namingSide(database, async () => {
     await assertServer(database);
     const bookkeeping = await migrateBookkeeping(database);
     const tables = await makeGuidesTables(database);
@@ -134,14 +134,6 @@ async function describeTables({ pool }: Database, before: ReadonlyMap<string, Ta
   }));
 }
 
-async function look<Result>(database: Database, work: () => Promise<Result>): Promise<Result> {
-  try {
-    return await work();
-  } catch (error) {
-    throw asUnreachable(error, database);
-  }
-}
-
 const NO_KEYS: KeyAdditions = { added: [], compressed: [] };
 
 /** What is in the way of adding a key, where that was just tried: to try it again is no help. */
@@ -164,7 +156,7 @@ export interface KeyPreview {
 
 /** Says which rows share a key, and how they differ; changes nothing. */
 export async function previewKeys(database: Database): Promise<KeyPreview> {
-  return await look(database, async () => {
+  return await namingSide(database, async () => {
     await assertServer(database);
     return { side: database.side, tables: await findSharedKeys(database) };
   });

@@ -1,4 +1,4 @@
-import { asUnreachable, type Database } from '../db/database.js';
+import { namingSide, type Database } from '../db/database.js';
 import { describeFault, faultKind } from '../db/sqlstate.js';
 import { decodeMessages, type UsedDecoder } from '../decoders/run-decoder.js';
 import type { Unit } from '../domain/row.js';
@@ -43,7 +43,7 @@ export async function listQuarantine(
   const { resolvedToo, limit } = options;
   const lists = await Promise.allSettled(
     databases.map((database) =>
-      reach(database, async () => {
+      namingSide(database, async () => {
         const records = await listRecords(database.pool, { resolvedToo, limit: limit + 1, after: 0 });
         return records.map((record) => ({ ...record, keptOn: database.side }));
       }),
@@ -62,14 +62,14 @@ export async function listQuarantine(
 
 /** Throws a UsageError where the record does not exist. */
 export async function getQuarantined(database: Database, id: number): Promise<NamedRecord> {
-  const [record] = await reach(database, () => findRecords(database.pool, [id]));
+  const [record] = await namingSide(database, () => findRecords(database.pool, [id]));
   if (record === undefined) throw unknownRecord(database.side, id);
   return { ...record, keptOn: database.side };
 }
 
 /** Closes records without storing them; their bodies are kept. Returns how many were open. */
 export async function discardQuarantined(database: Database, ids: readonly number[] | 'all'): Promise<number> {
-  return await reach(database, async () => {
+  return await namingSide(database, async () => {
     let discarded = 0;
     for await (const records of pages(database, ids)) {
       discarded += await resolveRecords(
@@ -99,7 +99,7 @@ export async function retryQuarantined(
   database: Database,
   request: RetryRequest,
 ): Promise<RetryOutcome> {
-  return await reach(database, async () => {
+  return await namingSide(database, async () => {
     let stored = 0;
     const failed: { id: number; reason: string }[] = [];
     for await (const records of pages(database, request.ids)) {
@@ -189,14 +189,6 @@ async function* pages(database: Database, ids: readonly number[] | 'all'): Async
     if (records.length === 0) return;
     after = records.at(-1)?.id ?? after;
     yield records;
-  }
-}
-
-async function reach<Result>(database: Database, work: () => Promise<Result>): Promise<Result> {
-  try {
-    return await work();
-  } catch (error) {
-    throw asUnreachable(error, database);
   }
 }
 

@@ -1,4 +1,4 @@
-import { asUnreachable, type Database } from '../db/database.js';
+import { namingSide, type Database } from '../db/database.js';
 import type { Side } from '../domain/side.js';
 import { findResting, removeAll, type Removal, type Resting } from '../repository/writers/remove-all.js';
 
@@ -18,22 +18,14 @@ export interface RemoveOptions {
 export async function removeSides(databases: readonly Database[], options: RemoveOptions): Promise<SideRemoval[]> {
   const found: { database: Database; resting: Resting[] }[] = [];
   for (const database of databases)
-    found.push({ database, resting: await lookAt(database, () => findResting(database)) });
+    found.push({ database, resting: await namingSide(database, () => findResting(database)) });
   const isHeld = found.some(({ resting }) => resting.some(({ isRunning }) => isRunning || !options.abandon));
   const removals: SideRemoval[] = [];
   for (const { database, resting } of found) {
-    const removal = isHeld || options.dryRun ? NOTHING : await lookAt(database, () => removeAll(database));
+    const removal = isHeld || options.dryRun ? NOTHING : await namingSide(database, () => removeAll(database));
     removals.push({ side: database.side, resting, ...removal });
   }
   return removals;
 }
 
 const NOTHING: Removal = { tables: [], bookkeeping: false };
-
-async function lookAt<Result>(database: Database, work: () => Promise<Result>): Promise<Result> {
-  try {
-    return await work();
-  } catch (error) {
-    throw asUnreachable(error, database);
-  }
-}

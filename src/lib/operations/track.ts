@@ -1,4 +1,4 @@
-import { asUnreachable, type Database } from '../db/database.js';
+import { namingSide, type Database } from '../db/database.js';
 import type { Side } from '../domain/side.js';
 import { UsageError } from '../errors.js';
 import { readTables } from '../repository/tables/read-tables.js';
@@ -32,25 +32,21 @@ export interface TrackOptions {
 /** Covers the other writers of these tables on the sides, one table after the other; runs any number of times. */
 export async function trackSides(databases: readonly Database[], options: TrackOptions): Promise<SideTracking[]> {
   const sides: SideTracking[] = [];
-  for (const database of databases) sides.push(await trackSide(database, options));
+  for (const database of databases) sides.push(await namingSide(database, () => trackSide(database, options)));
   return sides;
 }
 
 async function trackSide(database: Database, { tables: wanted, dryRun }: TrackOptions): Promise<SideTracking> {
-  try {
-    const names = wanted.length > 0 ? wanted : ALL_TABLES;
-    const found = [...(await readTables(database.pool, names)).values()].filter(isTable);
-    if (found.length === 0) throw new UsageError('there is no such table', { code: 'tables-unknown' });
-    const tables: TrackedTable[] = [];
-    for (const tracking of await readTracking(database, found)) {
-      const isWhole = isTracked(tracking);
-      if (!isWhole && !dryRun) await trackTable(database, tracking);
-      tables.push(describe(tracking, isWhole));
-    }
-    return { side: database.side, tables };
-  } catch (error) {
-    throw asUnreachable(error, database);
+  const names = wanted.length > 0 ? wanted : ALL_TABLES;
+  const found = [...(await readTables(database.pool, names)).values()].filter(isTable);
+  if (found.length === 0) throw new UsageError('there is no such table', { code: 'tables-unknown' });
+  const tables: TrackedTable[] = [];
+  for (const tracking of await readTracking(database, found)) {
+    const isWhole = isTracked(tracking);
+    if (!isWhole && !dryRun) await trackTable(database, tracking);
+    tables.push(describe(tracking, isWhole));
   }
+  return { side: database.side, tables };
 }
 
 function isTable({ kind }: Table): boolean {

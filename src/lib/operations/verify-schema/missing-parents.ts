@@ -1,5 +1,5 @@
 import type { Table } from '../../repository/tables/table.js';
-import { asUnreachable, type Database, type Queryable } from '../../db/database.js';
+import { namingSide, type Database, type Queryable } from '../../db/database.js';
 import { readDistinctKeys, readRowsByKey } from '../../repository/tables/foreign-keys.js';
 import { quoteIdentifier, quoteLiteral } from '../../db/identifiers.js';
 import { readOnly } from '../../db/read-only.js';
@@ -107,11 +107,7 @@ async function readKeys(database: Database, table: Table, columns: readonly stri
 }
 
 async function look<Result>(database: Database, work: (client: Queryable) => Promise<Result>): Promise<Result> {
-  try {
-    return await readOnly(database, work);
-  } catch (error) {
-    throw asUnreachable(error, database);
-  }
+  return await namingSide(database, () => readOnly(database, work));
 }
 
 /** A table that is not there cannot hide anything. */

@@ -1,4 +1,4 @@
-import { asUnreachable, type Database, type Queryable } from '../../db/database.js';
+import { namingSide, type Database, type Queryable } from '../../db/database.js';
 import { readOnly } from '../../db/read-only.js';
 import { EVERY_TABLE, type TableSelection } from '../../domain/table-patterns.js';
 import { readSchema } from '../../repository/schema/read-schema.js';
@@ -101,17 +101,9 @@ function withNames({ finding, part, ...rest }: Diagnosis, { local, ec2 }: Sides<
 }
 
 async function readCatalog(database: Database): Promise<SchemaCatalog> {
-  return await look(database, async () => await readOnly(database, (client: Queryable) => readSchema(client)));
+  return await namingSide(database, async () => await readOnly(database, (client: Queryable) => readSchema(client)));
 }
 
 async function readSide(database: Database, wanted: WantedTables): Promise<Snapshot> {
-  return await look(database, () => readSnapshot(database, wanted));
-}
-
-async function look<Result>(database: Database, work: () => Promise<Result>): Promise<Result> {
-  try {
-    return await work();
-  } catch (error) {
-    throw asUnreachable(error, database);
-  }
+  return await namingSide(database, () => readSnapshot(database, wanted));
 }

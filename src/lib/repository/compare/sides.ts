@@ -1,4 +1,4 @@
-import { asUnreachable, type Database, type Queryable } from '../../db/database.js';
+import { namingSide, type Database, type Queryable } from '../../db/database.js';
 import { isTooMuch, isPassing } from '../../db/sqlstate.js';
 import { runTransaction, type Statement } from '../../db/transaction.js';
 import { backoff, withRetries } from '../../domain/retry.js';
@@ -23,11 +23,8 @@ export async function ask<Row>(
     values: [...(statement.values ?? [])],
     ...(asArrays ? { rowMode: 'array' } : {}),
   };
-  try {
-    return (await through.query(query as { text: string })).rows as Row[];
-  } catch (error) {
-    throw asUnreachable(error, database);
-  }
+  const { rows } = await namingSide(database, () => through.query(query as { text: string }));
+  return rows as Row[];
 }
 
 /**
@@ -41,23 +38,15 @@ const PLAN_FOR_DIGESTS = {
 
 /** Runs a statement that digests many rows into few, in a transaction of its own; throws an error that names the side. */
 export async function askForDigests<Row>(database: Database, statement: Statement): Promise<Row[]> {
-  try {
-    const [, digests] = await runTransaction(database.pool, [PLAN_FOR_DIGESTS, statement]);
-    return (digests?.rows ?? []) as Row[];
-  } catch (error) {
-    throw asUnreachable(error, database);
-  }
+  const statements = [PLAN_FOR_DIGESTS, statement];
+  const [, digests] = await namingSide(database, () => runTransaction(database.pool, statements));
+  return (digests?.rows ?? []) as Row[];
 }
 
 /** A side's pool whose errors name the side. */
 export function queryableOf(database: Database): Queryable {
-  const query = async (text: string, values?: unknown[]): Promise<unknown> => {
-    try {
-      return await database.pool.query(text, values);
-    } catch (error) {
-      throw asUnreachable(error, database);
-    }
-  };
+  const query = async (text: string, values?: unknown[]): Promise<unknown> =>
+    await namingSide(database, () => database.pool.query(text, values));
   return { query: query as Queryable['query'] };
 }
 
