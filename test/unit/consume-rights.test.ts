@@ -1,13 +1,12 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { expect } from 'chai';
-import { READING_TABLES } from '../../src/lib/domain/reading.js';
+import { READING_TABLES, REGISTRY } from '../../src/lib/domain/reading.js';
 import {
   BOOKKEEPING_FUNCTIONS,
   BOOKKEEPING_RIGHTS,
   rightsOnTable,
 } from '../../src/lib/repository/write/consume-rights.js';
-import { REGISTRY } from '../../src/lib/repository/tables/reading-tables.js';
 
 const RIGHTS = readFileSync(path.resolve(import.meta.dirname, '../../docs/rights.md'), 'utf8');
 

@@ -1,5 +1,5 @@
-import type { ReadingTable } from '../domain/reading.js';
-import type { DeclaredTables, NewestBy } from '../domain/row.js';
+import { READING_KEY, REGISTRY, REGISTRY_RULE, type ReadingTable } from '../domain/reading.js';
+import type { DeclaredTables } from '../domain/row.js';
 
 const KEY = { time: 'timestamptz not null', sensor_id: 'varchar(255) not null' };
 const LOCATION = { location_lat: 'double precision', location_lng: 'double precision' };
@@ -38,10 +38,7 @@ export const READING_COLUMNS: Readonly<Record<ReadingTable, Readonly<Record<stri
   },
 };
 
-/** The table of sensors. Others may write columns of it that the decoder never names. */
-export const REGISTRY = 'sensor_registry';
-
-/** The columns of the registry that the decoder writes. */
+/** The columns of the registry that the decoder writes; others may write columns of it that the decoder never names. */
 const REGISTRY_COLUMNS: Readonly<Record<string, string>> = {
   sensor_id: 'varchar(255)',
   sensor_type: 'varchar(50)',
@@ -64,11 +61,6 @@ const NEW_REGISTRY: Readonly<Record<string, string>> = {
   updated_at: 'timestamptz default now()',
 };
 
-/** A sensor was seen last when its newest reading was taken, and stands where the newest reading that had a place says. */
-export const REGISTRY_RULE: NewestBy = { newestBy: 'last_seen', parts: [Object.keys(LOCATION)] };
-
-const KEY_OF_READINGS = ['sensor_id', 'time'];
-
 /** Every table that the guide's telemetry is written to, the parent of the others first. */
 export const GUIDE_TABLES: DeclaredTables = {
   [REGISTRY]: {
@@ -80,7 +72,7 @@ export const GUIDE_TABLES: DeclaredTables = {
   ...Object.fromEntries(
     Object.entries(READING_COLUMNS).map(([table, columns]) => [
       table,
-      { columns, key: KEY_OF_READINGS, create: { columns, uniqueKey: KEY_OF_READINGS, axis: 'time' } },
+      { columns, key: READING_KEY, create: { columns, uniqueKey: READING_KEY, axis: 'time' } },
     ]),
   ),
 };

@@ -2,7 +2,8 @@ import type { Row } from '../domain/row.js';
 import { formatInstant, parseInstant } from '../domain/time.js';
 import type { Decoder, Fault, MessageContext } from './decoder.js';
 import { decodeMessage } from './guide-messages.js';
-import { GUIDE_TABLES, REGISTRY, REGISTRY_RULE } from './guide-tables.js';
+import { REGISTRY, REGISTRY_RULE } from '../domain/reading.js';
+import { GUIDE_TABLES } from './guide-tables.js';
 import type { DecodeOptions, GuideFault, Reading } from './message.js';
 
 export type { Decoder, Fault, MessageContext } from './decoder.js';

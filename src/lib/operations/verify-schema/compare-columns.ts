@@ -1,7 +1,7 @@
 import { quoteIdentifier } from '../../db/identifiers.js';
 import type { ColumnFacts } from '../../repository/tables/table-catalog.js';
 import { compareTypes } from '../../domain/column-types.js';
-import { READING_KEY } from '../../repository/tables/reading-tables.js';
+import { READING_KEY } from '../../domain/reading.js';
 import { addColumnSql, alterColumnSql, describeColumn, retypeSql } from './column-sql.js';
 import { compareFill } from './compare-fill.js';
 import { blocks, mendOn, notes, STEP, warns, type Diagnosis } from './finding.js';

@@ -1,6 +1,6 @@
 import { quoteIdentifier } from '../../db/identifiers.js';
 import type { ConstraintFacts } from '../../repository/tables/table-catalog.js';
-import { REGISTRY } from '../../repository/tables/reading-tables.js';
+import { REGISTRY } from '../../domain/reading.js';
 import { blocks, notes, STEP, type Diagnosis } from './finding.js';
 import type { TablePair } from './snapshot.js';
 import { tableSql } from './names.js';

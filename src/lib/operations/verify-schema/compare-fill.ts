@@ -1,6 +1,6 @@
 import { quoteIdentifier } from '../../db/identifiers.js';
 import type { ColumnFacts } from '../../repository/tables/table-catalog.js';
-import { REGISTRY, REGISTRY_OWN_COLUMNS } from '../../repository/tables/reading-tables.js';
+import { KNOWN_TABLES } from '../../repository/tables/reading-tables.js';
 import { addColumnSql, alterColumnSql, createSequenceSql, describeFill } from './column-sql.js';
 import { blocks, notes, STEP, warns, type Diagnosis, type Mend, type Observation } from './finding.js';
 import { uncompressedSql } from './hypertable-sql.js';
@@ -43,7 +43,7 @@ const VARYING = 'a batch leaves it out, and each side fills in another value: co
 
 /** Batches name other columns of the table, and compare and repair look at this one: they leave out what is a side's own. */
 function isLeftOut({ table, written }: TablePair, { name }: ColumnFacts): boolean {
-  const isOwnToASide = table === REGISTRY && REGISTRY_OWN_COLUMNS.includes(name);
+  const isOwnToASide = KNOWN_TABLES.get(table)?.except.includes(name) === true;
   return written.length > 0 && !written.includes(name) && !isOwnToASide;
 }
 

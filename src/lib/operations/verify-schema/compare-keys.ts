@@ -2,7 +2,7 @@ import { hasUniqueKey } from '../../repository/tables/table.js';
 import { quoteIdentifier } from '../../db/identifiers.js';
 import type { IndexFacts, TableCatalog } from '../../repository/tables/table-catalog.js';
 import { isReadingTable } from '../../domain/reading.js';
-import { READING_KEY, REGISTRY, REGISTRY_KEY } from '../../repository/tables/reading-tables.js';
+import { KNOWN_TABLES } from '../../repository/tables/reading-tables.js';
 import { addKeySql } from './key-sql.js';
 import { blocks, mendOn, notes, STEP, warns, type Diagnosis, type Mend } from './finding.js';
 import type { TablePair } from './snapshot.js';
@@ -17,8 +17,8 @@ export function compareKeys(pair: TablePair): Diagnosis[] {
 
 /** The columns by which rows of the two sides are matched; null where local has no unique key to say so. */
 export function keyOfPair({ table, local }: Pick<TablePair, 'table' | 'local'>): readonly string[] | null {
-  if (table === REGISTRY) return REGISTRY_KEY;
-  if (isReadingTable(table)) return READING_KEY;
+  const known = KNOWN_TABLES.get(table);
+  if (known !== undefined) return known.key;
   const primaryFirst = local.indexes.toSorted((a, b) => Number(b.primary) - Number(a.primary));
   const index = primaryFirst.find(({ columns }) => columns !== null && hasUniqueKey(local.table, columns));
   return index?.columns ?? null;

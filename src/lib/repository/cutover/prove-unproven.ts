@@ -56,7 +56,7 @@ const READ_UNPROVEN = `
 
 /** Tables of which any row may have been written. Entries that settle later have other numbers, and stay. */
 const READ_UNPROVEN_TABLES = `
-  select unproven_id as id, table_name as "table" from sensorctl.unproven where whole_table or keys is not null`;
+  select unproven_id as id, table_name as "table" from sensorctl.unproven where whole_table`;
 
 const REMOVE_PROVEN = 'select sensorctl.remove_proven($1)';
 

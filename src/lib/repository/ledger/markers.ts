@@ -39,7 +39,7 @@ export function holdMarkers(): Statement {
   return { text: HOLD_MARKERS };
 }
 
-/** Goes first in a transaction that repairs a table without a key, or one whose rows other programs change: one at a time. */
+/** Goes first in a transaction that repairs a table without a key: one at a time. */
 export function lockTable(table: string): Statement {
   return { text: LOCK_TABLE, values: [table] };
 }

@@ -7,10 +7,9 @@ import { readOnly } from '../../db/read-only.js';
 import { quoteIdentifier, quoteLiteral } from '../../db/identifiers.js';
 import { shownText } from '../../db/large-values.js';
 import { withTransaction } from '../../db/transaction.js';
-import { READING_TABLES, type ReadingTable } from '../../domain/reading.js';
+import { READING_KEY, READING_TABLES, type ReadingTable } from '../../domain/reading.js';
 import type { Side } from '../../domain/side.js';
 import { keepRowsSql } from '../ledger/quarantine.js';
-import { READING_KEY } from '../tables/reading-tables.js';
 import { PIN_AGAIN, underOwnPath } from '../../db/search-path.js';
 
 /** What `addKey` did to one table: each row that it removed is a duplicate, of a row or of a record, or has a record. */

@@ -5,28 +5,21 @@ import { quoteIdentifier } from '../../db/identifiers.js';
 import { sqlstateOf } from '../../db/sqlstate.js';
 import { sideTitle } from '../../domain/side.js';
 import { UnreachableError } from '../../errors.js';
-import { READING_TABLES } from '../../domain/reading.js';
+import { READING_KEY, READING_TABLES, REGISTRY, REGISTRY_RULE } from '../../domain/reading.js';
 
-/** The key of a reading. */
-export const READING_KEY = ['sensor_id', 'time'] as const;
-
-/** Known sensors; EC2 may carry foreign keys from the readings to it. */
-export const REGISTRY = 'sensor_registry';
 /** The four tables of sensorctl, parents first. */
 export const ALL_TABLES: readonly string[] = [REGISTRY, ...READING_TABLES];
-/** Columns of the registry that each side sets for itself. */
-export const REGISTRY_OWN_COLUMNS: readonly string[] = ['created_at', 'updated_at'];
-export const REGISTRY_KEY = ['sensor_id'] as const;
 
-const REGISTRY_RULE: UpdateRule = {
-  newestBy: 'last_seen',
-  columns: ['sensor_type', 'last_seen'],
-  remembered: ['location_lat', 'location_lng'],
+const REGISTRY_UPDATED: UpdateRule = {
+  newestBy: REGISTRY_RULE.newestBy,
+  columns: ['sensor_type', REGISTRY_RULE.newestBy],
+  remembered: REGISTRY_RULE.parts.flat(),
 };
 
 /** What is known of the guide's tables beside what the catalogs say. */
 export const KNOWN_TABLES: ReadonlyMap<string, KnownTable> = new Map<string, KnownTable>([
-  [REGISTRY, { key: REGISTRY_KEY, axis: null, except: REGISTRY_OWN_COLUMNS, updated: REGISTRY_RULE }],
+  // Each side sets these columns for itself.
+  [REGISTRY, { key: ['sensor_id'], axis: null, except: ['created_at', 'updated_at'], updated: REGISTRY_UPDATED }],
   ...READING_TABLES.map((table) => [table, { key: READING_KEY, axis: 'time', except: [], updated: null }] as const),
 ]);
 /** Those without an axis are compared whole, and brought by their keys. */

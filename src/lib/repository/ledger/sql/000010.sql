@@ -17,11 +17,10 @@ select entry_id, batch_id, consumer_id, table_name, times, readings, reason, sen
   keys, gone, whole_table
 from sensorctl.ledger;
 
-alter table sensorctl.unproven
-  add column keys jsonb constraint keys_are_listed check (jsonb_typeof(keys) = 'array'),
-  add column whole_table boolean not null default false;
+-- What names keys or the whole table is proven with the whole table.
+alter table sensorctl.unproven add column whole_table boolean not null default false;
 
--- As before, for entries that name keys or the whole table too: they stay one row an hour and table.
+-- As before, for whole tables too: they stay one row an hour and table.
 create or replace function sensorctl.compact_unproven() returns void
 language sql security definer set search_path = pg_catalog, pg_temp as $unproven$
     with old as (
@@ -32,21 +31,13 @@ language sql security definer set search_path = pg_catalog, pg_temp as $unproven
           group by table_name, date_trunc('hour', settled_at) having count(*) > 1
         ) as crowded
       ) returning *
-    ), merged as (
-      select table_name, date_trunc('hour', settled_at) as hour, max(settled_at) as settled_at, bool_or(whole_table) as whole_table
-      from old group by 1, 2
     )
-    insert into sensorctl.unproven (table_name, times, settled_at, keys, whole_table)
-    select table_name, coalesce((
-        select range_agg(tstzrange(date_trunc('minute', lower(range)),
-          date_trunc('minute', upper(range) - interval '1 microsecond') + interval '1 minute'))
-        from old cross join unnest(times) as range
-        where old.table_name = merged.table_name and date_trunc('hour', old.settled_at) = hour
-      ), '{}'), settled_at, (
-        select jsonb_agg(distinct key) from old cross join jsonb_array_elements(keys) as key
-        where old.table_name = merged.table_name and date_trunc('hour', old.settled_at) = hour and not merged.whole_table
-      ), whole_table
-    from merged
+    insert into sensorctl.unproven (table_name, times, settled_at, whole_table)
+    select table_name, coalesce(range_agg(tstzrange(date_trunc('minute', lower(range)),
+        date_trunc('minute', upper(range) - interval '1 microsecond') + interval '1 minute')) filter (where range is not null), '{}'),
+      max(settled_at), bool_or(whole_table)
+    from old left join lateral unnest(times) as range on true
+    group by table_name, date_trunc('hour', settled_at)
   $unproven$;
 
 -- Keys that consumers enter again and again while the secondary is away: an entry whose keys all stand in older ones goes.
@@ -63,7 +54,7 @@ language sql security definer set search_path = pg_catalog, pg_temp as $keys$
     where entry_id in (select entry_id from free except select entry_id from oldest)
   $keys$;
 
--- As before; a range without bounds proves the whole table, keys and rows without a time included.
+-- As before; a range without bounds proves the whole table.
 create or replace function sensorctl.finish_comparison(id bigint, given_verdict text, given_report jsonb, ranges jsonb)
 returns void language plpgsql security definer set search_path = pg_catalog, pg_temp as $comparison$
   declare
@@ -83,7 +74,7 @@ returns void language plpgsql security definer set search_path = pg_catalog, pg_
       raise exception 'comparison % is finished, or not that of %', id, session_user using errcode = 'insufficient_privilege';
     end if;
     if given_verdict = 'different' then return; end if;
-    delete from sensorctl.unproven where settled_at <= began and (keys is not null or whole_table) and table_name in (
+    delete from sensorctl.unproven where settled_at <= began and whole_table and table_name in (
       select range ->> 'table' from jsonb_array_elements(finish_comparison.ranges) as range
       where range ->> 'from' is null and range ->> 'to' is null
         and range ->> 'table' in (select entry ->> 'table' from jsonb_array_elements(given_report -> 'tables') as entry)
@@ -96,7 +87,7 @@ returns void language plpgsql security definer set search_path = pg_catalog, pg_
       group by 1
     ) as proven
     where open.table_name = proven.name and open.times && proven.ranges and open.settled_at <= began;
-    delete from sensorctl.unproven where isempty(times) and keys is null and not whole_table;
+    delete from sensorctl.unproven where isempty(times) and not whole_table;
   end $comparison$;
 
 do $rights$
