@@ -22,7 +22,6 @@ import { Gate, type GateHolder } from '../../repository/phase/gate.js';
 import { proveUnproven, type Proof } from '../../repository/cutover/prove-unproven.js';
 import { readRecordedState } from '../../repository/phase/state.js';
 import { beginDraining, callOff, commitSwitch, type Change } from '../../repository/phase/transition.js';
-import { WHOLE_TABLES } from '../../repository/tables/reading-tables.js';
 import { moveQuarantine } from '../../repository/ledger/quarantine.js';
 import type { Step, StepName } from './cutover-report.js';
 
@@ -185,7 +184,7 @@ class Switch {
 
   async #compare(): Promise<string> {
     const { from: primary, to: secondary, force } = this.options;
-    const { ranges, rows, differing, wholeDiffering } = await proveUnproven({ primary, secondary }, this.#stop, {
+    const { ranges, rows, differing, whole, wholeDiffering } = await proveUnproven({ primary, secondary }, this.#stop, {
       settleMs: 0,
       withWhole: true,
     });
@@ -196,7 +195,7 @@ class Switch {
       });
     }
     if (tables.length > 0) return `differences in ${tables.join(', ')}, overridden`;
-    return `identical: ${counted(rows, 'row')} in ${counted(ranges, 'range')}, and ${WHOLE_TABLES.join(', ')}`;
+    return `identical: ${[`${counted(rows, 'row')} in ${counted(ranges, 'range')}`, ...whole].join(', ')}`;
   }
 
   async #commit(): Promise<[MigrationState, string]> {

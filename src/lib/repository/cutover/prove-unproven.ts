@@ -28,7 +28,8 @@ export interface Proof {
   readonly rows: number;
   /** By table, ranges in which rows differ. */
   readonly differing: ReadonlyMap<string, readonly TimeRange[]>;
-  /** Tables that are compared whole and differ; empty also where it was not asked for. */
+  /** Tables that were compared whole, and those of them that differ; empty also where it was not asked for. */
+  readonly whole: readonly string[];
   readonly wholeDiffering: readonly string[];
 }
 
@@ -79,9 +80,7 @@ export async function proveUnproven(
   const { rows: unproven } = await primary.pool.query<Unproven & Record<string, unknown>>(READ_UNPROVEN);
   const { rows: whole } = await primary.pool.query<Pick<Unproven, 'id' | 'table'>>(READ_UNPROVEN_TABLES);
   const names = [...new Set(unproven.map(({ table }) => table))];
-  const tables = await planCompared(sides, [
-    ...new Set([...WHOLE_TABLES, ...names, ...whole.map(({ table }) => table)]),
-  ]);
+  const tables = await planCompared(sides, [...names, ...whole.map(({ table }) => table)]);
   const method = await agreeOnMethod([queryableOf(primary), queryableOf(sides.secondary)], tables);
   const differing = new Map<string, readonly TimeRange[]>();
   const open = new Map<string, readonly TimeRange[]>();
@@ -97,7 +96,8 @@ export async function proveUnproven(
   }
   const wholeDiffering: string[] = [];
   const wholeProven = new Set<string>();
-  for (const table of withWhole ? tables.filter(({ axis }) => axis === null) : []) {
+  const comparedWhole = withWhole ? tables.filter(({ axis }) => axis === null) : [];
+  for (const table of comparedWhole) {
     const found = await compareWhole({ sides, table, method }, { settleMs, stop });
     if (found === 'lost') wholeDiffering.push(table.name);
     if (found === 'equal') wholeProven.add(table.name);
@@ -107,15 +107,18 @@ export async function proveUnproven(
   const provenWhole = whole.filter(({ table }) => wholeProven.has(table));
   const ids = [...new Set([...unproven, ...provenWhole].map(({ id }) => id))].filter((id) => !kept.has(id));
   if (recorded && ids.length > 0) await primary.pool.query(REMOVE_PROVEN, [ids]);
-  return { ranges, rows, differing, wholeDiffering };
+  return { ranges, rows, differing, whole: comparedWhole.map(({ name }) => name), wholeDiffering };
 }
 
-/** Throws where one of the tables cannot be compared. */
-async function planCompared(sides: ComparedSides, names: readonly string[]): Promise<TablePair[]> {
+/** These tables, and those that are always compared whole where a side has them. Throws where one cannot be compared. */
+async function planCompared(sides: ComparedSides, settled: readonly string[]): Promise<TablePair[]> {
+  const names = [...new Set([...WHOLE_TABLES, ...settled])];
   const plans = await planNamedTables(sides, names);
-  return plans.map((plan, place) => {
-    if (plan !== null && typeof plan !== 'string') return plan;
-    throw new UnreachableError(`a table cannot be compared: ${plan ?? `neither side has ${names[place] ?? ''}`}`, {
+  return names.flatMap((name, place) => {
+    const plan = plans[place] ?? null;
+    if (plan === null && !settled.includes(name)) return [];
+    if (plan !== null && typeof plan !== 'string') return [plan];
+    throw new UnreachableError(`a table cannot be compared: ${plan ?? `neither side has ${name}`}`, {
       code: 'schema-differs',
     });
   });
