@@ -66,7 +66,8 @@ async function chooseTables(
   const [missing] = unknown;
   if (missing !== undefined || chosen.length === 0) {
     const name = missing ?? leftOut[0]?.table ?? '';
-    const where = databases.length > 1 ? 'both sides have' : `${databases.map(({ side }) => sideTitle(side)).join('')} has`;
+    const where =
+      databases.length > 1 ? 'both sides have' : `${databases.map(({ side }) => sideTitle(side)).join('')} has`;
     throw new UsageError(`there is no table ${name === '' ? '' : `${name} `}of the migration that ${where}`, {
       code: 'tables-unknown',
     });
