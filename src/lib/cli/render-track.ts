@@ -1,24 +1,38 @@
 import type { SideRemoval } from '../operations/remove.js';
-import type { SideTracking } from '../operations/track.js';
+import type { SideTracking, TrackedTable } from '../operations/track.js';
 import { oneLine } from './output.js';
 import { renderTable } from './table.js';
 
 export function renderTracking(sides: readonly SideTracking[], { dryRun }: { dryRun: boolean }): string {
-  const rows = sides.flatMap(({ side, tables }) =>
-    tables.map(({ table, action, problems }) => [
-      side,
-      table,
-      dryRun && action !== 'kept' ? `to be ${action}` : action,
-      problems.join('; '),
-    ]),
-  );
-  const changes = sides.flatMap(({ side, tables }) =>
-    tables.flatMap(({ table, changes: found }) => found.map((change) => `On ${side}: ${table}: ${change}.`)),
-  );
+  const names = [...new Set(sides.flatMap(({ tables }) => tables.map(({ table }) => table)))];
+  const rows = names.map((name) => [name, ...sides.map(({ tables }) => describeTable(tables, name, dryRun))]);
   const next = dryRun
     ? 'sensorctl init --track'
     : 'sensorctl compare --all    # what was written before is proven by it';
-  return [renderTable(['side', 'table', 'tracking', 'was'], rows), ...changes.map(oneLine), `Next: ${next}`].join('\n');
+  const columns = ['table', ...sides.map(({ side }) => `on ${side}`)];
+  return [renderTable(columns, rows), ...sayChanges(sides), `Next: ${next}`].join('\n');
+}
+
+function describeTable(tables: readonly TrackedTable[], name: string, dryRun: boolean): string {
+  const found = tables.find(({ table }) => table === name);
+  if (found === undefined) return '';
+  const action = dryRun && found.action !== 'kept' ? `to be ${found.action}` : found.action;
+  return [action, ...found.problems].join('; ');
+}
+
+/** A line for each kind of change, with the tables that it is said of on every side, or on one. */
+function sayChanges(sides: readonly SideTracking[]): string[] {
+  const tablesOf = new Map<string, Set<string>>();
+  const lines = sides.map(({ side, tables }) =>
+    tables.flatMap(({ table, changes }) => changes.map((change) => ({ side, table, change }))),
+  );
+  const isOnEach = (table: string, change: string): boolean =>
+    lines.every((found) => found.some((each) => each.table === table && each.change === change));
+  for (const { side, table, change } of lines.flat()) {
+    const where = isOnEach(table, change) ? change : `on ${side} ${change}`;
+    tablesOf.set(where, (tablesOf.get(where) ?? new Set()).add(table));
+  }
+  return [...tablesOf].map(([change, tables]) => oneLine(`${[...tables].join(', ')}: ${change}.`));
 }
 
 export function renderRemoval(sides: readonly SideRemoval[], { dryRun }: { dryRun: boolean }): string {

@@ -112,9 +112,9 @@ function changesOf({ table, planned }: Tracking): string[] {
   const { key, axis, hypertable } = table;
   const isByRow = planned.some(({ name, statement }) => name === 'sensorctl_row' && statement.includes('after insert'));
   return [
-    ...(key === null && axis === null ? ['it has neither key nor axis: any change enters the whole table'] : []),
-    ...(key === null && axis !== null ? [`it has no key: rows are named by their ${axis.column}`] : []),
-    ...(isByRow ? ['its changes are entered row by row: TimescaleDB before 2.26.4, or a column was dropped'] : []),
+    ...(key === null && axis === null ? ['without a key and an axis any change enters the whole table'] : []),
+    ...(key === null && axis !== null ? [`without a key rows are named by their ${axis.column}`] : []),
+    ...(isByRow ? ['changes are entered row by row: TimescaleDB before 2.26.4, or a column was dropped'] : []),
     ...(hypertable === null ? [] : ['inserts are not compressed directly']),
     ...(hypertable?.compressed === true
       ? ['a delete decompresses what it touches, without a limit, instead of dropping whole batches']
