@@ -20,7 +20,7 @@ export interface Discovery {
 }
 
 /** Neither the server's own schemas, nor sensorctl's, nor TimescaleDB's. */
-const IS_OPERATORS = `
+export const IS_OPERATORS = `
   home.nspname !~ '^pg_' and home.nspname not in ('information_schema', 'sensorctl', 'timescaledb_information',
     'timescaledb_experimental') and home.nspname !~ '^_timescaledb_'
   and not exists (
