@@ -4,6 +4,8 @@ export interface Sequence {
   readonly oid: number;
   /** How output names it: without schema where the role's search path finds it, else with it. */
   readonly label: string;
+  /** The same in a statement. */
+  readonly sql: string;
   /** The columns that it fills, as `table.column`. */
   readonly fills: readonly string[];
   readonly increment: bigint;
@@ -38,7 +40,7 @@ export interface SequencePlan {
   readonly moves: readonly Move[];
   readonly stuck: readonly StuckSequence[];
   /** Of the side that is given up, and of the one that becomes the primary: those that the role may not read or set. */
-  readonly withoutRight: { readonly from: readonly string[]; readonly to: readonly string[] };
+  readonly withoutRight: { readonly from: readonly Sequence[]; readonly to: readonly Sequence[] };
   /** Those that only one side has. */
   readonly alone: { readonly from: readonly string[]; readonly to: readonly string[] };
 }
@@ -64,8 +66,8 @@ export function planSequences(from: readonly Sequence[], to: readonly Sequence[]
     moves: planned.flatMap((each) => ('reason' in each ? [] : [each])),
     stuck: planned.flatMap((each) => ('reason' in each ? [each] : [])),
     withoutRight: {
-      from: labelsOf([...paired].filter((each) => !isReadable(each))),
-      to: labelsOf(both.flatMap(({ own }) => (isReadable(own) && own.mayMove ? [] : [own]))),
+      from: [...paired].filter((each) => !isReadable(each)),
+      to: both.flatMap(({ own }) => (isReadable(own) && own.mayMove ? [] : [own])),
     },
     alone: {
       from: labelsOf(from.filter((each) => !paired.has(each))),

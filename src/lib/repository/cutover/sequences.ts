@@ -19,7 +19,8 @@ const FILLED = `
 
 /** Numbers of 64 bits travel as text. */
 const READ_SEQUENCES = `
-  select relation.oid::int8 as oid, ${labelSql('relation', 'home')} as label, coalesce((${FILLED})::text, '[]') as fills,
+  select relation.oid::int8 as oid, ${labelSql('relation', 'home')} as label,
+    format('%I.%I', home.nspname, relation.relname) as sql, coalesce((${FILLED})::text, '[]') as fills,
     seqincrement::text as increment, seqmin::text as minimum, seqmax::text as maximum, seqcache::text as cache, seqcycle as cycles,
     last_value::text as "lastValue", is_called as "isCalled", has_sequence_privilege(relation.oid, 'update') as "mayMove"
   from pg_sequence join pg_class as relation on relation.oid = seqrelid join pg_namespace as home on home.oid = relation.relnamespace
@@ -33,6 +34,7 @@ const MOVE_SEQUENCES = `
 interface SequenceRow {
   readonly oid: number;
   readonly label: string;
+  readonly sql: string;
   readonly fills: string;
   readonly increment: string;
   readonly minimum: string;
@@ -60,11 +62,11 @@ export async function moveSequences(database: Queryable, moves: readonly Move[])
   ]);
 }
 
-function sequenceOf({ oid, label, cycles, mayMove, ...row }: SequenceRow): Sequence {
+function sequenceOf({ oid, label, sql, cycles, mayMove, ...row }: SequenceRow): Sequence {
   const increment = BigInt(row.increment);
   const lastValue = row.lastValue === null ? null : BigInt(row.lastValue);
   return {
-    ...{ oid, label, increment, cycles, mayMove },
+    ...{ oid, label, sql, increment, cycles, mayMove },
     fills: JSON.parse(row.fills) as string[],
     minimum: BigInt(row.minimum),
     maximum: BigInt(row.maximum),
