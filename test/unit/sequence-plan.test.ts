@@ -58,16 +58,16 @@ describe('a plan of sequences', () => {
     expect(move({ ...DOWN, cycles: true, minimum: -100n }, { reached: -90n }, {})).to.equal('-1 next');
   });
 
-  it('tells sequences by the columns that they fill, else by their names', () => {
+  it('passes every sequence that fills the same column, and that of the same name', () => {
     const of = (label: string, fills: string[], reached: bigint, oid = 1): Sequence => ({
       ...UP,
       ...{ label, fills, reached, oid },
     });
-    const from = [of('shared', ['a.id', 'b.id'], 50n), of('a_id_seq', ['old.id'], 9_000n), of('tickets', [], 70n)];
+    const from = [of('shared', ['a.id', 'b.id'], 50n), of('a_id_seq', ['old.id'], 9_000n), of('tickets', [], 70n), of('gone', ['gone.id'], 1n)];
     const to = [of('a_id_seq', ['a.id'], 1n, 1), of('b_id_seq', ['b.id'], 1n, 2), of('tickets', [], 1n, 3)];
     const { moves, alone } = planSequences(from, [...to, of('own', [], 5n, 4)]);
-    expect(moves.map(({ oid, value }) => `${oid}: ${value}`)).to.deep.equal(['1: 1050', '2: 1050', '3: 1070']);
-    expect(alone).to.deep.equal({ from: ['a_id_seq'], to: ['own'] });
+    expect(moves.map(({ oid, value }) => `${oid}: ${value}`)).to.deep.equal(['1: 10000', '2: 1050', '3: 1070']);
+    expect(alone).to.deep.equal({ from: ['gone'], to: ['own'] });
   });
 
   it('names those that the role may not read or set, on each side, and moves the others', () => {

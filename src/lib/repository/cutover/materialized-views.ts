@@ -2,7 +2,7 @@ import type pg from 'pg';
 import { withSession, type Database, type Queryable } from '../../db/database.js';
 import { KEEP_OWN_PATH } from '../../db/search-path.js';
 import { sqlstateOf } from '../../db/sqlstate.js';
-import { IS_OPERATORS } from '../tables/discover-tables.js';
+import { operatorsSql } from '../tables/discover-tables.js';
 import { labelSql } from '../tables/read-tables.js';
 
 /** A materialized view of PostgreSQL's own, no continuous aggregate. */
@@ -20,11 +20,11 @@ export interface MaterializedView {
 
 /** The server lets owners refresh, and from PostgreSQL 17 on whoever holds the right to maintain. */
 const MAY_REFRESH = `
-  pg_has_role(relation.relowner, 'usage')
-  or exists (select from aclexplode(relation.relacl) where privilege_type = 'MAINTAIN' and (grantee = 0 or pg_has_role(grantee, 'usage')))`;
+  pg_has_role(c.relowner, 'usage')
+  or exists (select from aclexplode(c.relacl) where privilege_type = 'MAINTAIN' and (grantee = 0 or pg_has_role(grantee, 'usage')))`;
 
 const HAS_KEY = `
-  exists (select from pg_index where indrelid = relation.oid and indisunique and indisvalid and indimmediate
+  exists (select from pg_index where indrelid = c.oid and indisunique and indisvalid and indimmediate
     and indpred is null and indexprs is null)`;
 
 /** One that reads another one comes after it, also where views lie between. */
@@ -38,12 +38,11 @@ const READ_VIEWS = `
     union
     select reader, depth + 1 from depth join reads on source = oid
   )
-  select ${labelSql('relation', 'home')} as label, format('%I.%I', home.nspname, relation.relname) as sql,
-    pg_get_userbyid(relation.relowner) as owner, ${MAY_REFRESH} as "mayRefresh",
-    relation.relispopulated and ${HAS_KEY} as "isConcurrent"
-  from pg_class as relation join pg_namespace as home on home.oid = relation.relnamespace
-  where relation.relkind = 'm' and ${IS_OPERATORS}
-  order by (select max(depth) from depth where depth.oid = relation.oid), home.nspname, relation.relname`;
+  select ${labelSql('c', 's')} as label, format('%I.%I', s.nspname, c.relname) as sql, pg_get_userbyid(c.relowner) as owner,
+    ${MAY_REFRESH} as "mayRefresh", c.relispopulated and ${HAS_KEY} as "isConcurrent"
+  from pg_class as c join pg_namespace as s on s.oid = c.relnamespace
+  where c.oid in (${operatorsSql('m')})
+  order by (select max(depth) from depth where depth.oid = c.oid), s.nspname, c.relname`;
 
 /** Every one of a side, in an order in which each finds what it reads refreshed. */
 export async function readMaterializedViews(database: Queryable): Promise<MaterializedView[]> {

@@ -52,7 +52,7 @@ const MARGIN_TAKINGS = 10n;
 
 /**
  * Plans the moves of `to`, the sequences of the side that becomes the primary, past theirs and those of `from`, which is
- * given up. A sequence is told by the columns that it fills, whatever it is called on each side, else by its name.
+ * given up. Those belong together that fill one column, whatever they are called, and those of one name: programs ask by it.
  */
 export function planSequences(from: readonly Sequence[], to: readonly Sequence[]): SequencePlan {
   const pairs = to.map((own) => ({ own, others: partnersOf(own, from) }));
@@ -77,13 +77,7 @@ export function planSequences(from: readonly Sequence[], to: readonly Sequence[]
 }
 
 function partnersOf({ label, fills }: Sequence, from: readonly Sequence[]): readonly Sequence[] {
-  const filling = from.filter((other) => other.fills.some((column) => fills.includes(column)));
-  return filling.length > 0 ? filling : from.filter((other) => other.label === label && !areApart(fills, other.fills));
-}
-
-/** One name, and each fills columns of its own: it is another sequence. */
-function areApart(one: readonly string[], other: readonly string[]): boolean {
-  return one.length > 0 && other.length > 0;
+  return from.filter((other) => other.label === label || other.fills.some((column) => fills.includes(column)));
 }
 
 function planMove(own: Sequence, others: readonly Sequence[]): Move | StuckSequence {

@@ -1,5 +1,5 @@
 import type { Queryable } from '../../db/database.js';
-import { IS_OPERATORS } from '../tables/discover-tables.js';
+import { operatorsSql } from '../tables/discover-tables.js';
 import { labelSql } from '../tables/read-tables.js';
 import type { Move, Sequence } from './sequence-plan.js';
 
@@ -8,10 +8,10 @@ const FILLED = `
   select json_agg(distinct ${labelSql('filled', 'filled_home')} || '.' || attname)
   from (
     select refobjid as "table", refobjsubid as number from pg_depend
-    where classid = 'pg_class'::regclass and objid = relation.oid and refclassid = 'pg_class'::regclass and deptype in ('a', 'i')
+    where classid = 'pg_class'::regclass and objid = c.oid and refclassid = 'pg_class'::regclass and deptype in ('a', 'i')
     union
     select adrelid, adnum from pg_depend join pg_attrdef on pg_attrdef.oid = objid
-    where classid = 'pg_attrdef'::regclass and refclassid = 'pg_class'::regclass and refobjid = relation.oid
+    where classid = 'pg_attrdef'::regclass and refclassid = 'pg_class'::regclass and refobjid = c.oid
   ) as column_of
   join pg_class as filled on filled.oid = "table" join pg_namespace as filled_home on filled_home.oid = filled.relnamespace
   join pg_attribute on attrelid = "table" and attnum = number
@@ -19,14 +19,14 @@ const FILLED = `
 
 /** Numbers of 64 bits travel as text. */
 const READ_SEQUENCES = `
-  select relation.oid::int8 as oid, ${labelSql('relation', 'home')} as label,
-    format('%I.%I', home.nspname, relation.relname) as sql, coalesce((${FILLED})::text, '[]') as fills,
-    seqincrement::text as increment, seqmin::text as minimum, seqmax::text as maximum, seqcache::text as cache, seqcycle as cycles,
-    last_value::text as "lastValue", is_called as "isCalled", has_sequence_privilege(relation.oid, 'update') as "mayMove"
-  from pg_sequence join pg_class as relation on relation.oid = seqrelid join pg_namespace as home on home.oid = relation.relnamespace
-  cross join lateral sensorctl.sequence_position(relation.oid)
-  where relation.relpersistence <> 't' and ${IS_OPERATORS}
-  order by home.nspname, relation.relname`;
+  select c.oid::int8 as oid, ${labelSql('c', 's', "('S')")} as label, format('%I.%I', s.nspname, c.relname) as sql,
+    coalesce((${FILLED})::text, '[]') as fills, seqincrement::text as increment, seqmin::text as minimum, seqmax::text as maximum,
+    seqcache::text as cache, seqcycle as cycles, last_value::text as "lastValue", is_called as "isCalled",
+    has_sequence_privilege(c.oid, 'update') as "mayMove"
+  from pg_sequence join pg_class as c on c.oid = seqrelid join pg_namespace as s on s.oid = c.relnamespace
+  cross join lateral sensorctl.sequence_position(c.oid)
+  where c.oid in (${operatorsSql('S')})
+  order by s.nspname, c.relname`;
 
 const MOVE_SEQUENCES = `
   select setval(oid::regclass, value, handed_out) from unnest($1::oid[], $2::int8[], $3::bool[]) as given (oid, value, handed_out)`;

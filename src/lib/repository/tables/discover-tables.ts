@@ -20,13 +20,18 @@ export interface Discovery {
 }
 
 /** Neither the server's own schemas, nor sensorctl's, nor TimescaleDB's. */
-export const IS_OPERATORS = `
+const IS_OPERATORS = `
   home.nspname !~ '^pg_' and home.nspname not in ('information_schema', 'sensorctl', 'timescaledb_information',
     'timescaledb_experimental') and home.nspname !~ '^_timescaledb_'
   and not exists (
     select from pg_depend as owned
     where owned.classid = 'pg_class'::regclass and owned.objid = relation.oid and owned.deptype = 'e'
   )`;
+
+/** SQL for the oids of the operator's relations of a kind (as pg_class has it). */
+export const operatorsSql = (kind: 'S' | 'm'): string => `
+  select relation.oid from pg_class as relation join pg_namespace as home on home.oid = relation.relnamespace
+  where relation.relkind = '${kind}' and relation.relpersistence <> 't' and ${IS_OPERATORS}`;
 
 /** A partition belongs to its parent, and so does a chunk. An heir without a bound is a table of its own. */
 const WANTED = `

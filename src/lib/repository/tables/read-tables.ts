@@ -3,13 +3,15 @@ import { OWN_SCHEMAS } from '../../db/search-path.js';
 import { losesRowsOnConflict, readTimescaleDb } from './server-facts.js';
 import { axisOf, keyOf, type Column, type Hypertable, type Parent, type Table, type UniqueKey } from './table.js';
 
+const WITH_COLUMNS = "('r', 'p', 'v', 'm', 'f')";
+
 /** SQL for the oid of the relation of this name (an expression) in the first of the role's own schemas that has one. */
-export function findByPath(name: string): string {
+export function findByPath(name: string, kinds = WITH_COLUMNS): string {
   return `(
     select relation.oid from unnest(${OWN_SCHEMAS}) with ordinality as own (schema, place)
     join pg_namespace as home on home.nspname = own.schema
     join pg_class as relation on relation.relnamespace = home.oid and relation.relname = ${name}
-    where relation.relkind in ('r', 'p', 'v', 'm', 'f') order by own.place limit 1
+    where relation.relkind in ${kinds} order by own.place limit 1
   )`;
 }
 
@@ -79,8 +81,8 @@ const HYPERTABLES = `
 const NO_HYPERTABLES = 'select null::name as schema, null::name as name, null::json as facts where false';
 
 /** SQL for the name of a relation without schema where the role's search path finds it, else with it. */
-export function labelSql(relation: string, home: string): string {
-  return `case when ${findByPath(`${relation}.relname`)} = ${relation}.oid then ${relation}.relname::text
+export function labelSql(relation: string, home: string, kinds = WITH_COLUMNS): string {
+  return `case when ${findByPath(`${relation}.relname`, kinds)} = ${relation}.oid then ${relation}.relname::text
     else ${home}.nspname || '.' || ${relation}.relname end`;
 }
 
