@@ -2,7 +2,17 @@ import { expect } from 'chai';
 import { planSequences, type Sequence } from '../../src/lib/repository/cutover/sequence-plan.js';
 
 const UP: Sequence = {
-  ...{ oid: 1, label: 's', sql: 's', fills: [], increment: 1n, minimum: 1n, maximum: 2n ** 63n - 1n, cache: 1n, cycles: false },
+  ...{
+    oid: 1,
+    label: 's',
+    sql: 's',
+    fills: [],
+    increment: 1n,
+    minimum: 1n,
+    maximum: 2n ** 63n - 1n,
+    cache: 1n,
+    cycles: false,
+  },
   ...{ reached: 0n, mayMove: true },
 };
 const DOWN: Sequence = { ...UP, increment: -1n, minimum: -(2n ** 63n), maximum: -1n };
@@ -63,7 +73,12 @@ describe('a plan of sequences', () => {
       ...UP,
       ...{ label, fills, reached, oid },
     });
-    const from = [of('shared', ['a.id', 'b.id'], 50n), of('a_id_seq', ['old.id'], 9_000n), of('tickets', [], 70n), of('gone', ['gone.id'], 1n)];
+    const from = [
+      of('shared', ['a.id', 'b.id'], 50n),
+      of('a_id_seq', ['old.id'], 9_000n),
+      of('tickets', [], 70n),
+      of('gone', ['gone.id'], 1n),
+    ];
     const to = [of('a_id_seq', ['a.id'], 1n, 1), of('b_id_seq', ['b.id'], 1n, 2), of('tickets', [], 1n, 3)];
     const { moves, alone } = planSequences(from, [...to, of('own', [], 5n, 4)]);
     expect(moves.map(({ oid, value }) => `${oid}: ${value}`)).to.deep.equal(['1: 10000', '2: 1050', '3: 1070']);
