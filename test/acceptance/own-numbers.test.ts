@@ -49,13 +49,13 @@ function telemetry(minutes: number): string[] {
   }).flat();
 }
 
-/** In an order in which a gate is new, older and newer by turns. */
+/** Of gates that are new, and then older and newer by turns. */
 function flow(minutes: number): string[] {
   return Array.from({ length: minutes }, (_, index) => {
     minute += 1;
     const at = new Date(Date.UTC(2025, 6, 1, 0, minute + (index % 2 === 0 ? 0 : -5))).toISOString();
     const place = index % 3 === 0 ? { lat: index, lng: index } : undefined;
-    return JSON.stringify({ gate: `gate ${(minute * 7) % 11}`, at, rate: minute, place });
+    return JSON.stringify({ gate: `gate ${index % 7} of ${Math.floor(minute / 20)}`, at, rate: minute, place });
   });
 }
 

@@ -50,12 +50,22 @@ const READ_PARENTS = `
   join pg_namespace as parent_home on parent_home.oid = parent.relnamespace
   where f.conrelid = c.oid and f.contype = 'f'`;
 
+/** A default that the parser made a constant is stored as one. */
+const FILL = `
+  case when a.attidentity <> '' then 'varying' when a.attgenerated <> '' then null else (
+    select case when tree like '{CONST %' then 'constant' else 'varying' end
+    from (select coalesce(
+      (select adbin from pg_attrdef where adrelid = a.attrelid and adnum = a.attnum),
+      (select typdefaultbin from pg_type where pg_type.oid = a.atttypid and typtype = 'd')
+    )::text as tree) as filling where tree is not null
+  ) end`;
+
 const READ_COLUMNS = `
   select json_agg(json_build_object(
     'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod), 'baseType', format_type(base.oid, null),
     'notNull', a.attnotnull, 'generated', case a.attgenerated when 's' then 'stored' when 'v' then 'virtual' end,
     'identity', case a.attidentity when 'a' then 'always' when 'd' then 'by default' end,
-    'isDomain', base.oid <> a.atttypid,
+    'fill', ${FILL}, 'isDomain', base.oid <> a.atttypid,
     'portable', base.typtype = 'e' or (base.typnamespace = 'pg_catalog'::regnamespace and base.typname !~ '^_?reg'),
     'looseCollation', (
       select format('%I.%I', collation_home.nspname, loose.collname)

@@ -9,7 +9,7 @@ import { UnreachableError } from '../../errors.js';
 import type { Logger } from '../../logger.js';
 import type { RefusedKey, Refusal } from '../ledger/ledger.js';
 import { countWritten, holdMarkers } from '../ledger/markers.js';
-import { writableColumns } from '../tables/column-values.js';
+import { isKept, writableColumns } from '../tables/column-values.js';
 import { hasUniqueKey } from '../tables/table.js';
 import { WrittenTables, type SideTables } from '../tables/written-tables.js';
 import { columnItems, countRows, halveRows, type AcceptedRows, type CommittedBatch } from './batch.js';
@@ -262,7 +262,8 @@ function insertInto(
 function columnsSent({ shape, names }: AcceptedRows, on: SideTables): readonly string[] {
   const table = on.get(shape.table);
   const writable = table === undefined ? shape.columns : writableColumns(table);
-  return names.filter((name) => shape.columns.includes(name) || writable.includes(name));
+  const takes = (name: string): boolean => writable.includes(name) && (table === undefined || !isKept(table, name));
+  return names.filter((name) => shape.columns.includes(name) || takes(name));
 }
 
 function losingRows(table: string, { side }: Database): Error {
