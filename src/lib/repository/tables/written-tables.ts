@@ -1,7 +1,9 @@
 import type { Database, Queryable } from '../../db/database.js';
+import { EVERY_TABLE, type TableSelection } from '../../domain/table-patterns.js';
 import { readTables } from './read-tables.js';
 import { KNOWN_AXES } from './reading-tables.js';
 import { readOwnSchema } from './server-facts.js';
+import { withExcepted } from './select-tables.js';
 import { tableSql, type Table } from './table.js';
 
 /** What the catalogs of a side say of the tables that rows are for. */
@@ -58,10 +60,11 @@ export class WrittenTables {
   #reading: Promise<SideTables> | null = null;
   #readAt = 0;
 
-  /** `always` are read with any others. */
+  /** `always` are read with any others; `selection` says which columns each side keeps for itself. */
   constructor(
     private readonly database: Database,
     private readonly always: readonly string[],
+    private readonly selection: TableSelection = EVERY_TABLE,
   ) {}
 
   /** The tables of these names among others; those that do not exist are absent. */
@@ -97,7 +100,8 @@ export class WrittenTables {
         readOwnSchema(pool),
         readTracked(pool),
       ]);
-      return new SideTables(tables, ownSchema, tracked);
+      const excepted = [...tables].map(([name, table]) => [name, withExcepted(table, this.selection)] as const);
+      return new SideTables(new Map(excepted), ownSchema, tracked);
     } catch (error) {
       this.forget();
       throw error;

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import type { Database } from '../../db/database.js';
 import { describeFault, faultKind } from '../../db/sqlstate.js';
 import { repeatCollisions, runTransaction, type Statement } from '../../db/transaction.js';
+import type { TableSelection } from '../../domain/table-patterns.js';
 import { backoff, withRetries } from '../../domain/retry.js';
 import { sideTitle, sideTitleCapitalized, type Side } from '../../domain/side.js';
 import { UnreachableError } from '../../errors.js';
@@ -162,8 +163,11 @@ export class SecondaryWriter {
   readonly #tables: WrittenTables;
   #unfit: Error | null = null;
 
-  constructor(private readonly secondary: Database) {
-    this.#tables = new WrittenTables(secondary, []);
+  constructor(
+    private readonly secondary: Database,
+    selection?: TableSelection,
+  ) {
+    this.#tables = new WrittenTables(secondary, [], selection);
   }
 
   get side(): Side {
