@@ -10,6 +10,7 @@ import {
   renderPreparation,
   type PrintedPreparation,
 } from '../lib/cli/render-init.js';
+import type { TableSelection } from '../lib/domain/table-patterns.js';
 import { EXIT_CODE } from '../lib/errors.js';
 import { prepareSides, type KeyPreview, type SidePreparation } from '../lib/operations/init.js';
 import { removeSides, type SideRemoval } from '../lib/operations/remove.js';
@@ -34,6 +35,7 @@ interface TrackFlags {
   readonly yes: boolean;
   readonly 'dry-run': boolean;
   readonly table?: string[] | undefined;
+  readonly selection: TableSelection;
 }
 
 interface RemoveFlags {
@@ -74,7 +76,7 @@ Exit code 1 when something still stands in the way, or could not be brought.`;
     table: Flags.string({
       multiple: true,
       dependsOn: ['track'],
-      description: 'track only this table, once or more often',
+      description: 'track only this table, or a pattern such as sales.*, once or more often',
     }),
     remove: Flags.boolean({
       description: 'take everything of sensorctl off (see above)',
@@ -96,7 +98,9 @@ Exit code 1 when something still stands in the way, or could not be brought.`;
       const sides: SidePreparation['side'][] = wanted === 'both' ? ['local', 'ec2'] : [wanted];
       const databases = sides.map((side) => openSide(side, settings, 'init', this.logger()));
       return await withDatabases(databases, async () =>
-        flags.remove ? await this.#remove(databases, flags) : await this.#track(databases, flags),
+        flags.remove
+          ? await this.#remove(databases, flags)
+          : await this.#track(databases, { ...flags, selection: settings.tables }),
       );
     }
     const context = { settings, logger: this.logger(), wanted };
@@ -113,11 +117,11 @@ Exit code 1 when something still stands in the way, or could not be brought.`;
   }
 
   async #track(databases: Parameters<typeof trackSides>[0], flags: TrackFlags): Promise<{ tracking: SideTracking[] }> {
-    const { yes, 'dry-run': dryRun, table: tables = [] } = flags;
+    const { yes, selection, 'dry-run': dryRun, table: tables = [] } = flags;
     this.note(TRACK_EXPLAINED);
     if (!dryRun) await confirm('Track the other writers of these tables?', yes);
     if (!dryRun) await prepareSides(databases, { addKeys: false });
-    const tracking = await trackSides(databases, { tables, dryRun });
+    const tracking = await trackSides(databases, { selection, tables, dryRun });
     this.log(renderTracking(tracking, { dryRun }));
     return { tracking };
   }

@@ -35,7 +35,9 @@ describe('keys that are compared more loosely than by their bytes', function () 
     expect((await pair.compare()).verdict).to.equal('identical');
     await pair.there.query(`delete from ${WATER}; delete from sensor_registry; delete from sensorctl.newest_part`);
     await pair.miss(WATER, '2025-07-01T00:00Z', '2025-07-01T01:00Z');
-    expect(await pair.backfill({ mode: 'ledger' })).to.include({ rowsInserted: 3, remainingGaps: 0 });
+    await pair.missKeys('sensor_registry', [['AWD-1a'], ['AWD-1A'], ['AWD-2']]);
+    const report = await pair.backfill({ mode: 'ledger' });
+    expect(report).to.include({ rowsInserted: 3, registryInserted: 2, remainingGaps: 0 });
     expect((await pair.compare()).verdict).to.equal('identical');
   });
 

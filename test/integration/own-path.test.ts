@@ -4,7 +4,7 @@ import { closeDatabase, openDatabase } from '../../src/lib/db/database.js';
 import { prepareSide } from '../../src/lib/operations/init.js';
 import { unitsOf, type Reading } from '../support/readings.js';
 import { repairMissed } from '../../src/lib/repository/repair/repair-missed.js';
-import { PreparedPair, waterRows } from '../support/backfilled.js';
+import { PreparedPair, WATER_SENSORS, waterRows } from '../support/backfilled.js';
 
 /** As operators write them: without a search path of their own, and before as well as after a statement. */
 const TRIGGERS = `
@@ -20,6 +20,8 @@ const TRIGGERS = `
   create trigger latest after insert or update on water_level_readings for each row execute function remember_latest();
   create trigger counted before insert on water_level_readings for each statement execute function count_statement();
   create trigger counted before insert on sensor_registry for each statement execute function count_statement()`;
+
+const FULL = { mode: 'full', tables: ['sensor_registry', 'water_level_readings'] } as const;
 
 function reading(sensorId: string): Reading {
   return {
@@ -70,10 +72,10 @@ describe('what operators made without a search path of their own', () => {
     await pair.there.query(
       "alter table water_level_readings disable trigger latest; update water_level_readings set level_cm = 99 where sensor_id = 'AWD-3'; alter table water_level_readings enable trigger latest",
     );
-    expect(await pair.backfill({ mode: 'full' })).to.include({ rowsInserted: 0 });
+    expect(await pair.backfill(FULL)).to.include({ rowsInserted: 0, rowsCorrected: 1 });
     expect(await latestOnEc2()).to.equal('AWD-3');
     await pair.there.query('truncate water_level_readings');
-    expect(await pair.backfill({ mode: 'full' })).to.include({ rowsInserted: 8, verified: 8 });
+    expect(await pair.backfill(FULL)).to.include({ rowsInserted: 8, verified: 8 });
     expect(await latestOnEc2()).to.equal('AWD-0,AWD-1,AWD-2,AWD-3,AWD-4,AWD-5,AWD-6,a');
     const compared = (await pair.compare()).tables.find(({ table }) => table === 'water_level_readings');
     expect(compared).to.include({ missingOnEc2: 0, missingOnLocal: 0, different: 0 });
@@ -103,11 +105,13 @@ describe('tables that the role finds by a search path of its own', () => {
           "select nspname from pg_class join pg_namespace n on n.oid = relnamespace where relname = 'sensor_readings'",
         );
         expect(rows).to.deep.equal([{ nspname: "it's own" }]);
-        await pair.here.query(waterRows(0, 6));
+        await pair.here.query(`${WATER_SENSORS}; ${waterRows(0, 6)}`);
+        await pair.missKeys('sensor_registry', [['AWD-0'], ['AWD-6']]);
         await pair.miss('water_level_readings', '2025-07-01', '2025-07-02');
-        const repaired = await repairMissed({ primary: pair.local, secondary: ec2, entries: 10, states: ['missed'] });
-        expect(repaired).to.include({ inserted: 7 });
-        expect((await pair.there.query(`select from "it's own".sensor_registry`)).rowCount).to.equal(7);
+        const repair = () => repairMissed({ primary: pair.local, secondary: ec2, entries: 10, states: ['missed'] });
+        expect(await repair()).to.deep.include({ updated: { copied: 2, inserted: 2, skipped: 0, corrected: 0 } });
+        expect(await repair()).to.include({ inserted: 7 });
+        expect((await pair.there.query(`select from "it's own".sensor_registry`)).rowCount).to.equal(2);
       } finally {
         await closeDatabase(ec2);
       }

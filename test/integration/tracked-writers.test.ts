@@ -28,7 +28,7 @@ const ALL = [
   'child',
   'orphan',
   'pair',
-  'keyless',
+  'keyless=time',
   'bare',
   'dropped',
   'parted',
@@ -196,7 +196,7 @@ describe('the ledger of other writers', function () {
     await side.run(
       'create table many (id int primary key, time timestamptz, note text); create table ids (id int primary key, note text)',
     );
-    await side.track('many', 'ids');
+    await side.track('many=time', 'ids');
     const before = (await side.entries()).length;
     await side.run('insert into ids select n from generate_series(1, 2500) as n');
     const keyed = (await side.entries()).slice(before);
@@ -219,7 +219,7 @@ describe('the ledger of other writers', function () {
 
   it('enters rows without a usual time by their keys, however many others there are', async () => {
     await side.run('create table sentinels (id int primary key, time timestamptz); insert into sentinels values (0)');
-    await side.track('sentinels');
+    await side.track('sentinels=time');
     expect(
       await side.entered(`insert into sentinels select n, case n when 7 then 'infinity' when 8 then null when 9 then '-infinity'
       when 10 then '290000-01-01Z' else '2025-07-01Z'::timestamptz + n * interval '1 hour' end from generate_series(1, 6000) as n`),

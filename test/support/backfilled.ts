@@ -184,6 +184,15 @@ export class PreparedPair {
     );
   }
 
+  /** Enters rows of a table by their keys, likewise. */
+  async missKeys(table: string, keys: readonly string[][]): Promise<void> {
+    await this.here.query(
+      `insert into sensorctl.ledger (batch_id, consumer_id, table_name, times, keys, readings, state, reason)
+       values (gen_random_uuid(), gen_random_uuid(), $1, '{}', $2, $3, 'missed', 'by the test')`,
+      [table, JSON.stringify(keys), keys.length],
+    );
+  }
+
   async close(): Promise<void> {
     for (const { cut } of this.#sessions) cut();
     await Promise.all([closeDatabase(this.local), closeDatabase(this.ec2)]);

@@ -176,10 +176,14 @@ export function randomDamage(dice: Dice, { tables }: RandomSchema): string[] {
   });
 }
 
-/** Rows as texts, by column. */
+/** Rows as texts, by column; equal numbers as equal texts. */
 export async function readRows(pool: pg.Pool, { sql, columns }: KnownTable): Promise<(string | null)[][]> {
-  const texts = columns.map((column) => `${quote(column)}::text`).join(', ');
-  return (await pool.query<(string | null)[]>({ text: `select ${texts} from ${sql}`, rowMode: 'array' })).rows;
+  const texts = columns.map(quote).map(
+    (column) => `case when pg_typeof(${column}) = 'numeric'::regtype then trim_scale(${column}::text::numeric)::text
+      else ${column}::text end`,
+  );
+  return (await pool.query<(string | null)[]>({ text: `select ${texts.join(', ')} from ${sql}`, rowMode: 'array' }))
+    .rows;
 }
 
 function plain(type: string): string {

@@ -31,8 +31,8 @@ export interface Database {
   readonly pool: pg.Pool;
   /** Every connection that is open, idle or in use. */
   readonly connections: ReadonlySet<pg.ClientBase>;
-  /** Opens a connection beside the pool, as `withSession` needs it. */
-  readonly openSession: () => Promise<pg.Client>;
+  /** Opens a connection beside the pool, as `withSession` needs it; a pipelined one sends without waiting for answers. */
+  readonly openSession: (kind?: 'pipelined') => Promise<pg.Client>;
 }
 
 /** A call that reads or moves much may take this long, in ms; still shorter than a consumer's lease. */
@@ -69,7 +69,7 @@ export function openDatabase(options: DatabaseOptions): Database {
   const pool = new pg.Pool(config);
   pool.on('error', (error) => options.onIdleError?.(error));
   pool.on('remove', (client) => connections.delete(client));
-  const openSession = (): Promise<pg.Client> => connectSession(options);
+  const openSession = (kind?: 'pipelined'): Promise<pg.Client> => connectSession(options, kind === 'pipelined');
   return { side: options.side, connection: options.connection, pool, connections, openSession };
 }
 
@@ -97,8 +97,8 @@ async function endSession(session: pg.Client): Promise<void> {
   await withDeadline(session.end(), CLOSE_TIMEOUT_MS, () => destroySocket(session));
 }
 
-async function connectSession(options: DatabaseOptions): Promise<pg.Client> {
-  const session = new (clientOf(options))(clientConfig(options, BULK_CALL_TIMEOUT_MS));
+async function connectSession(options: DatabaseOptions, pipeline: boolean): Promise<pg.Client> {
+  const session = new (clientOf(options))({ ...clientConfig(options, BULK_CALL_TIMEOUT_MS), pipeline });
   // One that breaks fails its calls, and would end the process besides.
   session.on('error', () => undefined);
   try {

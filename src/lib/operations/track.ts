@@ -1,8 +1,16 @@
 import { namingSide, type Database } from '../db/database.js';
-import type { Side } from '../domain/side.js';
+import { sideTitle, type Side } from '../domain/side.js';
 import { UsageError } from '../errors.js';
-import { readTables } from '../repository/tables/read-tables.js';
-import { ALL_TABLES } from '../repository/tables/reading-tables.js';
+import type { TableSelection } from '../domain/table-patterns.js';
+import { discoverTables, type Discovery } from '../repository/tables/discover-tables.js';
+import { KNOWN_TABLES } from '../repository/tables/reading-tables.js';
+import {
+  instruct,
+  pairDiscovered,
+  selectTables,
+  type Candidate,
+  type Instructions,
+} from '../repository/tables/select-tables.js';
 import type { Table } from '../repository/tables/table.js';
 import { isTracked, readTracking, trackTable, type Tracking } from '../repository/writers/tracking.js';
 
@@ -23,34 +31,75 @@ export interface SideTracking {
 }
 
 export interface TrackOptions {
-  /** Names of tables, as the role's search path finds them or with their schema; none: those of the consumer. */
+  /** The tables of the migration. */
+  readonly selection?: TableSelection | undefined;
+  /** Of these the ones to track, by name or pattern; none: all. */
   readonly tables: readonly string[];
   /** Says what would be done, and changes nothing. */
   readonly dryRun: boolean;
 }
 
-/** Covers the other writers of these tables on the sides, one table after the other; runs any number of times. */
+/**
+ * Covers the other writers of the tables of the migration on the sides given, one table after the other; runs any number of
+ * times. Throws a UsageError for a name that no table has.
+ */
 export async function trackSides(databases: readonly Database[], options: TrackOptions): Promise<SideTracking[]> {
+  const chosen = await chooseTables(databases, options);
   const sides: SideTracking[] = [];
-  for (const database of databases) sides.push(await namingSide(database, () => trackSide(database, options)));
+  for (const [place, database] of databases.entries()) {
+    const tables = await namingSide(database, () => trackSide(database, chosen[place] ?? [], options));
+    sides.push({ side: database.side, tables });
+  }
   return sides;
 }
 
-async function trackSide(database: Database, { tables: wanted, dryRun }: TrackOptions): Promise<SideTracking> {
-  const names = wanted.length > 0 ? wanted : ALL_TABLES;
-  const found = [...(await readTables(database.pool, names)).values()].filter(isTable);
-  if (found.length === 0) throw new UsageError('there is no such table', { code: 'tables-unknown' });
+/** By side. Of two sides the tables that both have: nobody writes one of EC2's own to local. */
+async function chooseTables(
+  databases: readonly Database[],
+  { selection, tables: names }: TrackOptions,
+): Promise<Table[][]> {
+  const [here = NOTHING, there] = await Promise.all(
+    databases.map((database) => namingSide(database, () => discoverTables(database.pool))),
+  );
+  const candidates = pairDiscovered(here, there ?? here).filter(({ primary, secondary }) => primary && secondary);
+  const { chosen, leftOut, unknown } = selectTables(candidates, selection, names);
+  const [missing] = unknown;
+  if (missing !== undefined || chosen.length === 0) {
+    const name = missing ?? leftOut[0]?.table ?? '';
+    const where =
+      databases.length > 1 ? 'both sides have' : `${databases.map(({ side }) => sideTitle(side)).join('')} has`;
+    throw new UsageError(`there is no table ${name === '' ? '' : `${name} `}of the migration that ${where}`, {
+      code: 'tables-unknown',
+    });
+  }
+  return databases.map((_, place) =>
+    chosen.flatMap((candidate) => {
+      const table = place === 0 ? candidate.primary : candidate.secondary;
+      return table === undefined ? [] : [instructed(table, candidate)];
+    }),
+  );
+}
+
+const NOTHING: Discovery = { tables: [], notTaken: [] };
+
+function instructed(table: Table, instructions: Candidate & Instructions): Table {
+  const found = instruct(table, instructions, KNOWN_TABLES.get(instructions.name));
+  if (typeof found === 'string') throw new UsageError(`${table.label}: ${found}`, { code: 'tables-unknown' });
+  return found;
+}
+
+async function trackSide(
+  database: Database,
+  chosen: readonly Table[],
+  { dryRun }: TrackOptions,
+): Promise<TrackedTable[]> {
   const tables: TrackedTable[] = [];
-  for (const tracking of await readTracking(database, found)) {
+  for (const tracking of await readTracking(database, chosen)) {
     const isWhole = isTracked(tracking);
     if (!isWhole && !dryRun) await trackTable(database, tracking);
     tables.push(describe(tracking, isWhole));
   }
-  return { side: database.side, tables };
-}
-
-function isTable({ kind }: Table): boolean {
-  return kind === 'plain' || kind === 'partitioned' || kind === 'hypertable';
+  return tables;
 }
 
 function describe(tracking: Tracking, isWhole: boolean): TrackedTable {

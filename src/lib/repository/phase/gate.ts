@@ -1,5 +1,4 @@
 import type pg from 'pg';
-
 import type { Database } from '../../db/database.js';
 import { destroySocket } from '../../db/pg-internals.js';
 import { isLockTimeout } from '../../db/sqlstate.js';
@@ -47,7 +46,7 @@ export class Gate {
 
   /** Opens the session for it: nothing waits yet. */
   static async open({ openSession }: Pick<Database, 'openSession'>): Promise<Gate> {
-    return new Gate(await openSession());
+    return new Gate(await openSession('pipelined'));
   }
 
   /**
@@ -78,11 +77,10 @@ export class Gate {
     return (await this.session.query<GateHolder & Record<string, unknown>>(READ_HOLDERS)).rows;
   }
 
-  /** What commits the switch, in the transaction that holds the gate: lost, the attempt is off. */
+  /** What commits the switch, in the transaction that holds the gate and in one round trip: lost, the attempt is off. */
   async commit<Row extends pg.QueryResultRow>(text: string, values: unknown[]): Promise<Row | undefined> {
     await this.#keeper?.stop();
-    const { rows } = await this.session.query<Row>(text, values);
-    await this.session.query('commit');
+    const [{ rows }] = await Promise.all([this.session.query<Row>(text, values), this.session.query('commit')]);
     return rows[0];
   }
 
