@@ -82,6 +82,16 @@ const READ_COLUMNS = `
   ) as base
   where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped`;
 
+/** Before 2.23 the invalidation of a hypertable's aggregates is a trigger, which is silent where others are. */
+const HAS_TRIGGERS = `
+  exists (
+    select from pg_trigger as t join pg_proc as called on called.oid = t.tgfoid
+    join pg_namespace as called_home on called_home.oid = called.pronamespace
+    where t.tgrelid = any (array(select c.oid union all select relid from pg_partition_tree(c.oid))) and not t.tgisinternal and t.tgenabled = 'O'
+      and t.tgtype & 28 <> 0 and called_home.nspname <> 'sensorctl' and called_home.nspname !~ '^_timescaledb_'
+      and t.tgname <> 'ts_insert_blocker'
+  ) and not exists (select from pg_trigger as t where t.tgrelid = c.oid and t.tgname = 'ts_cagg_invalidation_trigger')`;
+
 const HYPERTABLES = `
   select h.hypertable_schema as schema, h.hypertable_name as name,
     json_build_object('column', d.column_name, 'compressed', h.compression_enabled) as facts
@@ -107,7 +117,7 @@ export const readTablesSql = (wanted: string, timescaleDb: boolean): string => `
     case when reason is null then (${READ_UNIQUE_KEYS})::text end as "uniqueKeys",
     case when reason is null then (${READ_PARENTS})::text end as parents,
     hyper.facts::text as hypertable, c.relkind = 'r' and c.relhassubclass and hyper.name is null as "hasHeirs",
-    c.relrowsecurity and row_security_active(c.oid) as "hidesRows"
+    ${HAS_TRIGGERS} as "hasTriggers", c.relrowsecurity and row_security_active(c.oid) as "hidesRows"
   from (${wanted}) as wanted
   join pg_class as c on c.oid = wanted.oid join pg_namespace as s on s.oid = c.relnamespace
   left join hyper on hyper.schema = s.nspname and hyper.name = c.relname
@@ -122,6 +132,7 @@ export interface TableRow extends Record<string, unknown> {
   readonly isOnPath: boolean;
   readonly reason: string | null;
   readonly hasHeirs: boolean;
+  readonly hasTriggers: boolean;
   readonly hidesRows: boolean;
   readonly kind: Exclude<Table['kind'], 'hypertable'>;
   readonly columns: string | null;
@@ -165,14 +176,14 @@ export async function readTable(database: Queryable, name: string): Promise<Tabl
 }
 
 export function tableOf(row: TableRow, { losesRows, axis }: { losesRows: boolean; axis: string | null }): Table {
-  const { oid, schema, name, label, isOnPath, hasHeirs, hidesRows } = row;
+  const { oid, schema, name, label, isOnPath, hasHeirs, hasTriggers, hidesRows } = row;
   const columns = parseList<Column>(row.columns);
   const uniqueKeys = parseList<UniqueKey>(row.uniqueKeys);
   const found = row.hypertable === null ? null : (JSON.parse(row.hypertable) as Omit<Hypertable, 'losesRows'>);
   const hypertable = found === null ? null : { ...found, losesRows: losesRows && found.compressed };
   const key = keyOf({ columns, uniqueKeys });
   return {
-    ...{ name: { schema, name }, label, isOnPath, oid, hasHeirs, hidesRows },
+    ...{ name: { schema, name }, label, isOnPath, oid, hasHeirs, hasTriggers, hidesRows },
     kind: hypertable === null ? row.kind : 'hypertable',
     columns,
     uniqueKeys,

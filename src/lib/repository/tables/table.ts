@@ -72,6 +72,11 @@ export interface Table {
   readonly hasHeirs: boolean;
   /** Columns that each side keeps for itself, as TABLES says; absent where nobody asked. */
   readonly excepted?: readonly string[];
+  /**
+   * Triggers of the operator's fire for what is written to it, unless the session is in replica role. Not said where those
+   * of TimescaleDB would be silent then, too.
+   */
+  readonly hasTriggers: boolean;
   /** Row security hides rows from the role that is connected, or may. */
   readonly hidesRows: boolean;
 }

@@ -2,7 +2,7 @@ import type { Database, Queryable } from '../../db/database.js';
 import { EVERY_TABLE, type TableSelection } from '../../domain/table-patterns.js';
 import { readTables } from './read-tables.js';
 import { KNOWN_AXES } from './reading-tables.js';
-import { readOwnSchema } from './server-facts.js';
+import { readMayReplicate, readOwnSchema } from './server-facts.js';
 import { withExcepted } from './select-tables.js';
 import { tableSql, type Table } from './table.js';
 
@@ -16,6 +16,7 @@ export class SideTables {
     readonly asked: ReadonlyMap<string, Table>,
     private readonly ownSchema: string,
     private readonly tracked: ReadonlySet<string>,
+    private readonly mayReplicate: boolean,
   ) {
     this.#byName = new Map([...[...asked.values()].map((table) => [table.label, table] as const), ...asked]);
   }
@@ -23,6 +24,11 @@ export class SideTables {
   /** Other programs may delete its rows on the primary, and a repair takes them off the secondary. */
   isTracked(name: string): boolean {
     return this.tracked.has(name);
+  }
+
+  /** The operator's triggers fired for its rows on the primary, and what they wrote is brought like other rows: not here. */
+  isSilent(name: string): boolean {
+    return this.mayReplicate && this.isTracked(name) && this.get(name)?.hasTriggers === true;
   }
 
   get(name: string): Table | undefined {
@@ -101,7 +107,9 @@ export class WrittenTables {
         readTracked(pool),
       ]);
       const excepted = [...tables].map(([name, table]) => [name, withExcepted(table, this.selection)] as const);
-      return new SideTables(new Map(excepted), ownSchema, tracked);
+      const asksFor = [...tables.values()].some(({ label, hasTriggers }) => hasTriggers && tracked.has(label));
+      const mayReplicate = asksFor && (await readMayReplicate(pool));
+      return new SideTables(new Map(excepted), ownSchema, tracked, mayReplicate);
     } catch (error) {
       this.forget();
       throw error;

@@ -13,6 +13,7 @@ import { countWritten, holdMarkers } from '../ledger/markers.js';
 import { isKept, writableColumns } from '../tables/column-values.js';
 import { hasUniqueKey } from '../tables/table.js';
 import { WrittenTables, type SideTables } from '../tables/written-tables.js';
+import { IN_REPLICA_ROLE } from '../writers/own-writes.js';
 import { columnItems, countRows, halveRows, type AcceptedRows, type CommittedBatch } from './batch.js';
 import { secondaryBatchSql, type Markers } from './batch-sql.js';
 import type { Shape } from './check-rows.js';
@@ -206,10 +207,11 @@ export class SecondaryWriter {
     const { batchId, consumerId, rows } = batch;
     const { text, name, values } = insertInto(on, rows, markers);
     const insert: Statement = { name, text, values: [batchId, consumerId, ...values] };
-    const statements = [holdMarkers(), insert, countWritten(batchId)];
+    const isSilent = [...markers.keys()].some((table) => on.isSilent(table));
+    const statements = [...(isSilent ? [{ text: IN_REPLICA_ROLE }] : []), holdMarkers(), insert, countWritten(batchId)];
     try {
       const results = await this.#run(statements);
-      if (Number(results[2]?.rows[0]?.written) === markers.size) return { refused: [] };
+      if (Number(results.at(-1)?.rows[0]?.written) === markers.size) return { refused: [] };
       return { left: `a repair on ${sideTitle(this.secondary.side)} has taken the batch over` };
     } catch (error) {
       if (faultKind(error) === 'rejected') return { left: describeFault(error) };
