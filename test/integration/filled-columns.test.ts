@@ -2,12 +2,16 @@
 import { expect } from 'chai';
 import type pg from 'pg';
 import { GUIDE_TABLES } from '../../src/lib/decoders/guide-tables.js';
+import { closeDatabase } from '../../src/lib/db/database.js';
 import { parseTablePattern } from '../../src/lib/domain/table-patterns.js';
 import type { Row } from '../../src/lib/domain/row.js';
 import { DualWriteRepository } from '../../src/lib/repository/dual-write-repository.js';
 import { planRows } from '../../src/lib/repository/write/batch.js';
 import { primaryBatchSql } from '../../src/lib/repository/write/batch-sql.js';
 import { CheckedTables } from '../../src/lib/repository/write/checked-tables.js';
+import { verifySchema } from '../../src/lib/operations/verify-schema/verify-schema.js';
+import { REPOSITORY } from '../support/cli.js';
+import { grantsOf } from '../support/documented-grants.js';
 import { PreparedPair } from '../support/backfilled.js';
 import { unitsOf } from '../support/readings.js';
 
@@ -77,6 +81,29 @@ describe('columns that the primary fills', function () {
     await write([{ table: 'visit', values: { at: '2025-07-02T00:00:00Z' } }]);
     const [, last] = await rowsOf(pair.there, 'made', 'visit');
     expect(last).to.deep.equal((await rowsOf(pair.here, 'made', 'visit'))[1]);
+  });
+
+  it('need the right to ask their sequence: verify-schema says so of each side, with the grant', async () => {
+    const role = 'filled_columns_consumer';
+    await pair.query('alter table moisture_readings add id bigserial');
+    for (const pool of [pair.here, pair.there])
+      await pool.query(
+        `create role ${role} login password 'x'; ${await grantsOf(REPOSITORY, 'either side: consume', role)}`,
+      );
+    const login = { user: role, password: 'x' };
+    const sides = { local: pair.openSide('local', login), ec2: pair.openSide('ec2', login) };
+    const lacking = async (): Promise<string[]> => {
+      const { findings } = await verifySchema(sides, ['moisture_readings']);
+      return findings.filter(({ weight }) => weight === 'blocks').map(({ subject }) => subject);
+    };
+    try {
+      expect(await lacking()).to.deep.equal(['rights on sequences of local', 'rights on sequences of ec2']);
+      await pair.query(`grant usage on sequence moisture_readings_id_seq to ${role}`);
+      expect(await lacking()).to.deep.equal([]);
+    } finally {
+      await Promise.all([closeDatabase(sides.local), closeDatabase(sides.ec2)]);
+      for (const pool of [pair.here, pair.there]) await pool.query(`drop owned by ${role}; drop role ${role}`);
+    }
   });
 
   it('are none in the batches of the guide: the statement names the columns of its rows alone', async () => {

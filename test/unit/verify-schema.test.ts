@@ -59,6 +59,7 @@ function snapshotOf(side: Side, timescaleDb: string | null = null, compressed = 
                 : { column: 'id', compressed, losesRows: compressed && timescaleDb === '2.18.0' },
           },
           rights: ['select', 'insert', 'update'],
+          closedSequences: [],
           columns: [
             {
               ...{ name: 'id', type: 'integer', notNull: true, default: null, generated: null, virtual: false },

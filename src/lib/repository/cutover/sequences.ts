@@ -22,9 +22,9 @@ const READ_SEQUENCES = `
   select c.oid::int8 as oid, ${labelSql('c', 's', "('S')")} as label, format('%I.%I', s.nspname, c.relname) as sql,
     coalesce((${FILLED})::text, '[]') as fills, seqincrement::text as increment, seqmin::text as minimum, seqmax::text as maximum,
     seqcache::text as cache, seqcycle as cycles, last_value::text as "lastValue", is_called as "isCalled",
-    has_sequence_privilege(c.oid, 'update') as "mayMove"
+    has_sequence_privilege(seqrelid, 'update') as "mayMove"
   from pg_sequence join pg_class as c on c.oid = seqrelid join pg_namespace as s on s.oid = c.relnamespace
-  cross join lateral sensorctl.sequence_position(c.oid)
+  cross join lateral sensorctl.sequence_position(seqrelid)
   where c.oid in (${operatorsSql('S')})
   order by s.nspname, c.relname`;
 
