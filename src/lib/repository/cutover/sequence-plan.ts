@@ -55,7 +55,8 @@ const MARGIN_TAKINGS = 10n;
  * given up. Those belong together that fill one column, whatever they are called, and those of one name: programs ask by it.
  */
 export function planSequences(from: readonly Sequence[], to: readonly Sequence[]): SequencePlan {
-  const pairs = to.map((own) => ({ own, others: partnersOf(own, from) }));
+  const partnersOf = findPartners(from);
+  const pairs = to.map((own) => ({ own, others: partnersOf(own) }));
   const paired = new Set(pairs.flatMap(({ others }) => others));
   const both = pairs.filter(({ others }) => others.length > 0);
   const isReadable = ({ reached }: Sequence): boolean => reached !== null;
@@ -76,8 +77,16 @@ export function planSequences(from: readonly Sequence[], to: readonly Sequence[]
   };
 }
 
-function partnersOf({ label, fills }: Sequence, from: readonly Sequence[]): readonly Sequence[] {
-  return from.filter((other) => other.label === label || other.fills.some((column) => fills.includes(column)));
+function findPartners(from: readonly Sequence[]): (own: Sequence) => readonly Sequence[] {
+  const byName = new Map<string, Sequence[]>();
+  const namesOf = ({ label, fills }: Sequence): string[] => [
+    `sequence ${label}`,
+    ...fills.map((name) => `column ${name}`),
+  ];
+  for (const each of from) {
+    for (const name of namesOf(each)) byName.set(name, [...(byName.get(name) ?? []), each]);
+  }
+  return (own) => [...new Set(namesOf(own).flatMap((name) => byName.get(name) ?? []))];
 }
 
 function planMove(own: Sequence, others: readonly Sequence[]): Move | StuckSequence {

@@ -4,27 +4,30 @@ import { labelSql } from '../tables/read-tables.js';
 import type { Move, Sequence } from './sequence-plan.js';
 
 /** A sequence fills the column of an identity, one that owns it, and those whose default asks it; parts of tables go with theirs. */
-const FILLED = `
-  select json_agg(distinct ${labelSql('filled', 'filled_home')} || '.' || attname)
-  from (
-    select refobjid as "table", refobjsubid as number from pg_depend
-    where classid = 'pg_class'::regclass and objid = c.oid and refclassid = 'pg_class'::regclass and deptype in ('a', 'i')
-    union
-    select adrelid, adnum from pg_depend join pg_attrdef on pg_attrdef.oid = objid
-    where classid = 'pg_attrdef'::regclass and refclassid = 'pg_class'::regclass and refobjid = c.oid
-  ) as column_of
-  join pg_class as filled on filled.oid = "table" join pg_namespace as filled_home on filled_home.oid = filled.relnamespace
+const FILLING = `
+  select objid as sequence, refobjid as "table", refobjsubid as number from pg_depend join pg_sequence on seqrelid = objid
+  where classid = 'pg_class'::regclass and refclassid = 'pg_class'::regclass and deptype in ('a', 'i')
+  union
+  select seqrelid, adrelid, adnum from pg_depend join pg_attrdef on pg_attrdef.oid = objid join pg_sequence on seqrelid = refobjid
+  where classid = 'pg_attrdef'::regclass and refclassid = 'pg_class'::regclass`;
+
+const FILLS = `
+  select sequence, json_agg(${labelSql('filled', 'filled_home')} || '.' || attname)::text as columns
+  from (${FILLING}) as filling join pg_class as filled on filled.oid = "table"
+  join pg_namespace as filled_home on filled_home.oid = filled.relnamespace
   join pg_attribute on attrelid = "table" and attnum = number
-  where not filled.relispartition and filled_home.nspname !~ '^_timescaledb_'`;
+  where not filled.relispartition and filled_home.nspname !~ '^_timescaledb_'
+  group by sequence`;
 
 /** Numbers of 64 bits travel as text. */
 const READ_SEQUENCES = `
+  with fills as materialized (${FILLS})
   select c.oid::int8 as oid, ${labelSql('c', 's', "('S')")} as label, format('%I.%I', s.nspname, c.relname) as sql,
-    coalesce((${FILLED})::text, '[]') as fills, seqincrement::text as increment, seqmin::text as minimum, seqmax::text as maximum,
+    coalesce(fills.columns, '[]') as fills, seqincrement::text as increment, seqmin::text as minimum, seqmax::text as maximum,
     seqcache::text as cache, seqcycle as cycles, last_value::text as "lastValue", is_called as "isCalled",
     has_sequence_privilege(seqrelid, 'update') as "mayMove"
   from pg_sequence join pg_class as c on c.oid = seqrelid join pg_namespace as s on s.oid = c.relnamespace
-  cross join lateral sensorctl.sequence_position(seqrelid)
+  left join fills on fills.sequence = seqrelid cross join lateral sensorctl.sequence_position(seqrelid)
   where c.oid in (${operatorsSql('S')})
   order by s.nspname, c.relname`;
 
