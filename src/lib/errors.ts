@@ -134,6 +134,8 @@ export interface ProblemFacts {
   'consumer-local-only': null;
   'ec2-has-more': null;
   'way-back-closed': OfSide;
+  'sequences-stuck': OfSide;
+  'sequence-right-missing': { readonly grants: readonly { readonly side: Side; readonly statement: string }[] };
   // The switch
   'cutover-ended': null;
   'readings-refused-in-switch': null;
@@ -141,6 +143,7 @@ export interface ProblemFacts {
   'other-writers-busy': null;
   'switch-unknown': OfSide;
   'switch-incomplete': OfSide;
+  'view-not-refreshed': { readonly statement: string };
   // Monitor
   'no-side-answers': null;
   'figure-unknown': { readonly names: readonly string[] };

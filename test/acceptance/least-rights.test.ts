@@ -148,7 +148,10 @@ function describeRights(title: string, role: string, findServers: (hook: Mocha.C
     });
 
     it('cutover goes to phase 3 and back with the rights that docs/rights.md lists', async () => {
+      const { local, ec2 } = stage!;
       const login = loginOf(`${role}_operator`);
+      for (const pool of [local, ec2]) await pool.query('create sequence ticket');
+      await local.query("select setval('ticket', 500)");
       await stage!.runJson(['backfill', '--all']);
       await stage!.runJson(['compare', '--all']);
       for (const change of [
@@ -157,10 +160,22 @@ function describeRights(title: string, role: string, findServers: (hook: Mocha.C
         ['--phase', '3', '--force', '--reason', 'a test'],
         ['--rollback'],
       ]) {
+        if (change.includes('3')) {
+          const refused = await stage!.run(['cutover', '--yes', ...change], login);
+          expect([refused.code, refused.stdout]).to.satisfy(([code, text]: [number, string]) => {
+            return (
+              code === 1 && text.replaceAll(/[\s│]+/g, ' ').includes('grant select, update on sequence public.ticket')
+            );
+          });
+          for (const pool of [local, ec2])
+            await pool.query(await grantsOf(REPOSITORY, 'either side: sequences', `${role}_operator`));
+        }
         const { code, stdout, stderr } = await stage!.run(['cutover', '--yes', ...change], login);
         expect(code, `${change.join(' ')}: ${stdout} ${stderr}`).to.equal(0);
         expect(stdout + stderr).not.to.match(/permission denied/);
       }
+      const { rows } = await ec2.query("select nextval('ticket')::int as next");
+      expect(rows).to.deep.equal([{ next: 1501 }]);
     });
 
     for (const keyless of [false, true]) {

@@ -21,7 +21,7 @@ import { eventually } from '../support/cli.js';
 import { MEND_CLOCK, skewClockSql } from '../support/skewed-clock.js';
 
 const PRODUCTION = ['prepared', 'tables', 'schema', 'ledger', 'compare', 'clock', 'connections', 'disk'];
-const EC2_ONLY = [...PRODUCTION, 'soak', 'consumers', 'way back'];
+const EC2_ONLY = [...PRODUCTION, 'soak', 'consumers', 'way back', 'sequences', 'views'];
 const WHY = { by: 'a test', reason: null, overriddenGates: [] };
 const HOUR_MS = 3_600_000;
 /** What other commands find out, where a test is not about it. */
@@ -133,7 +133,7 @@ describe('the gates of a change of phase', function () {
     };
     expect(await names(null, 1)).to.deep.equal(['prepared']);
     expect(await names(2, 1)).to.deep.equal([]);
-    expect(await names(3, 2)).to.deep.equal(['prepared', 'way back']);
+    expect(await names(3, 2)).to.deep.equal(['prepared', 'way back', 'sequences', 'views']);
   });
 
   it('prepared: an older bookkeeping schema on EC2 stops it', async () => {

@@ -14,7 +14,7 @@ const READINGS = [WATER, 'moisture_readings', 'sensor_readings'];
 /** Columns of a registry: PostgreSQL passes no more than 100 values to a function. */
 const REGISTRY_COLUMNS = 80;
 /** Made of parts in the source, so that no pattern finds them whole. */
-const COMPOSED = ['k0', 'k1', 'c0', 'c1', 'column_0', 'unit', 'part_0'];
+const COMPOSED = ['k0', 'k1', 'f0', 'c0', 'c1', 'column_0', 'unit', 'part_0'];
 /** Aliases of tables and columns, with the columns they name; queries with a name; settings; temporary tables and columns. */
 const NAMES: readonly RegExp[] = [
   /\bas\s+"?(?<name>[a-z_]\w*)"?/gi,

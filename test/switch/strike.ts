@@ -68,17 +68,17 @@ async function strikeOperator(arena: Arena, { from, step, blow }: Strike): Promi
   if (blow === 'killed') {
     operator.kill('SIGKILL');
     await operator.wait();
-    return { forced: step === 'complete' ? 'switched' : 'gone back', said: operator.stdout };
+    return { forced: isCommitted(step) ? 'switched' : 'gone back', said: operator.stdout };
   }
   operator.kill('SIGSTOP');
-  const isBegun = step !== 'prove' && step !== 'pause' && step !== 'complete';
+  const isBegun = step !== 'prove' && step !== 'pause' && !isCommitted(step);
   if (isBegun) await calledOff(arena, from);
   else await sleep(MAX_PAUSE_MS + 200);
   operator.kill('SIGCONT');
   operator.go();
   const code = await operator.wait();
   // Before the pause there is no deadline yet.
-  const forced = step === 'complete' || step === 'prove' ? 'switched' : 'gone back';
+  const forced = isCommitted(step) || step === 'prove' ? 'switched' : 'gone back';
   expect(code, operator.stdout + operator.stderr).to.be.oneOf(forced === 'switched' ? [0] : [1, 4]);
   return { forced, said: operator.stdout };
 }
@@ -134,11 +134,15 @@ async function strikeServer(arena: Arena, { from, step, victim, blow }: Strike):
     );
   await restored;
   const isOldPrimary = victim === sideOf(from);
-  const isPaused = STEPS.indexOf(step) >= STEPS.indexOf('pause') && step !== 'complete';
-  if (step === 'complete') return { forced: 'switched', said: outcome };
+  const isPaused = STEPS.indexOf(step) >= STEPS.indexOf('pause');
+  if (isCommitted(step)) return { forced: 'switched', said: outcome };
   if (blow === 'frozen' && isPaused && isOldPrimary) return { forced: 'gone back', said: outcome };
   if (step === 'switch' && !isOldPrimary) return { forced: 'switched', said: outcome };
   return { forced: null, said: outcome };
+}
+
+function isCommitted(step: StepName): boolean {
+  return STEPS.indexOf(step) >= STEPS.indexOf('complete');
 }
 
 function sideOf(phase: 2 | 3): Side {

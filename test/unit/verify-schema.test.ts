@@ -40,6 +40,7 @@ function snapshotOf(side: Side, timescaleDb: string | null = null, compressed = 
       functions: BOOKKEEPING_FUNCTIONS,
       relations: new Map(Object.entries(BOOKKEEPING_RIGHTS)),
     },
+    triggers: new Map(),
     bookkeepingVersion: BOOKKEEPING_VERSION,
     tables: new Map([
       [
@@ -48,7 +49,7 @@ function snapshotOf(side: Side, timescaleDb: string | null = null, compressed = 
           ...{ name: TABLE, kind: 'table', unlogged: false, owner: 'r', rowSecurity: false, rowSecurityActive: false },
           table: {
             ...{ name: { schema: 'public', name: TABLE }, label: TABLE, oid: 1, key: ['id'], axis: null, parents: [] },
-            ...{ isOnPath: true, hasHeirs: false, hidesRows: false },
+            ...{ isOnPath: true, hasHeirs: false, hasTriggers: false, hidesRows: false },
             kind: timescaleDb === null ? 'plain' : 'hypertable',
             columns: [{ name: 'id', type: 'integer', baseType: 'integer', notNull: true }],
             uniqueKeys: [{ columns: ['id'], primary: true }],
@@ -58,6 +59,7 @@ function snapshotOf(side: Side, timescaleDb: string | null = null, compressed = 
                 : { column: 'id', compressed, losesRows: compressed && timescaleDb === '2.18.0' },
           },
           rights: ['select', 'insert', 'update'],
+          closedSequences: [],
           columns: [
             {
               ...{ name: 'id', type: 'integer', notNull: true, default: null, generated: null, virtual: false },

@@ -180,6 +180,10 @@ const ADVICE: { readonly [Code in ProblemCode]: Advice<Code> } = {
   'consumer-local-only': 'restart it without ENABLE_DUAL_WRITE=false',
   'ec2-has-more': 'sensorctl compare --window 1d names what only EC2 has',
   'way-back-closed': ({ side }) => `mend ${sideTitle(side)}: it has to take what EC2 receives, should you go back`,
+  'sequences-stuck': ({ side }) =>
+    `give them room on ${sideTitle(side)} (alter sequence … maxvalue …, or alter column … type bigint of what they fill)`,
+  'sequence-right-missing': ({ grants }) =>
+    grants.map(({ side, statement }) => `on ${sideTitle(side)}: ${statement}`).join(' and '),
 
   'cutover-ended': 'sensorctl cutover shows where the migration stands',
   'readings-refused-in-switch': 'sensorctl backfill names them and tries them again',
@@ -190,6 +194,7 @@ const ADVICE: { readonly [Code in ProblemCode]: Advice<Code> } = {
     `bring ${sideTitle(side)} back: consumers complete the switch or call it off by themselves; then sensorctl cutover`,
   'switch-incomplete': ({ side }) =>
     `bring ${sideTitle(side)} back: consumers complete the switch by themselves, or run sensorctl cutover`,
+  'view-not-refreshed': ({ statement }) => `as its owner: ${statement}`,
 
   'no-side-answers': 'sensorctl monitor --once',
   'figure-unknown': ({ names }) => `name one of ${names.join(', ')}`,

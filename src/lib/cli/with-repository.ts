@@ -30,6 +30,7 @@ export async function withRepository<Result>(
       side === 'ec2' && settings.ec2 === null ? null : openSideInRole(side, role, { settings, command, logger }),
     dualWrite: settings.enableDualWrite,
     declared,
+    selection: settings.tables,
     retry: { retries: settings.ec2Write.retries, delayMs: settings.ec2Write.retryDelayMs },
     healing: healRate === 0 ? null : { rowsPerSecond: healRate },
     consumer: { host: hostname(), pid: process.pid },

@@ -68,6 +68,9 @@ export const PIN_AGAIN = `set local search_path = ${PINNED_PATH}`;
 /** Goes before a COPY into a table, in which nothing is looked up: triggers find what their authors meant. */
 export const SET_OWN_PATH = `select ${TAKE_OWN_PATH}`;
 
+/** The same for all that a session does from here on: nothing of sensorctl's own may follow. */
+export const KEEP_OWN_PATH = "select set_config('search_path', current_setting('sensorctl.own_path'), false)";
+
 /**
  * The statement (an insert, update or delete without `returning`) is analysed under the pinned path, and its triggers run
  * under the role's own, as those that operators wrote expect: a function without a search path of its own finds

@@ -3,6 +3,12 @@ export function counted(count: number, noun: string, plural = `${noun}s`): strin
   return `${count.toLocaleString('en-US')} ${count === 1 ? noun : plural}`;
 }
 
+/** Names in a sentence: `a, b, c and 4 more`. */
+export function listOf(names: readonly string[], most = 5): string {
+  const more = names.length - most;
+  return names.slice(0, most).join(', ') + (more > 0 ? ` and ${more} more` : '');
+}
+
 /** The candidate that the word was most likely meant to be: at most a third of its letters and `mostEdits` differ; null for none. */
 export function nearest(word: string, candidates: readonly string[], mostEdits = Infinity): string | null {
   const [best] = candidates

@@ -3,6 +3,7 @@ import { asUnreachable, type Database } from '../db/database.js';
 import { assertDistinctIfKnown } from '../db/identity.js';
 import { describeFault } from '../db/sqlstate.js';
 import type { DeclaredTables } from '../domain/row.js';
+import type { TableSelection } from '../domain/table-patterns.js';
 import { sideTitle, type WriteMode } from '../domain/side.js';
 import { SensorctlError } from '../errors.js';
 import { silentLogger, type Logger } from '../logger.js';
@@ -23,6 +24,8 @@ export interface DualWriteOptions {
   readonly secondary: Database | null;
   /** The tables of the decoder: where one does not fit, this does not open. */
   readonly declared?: DeclaredTables;
+  /** The tables of the migration: columns that it excepts each side keeps for itself. */
+  readonly selection?: TableSelection;
   /** The epoch whose roles these are; absent: the one that the primary records when this is opened. */
   readonly epoch?: number;
   readonly retry: RetryPolicy;
@@ -96,7 +99,7 @@ export class DualWriteRepository {
     const epoch = options.epoch ?? (await readRecordedState(primary.pool)).epoch;
     const [meter, breaker] = [options.meter ?? new WriteMeter(), new CircuitBreaker()];
     const writeMode = secondary !== null ? 'dual-write' : primary.side === 'ec2' ? 'ec2-only' : 'local-only';
-    const writer = secondary === null ? null : new SecondaryWriter(secondary);
+    const writer = secondary === null ? null : new SecondaryWriter(secondary, options.selection);
     const session = await ConsumerSession.open({
       ...{ primary, secondary, declared, consumer, writeMode },
       readStatus: () => meter.readStatus(breaker),

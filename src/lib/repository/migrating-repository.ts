@@ -2,6 +2,7 @@ import { asUnreachable, closeDatabase, findSilent, type Database } from '../db/d
 import { assertDistinctIfKnown } from '../db/identity.js';
 import { describeFault } from '../db/sqlstate.js';
 import { rolesOf, type MigrationState, type Roles } from '../domain/migration.js';
+import { EVERY_TABLE } from '../domain/table-patterns.js';
 import { pollUntil, repeatEvery, singleFlight, type Repeating } from '../domain/retry.js';
 import { otherSide, sideTitle, type Role, type Side } from '../domain/side.js';
 import { ConflictError, UsageError } from '../errors.js';
@@ -11,7 +12,7 @@ import { findDecidingState, type MigrationSides } from './phase/deciding-state.j
 import { callOffOverdue } from './phase/transition.js';
 import { WriteMeter } from './write/write-meter.js';
 
-export interface MigratingOptions extends Pick<DualWriteOptions, 'retry' | 'healing' | 'declared'> {
+export interface MigratingOptions extends Pick<DualWriteOptions, 'retry' | 'healing' | 'declared' | 'selection'> {
   /** Opens a side with the timeouts of a role; null where the settings name no such side. */
   readonly openSide: (side: Side, role: Role) => Database | null;
   /** What flags and settings say; undefined: the phase decides. */
@@ -167,7 +168,7 @@ export class MigratingRepository {
   async #open({ primary, secondary, epoch }: Roles, sides: MigrationSides): Promise<DualWriteRepository> {
     const [first, second] = [sides[primary], secondary === null ? null : sides[secondary]];
     if (first === null || (secondary !== null && second === null)) throw ec2NotSet();
-    const { retry, healing = null, declared = {}, consumer } = this.options;
+    const { retry, healing = null, declared = {}, selection = EVERY_TABLE, consumer } = this.options;
     return await DualWriteRepository.open({
       primary: first,
       secondary: second,
@@ -175,6 +176,7 @@ export class MigratingRepository {
       retry,
       healing,
       declared,
+      selection,
       consumer,
       logger: this.#logger,
       meter: this.meter,

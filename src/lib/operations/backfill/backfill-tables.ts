@@ -7,6 +7,7 @@ import {
   type WantedTables,
 } from '../../repository/compare/plan-tables.js';
 import type { PlannedUnit } from '../../repository/backfill/unit-store.js';
+import { readMayReplicate } from '../../repository/tables/server-facts.js';
 import { orderByParents, type TableOrder } from '../../repository/tables/order-tables.js';
 import type { TablePair } from '../../repository/tables/table-pair.js';
 import type { TableUnit } from './plan-units.js';
@@ -16,19 +17,13 @@ export interface BackfillTables extends TablePlan {
   readonly order: TableOrder;
 }
 
-/** Whether the role may write without foreign keys being looked at. */
-const CAN_REPLICATE = `
-  select rolsuper or has_parameter_privilege(current_user, 'session_replication_role', 'set') as possible
-  from pg_roles where rolname = current_user`;
-const CAN_REPLICATE_14 = 'select rolsuper as possible from pg_roles where rolname = current_user';
-
 export async function findTables(
   { source, target }: { readonly source: Database; readonly target: Database },
   wanted: WantedTables,
 ): Promise<BackfillTables> {
   const plan = await planTables({ primary: source, secondary: target }, wanted);
   const order = orderByParents(plan.pairs.map(({ name, sides }) => ({ name, table: sides.secondary })));
-  if (order.circles.size === 0 || (await mayReplicate(target))) return { ...plan, order };
+  if (order.circles.size === 0 || (await readMayReplicate(target.pool))) return { ...plan, order };
   const notHandled = plan.pairs.flatMap(({ name }): NotHandled[] => {
     const circle = order.circles.get(name);
     if (circle === undefined) return [];
@@ -39,14 +34,6 @@ export async function findTables(
   });
   const pairs = plan.pairs.filter(({ name }) => !order.circles.has(name));
   return { ...plan, pairs, notHandled: [...plan.notHandled, ...notHandled], order };
-}
-
-async function mayReplicate({ pool }: Database): Promise<boolean> {
-  const { rows: versions } = await pool.query<{ version: number }>(
-    "select current_setting('server_version_num')::int as version",
-  );
-  const text = (versions[0]?.version ?? 0) >= 150_000 ? CAN_REPLICATE : CAN_REPLICATE_14;
-  return (await pool.query<{ possible: boolean }>(text)).rows[0]?.possible === true;
 }
 
 /** Consumers update its rows: they are brought by their keys. */

@@ -16,7 +16,11 @@ export interface Gate {
 /** A measured gate; left out, there is no advice, and --force may override it. */
 export type Measured = Pick<Gate, 'passed' | 'detail'> & { readonly advice?: Problem; readonly forcible?: boolean };
 
-export const STEPS = ['prove', 'pause', 'wait for writers', 'drain', 'compare', 'switch', 'complete'] as const;
+export const STEPS = [
+  ...(['prove', 'pause', 'wait for writers', 'drain', 'compare', 'sequences', 'switch', 'complete'] as const),
+  // After the pause.
+  'refresh',
+] as const;
 
 /** A step of the switch. */
 export type StepName = (typeof STEPS)[number];

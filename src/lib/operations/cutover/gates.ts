@@ -3,7 +3,7 @@ import { findRestoring, readDurability } from '../../repository/tables/durabilit
 import { asUnreachable, type Database } from '../../db/database.js';
 import { readIdentity } from '../../db/identity.js';
 import { describeFault, sqlstateOf } from '../../db/sqlstate.js';
-import { counted } from '../../domain/words.js';
+import { counted, listOf } from '../../domain/words.js';
 import type { MigrationState, Phase } from '../../domain/migration.js';
 import { otherSide, sideTitle, type Side } from '../../domain/side.js';
 import { assertBookkeeping } from '../../repository/ledger/bookkeeping-schema.js';
@@ -18,6 +18,8 @@ import { GUIDE_TABLES } from '../../decoders/guide-tables.js';
 import { findObstacles } from '../../repository/tables/declared-tables.js';
 import { SensorctlError, type Problem } from '../../errors.js';
 import type { Gate, Measured } from './cutover-report.js';
+import { measureSequences } from './pass-sequences.js';
+import { measureViews } from './refresh-views.js';
 import { measureSoak } from './soak-gate.js';
 
 /** What other commands find out for the gates. */
@@ -54,7 +56,6 @@ const SPARE_CONNECTIONS = 5;
 const GONE_SECONDS = 300;
 /** Nothing but a comparison tells what other programs have changed: for the switch each table's is younger than this. */
 const FRESH_SECONDS = 3_600;
-const NAMED_AT_MOST = 5;
 /** Batches on their way may take so long to settle. */
 const SETTLE_MS = 10_000;
 
@@ -85,7 +86,11 @@ function conditionsOf(options: GateOptions): Condition[] {
   const { state, target } = options;
   const gates = new Gates(options);
   const prepared = { name: 'prepared', measure: () => gates.prepared() };
-  if (state.phase === 3) return [prepared, { name: 'way back', measure: () => gates.writable('local') }];
+  const newPrimary = [
+    { name: 'sequences', measure: () => gates.sequences() },
+    { name: 'views', measure: () => gates.views() },
+  ];
+  if (state.phase === 3) return [prepared, { name: 'way back', measure: () => gates.writable('local') }, ...newPrimary];
   if (target === 1) return state.phase === 2 ? [] : [prepared];
   const production = [
     prepared,
@@ -103,6 +108,7 @@ function conditionsOf(options: GateOptions): Condition[] {
     { name: 'soak', measure: () => gates.soak() },
     { name: 'consumers', measure: () => gates.consumers() },
     { name: 'way back', measure: () => gates.wayBack() },
+    ...newPrimary,
   ];
 }
 
@@ -324,6 +330,16 @@ class Gates {
     };
   }
 
+  /** The side that becomes the primary can number rows from where both sides' numbers end. */
+  async sequences(): Promise<Measured> {
+    return await measureSequences({ from: this.#primary, to: this.#secondary });
+  }
+
+  /** Whatever becomes of them holds up no switch. */
+  async views(): Promise<Measured> {
+    return await measureViews(this.#secondary);
+  }
+
   async writable(side: Side): Promise<Measured> {
     try {
       await probeWrite(this.options.sides[side]);
@@ -340,9 +356,4 @@ class Gates {
   get #other(): string {
     return sideTitle(this.#secondary.side);
   }
-}
-
-function listOf(names: readonly string[]): string {
-  const more = names.length - NAMED_AT_MOST;
-  return names.slice(0, NAMED_AT_MOST).join(', ') + (more > 0 ? ` and ${more} more` : '');
 }

@@ -23,7 +23,9 @@ import { proveUnproven, type Proof } from '../../repository/cutover/prove-unprov
 import { readRecordedState } from '../../repository/phase/state.js';
 import { beginDraining, callOff, commitSwitch, type Change } from '../../repository/phase/transition.js';
 import { moveQuarantine } from '../../repository/ledger/quarantine.js';
-import type { Step, StepName } from './cutover-report.js';
+import { STEPS, type Step, type StepName } from './cutover-report.js';
+import { passSequences } from './pass-sequences.js';
+import { refreshAfterSwitch } from './refresh-views.js';
 
 export interface SwitchOptions {
   /** The primary that is given up, and the side that becomes it. */
@@ -92,7 +94,9 @@ class Switch {
     const pausedAt = performance.now();
     const changed = await this.#commitOrGoBack().finally(() => gate.release());
     await this.#step('complete', () => this.#complete(changed));
-    return { state: changed, steps: this.#steps, pauseMs: Math.round(performance.now() - pausedAt) };
+    const pauseMs = Math.round(performance.now() - pausedAt);
+    await this.#step('refresh', () => this.#refresh());
+    return { state: changed, steps: this.#steps, pauseMs };
   }
 
   /**
@@ -129,7 +133,11 @@ class Switch {
       await this.#step('pause', () => this.#pause());
       await this.#step('wait for writers', () => this.#waitForWriters());
       await this.#step('drain', () => this.#drain());
-      await this.#step('compare', () => this.#compare());
+      // Side by side: to a distant EC2 each has round trips of its own.
+      await Promise.all([
+        this.#step('compare', () => this.#compare()),
+        this.#step('sequences', () => passSequences(this.options, this.options.force)),
+      ]);
       return await this.#step('switch', () => this.#commit());
     } catch (error) {
       return await this.#goBack(error);
@@ -266,6 +274,21 @@ class Switch {
     return `${sideTitle(to.side)} takes batches`;
   }
 
+  /** The switch is done, whatever becomes of them. */
+  async #refresh(): Promise<string> {
+    const { to, stop, logger, onStep } = this.options;
+    return await refreshAfterSwitch(to, {
+      stop,
+      onFailed: ({ label, statement }, error) => {
+        logger.warn(`${label} was not refreshed on ${sideTitle(to.side)}`, {
+          error,
+          next: { code: 'view-not-refreshed', facts: { statement } },
+        });
+      },
+      onProgress: (detail) => void onStep('refresh', detail),
+    });
+  }
+
   #assertInTime(): void {
     if (this.#stop.aborted) throw new CutoverRefusedError('it was stopped');
   }
@@ -275,7 +298,7 @@ class Switch {
   async #step(name: StepName, work: () => Promise<string | [MigrationState, string]>): Promise<MigrationState | void> {
     const startedAt = performance.now();
     await this.options.onStep(name, '');
-    if (name !== 'complete') this.#assertInTime();
+    if (STEPS.indexOf(name) < STEPS.indexOf('complete')) this.#assertInTime();
     const done = await work();
     const [state, detail] = typeof done === 'string' ? [undefined, done] : done;
     this.#steps.push({ name, ms: Math.round(performance.now() - startedAt), detail });

@@ -1,15 +1,12 @@
 import { quoteIdentifier } from '../../db/identifiers.js';
 import type { ColumnFacts } from '../../repository/tables/table-catalog.js';
+import { columnOf } from '../../repository/tables/table.js';
 import { KNOWN_TABLES } from '../../repository/tables/reading-tables.js';
 import { addColumnSql, alterColumnSql, createSequenceSql, describeFill } from './column-sql.js';
-import { blocks, notes, STEP, warns, type Diagnosis, type Mend, type Observation } from './finding.js';
+import { blocks, notes, STEP, type Diagnosis, type Mend, type Observation } from './finding.js';
 import { uncompressedSql } from './hypertable-sql.js';
 import type { TablePair } from './snapshot.js';
 import { tableSql } from './names.js';
-
-/** Defaults that give another value each time, or on each server. */
-const VOLATILE =
-  /\b(now|clock_timestamp|statement_timestamp|transaction_timestamp|random|gen_random_uuid|uuid\w*|nextval|timeofday)\(|\b(current_\w+|localtime\w*|session_user)\b/i;
 
 /** Defaults, generated columns, identities: what a column holds that no value was given for. */
 export function compareFill(pair: TablePair, local: ColumnFacts, ec2: ColumnFacts): Diagnosis[] {
@@ -37,9 +34,9 @@ export function compareFill(pair: TablePair, local: ColumnFacts, ec2: ColumnFact
 
 const COMPUTED =
   'a column computed on one side, or otherwise on each: EC2 refuses the value that local holds, or holds another';
-const REFUSED = 'a batch leaves it out, and EC2 has nothing to fill it with: it refuses every row';
+const REFUSED =
+  'a batch leaves it out, and EC2 has nothing to fill it with once it is the primary: it refuses every row';
 const UNEQUAL = 'a batch leaves it out: the row is confirmed though each side has filled in its own value';
-const VARYING = 'a batch leaves it out, and each side fills in another value: compare will report these rows';
 
 /** Batches name other columns of the table, and compare and repair look at this one: they leave out what is a side's own. */
 function isLeftOut({ table, written }: TablePair, { name }: ColumnFacts): boolean {
@@ -48,14 +45,19 @@ function isLeftOut({ table, written }: TablePair, { name }: ColumnFacts): boolea
 }
 
 function compareDefaults(pair: TablePair, local: ColumnFacts, ec2: ColumnFacts, about: About): Diagnosis[] {
-  const isVarying = [local, ec2].some((column) => column.identity !== null || VOLATILE.test(column.default ?? ''));
   if (about.local !== 'none' && about.ec2 === 'none' && ec2.notNull) {
-    const sql = isVarying ? alterColumnSql(pair.table, local.name, 'drop not null') : setDefaultSql(pair, local);
-    return [blocks({ ...about, reason: REFUSED }, { step: STEP.columns, sql })];
+    return [blocks({ ...about, reason: REFUSED }, { step: STEP.columns, sql: fillSql(pair, local) })];
   }
-  if (isVarying) return [warns({ ...about, reason: VARYING })];
   if (about.local === about.ec2) return [];
+  if (travels(pair, local)) return [notes({ ...about, reason: TRAVELS })];
   return [blocks({ ...about, reason: UNEQUAL }, { step: STEP.columns, sql: setDefaultSql(pair, local) })];
+}
+
+const TRAVELS = 'EC2 takes what local has filled in; once it is the primary, it fills in its own';
+
+/** Whether a batch carries what the primary has filled in: all of a row that is only added, of others what varies. */
+function travels({ table, local }: TablePair, { name }: ColumnFacts): boolean {
+  return KNOWN_TABLES.get(table)?.updated === null || columnOf(local.table, name)?.fill === 'varying';
 }
 
 type About = Omit<Observation, 'reason'>;
@@ -71,6 +73,11 @@ function regenerate(pair: TablePair, local: ColumnFacts, ec2: ColumnFacts): Mend
 
 function recompute({ table, hypertables }: TablePair, sql: string): Mend {
   return { step: STEP.columns, sql: uncompressedSql(table, hypertables.ec2, sql) };
+}
+
+function fillSql(pair: TablePair, local: ColumnFacts): string {
+  if (local.identity === null) return setDefaultSql(pair, local);
+  return alterColumnSql(pair.table, local.name, `add generated ${local.identity} as identity`);
 }
 
 function setDefaultSql({ table }: TablePair, { name, default: value }: ColumnFacts): string {

@@ -2,6 +2,7 @@ import { quoteIdentifier } from '../../db/identifiers.js';
 import { sideTitle } from '../../domain/side.js';
 import { bookkeepingScript, BOOKKEEPING_VERSION } from '../../repository/ledger/bookkeeping-schema.js';
 import { BOOKKEEPING_FUNCTIONS, BOOKKEEPING_RIGHTS, rightsOnTable } from '../../repository/write/consume-rights.js';
+import { ALL_TABLES } from '../../repository/tables/reading-tables.js';
 import { blocks, mendOn, STEP, type Diagnosis } from './finding.js';
 import type { Snapshot } from './snapshot.js';
 import { tableSql } from './names.js';
@@ -12,6 +13,7 @@ export function compareRights(local: Snapshot, ec2: Snapshot, tables: readonly s
   return [
     ...[local, ec2].flatMap((snapshot) => requireBookkeeping(snapshot, sides)),
     ...tables.flatMap((table) => [local, ec2].flatMap((snapshot) => requireTableRights(table, snapshot, sides))),
+    ...tables.flatMap((table) => [local, ec2].flatMap((snapshot) => requireSequences(table, snapshot, sides))),
   ];
 }
 
@@ -75,6 +77,18 @@ function requireTableRights(table: string, snapshot: Snapshot, { local, ec2 }: S
   const about = { table, subject: `rights on ${side}`, local: words(local), ec2: words(ec2) };
   const reason = `the role ${server.role} lacks ${missing.join(', ')}`;
   const sql = grantSql(tableSql(table), missing, server.role);
+  return [blocks({ ...about, reason }, mendOn(side, STEP.rights, sql))];
+}
+
+/** Of a table that batches are written to, on either side: the switch exchanges their roles. */
+function requireSequences(table: string, snapshot: Snapshot, { local, ec2 }: Sides): Diagnosis[] {
+  const { side, server, tables } = snapshot;
+  const closed = tables.get(table)?.closedSequences ?? [];
+  if (closed.length === 0 || !ALL_TABLES.includes(table)) return [];
+  const words = (each: Snapshot): string => (each.side === side ? `lacks usage on ${closed.join(', ')}` : '-');
+  const about = { table, subject: `rights on sequences of ${side}`, local: words(local), ec2: words(ec2) };
+  const reason = `the role ${server.role} may not ask for the numbers of new rows`;
+  const sql = grantSql(`sequence ${closed.join(', ')}`, ['usage'], server.role);
   return [blocks({ ...about, reason }, mendOn(side, STEP.rights, sql))];
 }
 

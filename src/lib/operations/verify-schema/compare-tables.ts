@@ -25,6 +25,7 @@ export function compareTable(table: string, local: Snapshot, ec2: Snapshot): Dia
     ec2: there,
     hypertables,
     written: Object.keys(GUIDE_TABLES[table]?.columns ?? {}),
+    triggersOnEc2: ec2.triggers.get(there.table.label) ?? null,
   };
   if (!isTable(there) && here.kind !== there.kind) return compareKinds(pair);
   return [

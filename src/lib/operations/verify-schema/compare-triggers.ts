@@ -34,12 +34,22 @@ function findLeftOver(pair: TablePair): Diagnosis[] {
   );
 }
 
-function onEc2({ table }: TablePair, trigger: TriggerFacts, local: TriggerFacts | undefined): Diagnosis[] {
+function onEc2(
+  { table, triggersOnEc2 }: TablePair,
+  trigger: TriggerFacts,
+  local: TriggerFacts | undefined,
+): Diagnosis[] {
   const isSame = local?.definition === trigger.definition && local.source === trigger.source;
   const here = local === undefined ? 'does not exist' : local.definition;
   const there = local !== undefined && !isSame ? `${trigger.definition}, another function body` : trigger.definition;
   const about = { table, subject: `trigger ${trigger.name}`, local: here, ec2: there };
   const sql = `drop trigger if exists ${quoteIdentifier(trigger.name)} on ${tableSql(table)};`;
+  if (triggersOnEc2 === 'silent') {
+    const reason =
+      'sensorctl writes to EC2 in replica role, in which it does not fire; once EC2 is the primary it does';
+    return [isSame ? notes({ ...about, reason }) : warns({ ...about, reason }, { step: STEP.release, optional: sql })];
+  }
+  if (isSame && triggersOnEc2 === 'firing') return [warns({ ...about, reason: TWICE }, { elsewhere: MAY_SILENCE })];
   if (!trigger.beforeRow) {
     if (isSame) return [];
     const reason = 'it runs on EC2 for every row from local, and refuses the row where it fails';
@@ -49,6 +59,11 @@ function onEc2({ table }: TablePair, trigger: TriggerFacts, local: TriggerFacts 
   const reason = 'it can change a row from local or leave it out, and the write is confirmed all the same';
   return [blocks({ ...about, reason }, { step: STEP.release, sql })];
 }
+
+const TWICE =
+  'it fires on EC2, too, for what sensorctl writes there, beside the rows that it wrote on local, which are brought';
+const MAY_SILENCE =
+  "as a superuser on ec2 (PostgreSQL 15 or newer): grant set on parameter session_replication_role to sensorctl's role;";
 
 /** PostgreSQL refuses `insert … on conflict` on a table that has such a rule. */
 function compareRules({ table, local, ec2 }: TablePair): Diagnosis[] {

@@ -15,6 +15,9 @@ import {
   type HypertableFacts,
   type TimescaleDbCatalog,
 } from '../../repository/timescaledb/timescaledb-catalog.js';
+import { readMayReplicate } from '../../repository/tables/server-facts.js';
+import type { Table } from '../../repository/tables/table.js';
+import { readTracked } from '../../repository/tables/written-tables.js';
 import { readOnly } from '../../db/read-only.js';
 import type { Side } from '../../domain/side.js';
 import { readBookkeepingVersion } from '../../repository/ledger/bookkeeping-schema.js';
@@ -32,11 +35,16 @@ export interface Snapshot {
   readonly poolMax: number;
   readonly timescaleDb: TimescaleDbCatalog;
   readonly tables: ReadonlyMap<string, TableCatalog>;
+  /** What the triggers of tracked tables do while the side is the secondary. */
+  readonly triggers: ReadonlyMap<string, TriggersOfSecondary>;
   /** Rights on sensorctl's own schema; null where it is not there. */
   readonly bookkeeping: SchemaRights | null;
   /** Null where the role may not read it. */
   readonly bookkeepingVersion: number | null;
 }
+
+/** Whether they fire for what sensorctl writes. */
+export type TriggersOfSecondary = 'silent' | 'firing';
 
 /** A table that both sides have. */
 export interface TablePair {
@@ -46,6 +54,8 @@ export interface TablePair {
   readonly hypertables: { readonly local: HypertableFacts | undefined; readonly ec2: HypertableFacts | undefined };
   /** The columns that a batch writes by their names. */
   readonly written: readonly string[];
+  /** Null for a table that is not tracked, or has none. */
+  readonly triggersOnEc2: TriggersOfSecondary | null;
 }
 
 /** How findings name a table, and the names under which it may be found, the best first. */
@@ -64,6 +74,7 @@ export async function readSnapshot(database: Database, wanted: WantedTables): Pr
     const [server, timescaleDb] = [await readServerCatalog(client), await readTimescaleDbCatalog(client, found)];
     return {
       ...{ side, poolMax, defaults, bookkeeping, server, timescaleDb, tables: catalogs },
+      triggers: await readTriggers(client, [...found.values()], bookkeeping),
       places: {
         schema: server.schemas[0] ?? 'public',
         tables: new Map([...found].map(([name, table]) => [name, table.name])),
@@ -93,6 +104,21 @@ async function readWanted(client: Queryable, wanted: WantedTables): Promise<Read
     }
   }
   return new Map([...wanted.keys()].flatMap((label) => orNone(label, found.get(label))));
+}
+
+/** Of tracked tables with triggers. */
+async function readTriggers(
+  client: Queryable,
+  tables: readonly Table[],
+  bookkeeping: SchemaRights | null,
+): Promise<ReadonlyMap<string, TriggersOfSecondary>> {
+  const withTriggers = tables.filter(({ hasTriggers }) => hasTriggers);
+  if (withTriggers.length === 0 || bookkeeping === null || !canRead(bookkeeping, 'tracked_table')) return new Map();
+  const tracked = await readTracked(client);
+  const labels = withTriggers.map(({ label }) => label).filter((label) => tracked.has(label));
+  if (labels.length === 0) return new Map();
+  const effect = (await readMayReplicate(client)) ? 'silent' : 'firing';
+  return new Map(labels.map((label) => [label, effect]));
 }
 
 /** A table of any other schema is as good as not there. */

@@ -9,7 +9,7 @@ import type { Role } from '../../domain/side.js';
 import { assertDecides } from '../phase/fence.js';
 import { columnOf, tableSql } from '../tables/table.js';
 import { sideSql, type TablePair } from '../tables/table-pair.js';
-import { SKIP_EVERY_TABLE } from '../writers/own-writes.js';
+import { silenceTriggers, SKIP_EVERY_TABLE } from '../writers/own-writes.js';
 import type { NamedRows } from './repair-named.js';
 import { ImpossibleTransferError } from './transfer.js';
 import { givenRows, writtenColumns, type UpdatedRepair } from './repair-updated.js';
@@ -59,6 +59,7 @@ interface PlacedRows {
 async function repairAt(source: Database, target: Database, rows: PlacedRows): Promise<UpdatedRepair> {
   return await withTransaction(target.pool, async (client) => {
     await client.query(`${SKIP_EVERY_TABLE}; ${CHECK_AT_ONCE}`);
+    await silenceTriggers(client, rows.table.sides.secondary);
     await client.query(`select ${lockTargetSql('$1')}`, [rows.table.name]);
     await assertDecides(source);
     // The source is read once the target is held: what comes later is in a later entry.

@@ -12,7 +12,7 @@ import { comparedValue } from '../compare/digest-method.js';
 import { columnOf, tableSql } from '../tables/table.js';
 import { sideSql, type TablePair } from '../tables/table-pair.js';
 import { BRING_NEWEST_PARTS, READ_NEWEST_PARTS, type NewestPart } from '../write/newest-parts.js';
-import { SKIP_EVERY_TABLE } from '../writers/own-writes.js';
+import { silenceTriggers, SKIP_EVERY_TABLE } from '../writers/own-writes.js';
 import type { ParentRows } from './parent-rows.js';
 
 const ROWS_AT_ONCE = 500;
@@ -116,6 +116,7 @@ async function repairRows(source: Database, target: Database, rows: UpdatedRows)
   const { table, keys, overwrite } = rows;
   return await withTransaction(target.pool, async (client) => {
     await client.query(SKIP_EVERY_TABLE);
+    await silenceTriggers(client, table.sides.secondary);
     if (rows.tracked !== undefined || table.known === null)
       await lockTracked(client, table.name, rows.tracked ?? { parents: [] });
     const removed = await removeGone(source, client, { rows, side: target.side });

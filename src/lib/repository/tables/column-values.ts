@@ -1,7 +1,8 @@
 import { prepareValue } from '../../db/pg-internals.js';
 import { isExact } from '../../domain/exact-number.js';
 import type { Value } from '../../domain/row.js';
-import type { Column, Table } from './table.js';
+import { KNOWN_TABLES } from './reading-tables.js';
+import { columnOf, type Column, type Table } from './table.js';
 
 const NUMBERS = new Set(['smallint', 'integer', 'bigint', 'numeric']);
 const FRACTIONS = new Set(['real', 'double precision']);
@@ -15,6 +16,23 @@ const ONE_LONG: Readonly<Record<string, string>> = { character: 'bpchar', bit: '
 /** Those that a statement may write. */
 export function writableColumns({ columns }: Pick<Table, 'columns'>): string[] {
   return columns.filter(({ generated }) => generated == null).map(({ name }) => name);
+}
+
+/** Those of a table that a side fills by itself, each time otherwise, in a row that names only these. */
+export function filledColumns(
+  { label, columns }: Pick<Table, 'label' | 'columns'>,
+  given: readonly string[],
+): string[] {
+  const own = KNOWN_TABLES.get(label)?.except ?? [];
+  return columns.flatMap(({ name, fill }) =>
+    fill === 'varying' && !given.includes(name) && !own.includes(name) ? [name] : [],
+  );
+}
+
+/** Whether each side fills a column for itself, as somebody said, and this one can. */
+export function isKept(table: Table, name: string): boolean {
+  const column = columnOf(table, name);
+  return table.excepted?.includes(name) === true && (column?.fill != null || column?.notNull === false);
 }
 
 /** Whether the ledger knows rows of a table by their places on its axis. */

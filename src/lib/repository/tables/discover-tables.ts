@@ -28,6 +28,11 @@ const IS_OPERATORS = `
     where owned.classid = 'pg_class'::regclass and owned.objid = relation.oid and owned.deptype = 'e'
   )`;
 
+/** SQL for the oids of the operator's relations of a kind (as pg_class has it). */
+export const operatorsSql = (kind: 'S' | 'm'): string => `
+  select relation.oid from pg_class as relation join pg_namespace as home on home.oid = relation.relnamespace
+  where relation.relkind = '${kind}' and relation.relpersistence <> 't' and ${IS_OPERATORS}`;
+
 /** A partition belongs to its parent, and so does a chunk. An heir without a bound is a table of its own. */
 const WANTED = `
   select row_number() over (order by home.nspname, relation.relname) as place, relation.oid,

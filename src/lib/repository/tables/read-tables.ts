@@ -3,13 +3,15 @@ import { OWN_SCHEMAS } from '../../db/search-path.js';
 import { losesRowsOnConflict, readTimescaleDb } from './server-facts.js';
 import { axisOf, keyOf, type Column, type Hypertable, type Parent, type Table, type UniqueKey } from './table.js';
 
+const WITH_COLUMNS = "('r', 'p', 'v', 'm', 'f')";
+
 /** SQL for the oid of the relation of this name (an expression) in the first of the role's own schemas that has one. */
-export function findByPath(name: string): string {
+export function findByPath(name: string, kinds = WITH_COLUMNS): string {
   return `(
     select relation.oid from unnest(${OWN_SCHEMAS}) with ordinality as own (schema, place)
     join pg_namespace as home on home.nspname = own.schema
     join pg_class as relation on relation.relnamespace = home.oid and relation.relname = ${name}
-    where relation.relkind in ('r', 'p', 'v', 'm', 'f') order by own.place limit 1
+    where relation.relkind in ${kinds} order by own.place limit 1
   )`;
 }
 
@@ -48,12 +50,22 @@ const READ_PARENTS = `
   join pg_namespace as parent_home on parent_home.oid = parent.relnamespace
   where f.conrelid = c.oid and f.contype = 'f'`;
 
+/** A default that the parser made a constant is stored as one. */
+const FILL = `
+  case when a.attidentity <> '' then 'varying' when a.attgenerated <> '' then null else (
+    select case when tree like '{CONST %' then 'constant' else 'varying' end
+    from (select coalesce(
+      (select adbin from pg_attrdef where adrelid = a.attrelid and adnum = a.attnum),
+      (select typdefaultbin from pg_type where pg_type.oid = a.atttypid and typtype = 'd')
+    )::text as tree) as filling where tree is not null
+  ) end`;
+
 const READ_COLUMNS = `
   select json_agg(json_build_object(
     'name', a.attname, 'type', format_type(a.atttypid, a.atttypmod), 'baseType', format_type(base.oid, null),
     'notNull', a.attnotnull, 'generated', case a.attgenerated when 's' then 'stored' when 'v' then 'virtual' end,
     'identity', case a.attidentity when 'a' then 'always' when 'd' then 'by default' end,
-    'isDomain', base.oid <> a.atttypid,
+    'fill', ${FILL}, 'isDomain', base.oid <> a.atttypid,
     'portable', base.typtype = 'e' or (base.typnamespace = 'pg_catalog'::regnamespace and base.typname !~ '^_?reg'),
     'looseCollation', (
       select format('%I.%I', collation_home.nspname, loose.collname)
@@ -70,6 +82,16 @@ const READ_COLUMNS = `
   ) as base
   where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped`;
 
+/** Before 2.23 the invalidation of a hypertable's aggregates is a trigger, which is silent where others are. */
+const HAS_TRIGGERS = `
+  exists (
+    select from pg_trigger as t join pg_proc as called on called.oid = t.tgfoid
+    join pg_namespace as called_home on called_home.oid = called.pronamespace
+    where t.tgrelid = any (array(select c.oid union all select relid from pg_partition_tree(c.oid))) and not t.tgisinternal and t.tgenabled = 'O'
+      and t.tgtype & 28 <> 0 and called_home.nspname <> 'sensorctl' and called_home.nspname !~ '^_timescaledb_'
+      and t.tgname <> 'ts_insert_blocker'
+  ) and not exists (select from pg_trigger as t where t.tgrelid = c.oid and t.tgname = 'ts_cagg_invalidation_trigger')`;
+
 const HYPERTABLES = `
   select h.hypertable_schema as schema, h.hypertable_name as name,
     json_build_object('column', d.column_name, 'compressed', h.compression_enabled) as facts
@@ -79,8 +101,8 @@ const HYPERTABLES = `
 const NO_HYPERTABLES = 'select null::name as schema, null::name as name, null::json as facts where false';
 
 /** SQL for the name of a relation without schema where the role's search path finds it, else with it. */
-export function labelSql(relation: string, home: string): string {
-  return `case when ${findByPath(`${relation}.relname`)} = ${relation}.oid then ${relation}.relname::text
+export function labelSql(relation: string, home: string, kinds = WITH_COLUMNS): string {
+  return `case when ${findByPath(`${relation}.relname`, kinds)} = ${relation}.oid then ${relation}.relname::text
     else ${home}.nspname || '.' || ${relation}.relname end`;
 }
 
@@ -95,7 +117,7 @@ export const readTablesSql = (wanted: string, timescaleDb: boolean): string => `
     case when reason is null then (${READ_UNIQUE_KEYS})::text end as "uniqueKeys",
     case when reason is null then (${READ_PARENTS})::text end as parents,
     hyper.facts::text as hypertable, c.relkind = 'r' and c.relhassubclass and hyper.name is null as "hasHeirs",
-    c.relrowsecurity and row_security_active(c.oid) as "hidesRows"
+    ${HAS_TRIGGERS} as "hasTriggers", c.relrowsecurity and row_security_active(c.oid) as "hidesRows"
   from (${wanted}) as wanted
   join pg_class as c on c.oid = wanted.oid join pg_namespace as s on s.oid = c.relnamespace
   left join hyper on hyper.schema = s.nspname and hyper.name = c.relname
@@ -110,6 +132,7 @@ export interface TableRow extends Record<string, unknown> {
   readonly isOnPath: boolean;
   readonly reason: string | null;
   readonly hasHeirs: boolean;
+  readonly hasTriggers: boolean;
   readonly hidesRows: boolean;
   readonly kind: Exclude<Table['kind'], 'hypertable'>;
   readonly columns: string | null;
@@ -153,14 +176,14 @@ export async function readTable(database: Queryable, name: string): Promise<Tabl
 }
 
 export function tableOf(row: TableRow, { losesRows, axis }: { losesRows: boolean; axis: string | null }): Table {
-  const { oid, schema, name, label, isOnPath, hasHeirs, hidesRows } = row;
+  const { oid, schema, name, label, isOnPath, hasHeirs, hasTriggers, hidesRows } = row;
   const columns = parseList<Column>(row.columns);
   const uniqueKeys = parseList<UniqueKey>(row.uniqueKeys);
   const found = row.hypertable === null ? null : (JSON.parse(row.hypertable) as Omit<Hypertable, 'losesRows'>);
   const hypertable = found === null ? null : { ...found, losesRows: losesRows && found.compressed };
   const key = keyOf({ columns, uniqueKeys });
   return {
-    ...{ name: { schema, name }, label, isOnPath, oid, hasHeirs, hidesRows },
+    ...{ name: { schema, name }, label, isOnPath, oid, hasHeirs, hasTriggers, hidesRows },
     kind: hypertable === null ? row.kind : 'hypertable',
     columns,
     uniqueKeys,

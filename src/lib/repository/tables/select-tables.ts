@@ -107,6 +107,12 @@ function instructionsFor(candidate: Candidate, patterns: readonly TablePattern[]
   };
 }
 
+/** The same table with the columns that each side keeps for itself. */
+export function withExcepted(table: Table, { tables }: TableSelection): Table {
+  const { except } = instructionsFor({ name: table.label, primary: table, secondary: undefined }, tables);
+  return { ...table, excepted: except };
+}
+
 function isMeant(candidate: Candidate, { text, pattern }: { text: string; pattern: TablePattern | null }): boolean {
   const table = candidate.primary ?? candidate.secondary;
   const isNamed = candidate.name === text || (table !== undefined && fullName(table) === text);

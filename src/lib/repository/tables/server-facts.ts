@@ -43,6 +43,19 @@ export async function readTimescaleDb(database: Queryable): Promise<TimescaleDbS
   return rows[0] ?? { installed: null, schema: null, creatable: false };
 }
 
+/** Only from PostgreSQL 15 on can others than superusers have the right. */
+const MAY_REPLICATE = `
+  select rolsuper or has_parameter_privilege(current_user, 'session_replication_role', 'set') as possible
+  from pg_roles where rolname = current_user`;
+const MAY_REPLICATE_14 = 'select rolsuper as possible from pg_roles where rolname = current_user';
+
+/** Whether the role may write in replica role: neither foreign keys nor the operator's triggers act then. */
+export async function readMayReplicate(database: Queryable): Promise<boolean> {
+  const { version } = await readServer(database);
+  const text = version >= 150_000 ? MAY_REPLICATE : MAY_REPLICATE_14;
+  return (await database.query<{ possible: boolean }>(text)).rows[0]?.possible === true;
+}
+
 /**
  * Before TimescaleDB 2.18.1 `insert … on conflict do nothing` into a compressed chunk drops every row after the first
  * conflict (its changelog).

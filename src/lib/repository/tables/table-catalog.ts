@@ -72,6 +72,8 @@ export interface TableCatalog {
   readonly rowSecurityActive: boolean;
   /** What the role that is connected may do, of select, insert, update, delete. */
   readonly rights: readonly string[];
+  /** Sequences that its defaults ask and that role may not, as a statement names them. */
+  readonly closedSequences: readonly string[];
   readonly columns: readonly ColumnFacts[];
   readonly indexes: readonly IndexFacts[];
   readonly constraints: readonly ConstraintFacts[];
@@ -94,7 +96,14 @@ const READ_TABLES = `
       when 'm' then 'materialized view' when 'f' then 'foreign table' else c.relkind::text end as kind,
     c.relpersistence = 'u' as unlogged, pg_get_userbyid(c.relowner) as owner, c.relrowsecurity as "rowSecurity",
     row_security_active(c.oid) as "rowSecurityActive",
-    ${RELATION_RIGHTS} as rights
+    ${RELATION_RIGHTS} as rights,
+    array_to_json(array(
+      select format('%I.%I', home.nspname, asked.relname) from pg_attrdef as d
+      join pg_depend on classid = 'pg_attrdef'::regclass and objid = d.oid and refclassid = 'pg_class'::regclass
+      join pg_class as asked on asked.oid = refobjid join pg_namespace as home on home.oid = asked.relnamespace
+      where d.adrelid = c.oid 
+        and case when asked.relkind = 'S' then not has_sequence_privilege(asked.oid, 'usage, update') else false end order by 1
+    ))::text as "closedSequences"
   ${WANTED} order by c.relname`;
 
 const READ_COLUMNS = `
@@ -168,12 +177,15 @@ const READ_VIEWS = `
   order by 1, 2, 3`;
 
 type Row<Facts> = Facts & { readonly table: number };
-type Lists = 'rights' | 'columns' | 'parentColumns';
+type Lists = 'rights' | 'closedSequences' | 'columns' | 'parentColumns';
 /** Lists come as JSON text. */
 type Encoded<Facts> = {
   readonly [Name in keyof Facts]: Name extends Lists ? string | Extract<Facts[Name], null> : Facts[Name];
 };
-type TableRow = Pick<TableCatalog, 'kind' | 'unlogged' | 'owner' | 'rowSecurity' | 'rowSecurityActive' | 'rights'>;
+type TableRow = Pick<
+  TableCatalog,
+  'kind' | 'unlogged' | 'owner' | 'rowSecurity' | 'rowSecurityActive' | 'rights' | 'closedSequences'
+>;
 
 /** Reads the tables of these names, as `readTables` finds them; those that do not exist are absent from the answer. */
 export async function readTableCatalogs(
@@ -196,11 +208,12 @@ export async function readTableCatalogs(
     read<ChildFacts>(READ_CHILDREN, withoutChunks),
   ]);
   const catalogOf = (table: Table): TableCatalog[] =>
-    of(table, tables).map(({ rights, ...facts }) => ({
+    of(table, tables).map(({ rights, closedSequences, ...facts }) => ({
       ...facts,
       name: table.label,
       table,
       rights: parseList(rights),
+      closedSequences: parseList(closedSequences),
       columns: of(table, columns),
       indexes: of(table, indexes).map((index) => ({ ...index, columns: parseOptionalList(index.columns) })),
       constraints: of(table, constraints).map((constraint) => ({

@@ -18,6 +18,8 @@ export interface Column {
   readonly generated?: 'stored' | 'virtual' | null;
   /** Numbered by the server, unless a statement says otherwise. */
   readonly identity?: 'always' | 'by default' | null;
+  /** What a row holds in it that no value was given for: the same each time, or another one. */
+  readonly fill?: 'constant' | 'varying' | null;
   /** Its binary form means the same on every server: it holds no oid of a type that somebody made. */
   readonly portable?: boolean;
   /** Its type is a domain: the server checks its values. */
@@ -68,6 +70,13 @@ export interface Table {
   readonly hypertable: Hypertable | null;
   /** Other tables inherit from it: their rows are theirs. */
   readonly hasHeirs: boolean;
+  /** Columns that each side keeps for itself, as TABLES says; absent where nobody asked. */
+  readonly excepted?: readonly string[];
+  /**
+   * Triggers of the operator's fire for what is written to it, unless the session is in replica role. Not said where those
+   * of TimescaleDB would be silent then, too.
+   */
+  readonly hasTriggers: boolean;
   /** Row security hides rows from the role that is connected, or may. */
   readonly hidesRows: boolean;
 }

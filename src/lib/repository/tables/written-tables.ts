@@ -1,7 +1,9 @@
 import type { Database, Queryable } from '../../db/database.js';
+import { EVERY_TABLE, type TableSelection } from '../../domain/table-patterns.js';
 import { readTables } from './read-tables.js';
 import { KNOWN_AXES } from './reading-tables.js';
-import { readOwnSchema } from './server-facts.js';
+import { readMayReplicate, readOwnSchema } from './server-facts.js';
+import { withExcepted } from './select-tables.js';
 import { tableSql, type Table } from './table.js';
 
 /** What the catalogs of a side say of the tables that rows are for. */
@@ -14,6 +16,7 @@ export class SideTables {
     readonly asked: ReadonlyMap<string, Table>,
     private readonly ownSchema: string,
     private readonly tracked: ReadonlySet<string>,
+    private readonly mayReplicate: boolean,
   ) {
     this.#byName = new Map([...[...asked.values()].map((table) => [table.label, table] as const), ...asked]);
   }
@@ -21,6 +24,11 @@ export class SideTables {
   /** Other programs may delete its rows on the primary, and a repair takes them off the secondary. */
   isTracked(name: string): boolean {
     return this.tracked.has(name);
+  }
+
+  /** The operator's triggers fired for its rows on the primary, and what they wrote is brought like other rows: not here. */
+  isSilent(name: string): boolean {
+    return this.mayReplicate && this.isTracked(name) && this.get(name)?.hasTriggers === true;
   }
 
   get(name: string): Table | undefined {
@@ -58,10 +66,11 @@ export class WrittenTables {
   #reading: Promise<SideTables> | null = null;
   #readAt = 0;
 
-  /** `always` are read with any others. */
+  /** `always` are read with any others; `selection` says which columns each side keeps for itself. */
   constructor(
     private readonly database: Database,
     private readonly always: readonly string[],
+    private readonly selection: TableSelection = EVERY_TABLE,
   ) {}
 
   /** The tables of these names among others; those that do not exist are absent. */
@@ -97,7 +106,10 @@ export class WrittenTables {
         readOwnSchema(pool),
         readTracked(pool),
       ]);
-      return new SideTables(tables, ownSchema, tracked);
+      const excepted = [...tables].map(([name, table]) => [name, withExcepted(table, this.selection)] as const);
+      const asksFor = [...tables.values()].some(({ label, hasTriggers }) => hasTriggers && tracked.has(label));
+      const mayReplicate = asksFor && (await readMayReplicate(pool));
+      return new SideTables(new Map(excepted), ownSchema, tracked, mayReplicate);
     } catch (error) {
       this.forget();
       throw error;

@@ -2,6 +2,7 @@ import { isBefore, losesRowsOnConflict, readTimescaleDb } from '../tables/server
 import type { Database } from '../../db/database.js';
 import type { Statement } from '../../db/transaction.js';
 import { sideTitle } from '../../domain/side.js';
+import { listOf } from '../../domain/words.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import { UnreachableError } from '../../errors.js';
 import { readChunks, type Chunk } from './chunks.js';
@@ -42,18 +43,24 @@ export async function assertWritable(
   const where = `${table.label} on the ${sideTitle(target.side)} database`;
   const frozen = await readFrozen(target, chunks);
   if (frozen.length > 0) {
-    throw new UnreachableError(`${where} has frozen chunks in this range, which take no writes: ${listOf(frozen)}`, {
-      code: 'chunks-frozen',
-    });
+    throw new UnreachableError(
+      `${where} has frozen chunks in this range, which take no writes: ${listOf(frozen, NAMED_AT_MOST)}`,
+      {
+        code: 'chunks-frozen',
+      },
+    );
   }
   const compressed = chunks.filter((chunk) => chunk.compressed).map(({ name }) => name);
   const problem = compressed.length === 0 || installed === null ? null : problemOf(installed);
   if (problem === null) return;
   const statements = compressed.slice(0, NAMED_AT_MOST).map((name) => `select decompress_chunk('${name}');`);
-  throw new UnreachableError(`${where} has compressed chunks in this range, and ${problem}: ${listOf(compressed)}`, {
-    code: 'chunks-compressed',
-    facts: { statements },
-  });
+  throw new UnreachableError(
+    `${where} has compressed chunks in this range, and ${problem}: ${listOf(compressed, NAMED_AT_MOST)}`,
+    {
+      code: 'chunks-compressed',
+      facts: { statements },
+    },
+  );
 }
 
 /** Whether a COPY straight into the table meets no compressed chunk in the range of times, or at all: into one it would go row by row. */
@@ -75,9 +82,4 @@ async function readFrozen({ pool }: Database, chunks: readonly Chunk[]): Promise
   if (facts[0]?.exists !== true) return [];
   const { rows } = await pool.query<{ name: string }>(FIND_FROZEN, [chunks.map(({ name }) => name)]);
   return rows.map(({ name }) => name);
-}
-
-function listOf(names: readonly string[]): string {
-  const more = names.length - NAMED_AT_MOST;
-  return names.slice(0, NAMED_AT_MOST).join(', ') + (more > 0 ? ` and ${more} more` : '');
 }

@@ -10,6 +10,7 @@ import type { Shape } from './check-rows.js';
 import {
   acceptedUnitsSql,
   insertFirstSql,
+  newestAnswerSql,
   newestNames,
   newestSql,
   type InsertGuard,
@@ -78,10 +79,11 @@ export function primaryBatchSql(shapes: readonly Shape[], on: SideTables): Batch
   return { text, name: statementName('primary', text, on, shapes), answered };
 }
 
-/** All that the primary's table holds of a row, so that the secondary gets what the primary filled by itself, too. */
+/** Also what the primary fills by itself, so that the secondary gets it: of a row that is inserted all that is left. */
 function answeredBy(rows: ShapeRows): readonly string[] {
   const { shape, table } = rows;
-  if (!isFirst(rows) || table === undefined) return shape.columns;
+  if (table === undefined) return shape.columns;
+  if (!isFirst(rows)) return [...shape.columns, ...shape.filled];
   const others = writableColumns(table).filter((name) => !shape.columns.includes(name));
   return [...shape.columns, ...others];
 }
@@ -214,14 +216,11 @@ function answerOf(
   rows: ShapeRows,
   { place, names, width }: { readonly place: number; readonly names: readonly string[]; readonly width: number },
 ): string {
-  const values = isFirst(rows)
-    ? names.map((name) => `${rows.name}.${quoteIdentifier(name)}`)
-    : names.map((_, index) => `${rows.name}_given.c${index}`);
+  const { values, from } = isFirst(rows)
+    ? { values: names.map((name) => `${rows.name}.${quoteIdentifier(name)}`), from: rows.name }
+    : newestAnswerSql(rows);
   const padding = new Array<string>(width - values.length).fill('null');
   const columns = [...values.map((value) => `array_agg(${value}::text)::text`), ...padding];
   const list = columns.map((expression, index) => `${expression} as column_${index}`).join(', ');
-  if (isFirst(rows)) return `select ${place} as shape, count(*) as rows, ${list} from ${rows.name}`;
-  const { given, winners } = newestNames(rows);
-  const won = winners.map((winner) => `select place from ${winner}`).join(' union ');
-  return `select ${place} as shape, count(*) as rows, ${list} from ${given} where place in (${won})`;
+  return `select ${place} as shape, count(*) as rows, ${list} from ${from}`;
 }

@@ -1,7 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { DeclaredTables, Row, Unit, WriteRule } from '../../domain/row.js';
 import { didYouMean } from '../../domain/words.js';
-import { isSpanned, valueProblem } from '../tables/column-values.js';
+import { filledColumns, isSpanned, valueProblem } from '../tables/column-values.js';
 import { columnOf, type Column, type Table, type UniqueKey } from '../tables/table.js';
 
 /** What a row is written by: rows of one shape go to the server together. */
@@ -12,6 +12,8 @@ export interface Shape {
   /** What tells rows apart: a unique key of the table. */
   readonly key: readonly string[];
   readonly rule: WriteRule;
+  /** Of rows that are kept newest: columns that the primary fills by itself, each time otherwise, where the row is new. */
+  readonly filled: readonly string[];
   /** The column by whose places the ledger knows rows; null where it knows them by their keys. */
   readonly axis: string | null;
 }
@@ -103,7 +105,8 @@ export class Shapes {
     const problem = rule === 'first' ? null : this.#ruleProblem(row.table, ordered, { key, parts, by: rule.newestBy });
     if (problem !== null) return problem;
     const axis = rule === 'first' && isSpanned(table) ? (table.axis?.column ?? null) : null;
-    const shape: Shape = { table: table.label, columns: ordered, key, rule, axis };
+    const filled = rule === 'first' ? [] : filledColumns(table, ordered);
+    const shape: Shape = { table: table.label, columns: ordered, key, rule, filled, axis };
     const known = [...this.#columns.keys()].find((other) => isDeepStrictEqual(other, shape));
     const columnsOf = ordered.flatMap((name) => columnOf(table, name) ?? []);
     if (known === undefined) this.#columns.set(shape, columnsOf);

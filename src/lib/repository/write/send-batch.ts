@@ -3,15 +3,17 @@ import { randomUUID } from 'node:crypto';
 import type { Database } from '../../db/database.js';
 import { describeFault, faultKind } from '../../db/sqlstate.js';
 import { repeatCollisions, runTransaction, type Statement } from '../../db/transaction.js';
+import type { TableSelection } from '../../domain/table-patterns.js';
 import { backoff, withRetries } from '../../domain/retry.js';
 import { sideTitle, sideTitleCapitalized, type Side } from '../../domain/side.js';
 import { UnreachableError } from '../../errors.js';
 import type { Logger } from '../../logger.js';
 import type { RefusedKey, Refusal } from '../ledger/ledger.js';
 import { countWritten, holdMarkers } from '../ledger/markers.js';
-import { writableColumns } from '../tables/column-values.js';
+import { isKept, writableColumns } from '../tables/column-values.js';
 import { hasUniqueKey } from '../tables/table.js';
 import { WrittenTables, type SideTables } from '../tables/written-tables.js';
+import { IN_REPLICA_ROLE } from '../writers/own-writes.js';
 import { columnItems, countRows, halveRows, type AcceptedRows, type CommittedBatch } from './batch.js';
 import { secondaryBatchSql, type Markers } from './batch-sql.js';
 import type { Shape } from './check-rows.js';
@@ -162,8 +164,11 @@ export class SecondaryWriter {
   readonly #tables: WrittenTables;
   #unfit: Error | null = null;
 
-  constructor(private readonly secondary: Database) {
-    this.#tables = new WrittenTables(secondary, []);
+  constructor(
+    private readonly secondary: Database,
+    selection?: TableSelection,
+  ) {
+    this.#tables = new WrittenTables(secondary, [], selection);
   }
 
   get side(): Side {
@@ -202,10 +207,11 @@ export class SecondaryWriter {
     const { batchId, consumerId, rows } = batch;
     const { text, name, values } = insertInto(on, rows, markers);
     const insert: Statement = { name, text, values: [batchId, consumerId, ...values] };
-    const statements = [holdMarkers(), insert, countWritten(batchId)];
+    const isSilent = [...markers.keys()].some((table) => on.isSilent(table));
+    const statements = [...(isSilent ? [{ text: IN_REPLICA_ROLE }] : []), holdMarkers(), insert, countWritten(batchId)];
     try {
       const results = await this.#run(statements);
-      if (Number(results[2]?.rows[0]?.written) === markers.size) return { refused: [] };
+      if (Number(results.at(-1)?.rows[0]?.written) === markers.size) return { refused: [] };
       return { left: `a repair on ${sideTitle(this.secondary.side)} has taken the batch over` };
     } catch (error) {
       if (faultKind(error) === 'rejected') return { left: describeFault(error) };
@@ -262,7 +268,8 @@ function insertInto(
 function columnsSent({ shape, names }: AcceptedRows, on: SideTables): readonly string[] {
   const table = on.get(shape.table);
   const writable = table === undefined ? shape.columns : writableColumns(table);
-  return names.filter((name) => shape.columns.includes(name) || writable.includes(name));
+  const takes = (name: string): boolean => writable.includes(name) && (table === undefined || !isKept(table, name));
+  return names.filter((name) => shape.columns.includes(name) || takes(name));
 }
 
 function losingRows(table: string, { side }: Database): Error {

@@ -14,6 +14,7 @@ export interface ShapeRows {
   readonly table: Table | undefined;
   /** The number of its first parameter: an array a column, then the numbers of the units where `hasUnits`. */
   readonly first: number;
+  /** As on the primary. */
   readonly hasUnits: boolean;
 }
 
@@ -116,7 +117,8 @@ export function newestSql(rows: ShapeRows, units: string | null, guard: InsertGu
   const values = shape.columns.map((column, index) => `${stored(rows, column)} as ${given(index)}`);
   const unit = units === null ? 'true' : `(given.unit is null or given.unit in (${units}))`;
   const counts = `where ${unit} ${guard === 'key' ? '' : `and exists (select from ${guard.marker})`}`;
-  const base = shape.columns.filter((column) => ![...shape.key, newestBy, ...parts.flat()].includes(column));
+  const others = [...shape.key, newestBy, ...parts.flat(), ...shape.filled];
+  const base = shape.columns.filter((column) => !others.includes(column));
   return [
     `${name}_given as (select ${values.join(', ')}, given.place from ${givenRows(rows)} ${counts})`,
     `${name}_newest as (${newestOf(rows, [newestBy, ...base], [])})`,
@@ -185,7 +187,8 @@ function nameOfPart(part: readonly string[]): string {
 function keepNewestSql(rows: ShapeRows, base: readonly string[]): string {
   const { name, shape, sql } = rows;
   const { newestBy, parts = [] } = shape.rule as NewestBy;
-  const whole = [...shape.key, newestBy, ...base];
+  const filled = shape.filled.filter((column) => shape.columns.includes(column));
+  const whole = [...shape.key, newestBy, ...base, ...filled];
   const columns = [...whole, ...parts.flat()].map(quoteIdentifier).join(', ');
   const values = [
     ...whole.map((column) => `newest.${given(shape.columns.indexOf(column))}`),
@@ -198,10 +201,36 @@ function keepNewestSql(rows: ShapeRows, base: readonly string[]): string {
   );
   const order = shape.key.map((column) => keyed(rows, column, `newest.${given(shape.columns.indexOf(column))}`));
   const key = shape.key.map((column) => `known.${quoteIdentifier(column)}::text`);
-  return `insert into ${sql} as known (${columns}) select ${values.join(', ')} from ${name}_newest as newest ${joins.join(' ')}
+  return `insert into ${sql} as known (${columns}) ${filled.length === 0 ? '' : 'overriding system value'} select ${values.join(', ')} from ${name}_newest as newest ${joins.join(' ')}
     order by ${order.join(', ')}
     on conflict (${shape.key.map(quoteIdentifier).join(', ')}) do update set ${setNewest(rows, base).join(', ')}
-    returning jsonb_build_array(${key.join(', ')}) as key`;
+    returning ${[`jsonb_build_array(${key.join(', ')}) as key`, ...returnedOf(rows)].join(', ')}`;
+}
+
+/** What the primary filled, and the key by which it is found: `f0`…, `k0`…. */
+function returnedOf({ shape: { key, filled }, hasUnits }: ShapeRows): string[] {
+  if (!hasUnits || filled.length === 0) return [];
+  return [
+    ...key.map((column, index) => `known.${quoteIdentifier(column)} as k${index}`),
+    ...filled.map((column, index) => `known.${quoteIdentifier(column)} as f${index}`),
+  ];
+}
+
+/** The rows that were the newest, as a whole or in a part, with what the primary filled: `c0`…, then `f0`…. */
+export function newestAnswerSql(rows: ShapeRows): { readonly values: readonly string[]; readonly from: string } {
+  const { shape, name } = rows;
+  const { given: source, winners } = newestNames(rows);
+  const won = winners.map((winner) => `select place from ${winner}`).join(' union ');
+  const same = shape.key.map((column, index) => {
+    return `${name}.k${index} = ${keyed(rows, column, `${source}.${given(shape.columns.indexOf(column))}`)}`;
+  });
+  return {
+    values: [
+      ...shape.columns.map((_, index) => `${source}.${given(index)}`),
+      ...shape.filled.map((_, index) => `${name}.f${index}`),
+    ],
+    from: `${source} ${shape.filled.length === 0 ? '' : `join ${name} on ${same.join(' and ')}`} where place in (${won})`,
+  };
 }
 
 function setNewest(rows: ShapeRows, base: readonly string[]): string[] {

@@ -1,3 +1,7 @@
+import type { Queryable } from '../../db/database.js';
+import { readMayReplicate } from '../tables/server-facts.js';
+import type { Table } from '../tables/table.js';
+import { readTracked } from '../tables/written-tables.js';
 import { quoteIdentifier, quoteLiteral } from '../../db/identifiers.js';
 
 /**
@@ -14,6 +18,15 @@ const EVERY_TABLE = takeSql("'* '");
 
 /** Goes before what sensorctl writes on the secondary, in its transaction. */
 export const SKIP_EVERY_TABLE = `select ${EVERY_TABLE}`;
+
+/** Goes first where the operator's triggers are to be silent: what they wrote on the primary is brought like other rows. */
+export const IN_REPLICA_ROLE = 'set local session_replication_role = replica';
+
+/** Silences the triggers of a tracked table in a transaction that writes it on the secondary, where the role may. */
+export async function silenceTriggers(target: Queryable, { label, hasTriggers }: Table): Promise<void> {
+  if (!hasTriggers || !(await readTracked(target)).has(label)) return;
+  if (await readMayReplicate(target)) await target.query(IN_REPLICA_ROLE);
+}
 
 /** The same in a statement whose `with` holds what writes: a condition that is looked at before anything of it is read. */
 export const EVERY_TABLE_SKIPPED = `(${EVERY_TABLE} is not null)`;
