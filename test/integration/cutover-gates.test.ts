@@ -20,7 +20,17 @@ import { PreparedPair } from '../support/backfilled.js';
 import { eventually } from '../support/cli.js';
 import { MEND_CLOCK, skewClockSql } from '../support/skewed-clock.js';
 
-const PRODUCTION = ['prepared', 'tables', 'schema', 'ledger', 'compare', 'clock', 'connections', 'disk'];
+const PRODUCTION = [
+  'prepared',
+  'tables',
+  'schema',
+  'ledger',
+  'other writers',
+  'compare',
+  'clock',
+  'connections',
+  'disk',
+];
 const EC2_ONLY = [...PRODUCTION, 'soak', 'consumers', 'way back'];
 const WHY = { by: 'a test', reason: null, overriddenGates: [] };
 const HOUR_MS = 3_600_000;
@@ -28,6 +38,7 @@ const HOUR_MS = 3_600_000;
 const CONTENT: Checks = {
   verifySchema: () => Promise.resolve({ blocking: 0, warning: 0 }),
   countForeignOnEc2: () => Promise.resolve(0),
+  countForeignOnLocal: () => Promise.resolve(0),
 };
 
 /** Databases in phase 2 with a living consumer, some readings on both sides, and all of it proven. */
@@ -133,7 +144,7 @@ describe('the gates of a change of phase', function () {
     };
     expect(await names(null, 1)).to.deep.equal(['prepared']);
     expect(await names(2, 1)).to.deep.equal([]);
-    expect(await names(3, 2)).to.deep.equal(['prepared', 'way back']);
+    expect(await names(3, 2)).to.deep.equal(['prepared', 'way back', 'other writers']);
   });
 
   it('prepared: an older bookkeeping schema on EC2 stops it', async () => {

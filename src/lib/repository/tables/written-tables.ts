@@ -23,6 +23,12 @@ export class SideTables {
     return this.tracked.has(name);
   }
 
+  /** Other programs write what its foreign keys refer to, and a repair brings that: a row may come before its parent. */
+  hasTrackedParent(name: string): boolean {
+    const parents = this.get(name)?.parents ?? [];
+    return parents.some(({ table }) => this.isTracked(table.name) || this.isTracked(`${table.schema}.${table.name}`));
+  }
+
   get(name: string): Table | undefined {
     return this.#byName.get(name);
   }

@@ -16,6 +16,8 @@ export interface Tracking {
   readonly planned: readonly PlannedTrigger[];
   /** Since when, by that side's clock; null where it was never tracked. */
   readonly trackedAt: string | null;
+  /** The same as a duration until now, in s. */
+  readonly trackedSeconds: number | null;
   /** Why a writer may pass unseen, or what was proven does not count any more; none where all triggers are whole. */
   readonly problems: readonly string[];
 }
@@ -62,11 +64,13 @@ const VERSIONS = `
   where fs.nspname = 'sensorctl' and not t.tgisinternal group by 1`;
 
 const READ_RECORDED = `
-  select table_name as "table", tracked_at::text as "trackedAt", versions from sensorctl.tracked_table`;
+  select table_name as "table", tracked_at::text as "trackedAt", versions,
+    extract(epoch from clock_timestamp() - tracked_at)::float8 as "trackedSeconds" from sensorctl.tracked_table`;
 
 interface Recorded extends Record<string, unknown> {
   readonly table: string;
   readonly trackedAt: string;
+  readonly trackedSeconds: number;
   readonly versions: string;
 }
 
@@ -96,6 +100,7 @@ export async function readTracking(
       table,
       planned,
       trackedAt: record?.trackedAt ?? null,
+      trackedSeconds: record?.trackedSeconds ?? null,
       problems: altered ? ['its triggers were altered since they were made'] : problems,
     };
   });
