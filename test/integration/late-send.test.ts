@@ -2,10 +2,12 @@ import { expect } from 'chai';
 import { unitsOf, type Reading } from '../support/readings.js';
 import { prepareSides } from '../../src/lib/operations/init.js';
 import { DualWriteRepository } from '../../src/lib/repository/dual-write-repository.js';
+import { countLedger, drainLedger } from '../../src/lib/repository/cutover/drain-ledger.js';
 import { repairMissed } from '../../src/lib/repository/repair/repair-missed.js';
 import { ALL_TABLES } from '../../src/lib/repository/tables/reading-tables.js';
 import type { CommittedBatch } from '../../src/lib/repository/write/batch.js';
 import { SecondaryWriter } from '../../src/lib/repository/write/send-batch.js';
+import { untrackAll } from '../../src/lib/repository/writers/tracking.js';
 import { ec2Server, localServer } from '../support/servers.js';
 import { TrackedSide } from '../support/tracked.js';
 
@@ -78,6 +80,53 @@ describe('sends to tracked tables', function () {
     expect(await sensorsOn(ec2)).to.deep.equal(['b']);
     await writer.write(batch);
     expect(await sensorsOn(ec2)).to.deep.equal(['b']);
+  });
+
+  it('do not land any more once a drain has taken over what was pending, as with a send that hangs', async () => {
+    const batch = await commit('a', 'b');
+    const counts = await drainLedger(
+      { primary: local.database, secondary: ec2.database },
+      new AbortController().signal,
+    );
+    expect(counts).to.deep.equal({ pending: 0, missed: 0, refused: 0 });
+    expect(await sensorsOn(ec2)).to.deep.equal(['a', 'b']);
+    // The switch came after it, and a program that writes to EC2.
+    await ec2.run("update sensorctl.primary_record set primary_side = 'ec2', changes = changes + 1");
+    await ec2.run("delete from water_level_readings where sensor_id = 'a'");
+    expect(await new SecondaryWriter(ec2.database).write(batch)).to.have.property('left');
+    expect(await sensorsOn(ec2)).to.deep.equal(['b']);
+  });
+
+  const DEVICES = `create table device (id text primary key);
+    alter table water_level_readings add foreign key (sensor_id) references device`;
+
+  it('that come before their parent, which another program made a moment ago, are missed and never refused', async () => {
+    for (const side of [local, ec2]) {
+      await side.run(DEVICES);
+      await side.track('device');
+    }
+    await local.run("insert into device values ('a')");
+    const batch = await commit('a');
+    expect(await new SecondaryWriter(ec2.database).write(batch))
+      .to.have.property('left')
+      .that.matches(/^23503/);
+    await drainLedger({ primary: local.database, secondary: ec2.database }, new AbortController().signal);
+    expect([await sensorsOn(ec2), await local.entries()]).to.deep.equal([['a'], []]);
+  });
+
+  it('the same where only the table of the parents is tracked', async () => {
+    for (const side of [local, ec2]) {
+      await side.run(DEVICES);
+      await untrackAll(side.database);
+      await side.run('delete from sensorctl.tracked_table');
+      await side.track('device');
+    }
+    await local.run("insert into device values ('a')");
+    const batch = await commit('a');
+    expect(await new SecondaryWriter(ec2.database).write(batch))
+      .to.have.property('left')
+      .that.matches(/^23503/);
+    expect((await countLedger(local.database)).refused).to.equal(0);
   });
 
   it('wait for a repair that holds the table', async () => {

@@ -8,11 +8,7 @@ import type { Measured } from './cutover-report.js';
 export function measureWriters(trackings: readonly PairTracking[], proofs: ReadonlyMap<string, TableProof>): Measured {
   const [broken, ...others] = trackings.filter(({ state }) => state === 'broken');
   if (broken !== undefined) {
-    const advice = {
-      code: 'tracking-broken',
-      facts: { tables: [broken, ...others].map(({ table }) => table) },
-    } as const;
-    return { passed: false, detail: describeBroken(broken, others.length), advice };
+    return { passed: false, detail: describeBroken(broken, others.length), advice: { code: 'tracking-broken' } };
   }
   const untracked = trackings.filter(({ state }) => state === 'untracked').map(({ table }) => table);
   const tracked = trackings.length - untracked.length;
