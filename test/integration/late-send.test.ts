@@ -7,6 +7,7 @@ import { repairMissed } from '../../src/lib/repository/repair/repair-missed.js';
 import { ALL_TABLES } from '../../src/lib/repository/tables/reading-tables.js';
 import type { CommittedBatch } from '../../src/lib/repository/write/batch.js';
 import { SecondaryWriter } from '../../src/lib/repository/write/send-batch.js';
+import { coverNewPartitions } from '../../src/lib/repository/writers/new-partitions.js';
 import { untrackAll } from '../../src/lib/repository/writers/tracking.js';
 import { ec2Server, localServer } from '../support/servers.js';
 import { TrackedSide } from '../support/tracked.js';
@@ -127,6 +128,41 @@ describe('sends to tracked tables', function () {
       .to.have.property('left')
       .that.matches(/^23503/);
     expect((await countLedger(local.database)).refused).to.equal(0);
+  });
+
+  it('beside them a healer covers partitions that were made or attached since, and brings what they hold', async () => {
+    const sides = { primary: local.database, secondary: ec2.database };
+    for (const side of [local, ec2]) {
+      await side.run('create table part (id int primary key, note text) partition by range (id)');
+      await side.track('part');
+      await side.run('create table low partition of part for values from (0) to (10)');
+      await side.run('create table high (id int primary key, note text)');
+    }
+    await local.run("insert into high values (11, 'before it was attached'); insert into low values (1, 'by name')");
+    for (const side of [local, ec2])
+      await side.run('alter table part attach partition high for values from (10) to (20)');
+    const both = await Promise.all([coverNewPartitions(sides), coverNewPartitions(sides)]);
+    expect([...new Set(both.flat())]).to.deep.equal(['part']);
+    expect((await local.entries()).filter(({ whole }) => whole).map(({ table }) => table)).to.deep.equal(['part']);
+    expect(await coverNewPartitions(sides)).to.deep.equal([]);
+    expect(await local.entered("insert into low values (2, 'by name')")).to.deep.equal(['part +2']);
+    expect(await ec2.run('insert into high values (12)').catch((error: unknown) => error)).to.include({
+      code: '25006',
+    });
+    await drainLedger(sides, new AbortController().signal);
+    const { rows } = await ec2.pool.query('select id from part order by 1');
+    expect(rows).to.deep.equal([{ id: 1 }, { id: 2 }, { id: 11 }]);
+  });
+
+  it('and leaves a table alone of which more is wrong than that', async () => {
+    await local.run('create table part (id int primary key) partition by range (id)');
+    await local.track('part');
+    await local.run(`create table low partition of part for values from (0) to (10);
+      alter table part disable trigger sensorctl_gate`);
+    const sides = { primary: local.database, secondary: ec2.database };
+    expect(await coverNewPartitions(sides)).to.deep.equal([]);
+    await local.run('alter table part enable always trigger sensorctl_gate');
+    expect(await coverNewPartitions(sides), 'what was written meanwhile is in no entry').to.deep.equal([]);
   });
 
   it('wait for a repair that holds the table', async () => {
