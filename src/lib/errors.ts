@@ -133,6 +133,8 @@ export interface ProblemFacts {
   'consumer-silent': { readonly goneSeconds: number };
   'consumer-local-only': null;
   'ec2-has-more': null;
+  'local-has-more': null;
+  'tracking-broken': null;
   'way-back-closed': OfSide;
   'sequences-stuck': OfSide;
   'sequence-right-missing': { readonly grants: readonly { readonly side: Side; readonly statement: string }[] };

@@ -201,6 +201,33 @@ describe('cutover, the command', function () {
     expect(await json()).to.include({ phase: 3, epoch: 5, primary: 'ec2' });
   });
 
+  const STRAY = `insert into sensor_registry (sensor_id, sensor_type) values ('STRAY', 'water-level');
+    insert into water_level_readings (time, sensor_id, level_cm) values (now() - interval '1 minute', 'STRAY', 1)`;
+
+  it('in phase 3 what another program wrote to local stops the way back, until it was brought to EC2', async () => {
+    await recordPhase(2);
+    await json('--phase', '3', '--yes', '--force', '--reason', 'a test');
+    await stage.local.query(STRAY);
+    for (const args of [['--dry-run'], ['--yes']]) {
+      const { code, stdout } = await stage.run(['cutover', '--rollback', ...args]);
+      expect(code, stdout).to.equal(1);
+      expect(stdout).to.match(/other writers +│ +NOT MET +│ +local holds 2 rows of the last hour that EC2 lacks/);
+      expect(stdout).to.match(/Next: stop that program[^]*sensorctl backfill --direction local-to-ec2 --window 1h/);
+      expect(stdout).not.to.include('--prune');
+    }
+    const compared = await stage.run(['compare', '--all']);
+    expect(compared.code).to.equal(1);
+    expect(compared.stdout).to.match(/Next: sensorctl backfill .*--direction local-to-ec2 /);
+    const brought = await stage.run(['backfill', '--direction', 'local-to-ec2', '--window', '1h']);
+    expect(brought.code, brought.stdout + brought.stderr).to.equal(0);
+    expect((await stage.run(['cutover', '--rollback', '--dry-run'])).code).to.equal(0);
+    expect(await json('--rollback', '--yes')).to.include({ phase: 2, primary: 'local', changed: true });
+    const [local, ec2] = await Promise.all([readContent(stage.local), readContent(stage.ec2)]);
+    expect(local).to.deep.equal(ec2);
+    expect(JSON.stringify(ec2.water_level_readings)).to.include('STRAY');
+    expect(JSON.stringify(ec2.sensor_registry)).to.include('STRAY');
+  });
+
   it('in phase 3 a consumer that cannot reach EC2 names EC2, not local, and what to check', async () => {
     await recordPhase(2);
     await Promise.all(
@@ -234,6 +261,19 @@ describe('cutover, the command', function () {
       writeMode: 'dual-write',
       reason: 'it was not done by its deadline',
     });
+  });
+
+  // The last one: its triggers stay.
+  it('in phase 3 local refuses other programs on tracked tables, and the way back is open', async () => {
+    await recordPhase(2);
+    await stage.run(['init', '--track', '--yes']);
+    await json('--phase', '3', '--yes', '--force', '--reason', 'a test');
+    const refused = await stage.local.query(STRAY).catch((error: unknown) => error);
+    expect(refused).to.include({ code: '25006' });
+    const back = await json('--rollback', '--yes');
+    expect(back.gates.find(({ name }) => name === 'other writers')?.detail).to.equal(
+      'local has refused other programs',
+    );
   });
 });
 

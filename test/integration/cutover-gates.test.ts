@@ -5,6 +5,8 @@ import { adviseOn } from '../../src/lib/cli/advice.js';
 import { EVERY_TABLE, parseTablePattern } from '../../src/lib/domain/table-patterns.js';
 import { ALL_TABLES } from '../../src/lib/repository/tables/reading-tables.js';
 import { recordTables } from '../../src/lib/repository/cutover/recorded-tables.js';
+import { trackSides } from '../../src/lib/operations/track.js';
+import { untrackAll } from '../../src/lib/repository/writers/tracking.js';
 import { createChecks } from '../../src/lib/cli/cutover-checks.js';
 import { closeDatabase, openDatabase, type Database } from '../../src/lib/db/database.js';
 import type { MigrationState, Phase } from '../../src/lib/domain/migration.js';
@@ -20,7 +22,17 @@ import { PreparedPair } from '../support/backfilled.js';
 import { eventually } from '../support/cli.js';
 import { MEND_CLOCK, skewClockSql } from '../support/skewed-clock.js';
 
-const PRODUCTION = ['prepared', 'tables', 'schema', 'ledger', 'compare', 'clock', 'connections', 'disk'];
+const PRODUCTION = [
+  'prepared',
+  'tables',
+  'schema',
+  'ledger',
+  'other writers',
+  'compare',
+  'clock',
+  'connections',
+  'disk',
+];
 const EC2_ONLY = [...PRODUCTION, 'soak', 'consumers', 'way back', 'sequences', 'views'];
 const WHY = { by: 'a test', reason: null, overriddenGates: [] };
 const HOUR_MS = 3_600_000;
@@ -28,6 +40,7 @@ const HOUR_MS = 3_600_000;
 const CONTENT: Checks = {
   verifySchema: () => Promise.resolve({ blocking: 0, warning: 0 }),
   countForeignOnEc2: () => Promise.resolve(0),
+  countForeignOnLocal: () => Promise.resolve(0),
 };
 
 /** Databases in phase 2 with a living consumer, some readings on both sides, and all of it proven. */
@@ -133,7 +146,7 @@ describe('the gates of a change of phase', function () {
     };
     expect(await names(null, 1)).to.deep.equal(['prepared']);
     expect(await names(2, 1)).to.deep.equal([]);
-    expect(await names(3, 2)).to.deep.equal(['prepared', 'way back', 'sequences', 'views']);
+    expect(await names(3, 2)).to.deep.equal(['prepared', 'way back', 'other writers', 'sequences', 'views']);
   });
 
   it('prepared: an older bookkeeping schema on EC2 stops it', async () => {
@@ -300,6 +313,85 @@ describe('the gates of a change of phase', function () {
     await shift('-');
     expect(failures(await ready.measure(2))).to.deep.equal([]);
     await shift('+');
+  });
+
+  it('other writers: of an untracked table it says how old the proof is, and what that does not cover', async () => {
+    const gate = (await ready.measure(2)).find(({ name }) => name === 'other writers');
+    expect(gate?.passed).to.equal(true);
+    expect(gate?.detail).to.match(
+      /0 tables tracked; .* by comparisons alone; not covered: .*water_level_readings 1 min ago/,
+    );
+  });
+
+  describe('where tables are tracked', () => {
+    const tracked = ['sensor_registry', 'water_level_readings'];
+    before(async () => {
+      await trackSides([pair.local, pair.ec2], { tables: tracked, dryRun: false });
+    });
+
+    after(async () => {
+      for (const side of [pair.local, pair.ec2]) {
+        await untrackAll(side);
+        await side.pool.query('delete from sensorctl.tracked_table');
+      }
+    });
+
+    it('a comparison from before their triggers were made proves nothing of them, and one from after it does', async () => {
+      const [gate, ...others] = failures(await ready.measure(2));
+      expectGate(
+        gate,
+        'compare',
+        /no comparison of all of (?!.*moisture)(?=.*sensor_registry).*water_level_readings.* or since its triggers were made/,
+        /sensorctl compare --all/,
+      );
+      expect(others).to.deep.equal([]);
+      expect((await pair.compare()).verdict).to.equal('identical');
+      expect(failures(await ready.measure(3))).to.deep.equal([]);
+    });
+
+    it('their proof need not be of the last hour: what was written since stands in the ledger', async () => {
+      const shift = (by: string): Promise<unknown> =>
+        pair.here.query(`update sensorctl.comparison set finished_at = finished_at ${by} interval '2 hours'`);
+      await shift('-');
+      const [gate] = failures(await ready.measure(3));
+      await shift('+');
+      expectGate(gate, 'compare', /not proven, .*: (?!.*water_level)(?=.*moisture_readings)/, /compare --all/);
+    });
+
+    for (const [what, harm] of [
+      ['disabled', 'alter table public.water_level_readings disable trigger sensorctl_gate'],
+      ['gone', 'drop trigger sensorctl_gate on public.water_level_readings'],
+      [
+        'disabled and enabled again: what was written meanwhile is in no entry',
+        `alter table public.water_level_readings disable trigger sensorctl_gate;
+         alter table public.water_level_readings enable always trigger sensorctl_gate`,
+      ],
+    ] as const) {
+      for (const side of ['local', 'ec2'] as const) {
+        it(`a trigger on ${side} that was ${what}, stops it, and a new one needs a new proof`, async () => {
+          await pair[side].pool.query(harm);
+          const [gate] = failures(await ready.measure(3));
+          expectGate(gate, 'other writers', /the triggers of water_level_readings are not whole on/, /init --track/);
+          await trackSides([pair.local, pair.ec2], { tables: tracked, dryRun: false });
+          const [compared, ...others] = failures(await ready.measure(3));
+          expectGate(compared, 'compare', /all of water_level_readings, .* its triggers were made/, /compare --all/);
+          expect(others).to.deep.equal([]);
+          expect((await pair.compare()).verdict).to.equal('identical');
+          expect(failures(await ready.measure(3))).to.deep.equal([]);
+        });
+      }
+    }
+
+    it('on the way back only what is not tracked is looked at on local', async () => {
+      const asked: (readonly string[])[] = [];
+      const countForeignOnLocal = (tables: readonly string[]): Promise<number> => Promise.resolve(asked.push(tables));
+      const gates = await ready.measure(2, {
+        ...{ state: { ...ready.state, phase: 3, primary: 'ec2' }, checks: { ...CONTENT, countForeignOnLocal } },
+      });
+      expect(asked.flat().toSorted()).to.deep.equal(['moisture_readings', 'sensor_readings']);
+      const [gate] = failures(gates);
+      expectGate(gate, 'other writers', /local holds 1 row of the last hour/, /backfill --direction local-to-ec2/);
+    });
   });
 
   it('compare: a comparison with another EC2 takes back what was proven before it', async () => {

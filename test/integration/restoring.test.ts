@@ -103,6 +103,7 @@ describe("a side in TimescaleDB's restoring mode", function () {
         checks: {
           verifySchema: () => Promise.resolve({ blocking: 0, warning: 0 }),
           countForeignOnEc2: () => Promise.resolve(0),
+          countForeignOnLocal: () => Promise.resolve(0),
         },
         ...{ stop: new AbortController().signal, onGate: () => undefined },
       });

@@ -1,11 +1,16 @@
 // Small schemas on which verify-schema was silent, or wrong.
 import { expect } from 'chai';
+import type { Finding } from '../../src/lib/operations/verify-schema/finding.js';
+import { trackSides } from '../../src/lib/operations/track.js';
 import { verifySchema, type SchemaReport } from '../../src/lib/operations/verify-schema/verify-schema.js';
 import { applySteps } from '../../src/lib/repository/schema/apply.js';
 import { Stage } from '../support/cli.js';
 import { blocking, closeSides, openSides, prepareBoth, type Sides } from '../support/schemas.js';
 
 const NAMED = 'devices';
+
+const isOfWriters = ({ subject }: Finding): boolean =>
+  ['other writers', 'triggers for other writers'].includes(subject);
 
 describe('verify-schema of small schemas', function () {
   this.timeout(40_000);
@@ -30,7 +35,11 @@ describe('verify-schema of small schemas', function () {
   });
 
   const verify = async (table = NAMED): Promise<SchemaReport> => await verifySchema(sides, [table]);
-  const found = ({ findings }: SchemaReport): string[] => findings.map(({ weight, subject }) => `${weight} ${subject}`);
+  /** Without what is said of every table that is not tracked. */
+  const ofSchema = ({ findings }: SchemaReport): Finding[] =>
+    findings.filter(({ subject }) => subject !== 'other writers');
+  const found = (report: SchemaReport): string[] =>
+    ofSchema(report).map(({ weight, subject }) => `${weight} ${subject}`);
 
   async function onBoth(sql: string): Promise<void> {
     await Promise.all([stage.local.query(sql), stage.ec2.query(sql)]);
@@ -77,8 +86,10 @@ describe('verify-schema of small schemas', function () {
       create type state as enum ('on', 'off')`);
     await stage.ec2.query(`create function twice(n int) returns int language sql as 'select n * 3';
       create type state as enum ('on')`);
-    const of = ({ findings }: SchemaReport): string[] =>
-      findings.filter(({ weight }) => weight === 'warns').map(({ subject }) => subject);
+    const of = (each: SchemaReport): string[] =>
+      ofSchema(each)
+        .filter(({ weight }) => weight === 'warns')
+        .map(({ subject }) => subject);
     const report = await verifySchema(sides);
     expect(of(report)).to.have.members(['function public.twice(integer)', 'type public.state']);
     expect((await applySteps(sides.ec2, report.steps, () => undefined)).map(({ problem }) => problem)).to.deep.equal([
@@ -88,6 +99,24 @@ describe('verify-schema of small schemas', function () {
     await onBoth('drop function twice(int); drop type state');
     expect(of(after)).to.deep.equal(['type public.state']);
     expect(after.steps).to.deep.equal([]);
+  });
+
+  it('warns of tables that are not tracked, and of triggers that are not whole, as of a partition made later', async () => {
+    await onBoth(`create table ${NAMED} (id int primary key) partition by range (id)`);
+    const tracking = async (): Promise<Partial<Finding>[]> => (await verify()).findings.filter(isOfWriters);
+    const [untracked] = await tracking();
+    expect(untracked).to.include({
+      ...{ weight: 'warns', table: null, local: `not tracked: ${NAMED}`, mend: 'sensorctl init --track' },
+    });
+    await trackSides([sides.local, sides.ec2], { tables: [NAMED], dryRun: false });
+    expect(await tracking()).to.deep.equal([]);
+    await onBoth(`create table low partition of ${NAMED} for values from (0) to (10)`);
+    await stage.local.query(`alter table ${NAMED} disable trigger sensorctl_gate`);
+    const [broken] = await tracking();
+    expect(broken).to.include({ weight: 'warns', table: NAMED, mend: 'sensorctl init --track' });
+    expect(broken?.local).to.match(/trigger sensorctl_gate on \w+ is disabled.*trigger sensorctl_gate on low/);
+    expect(broken?.ec2).to.match(/trigger sensorctl_gate on low does not exist/);
+    await onBoth(`drop table ${NAMED}; delete from sensorctl.tracked_table`);
   });
 
   it('blocks where a table inherits, on either side: a key may be there twice, unseen', async () => {

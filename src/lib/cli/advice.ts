@@ -179,6 +179,9 @@ const ADVICE: { readonly [Code in ProblemCode]: Advice<Code> } = {
     `start it again, or make sure that it is gone; after ${goneSeconds} s of silence it counts as gone`,
   'consumer-local-only': 'restart it without ENABLE_DUAL_WRITE=false',
   'ec2-has-more': 'sensorctl compare --window 1d names what only EC2 has',
+  'local-has-more':
+    'stop that program, or point it at EC2; then bring what it wrote to the primary: sensorctl backfill --direction local-to-ec2 --window 1h',
+  'tracking-broken': 'sensorctl init --track; then sensorctl compare --all',
   'way-back-closed': ({ side }) => `mend ${sideTitle(side)}: it has to take what EC2 receives, should you go back`,
   'sequences-stuck': ({ side }) =>
     `give them room on ${sideTitle(side)} (alter sequence … maxvalue …, or alter column … type bigint of what they fill)`,

@@ -1,9 +1,11 @@
 import { withSides } from './open-sides.js';
 import type { Settings } from '../config.js';
 import type { TableSelection } from '../domain/table-patterns.js';
+import type { Database } from '../db/database.js';
 import type { Logger } from '../logger.js';
 import type { BackfillSides } from '../operations/backfill/backfill-report.js';
 import type { CompareRequest } from '../operations/compare/compare.js';
+import type { TableReport } from '../operations/compare/compare-report.js';
 import type { Checks } from '../operations/cutover/gates.js';
 import type { ReportedGate } from '../operations/monitor/monitor-report.js';
 import { USUAL_SOAK_SECONDS } from '../domain/migration.js';
@@ -35,21 +37,35 @@ export function createChecks(sides: BackfillSides, selection: TableSelection, st
       const count = (weight: string): number => findings.filter((finding) => finding.weight === weight).length;
       return { blocking: count('blocks'), warning: count('warns') };
     },
-    // While consumers write, what EC2 has not got yet is no difference: a comparison looks again, and leaves no trace.
     countForeignOnEc2: async () => {
-      const { compare } = await import('../operations/compare/compare.js');
-      const { report } = await compare(
+      const tables = await compareLastHour(
         { primary: sides.local, secondary: sides.ec2 },
-        { ...LAST_HOUR, selection },
-        {
-          stop,
-          onDifference: () => Promise.resolve(),
-          onProgress: () => undefined,
-        },
+        { selection, tables: [] },
+        stop,
       );
-      return report.tables.reduce((sum, { missingOnLocal, different }) => sum + missingOnLocal + different, 0);
+      return tables.reduce((sum, { missingOnLocal, different }) => sum + missingOnLocal + different, 0);
+    },
+    countForeignOnLocal: async (names) => {
+      const wanted = { selection, tables: names };
+      const tables = await compareLastHour({ primary: sides.ec2, secondary: sides.local }, wanted, stop);
+      return tables.reduce((sum, { missingOnEc2 }) => sum + missingOnEc2, 0);
     },
   };
+}
+
+/** While consumers write, what is on its way is no difference: a comparison looks again, and leaves no trace. */
+async function compareLastHour(
+  sides: { readonly primary: Database; readonly secondary: Database },
+  wanted: { readonly selection: TableSelection; readonly tables: readonly string[] },
+  stop: AbortSignal,
+): Promise<readonly TableReport[]> {
+  const { compare } = await import('../operations/compare/compare.js');
+  const { report } = await compare(
+    sides,
+    { ...LAST_HOUR, ...wanted, tables: [...wanted.tables] },
+    { stop, onDifference: () => Promise.resolve(), onProgress: () => undefined },
+  );
+  return report.tables;
 }
 
 /**

@@ -81,7 +81,7 @@ function renderNext({ remainingGaps, rowsExtra, rowsRefused, failed }: BackfillR
   if (remainingGaps + rowsRefused + failed.length > 0)
     return 'Next: sensorctl verify-schema    # mend what the reasons say, then sensorctl backfill again';
   if (rowsExtra > 0)
-    return 'Next: sensorctl compare --all    # names the rows that one side alone has; backfill --prune deletes them';
+    return 'Next: sensorctl compare --all    # names the rows that one side alone has, and how to bring them to the primary';
   return 'Next: sensorctl compare --all    # proves it';
 }
 

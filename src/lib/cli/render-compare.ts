@@ -141,7 +141,7 @@ function renderVerdict({ verdict, primary, tables, failed, window, resumedFrom, 
     ? `backfill    # repairs the gaps that the ledger knows, and names what ${there} refuses`
     : lacking > 0
       ? `compare ${range}${some} --repair    # brings to ${there} what it lacks`
-      : `backfill ${range} --prune    # deletes what only ${there} has`;
+      : `backfill ${range} --direction ${otherSide(primary)}-to-${primary}    # brings to ${sideTitle(primary)} what only ${there} has; where it is wrong there, --prune deletes it`;
   return `Different: ${counted(lacking, 'row is', 'rows are')} missing or different on ${there}, ${counted(extra, 'is', 'are')} there alone${resumed}.\nNext: sensorctl ${next}`;
 }
 

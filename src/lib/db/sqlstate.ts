@@ -101,6 +101,16 @@ export function isLockTimeout(error: unknown): boolean {
   return sqlstateOf(error) === '55P03';
 }
 
+/** A foreign key has nothing to refer to. */
+export function isParentMissing(error: unknown): boolean {
+  return sqlstateOf(error) === '23503';
+}
+
+/** An object of that name exists: somebody else made it. */
+export function isMadeAlready(error: unknown): boolean {
+  return sqlstateOf(error) === '42710';
+}
+
 /** One line for logs, the ledger and the quarantine: SQLSTATE or socket code, and the message. */
 export function describeFault(error: unknown): string {
   const { code, message } = error as { code?: unknown; message?: unknown };

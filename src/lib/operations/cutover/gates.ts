@@ -7,7 +7,13 @@ import { counted, listOf } from '../../domain/words.js';
 import type { MigrationState, Phase } from '../../domain/migration.js';
 import { otherSide, sideTitle, type Side } from '../../domain/side.js';
 import { assertBookkeeping } from '../../repository/ledger/bookkeeping-schema.js';
-import { readConsumers, readProofs, readVerdicts, type Verdicts } from '../../repository/cutover/evidence.js';
+import {
+  readConsumers,
+  readProofs,
+  readVerdicts,
+  type TableProof,
+  type Verdicts,
+} from '../../repository/cutover/evidence.js';
 import { readRecordedTables } from '../../repository/cutover/recorded-tables.js';
 import { planTables, type TablePlan } from '../../repository/compare/plan-tables.js';
 import type { TableSelection } from '../../domain/table-patterns.js';
@@ -20,7 +26,9 @@ import { SensorctlError, type Problem } from '../../errors.js';
 import type { Gate, Measured } from './cutover-report.js';
 import { measureSequences } from './pass-sequences.js';
 import { measureViews } from './refresh-views.js';
+import { readPairTracking, type PairTracking } from '../../repository/writers/pair-tracking.js';
 import { measureSoak } from './soak-gate.js';
+import { measureWriters } from './writers-gate.js';
 
 /** What other commands find out for the gates. */
 export interface Checks {
@@ -28,6 +36,8 @@ export interface Checks {
   readonly verifySchema: () => Promise<{ readonly blocking: number; readonly warning: number }>;
   /** How many rows of the last hour EC2 alone holds, or holds otherwise than local does. */
   readonly countForeignOnEc2: () => Promise<number>;
+  /** In phase 3, how many rows of the last hour local alone holds in these tables. */
+  readonly countForeignOnLocal: (tables: readonly string[]) => Promise<number>;
 }
 
 export interface GateOptions {
@@ -54,7 +64,7 @@ interface Condition {
 const SPARE_CONNECTIONS = 5;
 /** A consumer whose lease ran out so long ago counts as gone. */
 const GONE_SECONDS = 300;
-/** Nothing but a comparison tells what other programs have changed: for the switch each table's is younger than this. */
+/** Nothing but a comparison tells what other programs have changed in an untracked table: for the switch its is younger. */
 const FRESH_SECONDS = 3_600;
 /** Batches on their way may take so long to settle. */
 const SETTLE_MS = 10_000;
@@ -90,13 +100,18 @@ function conditionsOf(options: GateOptions): Condition[] {
     { name: 'sequences', measure: () => gates.sequences() },
     { name: 'views', measure: () => gates.views() },
   ];
-  if (state.phase === 3) return [prepared, { name: 'way back', measure: () => gates.writable('local') }, ...newPrimary];
+  if (state.phase === 3) {
+    const wayBack = { name: 'way back', measure: () => gates.writable('local') };
+    const writers = { name: 'other writers', measure: () => gates.strayWriters() };
+    return [prepared, wayBack, writers, ...newPrimary];
+  }
   if (target === 1) return state.phase === 2 ? [] : [prepared];
   const production = [
     prepared,
     { name: 'tables', measure: () => gates.tables() },
     { name: 'schema', measure: () => gates.schema() },
     { name: 'ledger', measure: () => gates.ledger() },
+    { name: 'other writers', measure: () => gates.otherWriters() },
     { name: 'compare', measure: () => gates.compare() },
     { name: 'clock', measure: () => gates.clock() },
     { name: 'connections', measure: () => gates.connections() },
@@ -193,18 +208,55 @@ class Gates {
 
   async #withoutProof(names: readonly string[]): Promise<readonly string[]> {
     if (names.length === 0) return [];
-    const proofs = await readProofs(this.#primary.pool, await this.#identities());
+    const { proofs } = await this.#evidence();
     return names.filter((name) => !proofs.has(name));
+  }
+
+  /** Tracked tables have whole triggers; what an untracked table means is said. */
+  async otherWriters(): Promise<Measured> {
+    const { trackings, proofs } = await this.#evidence();
+    return measureWriters(trackings, proofs);
+  }
+
+  /** In phase 3 local refuses other programs where its triggers are whole; elsewhere it holds nothing that EC2 lacks. */
+  async strayWriters(): Promise<Measured> {
+    const { trackings } = await this.#evidence();
+    const open = trackings.filter(({ state }) => state !== 'tracked').map(({ table }) => table);
+    if (open.length === 0) return { passed: true, detail: 'local has refused other programs' };
+    const rows = await this.options.checks.countForeignOnLocal(open);
+    return {
+      passed: rows === 0,
+      detail:
+        rows === 0
+          ? `local holds nothing of the last hour that EC2 lacks; what other programs wrote there before is not covered: ${listOf(open)}`
+          : `local holds ${counted(rows, 'row')} of the last hour that EC2 lacks: another program still writes there`,
+      advice: { code: 'local-has-more' },
+    };
+  }
+
+  /**
+   * The proofs that count: those of a tracked table began after the triggers of both sides were made. The triggers are
+   * looked at first, so that their age is the smaller one.
+   */
+  async #evidence(): Promise<{ trackings: PairTracking[]; proofs: ReadonlyMap<string, TableProof> }> {
+    const { pairs } = await this.#planTables();
+    const databases = { primary: this.#primary, secondary: this.#secondary };
+    const between = await this.#identities();
+    const trackings = await readPairTracking(databases, pairs);
+    const all = await readProofs(this.#primary.pool, between);
+    const since = new Map(trackings.map(({ table, trackedSeconds }) => [table, trackedSeconds ?? Infinity]));
+    const counting = [...all].filter(([name, { begunSeconds }]) => begunSeconds <= (since.get(name) ?? Infinity));
+    return { trackings, proofs: new Map(counting) };
   }
 
   /** Each table was proven once, nothing was found different in it since, and what was written since is equal too. */
   async compare(): Promise<Measured> {
     const { pairs } = await this.#planTables();
-    const proofs = await readProofs(this.#primary.pool, await this.#identities());
+    const { trackings, proofs } = await this.#evidence();
     const advice: Problem = { code: 'not-proven' };
     const unproven = pairs.filter(({ name }) => !proofs.has(name)).map(({ name }) => name);
     if (unproven.length > 0) {
-      const detail = `no comparison of all of ${listOf(unproven)}, between these two databases, was identical since the migration began`;
+      const detail = `no comparison of all of ${listOf(unproven)}, between these two databases, was identical since the migration began${this.#sinceTracked(trackings, unproven)}`;
       return { passed: false, detail, advice };
     }
     const known = pairs.flatMap(({ name }) => proofs.get(name) ?? []);
@@ -215,9 +267,11 @@ class Gates {
     }
     const [oldest] = known.toSorted((one, other) => other.ageSeconds - one.ageSeconds);
     const age = oldest === undefined ? '' : `, the oldest proof of ${oldest.proven} (${oldest.table})`;
-    if (this.options.target === 3 && (oldest?.ageSeconds ?? 0) > FRESH_SECONDS) {
-      const stale = known.filter(({ ageSeconds }) => ageSeconds > FRESH_SECONDS).map(({ table }) => table);
-      const detail = `what other programs changed in the last hours is not proven${age}: ${listOf(stale)}`;
+    const tracked = new Set(trackings.filter(({ state }) => state === 'tracked').map(({ table }) => table));
+    const stale = known.filter(({ table, ageSeconds }) => !tracked.has(table) && ageSeconds > FRESH_SECONDS);
+    if (this.options.target === 3 && stale.length > 0) {
+      const names = stale.map(({ table }) => table);
+      const detail = `what other programs changed in the last hours is not proven${age}: ${listOf(names)}`;
       return { passed: false, detail, advice };
     }
     const { ranges, differing } = await this.#proveWhatWasWritten();
@@ -231,6 +285,11 @@ class Gates {
       passed: true,
       detail: `${counted(pairs.length, 'table')} identical${age}, and ${counted(ranges, 'range')} written since${without}`,
     };
+  }
+
+  #sinceTracked(trackings: readonly PairTracking[], names: readonly string[]): string {
+    const isTracked = trackings.some(({ table, trackedSeconds }) => trackedSeconds !== null && names.includes(table));
+    return isTracked ? ', or since its triggers were made' : '';
   }
 
   /** What is on its way is no difference: what differs is looked at again, as compare does. */

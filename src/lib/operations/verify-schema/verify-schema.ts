@@ -1,11 +1,13 @@
 import { namingSide, type Database, type Queryable } from '../../db/database.js';
 import { readOnly } from '../../db/read-only.js';
 import { EVERY_TABLE, type TableSelection } from '../../domain/table-patterns.js';
+import { BOOKKEEPING_VERSION } from '../../repository/ledger/bookkeeping-schema.js';
 import { readSchema } from '../../repository/schema/read-schema.js';
 import type { LeftOut, SchemaCatalog } from '../../repository/schema/schema-object.js';
 import { ALL_TABLES } from '../../repository/tables/reading-tables.js';
 import { compareObjects, type ObjectDifferences } from './compare-objects.js';
 import { compareSchemas } from './compare-schemas.js';
+import { diagnoseTracking } from './compare-tracking.js';
 import type { Diagnosis, Finding, Weight } from './finding.js';
 import { diagnoseLeftOut, diagnoseNotCompared, missingRole } from './left-out.js';
 import { readMissingParents } from './missing-parents.js';
@@ -66,9 +68,15 @@ export async function verifySchema(
     ...objects.diagnoses,
     ...(only.length === 0 ? diagnoseLeftOut(here.leftOut) : []),
     ...notCompared.map(diagnoseNotCompared),
+    ...(isPrepared(local) && isPrepared(ec2) ? await diagnoseTracking(databases, { selection, names: tables }) : []),
   ].map((each) => withNames(each, snapshots));
   const leftOut = [...here.leftOut, ...objects.missingRoles.map(missingRole)];
   return report(diagnoses, objects, { tables, leftOut });
+}
+
+/** Where its bookkeeping is not there, or of another version, that is a finding of its own, and comes first. */
+function isPrepared({ bookkeepingVersion }: Snapshot): boolean {
+  return bookkeepingVersion === BOOKKEEPING_VERSION;
 }
 
 function report(

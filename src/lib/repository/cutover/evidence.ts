@@ -24,6 +24,8 @@ export interface TableProof {
   /** When the newest comparison of all of it that found nothing began (UTC text), and how long ago it ended, in s. */
   readonly proven: string;
   readonly ageSeconds: number;
+  /** How long ago it began, in s. */
+  readonly begunSeconds: number;
   /** When a later one that found something ended, of whatever part of it (UTC text). */
   readonly different: string | null;
 }
@@ -49,7 +51,8 @@ const READ_VERDICTS = `
 /**
  * A table is proven by a comparison that began once every batch entered the ledger: what was written before stands in
  * none. One with another database has taken off the record what it proved of that one. A comparison proves what it
- * compared whole, whatever it found in other tables.
+ * compared whole, whatever it found in other tables. Of a tracked table one counts that began after its triggers were made:
+ * what was written before stands in no entry.
  */
 const READ_PROOFS = `
   with finished as (${FINISHED}), trusted as (
@@ -65,11 +68,15 @@ const READ_PROOFS = `
       (entry->>'knownGap')::bigint as gaps
     from finished cross join lateral jsonb_array_elements(report->'tables') as entry where ours
   ), proof as (
-    select distinct on (name) name, started_at, finished_at from found, trusted
-    where whole and not different and gaps = 0 and started_at >= trusted.since order by name, started_at desc
+    select distinct on (name) name, started_at, finished_at from trusted, found
+    left join sensorctl.tracked_table as tracked on tracked.table_name = found.name
+    where whole and not different and gaps = 0 and started_at >= trusted.since
+      and (tracked.tracked_at is null or started_at >= tracked.tracked_at)
+    order by name, started_at desc
   )
   select name as table, started_at::text as proven,
     extract(epoch from clock_timestamp() - finished_at)::float8::text as age,
+    extract(epoch from clock_timestamp() - started_at)::float8::text as begun,
     (select max(found.finished_at) from found
       where found.name = proof.name and found.different and found.finished_at >= proof.started_at)::text as different
   from proof`;
@@ -109,12 +116,16 @@ export async function readProofs(
   primary: Queryable,
   between: readonly string[],
 ): Promise<ReadonlyMap<string, TableProof>> {
-  const { rows } = await primary.query<{ table: string; proven: string; age: string; different: string | null }>(
-    READ_PROOFS,
-    [JSON.stringify(between)],
-  );
-  const proofs = rows.map(({ table, proven, age, different }): TableProof => {
-    return { table, proven: formatInstantText(proven), ageSeconds: Number(age), different: readable(different) };
+  const { rows } = await primary.query<{
+    table: string;
+    proven: string;
+    age: string;
+    begun: string;
+    different: string | null;
+  }>(READ_PROOFS, [JSON.stringify(between)]);
+  const proofs = rows.map(({ table, proven, age, begun, different }): TableProof => {
+    const seconds = { ageSeconds: Number(age), begunSeconds: Number(begun) };
+    return { table, proven: formatInstantText(proven), ...seconds, different: readable(different) };
   });
   return new Map(proofs.map((proof) => [proof.table, proof]));
 }

@@ -7,6 +7,7 @@ import { TIMES } from '../../timing.js';
 import type { CircuitBreaker } from '../write/circuit-breaker.js';
 import { buryConsumers } from '../ledger/markers.js';
 import { restoreAbandonedPolicies } from '../timescaledb/paused-jobs.js';
+import { coverNewPartitions } from '../writers/new-partitions.js';
 import { culpritOf, RepairInParts } from './repair-in-parts.js';
 import type { RepairOptions, RepairOutcome } from './repair-missed.js';
 
@@ -23,6 +24,7 @@ export interface SelfHealingOptions extends Pick<RepairOptions, 'primary' | 'sec
 const ENTRIES_A_REPAIR = 20;
 const IDLE_MS = 1_000;
 const BURY_MS = 30_000;
+const PARTITIONS_MS = 60_000;
 const FAILURE_MS = 1_000;
 const LONGEST_FAILURE_MS = TIMES.repairRetryLongestMs;
 const SET_ASIDE_MS = TIMES.repairAsideMs;
@@ -56,6 +58,8 @@ class Healing {
   #buriedAt = performance.now();
   /** Logged once: a role without the rights will not get them by asking again. */
   #policiesFailed = false;
+  #partitionsAt = -Infinity;
+  #partitionsFailed = false;
 
   constructor(private readonly options: SelfHealingOptions) {
     this.#parts = new RepairInParts(options, ENTRIES_A_REPAIR);
@@ -66,6 +70,10 @@ class Healing {
     if (!(await this.#secondaryAnswers())) {
       await pause(IDLE_MS, this.options.signal);
       return;
+    }
+    if (performance.now() - this.#partitionsAt > PARTITIONS_MS) {
+      this.#partitionsAt = performance.now();
+      await this.#coverPartitions();
     }
     const outcome = await this.#repair();
     if (outcome !== null && outcome.entries > 0) {
@@ -132,6 +140,18 @@ class Healing {
       await this.#restorePolicies();
     }
     await pause(IDLE_MS, this.options.signal);
+  }
+
+  /** A role that does not own the table cannot: then `verify-schema` and the gates name the partition. */
+  async #coverPartitions(): Promise<void> {
+    const { primary, secondary, logger } = this.options;
+    try {
+      const tables = await coverNewPartitions({ primary, secondary });
+      if (tables.length > 0) logger.info('new partitions are tracked, and are compared', { tables: tables.join(', ') });
+    } catch (error) {
+      if (!this.#partitionsFailed) logger.warn('new partitions are not tracked', { error: describeFault(error) });
+      this.#partitionsFailed = true;
+    }
   }
 
   /** What a backfill that crashed has left paused. */

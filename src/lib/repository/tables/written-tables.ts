@@ -31,6 +31,12 @@ export class SideTables {
     return this.mayReplicate && this.isTracked(name) && this.get(name)?.hasTriggers === true;
   }
 
+  /** Other programs write what its foreign keys refer to, and a repair brings that: a row may come before its parent. */
+  hasTrackedParent(name: string): boolean {
+    const parents = this.get(name)?.parents ?? [];
+    return parents.some(({ table }) => this.isTracked(table.name) || this.isTracked(`${table.schema}.${table.name}`));
+  }
+
   get(name: string): Table | undefined {
     return this.#byName.get(name);
   }

@@ -1,7 +1,7 @@
 import type pg from 'pg';
 import { randomUUID } from 'node:crypto';
 import type { Database } from '../../db/database.js';
-import { describeFault, faultKind } from '../../db/sqlstate.js';
+import { describeFault, faultKind, isParentMissing } from '../../db/sqlstate.js';
 import { repeatCollisions, runTransaction, type Statement } from '../../db/transaction.js';
 import type { TableSelection } from '../../domain/table-patterns.js';
 import { backoff, withRetries } from '../../domain/retry.js';
@@ -187,7 +187,7 @@ export class SecondaryWriter {
     if (losing !== undefined) throw losingRows(losing, this.secondary);
     const unkeyed = new Set(batch.rows.filter(({ shape }) => needsMarker(shape, on)).map(({ shape }) => shape.table));
     const marked = tables.filter((table) => unkeyed.has(table) || on.isTracked(table));
-    if (marked.length === 0) return { refused: await this.#insertOrHalve(batch.rows, on) };
+    if (marked.length === 0) return await this.#writeUnmarked(batch.rows, on);
     const markers = new Map(marked.map((table) => [table, { isKeyed: !unkeyed.has(table) }] as const));
     return await this.#writeMarked(batch, on, markers);
   }
@@ -200,6 +200,16 @@ export class SecondaryWriter {
   /** What the catalogs said is old by now: tables that lose rows are found out, and not written. */
   forgetTables(): void {
     this.#tables.forget();
+  }
+
+  /** A row that came before its parent is left to a repair, which brings both; what is in by then stays. */
+  async #writeUnmarked(rows: readonly AcceptedRows[], on: SideTables): Promise<WriteResult> {
+    try {
+      return { refused: await this.#insertOrHalve(rows, on) };
+    } catch (error) {
+      if (isBeforeItsParent(error, rows, on)) return { left: describeFault(error) };
+      throw error;
+    }
   }
 
   /** The batch is written as a whole or not at all: its marker stands for all of its rows. */
@@ -224,7 +234,7 @@ export class SecondaryWriter {
       await this.#run([insertInto(on, rows, new Map())]);
       return [];
     } catch (error) {
-      if (faultKind(error) !== 'rejected') throw error;
+      if (faultKind(error) !== 'rejected' || isBeforeItsParent(error, rows, on)) throw error;
       if (countRows(rows) === 1) return rows.flatMap((only) => refusalsOf(only, describeFault(error)));
       const [first, second] = halveRows(rows);
       return [...(await this.#insertOrHalve(first, on)), ...(await this.#insertOrHalve(second, on))];
@@ -244,6 +254,10 @@ export class SecondaryWriter {
       throw error;
     }
   }
+}
+
+function isBeforeItsParent(error: unknown, rows: readonly AcceptedRows[], on: SideTables): boolean {
+  return isParentMissing(error) && rows.some(({ shape }) => on.hasTrackedParent(shape.table));
 }
 
 /** Without the unique key, markers keep rows from being stored twice; a missing table gives its own error. */

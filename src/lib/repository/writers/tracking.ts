@@ -4,6 +4,7 @@ import { quoteIdentifier } from '../../db/identifiers.js';
 import { isLockTimeout } from '../../db/sqlstate.js';
 import { withTransaction } from '../../db/transaction.js';
 import { backoff, withRetries } from '../../domain/retry.js';
+import type { Role } from '../../domain/side.js';
 import { readTimescaleDb } from '../tables/server-facts.js';
 import { tableSql, type Table, type TableName } from '../tables/table.js';
 import { readTracked } from '../tables/written-tables.js';
@@ -16,8 +17,12 @@ export interface Tracking {
   readonly planned: readonly PlannedTrigger[];
   /** Since when, by that side's clock; null where it was never tracked. */
   readonly trackedAt: string | null;
+  /** The same as a duration until now, in s. */
+  readonly trackedSeconds: number | null;
   /** Why a writer may pass unseen, or what was proven does not count any more; none where all triggers are whole. */
   readonly problems: readonly string[];
+  /** The triggers of partitions that were made or attached since; empty where anything else is wrong. */
+  readonly ofNewPartitions: readonly PlannedTrigger[];
 }
 
 export function isTracked({ trackedAt, problems }: Tracking): boolean {
@@ -62,11 +67,13 @@ const VERSIONS = `
   where fs.nspname = 'sensorctl' and not t.tgisinternal group by 1`;
 
 const READ_RECORDED = `
-  select table_name as "table", tracked_at::text as "trackedAt", versions from sensorctl.tracked_table`;
+  select table_name as "table", tracked_at::text as "trackedAt", versions,
+    extract(epoch from clock_timestamp() - tracked_at)::float8 as "trackedSeconds" from sensorctl.tracked_table`;
 
 interface Recorded extends Record<string, unknown> {
   readonly table: string;
   readonly trackedAt: string;
+  readonly trackedSeconds: number;
   readonly versions: string;
 }
 
@@ -86,17 +93,21 @@ export async function readTracking(
       .filter((relation) => relation.table === table.oid)
       .flatMap((relation) => planTriggers(table, relation, { side, timescaleDb: installed }));
     const record = recorded.find((each) => each.table === table.label);
-    const problems = compareTriggers(
-      planned,
-      found.filter((trigger) => trigger.table === table.oid),
-    );
+    const present = found.filter((trigger) => trigger.table === table.oid);
+    const problems = compareTriggers(planned, present);
     const version = versions.find((each) => each.table === table.oid)?.versions;
     const altered = record !== undefined && problems.length === 0 && version !== record.versions;
+    const bare = planned.filter(
+      ({ relation }) => !present.some((each) => each.schema === relation.schema && each.relation === relation.name),
+    );
+    const isRestWhole = version === record?.versions && bare.length === problems.length;
     return {
       table,
       planned,
       trackedAt: record?.trackedAt ?? null,
+      trackedSeconds: record?.trackedSeconds ?? null,
       problems: altered ? ['its triggers were altered since they were made'] : problems,
+      ofNewPartitions: record !== undefined && isRestWhole ? bare : [],
     };
   });
 }
@@ -162,6 +173,34 @@ export async function trackTable({ pool }: Pick<Database, 'pool'>, { table, plan
     if (hasOtherKey(before, planned)) await client.query(REPLACE_KEYED, [table.label]);
   };
   await withRetries(() => withTransaction(pool, track), LOCK_POLICY);
+}
+
+const RECORD_VERSIONS = `update sensorctl.tracked_table set versions = $2 where table_name = $1`;
+
+/** What was written to the partition before its triggers stands in no entry. */
+const ENTER_WHOLE = `
+  insert into sensorctl.ledger (table_name, state, reason, times, readings, whole_table)
+  values ($1, 'missed', 'it has a new partition', '{}', 0, true)`;
+
+/**
+ * Gives the partitions that a tracked table got since their triggers, and enters the table whole where this side is the
+ * primary. What is proven of it counts as before: the entry says what is not.
+ */
+export async function trackNewPartitions(
+  { pool }: Pick<Database, 'pool'>,
+  { table, ofNewPartitions }: Tracking,
+  role: Role,
+): Promise<void> {
+  await withTransaction(pool, async (client) => {
+    await client.query(LOCK_TIMEOUT);
+    for (const { statement } of ofNewPartitions) await client.query(statement);
+    await enableAlways(client, ofNewPartitions);
+    const relations = await readTrackedRelations(client, [table]);
+    const places = [relations.map(({ oid }) => oid), relations.map(({ table: root }) => root)];
+    const { rows } = await client.query<{ versions: string }>(VERSIONS, places);
+    await client.query(RECORD_VERSIONS, [table.label, rows[0]?.versions ?? '']);
+    if (role === 'primary') await client.query(ENTER_WHOLE, [table.label]);
+  });
 }
 
 /** So they fire for what a subscription or a session in replica role writes, too; TimescaleDB refuses that. */
