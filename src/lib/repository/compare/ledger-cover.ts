@@ -60,13 +60,18 @@ export class LedgerCover {
 
   /** Null where no entry explains it. Only what says that a row may be gone explains that the secondary has it. */
   of({ kind, name, reading }: NamedRow): Explanation | null {
-    const keys = (this.#keys.get(name) ?? []).filter((entry) => this.#counts(entry) && (kind !== 'extra' || entry.gone));
+    const keys = (this.#keys.get(name) ?? []).filter(
+      (entry) => this.#counts(entry) && (kind !== 'extra' || entry.gone),
+    );
     const found = keys.map((entry) => ({ state: entry.state, isFirst: this.first.shows(entry) }));
     const instant = reading === null || kind === 'extra' ? null : parseInstant(reading.time);
     if (instant !== null) {
-      if (kind === 'missing' && this.#refused.has(`${instant} ${reading?.sensorId ?? ''}`)) return { class: 'known gap', isFirst: true };
+      if (kind === 'missing' && this.#refused.has(`${instant} ${reading?.sensorId ?? ''}`))
+        return { class: 'known gap', isFirst: true };
       // A batch only adds rows: it does not change one that is there.
-      const covering = this.#ranges.filter(({ ofWriter, times }) => (ofWriter || kind === 'missing') && times.cover(instant));
+      const covering = this.#ranges.filter(
+        ({ ofWriter, times }) => (ofWriter || kind === 'missing') && times.cover(instant),
+      );
       found.push(...covering);
     }
     return explain(found);
