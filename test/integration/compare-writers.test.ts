@@ -95,7 +95,7 @@ describe('compare and what other programs entered', function () {
     await takeTurn();
     await local.run(CHANGES);
     const classes: string[] = [];
-    for (const _ of ['not seen yet', 'seen', 'passed over']) {
+    for (let turns = 0; turns < 3; turns += 1) {
       const report = await compareSides();
       classes.push(report.verdict);
       expect(found(report)).to.deep.equal(DIFFER(report.verdict === 'identical' ? 'pending' : 'known gap'));

@@ -21,13 +21,16 @@ create table sensorctl.healer (
   seen_before pg_snapshot
 );
 
--- Begins a turn where the ledger holds anything, or goes on with one (`begins` is false). Returns the newest entry.
+-- Begins a turn where the ledger holds anything, or goes on with one (`begins` is false); without a lease it ends. Returns the
+-- newest entry.
 create function sensorctl.take_turn(id uuid, lease interval, begins boolean) returns bigint
 language plpgsql security definer set search_path = pg_catalog, pg_temp as $turn$
   declare
     newest bigint := (select max(entry_id) from sensorctl.ledger);
   begin
-    if begins and newest is not null then
+    if lease <= interval '0' then
+      delete from sensorctl.healer where healer_id = id;
+    elsif begins and newest is not null then
       insert into sensorctl.healer (healer_id, lease_until, seen) values (id, clock_timestamp() + lease, pg_current_snapshot())
       on conflict (healer_id) do update
       set lease_until = excluded.lease_until, seen_before = healer.seen, seen = excluded.seen;
