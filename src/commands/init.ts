@@ -10,11 +10,10 @@ import {
   renderPreparation,
   type PrintedPreparation,
 } from '../lib/cli/render-init.js';
-import type { TableSelection } from '../lib/domain/table-patterns.js';
 import { EXIT_CODE } from '../lib/errors.js';
 import { prepareSides, type KeyPreview, type SidePreparation } from '../lib/operations/init.js';
 import { removeSides, type SideRemoval } from '../lib/operations/remove.js';
-import { trackSides, type SideTracking } from '../lib/operations/track.js';
+import { trackSides, type SideTracking, type TrackOptions } from '../lib/operations/track.js';
 
 const ADD_KEYS_EXPLAINED = `--add-keys changes existing tables. For each reading table without a unique key (sensor_id, time), in one transaction in which nobody else can write to that table: exact duplicate rows are removed; of rows that share a key but differ the one stored first stays and the others are moved to the quarantine; then the key is created.`;
 
@@ -35,7 +34,7 @@ interface TrackFlags {
   readonly yes: boolean;
   readonly 'dry-run': boolean;
   readonly table?: string[] | undefined;
-  readonly selection: TableSelection;
+  readonly selection: TrackOptions['selection'];
 }
 
 interface RemoveFlags {
