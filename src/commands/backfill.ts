@@ -8,6 +8,7 @@ import { createProgress } from '../lib/cli/progress.js';
 import { orientSides, withSides } from '../lib/cli/open-sides.js';
 import { EXIT_CODE } from '../lib/errors.js';
 import type { Logger } from '../lib/logger.js';
+import { follow, type FollowedTurn } from '../lib/operations/backfill/follow.js';
 import { backfill, planBackfill } from '../lib/operations/backfill/backfill.js';
 import type {
   BackfillHooks,
@@ -24,9 +25,12 @@ export default class Backfill extends BaseCommand {
 
 The work is cut into units that live on EC2: killed at any point, the same command goes on; started a second time, here or on another host, it joins in. The first Ctrl-C ends after the units at hand, the second at once.
 
+With --follow it goes on: it repairs whatever the ledger holds, turn by turn, until Ctrl-C or SIGTERM, and changes its direction with a switch. That is for installations where other programs write and no consumer runs. With --json each turn that repaired something is a line.
+
 Exit code 1 when gaps remain, rows were refused, or a table could not be copied.`;
   static override examples = [
     '<%= config.bin %> <%= command.id %>',
+    '<%= config.bin %> <%= command.id %> --follow',
     '<%= config.bin %> <%= command.id %> --window 1d',
     '<%= config.bin %> <%= command.id %> --all --full --jobs 4',
     '<%= config.bin %> <%= command.id %> --from 2025-07-01 --to 2025-07-02 --dry-run',
@@ -34,6 +38,7 @@ Exit code 1 when gaps remain, rows were refused, or a table could not be copied.
   static override enableJsonFlag = true;
   static override flags = {
     ...RANGE_FLAGS,
+    follow: Flags.boolean({ description: 'repair what the ledger holds, and go on until stopped' }),
     full: Flags.boolean({ description: 'copy without comparing; with --all or a range' }),
     table: TABLE_FLAG,
     jobs: numberFlag({
@@ -55,8 +60,14 @@ Exit code 1 when gaps remain, rows were refused, or a table could not be copied.
     yes: Flags.boolean({ description: 'do not ask before --prune deletes' }),
   };
 
-  async run(): Promise<BackfillReport | BackfillPlan> {
-    const { flags } = await this.parse(Backfill);
+  #isFollowing = false;
+
+  async run(): Promise<BackfillReport | BackfillPlan | undefined> {
+    const { flags, raw } = await this.parse(Backfill);
+    if (flags.follow) {
+      await this.#follow(flags['max-rate'] ?? null, raw);
+      return undefined;
+    }
     const range = parseRange(flags);
     const mode = modeOf(flags, range !== null);
     assertPrunable(flags);
@@ -82,6 +93,23 @@ Exit code 1 when gaps remain, rows were refused, or a table could not be copied.
     });
   }
 
+  async #follow(maxRate: number | null, given: readonly { readonly type: string }[]): Promise<void> {
+    assertFollowable(given as readonly { readonly flag?: string }[]);
+    this.#isFollowing = true;
+    const settings = this.settings({ required: ['EC2_DB_HOST'] });
+    const logger = this.logger();
+    const options = { maxRate, logger, stop: this.stopSignal() };
+    const onTurn = (turn: FollowedTurn): void => {
+      if (this.jsonEnabled()) this.logJson(turn);
+    };
+    await withSides(settings, 'backfill', logger, (sides) => follow(sides, { ...options, onTurn }));
+  }
+
+  /** With --follow a turn a line. */
+  protected override logJson(value: unknown): void {
+    if (value !== undefined) super.logJson(value, this.#isFollowing ? 0 : 2);
+  }
+
   async #plan(sides: BackfillSides, request: BackfillRequest, logger: Logger): Promise<BackfillPlan> {
     const plan = await this.#withHooks(logger, (hooks) => planBackfill(sides, request, hooks));
     this.log(renderPlan(plan));
@@ -104,6 +132,17 @@ Exit code 1 when gaps remain, rows were refused, or a table could not be copied.
       onProgress: showBackfill(progress),
     }).finally(() => progress.stop());
   }
+}
+
+/** It takes whatever the ledger holds, and goes wherever the phase says. */
+function assertFollowable(given: readonly { readonly flag?: string }[]): void {
+  const allowed = new Set(['follow', 'max-rate', 'json', 'verbose']);
+  const other = given.find(({ flag }) => flag !== undefined && !allowed.has(flag));
+  if (other === undefined) return;
+  throw new CommandLineError(
+    `--follow goes with --max-rate alone, not with --${other.flag}`,
+    'leave one of the two out',
+  );
 }
 
 /** What was not compared cannot be named as extra. */

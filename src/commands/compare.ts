@@ -18,7 +18,7 @@ import { compare, type CompareOutcome, type CompareRequest } from '../lib/operat
 
 export default class Compare extends BaseCommand {
   static override summary = 'Prove that both sides hold the same rows, or name each difference.';
-  static override description = `Both servers compute digests of their rows, bucket by bucket, at the same time; only digests travel. Where they differ the rows themselves are compared, and looked at again until writes in flight have settled. What EC2 lacks is pending (on its way), a known gap (in the ledger) or unexplained. Without a range: the last hour. Nothing is written but the verdict, and that only where this role may.
+  static override description = `Both servers compute digests of their rows, bucket by bucket, at the same time; only digests travel. Where they differ the rows themselves are compared, and looked at again until writes in flight have settled. What differs is pending (on its way), a known gap (in the ledger) or unexplained. Without a range: the last hour. Nothing is written but the verdict, and that only where this role may.
 
 Exit code 0: identical, with nothing but pending rows between them. Exit code 1: different.`;
   static override examples = [

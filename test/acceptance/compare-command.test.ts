@@ -11,7 +11,7 @@ const TO = '2025-07-11T00:00:00.000000Z';
 const RANGE = ['--from', FROM, '--to', TO];
 const WATER = 'water_level_readings';
 /** What docs/json.md promises of each table, in its order. */
-const COUNTS = ['missingOnEc2', 'missingOnLocal', 'different', 'pending', 'knownGap', 'unexplained'];
+const COUNTS = ['missingOnEc2', 'missingOnLocal', 'different', 'pending', 'pendingExtra', 'knownGap', 'unexplained'];
 const DEAD_SLOW_MS = 100;
 
 const FILL = `insert into ${WATER} (time, sensor_id, level_cm)
@@ -76,7 +76,7 @@ describe('compare', function () {
       expect(code).to.equal(1);
       expect(report.verdict).to.equal('different');
       expect(report.tables.find(({ table }) => table === WATER)).to.deep.include({
-        ...{ missingOnEc2: 1, missingOnLocal: 1, different: 1, pending: 0, knownGap: 0, unexplained: 1 },
+        ...{ missingOnEc2: 1, missingOnLocal: 1, different: 1, pending: 0, knownGap: 0, unexplained: 3 },
         local: { rows: 1440, maxTime: '2025-07-10T23:50:00.000000Z' },
         ec2: { rows: 1440, maxTime: '2025-07-10T23:59:00.000000Z' },
       });
@@ -86,12 +86,12 @@ describe('compare', function () {
           key: { time: '2025-07-01T00:10:00.000000Z', sensor_id: 'S1' },
         },
         {
-          ...{ table: WATER, kind: 'different', class: null },
+          ...{ table: WATER, kind: 'different', class: 'unexplained' },
           key: { time: '2025-07-05T12:00:00.000000Z', sensor_id: 'S4' },
           columns: { level_cm: { local: '8', ec2: '21' } },
         },
         {
-          ...{ table: WATER, kind: 'missing on local', class: null, columns: {} },
+          ...{ table: WATER, kind: 'missing on local', class: 'unexplained', columns: {} },
           key: { time: '2025-07-10T23:59:00.000000Z', sensor_id: 'GHOST' },
         },
       ]);

@@ -81,6 +81,19 @@ describe('acceptance: what --json prints is what docs/json.md describes', functi
     await expectDocument('Backfill', ['backfill']);
   });
 
+  it('a turn of backfill --follow', async () => {
+    await stage.local.query(`insert into sensorctl.ledger (table_name, state, times, readings)
+      values ('water_level_readings', 'missed', '{[2025-07-01, 2025-07-02)}', 1)`);
+    const following = await stage.start(['backfill', '--follow', '--json']);
+    await following.printed('ledger repaired');
+    following.kill('SIGTERM');
+    const { code, stdout, stderr } = await following.wait();
+    expect(code, stderr).to.equal(0);
+    const [line = ''] = stdout.split('\n');
+    expect(findUndocumented(line, 'BackfillFollow'), stdout).to.deep.equal([]);
+    checked.add('BackfillFollow');
+  });
+
   it('quarantine list, show, retry and discard', async () => {
     const list = await expectDocument('QuarantineList', ['quarantine', 'list']);
     const records = (list as { records: { id: number; keptOn: string; body: string }[] }).records;

@@ -132,7 +132,7 @@ export class CompareLoad {
 
 /** Differences that are neither pending nor a known gap: each is a loss, or false alarm. */
 export function losses({ differences }: CompareReport): readonly DifferenceRecord[] {
-  return differences.filter((difference) => difference.class === null || difference.class === 'unexplained');
+  return differences.filter((difference) => difference.class === 'unexplained');
 }
 
 /** What a failure is to tell. */
@@ -143,7 +143,7 @@ export function describeReport(report: CompareReport): string {
 
 function tells({ table, kind, class: found, key, columns }: DifferenceRecord, finding: Finding): boolean {
   const named = finding.column === undefined || finding.column in columns;
-  const classed = found === (kind === 'missing on ec2' ? 'unexplained' : null);
+  const classed = found === 'unexplained';
   return table === finding.table && kind === finding.kind && key.sensor_id === finding.sensorId && named && classed;
 }
 

@@ -568,6 +568,7 @@ describe('bookkeeping of the version before', () => {
         'compact_unproven',
         'copy_state',
         'hold_fence',
+        'take_turn',
       ]);
       expect(await callable('old_reader')).to.deep.equal(['begin_comparison', 'finish_comparison', 'save_comparison']);
       expect(await callable('old_monitor')).to.deep.equal(['record_samples', 'thin_samples']);

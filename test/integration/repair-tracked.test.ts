@@ -5,7 +5,7 @@ import { culpritOf } from '../../src/lib/repository/repair/repair-in-parts.js';
 import { repairMissed } from '../../src/lib/repository/repair/repair-missed.js';
 import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
 import { skipSuite } from '../support/cli.js';
-import { createWatched, runTransactionAtRandom, WATCHED } from '../support/random-writers.js';
+import { contentOf, createWatched, runTransactionAtRandom, WATCHED } from '../support/random-writers.js';
 import { newSeed } from '../support/seed.js';
 import { ec2Server, localServer, timescaleServer } from '../support/servers.js';
 import { TrackedSide } from '../support/tracked.js';
@@ -96,15 +96,4 @@ async function serversOf(timescaleDb: boolean): Promise<{ missing: string } | Re
   const [local, ec2] = [await timescaleServer('local'), await timescaleServer('ec2')];
   if ('missing' in local) return local;
   return 'missing' in ec2 ? ec2 : { local: local.server, ec2: ec2.server };
-}
-
-async function contentOf(side: TrackedSide): Promise<Record<string, string[]>> {
-  const content: Record<string, string[]> = {};
-  for (const { name, from } of WATCHED) {
-    const { rows } = await side.database.pool.query<{ item: string }>(
-      `select to_jsonb(item)::text as item from ${from.replace(name, `public.${name}`)} as item order by 1`,
-    );
-    content[name] = rows.map(({ item }) => item);
-  }
-  return content;
 }

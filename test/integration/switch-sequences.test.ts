@@ -56,6 +56,7 @@ describe('the numbers of the new primary', function () {
       checks: {
         verifySchema: () => Promise.resolve({ blocking: 0, warning: 0 }),
         countForeignOnEc2: () => Promise.resolve(0),
+        countForeignOnLocal: () => Promise.resolve(0),
       },
       ...{ stop: new AbortController().signal, onGate: () => undefined },
     });

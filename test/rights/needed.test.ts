@@ -140,6 +140,7 @@ async function consumeOnce({ local, ec2 }: Sides, superuser: pg.Pool): Promise<v
   }
   await buryConsumers(local, ec2);
   await compactLedger(local.pool);
+  await local.pool.query("select sensorctl.take_turn(gen_random_uuid(), '1 second', true)");
 }
 
 /** A repair by the ledger, one of whose readings EC2 refuses, and a copy of everything that prunes. */

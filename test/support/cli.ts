@@ -209,7 +209,7 @@ export async function loadLibrary(name = 'sensorctl'): Promise<typeof Library> {
 
 const EMPTY_ALL = `
   truncate sensor_registry, water_level_readings, moisture_readings, sensor_readings, sensorctl.ledger, sensorctl.migration,
-    sensorctl.consumer, sensorctl.unproven, sensorctl.newest_part, sensorctl.quarantine,
+    sensorctl.consumer, sensorctl.healer, sensorctl.unproven, sensorctl.newest_part, sensorctl.quarantine,
     sensorctl.batch_marker, sensorctl.dead_consumer, sensorctl.comparison, sensorctl.sample, sensorctl.backfill, sensorctl.backfill_unit,
     sensorctl.state, sensorctl.state_history`;
 

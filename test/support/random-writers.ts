@@ -201,3 +201,15 @@ function covers(
   if (needsGone) return false;
   return names(keys) || (at !== null && times.some(([from, to]) => Number(at) >= from && Number(at) < to));
 }
+
+/** The rows of every watched table, as texts. */
+export async function contentOf({ database }: { readonly database: Database }): Promise<Record<string, string[]>> {
+  const content: Record<string, string[]> = {};
+  for (const { name, from } of WATCHED) {
+    const { rows } = await database.pool.query<{ item: string }>(
+      `select to_jsonb(item)::text as item from ${from.replace(name, `public.${name}`)} as item order by 1`,
+    );
+    content[name] = rows.map(({ item }) => item);
+  }
+  return content;
+}

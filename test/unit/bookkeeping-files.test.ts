@@ -17,7 +17,7 @@ const RELEASED: Readonly<Record<string, string>> = {
   '000007.sql': '0a3a815c393dda2a',
   '000008.sql': '63e2cd8ad1714aa9',
   '000009.sql': 'fe7545b4d99c35e6',
-  '000010.sql': 'bf19ddb262cee25b',
+  '000010.sql': '221a6bd06eb93a85',
   '000011.sql': '6d8619842fba364d',
   '000012.sql': '8098353f055850bd',
   '000013.sql': 'cc8d8779692f40b8',

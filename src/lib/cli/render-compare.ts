@@ -69,11 +69,14 @@ function hasDifference({ missingOnEc2, missingOnLocal, different }: TableReport)
 }
 
 function renderCounts(tables: readonly TableReport[], primary: Side): string {
-  const head = ['differences', 'pending', 'known gap', 'unexplained', `missing on ${primary}`, 'different'];
+  const secondary = otherSide(primary);
+  const kinds = [`missing on ${secondary}`, `missing on ${primary}`, 'different'];
+  const head = ['differences', ...kinds, 'pending', 'known gap', 'unexplained'];
   const rows = tables.map((each) => {
-    return [each.table, each.pending, each.knownGap, each.unexplained, extraIn(each, primary), each.different];
+    const { table, different, pending, knownGap, unexplained } = each;
+    return [table, lackingIn(each, primary), extraIn(each, primary), different, pending, knownGap, unexplained];
   });
-  return `${renderTable(head, rows)}\n(pending, known gap and unexplained are missing on ${sideTitle(otherSide(primary))})`;
+  return renderTable(head, rows);
 }
 
 /** Rows that the secondary lacks, and those that it alone has. */
@@ -110,8 +113,7 @@ function renderDifference({ table, kind, class: found, key, columns }: Differenc
   const lacking = kind.replace('ec2', 'EC2');
   // A row of sensor_registry is there, and lacks what later readings say.
   const where = values.length === 0 ? lacking : lacking.replace('missing', 'behind');
-  const named = `${where}${found === null ? '' : ` (${found})`}`;
-  const what = kind === 'different' ? values.join('; ') : [named, ...values].join('; ');
+  const what = kind === 'different' ? values.join('; ') : [`${where} (${found})`, ...values].join('; ');
   return oneLine(`  ${table} ${name}: ${what}`);
 }
 
@@ -130,10 +132,11 @@ function renderVerdict({ verdict, primary, tables, failed, window, resumedFrom, 
   }
   const sum = (count: (table: TableReport) => number): number =>
     tables.reduce((total, table) => total + count(table), 0);
-  const lacking = sum((table) => lackingIn(table, primary) - table.pending + table.different);
-  const extra = sum((table) => extraIn(table, primary));
+  const extra = sum((table) => extraIn(table, primary) - table.pendingExtra);
+  const lacking = sum((table) => lackingIn(table, primary) + table.different - table.pending + table.pendingExtra);
   const there = sideTitle(otherSide(primary));
-  const known = lacking > 0 && lacking === sum((table) => table.knownGap) && extra === 0;
+  const gaps = sum((table) => table.knownGap);
+  const known = gaps > 0 && (lacking === 0 || lacking + extra === gaps);
   const range = window.from === null || window.to === null ? '--all' : `--from ${window.from} --to ${window.to}`;
   const differing = tables.filter(hasDifference).map(({ table }) => oneLine(table));
   const some = differing.length === tables.length ? '' : differing.map((table) => ` --table ${table}`).join('');

@@ -120,7 +120,7 @@ export interface Missed {
 
 const COUNT_MISSED = `
   select count(*) as entries, coalesce(sum(readings), 0)::bigint as readings
-  from sensorctl.ledger_state where state <> 'pending' and ($1::text[] = '{}' or table_name = any ($1))`;
+  from sensorctl.ledger_state where (state <> 'pending' or batch_id is null) and ($1::text[] = '{}' or table_name = any ($1))`;
 
 /** Ledger entries for one repair; not more of them than hold so many rows, about. */
 export function entriesAtOnce({ entries, readings }: Missed, rows: number | null): number {

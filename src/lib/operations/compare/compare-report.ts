@@ -1,5 +1,5 @@
 import type { Side } from '../../domain/side.js';
-import type { MissingClass } from '../../repository/compare/ledger-cover.js';
+import type { DifferenceClass } from '../../repository/compare/ledger-cover.js';
 import type { ColumnDifference } from '../../repository/compare/look.js';
 import type { LeftOut } from '../../repository/compare/window.js';
 
@@ -9,7 +9,7 @@ export interface SideReport {
   readonly maxTime: string | null;
 }
 
-/** What was found in one table. What the secondary lacks is the sum of `pending`, `knownGap` and `unexplained`. */
+/** What was found in one table. Rows that differ are `missingOnEc2`, `missingOnLocal` and `different`; each has a class. */
 export interface TableReport {
   readonly table: string;
   readonly local: SideReport;
@@ -18,6 +18,8 @@ export interface TableReport {
   readonly missingOnLocal: number;
   readonly different: number;
   readonly pending: number;
+  /** Those of them that the secondary has yet to lose. */
+  readonly pendingExtra: number;
   readonly knownGap: number;
   readonly unexplained: number;
   /** No range of it was asked for alone. */
@@ -28,8 +30,7 @@ export interface TableReport {
 export interface DifferenceRecord {
   readonly table: string;
   readonly kind: 'missing on ec2' | 'missing on local' | 'different';
-  /** Of a row that is missing on the secondary. */
-  readonly class: MissingClass | null;
+  readonly class: DifferenceClass;
   readonly key: Readonly<Record<string, string | null>>;
   /** Of a differing row: the columns that differ, with both values as text. */
   readonly columns: Readonly<Record<string, Readonly<Record<Side, ColumnDifference['primary']>>>>;
@@ -61,7 +62,7 @@ export type DigestName = (typeof DIGEST_NAMES)[number];
 /** The result of `compare`; `pending` rows alone leave it identical. */
 export interface CompareReport {
   readonly verdict: 'identical' | 'different';
-  /** The side that decides; what the other one lacks is classed. */
+  /** The side that decides. */
   readonly primary: Side;
   /** UTC text, [from, to); null where nothing with a time was compared. */
   readonly window: { readonly from: string | null; readonly to: string | null };

@@ -251,10 +251,8 @@ class Comparer {
     recorder: Recorder,
   ): Promise<TableReport> {
     const { settleMs } = this.request;
-    const known = comparison.table.known !== null;
     // Without a ledger somebody else may copy the rows, at whatever pace.
-    const waits = { ledger: this.#ledger && known, mayArrive: known || !this.#ledger };
-    const options = { settleMs, stop: this.hooks.stop, ...waits };
+    const options = { settleMs, stop: this.hooks.stop, ledger: this.#ledger };
     for await (const group of groupLeaves(leaves)) {
       await this.#throwIfStopped(recorder);
       this.hooks.onProgress({

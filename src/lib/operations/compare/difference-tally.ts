@@ -16,6 +16,7 @@ const STRIP_CELLS = 54;
 /** Counts the differences of one table. */
 export class Tally {
   readonly #counts = { missing: 0, extra: 0, different: 0, pending: 0, 'known gap': 0, unexplained: 0 };
+  #pendingExtra = 0;
   readonly #pending = new Set<TimeRange>();
   readonly #strip = new Array<number>(STRIP_CELLS).fill(0);
 
@@ -37,7 +38,8 @@ export class Tally {
   add(difference: Difference): void {
     this.#leaves.add(difference.leaf);
     this.#counts[difference.kind] += 1;
-    if (difference.class !== null) this.#counts[difference.class] += 1;
+    this.#counts[difference.class] += 1;
+    if (difference.kind === 'extra' && difference.class === 'pending') this.#pendingExtra += 1;
     if (this.range === null) return;
     const { slice } = difference.leaf;
     if (difference.class === 'pending' && 'from' in slice) this.#pending.add(slice);
@@ -72,6 +74,7 @@ export class Tally {
       missingOnLocal: isLocal ? extra : missing,
       different,
       pending,
+      pendingExtra: this.#pendingExtra,
       knownGap: this.#counts['known gap'],
       unexplained,
       whole: this.isWhole,

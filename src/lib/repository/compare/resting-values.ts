@@ -1,3 +1,4 @@
+import type { LedgerView } from '../ledger/ledger.js';
 import type { UpdateRule } from '../tables/table-pair.js';
 import type { ColumnDifference, Suspect } from './look.js';
 import type { RowClock } from './row-clocks.js';
@@ -6,8 +7,8 @@ import type { RowClock } from './row-clocks.js';
 export interface Rest {
   /** Looks that saw it; 0 at the first look, whose clocks are younger than its rows. */
   readonly looks: number;
-  /** The newest entry of the ledger when it was seen first: an entry that came later cannot be the reason for it. */
-  readonly newestEntry: number;
+  /** The ledger when it was seen first: an entry that came later cannot be the reason for it. */
+  readonly view: LedgerView;
   /** Another value was there at an earlier look, or the same one written earlier. */
   readonly moved: boolean;
 }
@@ -21,7 +22,7 @@ interface Resting extends Rest {
 interface LookedRows {
   readonly suspects: readonly Suspect[];
   readonly clocks: ReadonlyMap<string, RowClock>;
-  readonly newestEntry: number;
+  readonly view: LedgerView;
 }
 
 /** The wrong values of rows that are updated, from look to look: for telling lost updates from late ones. */
@@ -36,7 +37,7 @@ export class RestingValues {
   }
 
   /** Takes another look into account. */
-  add({ suspects, clocks, newestEntry }: LookedRows, looks = 1): void {
+  add({ suspects, clocks, view }: LookedRows, looks = 1): void {
     const rests = new Map<string, Resting>();
     for (const suspect of suspects) {
       for (const column of suspect.columns) {
@@ -47,8 +48,8 @@ export class RestingValues {
         rests.set(
           placeOf(suspect, column),
           isSame
-            ? { ...before, looks: before.looks + 1, newestEntry: before.looks === 0 ? newestEntry : before.newestEntry }
-            : { ...seen, looks, newestEntry, moved: before !== undefined },
+            ? { ...before, looks: before.looks + 1, view: before.looks === 0 ? view : before.view }
+            : { ...seen, looks, view, moved: before !== undefined },
         );
       }
     }

@@ -125,8 +125,11 @@ const READ_GAPS = `
 
 /** An entry that has not settled, or a part of one: what it says of which rows. */
 interface Unsettled {
-  readonly entryId: number;
   readonly state: LedgerState;
+  /** The number of the transaction that entered it. */
+  readonly enteredBy: number;
+  /** Of another program, not of a consumer's batch: what it names is repaired whatever became of it since. */
+  readonly ofWriter: boolean;
 }
 
 /** Rows that were added within a time. */
@@ -138,6 +141,26 @@ export interface UnsettledRange extends Unsettled, TimeRange {
 /** One of the rows that were asked for, by its place among them. */
 export interface UnsettledKey extends Unsettled {
   readonly place: number;
+  /** It may be no more. */
+  readonly gone: boolean;
+}
+
+/** What of the ledger could be seen at a time. */
+export class LedgerView {
+  readonly #from: number;
+  readonly #to: number;
+  readonly #open: ReadonlySet<number>;
+
+  /** By the text of a pg_snapshot. */
+  constructor(snapshot: string) {
+    const [from, to, open] = snapshot.split(':');
+    [this.#from, this.#to] = [Number(from), Number(to)];
+    this.#open = new Set((open ?? '').split(',').map(Number));
+  }
+
+  shows({ enteredBy }: Pick<Unsettled, 'enteredBy'>): boolean {
+    return enteredBy < this.#from || (enteredBy < this.#to && !this.#open.has(enteredBy));
+  }
 }
 
 const FIND_LEDGER = `
@@ -147,11 +170,11 @@ const FIND_LEDGER = `
   ) as exists`;
 
 const READ_UNSETTLED = `
-  select entry_id as "entryId", state, sensor_id as "sensorId",
+  select state, entered_by::text::bigint as "enteredBy", batch_id is null as "ofWriter", sensor_id as "sensorId",
     (extract(epoch from lower(range)) * 1000000)::bigint as "from",
     (extract(epoch from upper(range)) * 1000000)::bigint as "to"
   from (
-    select entry_id, state, sensor_id, unnest(times) as range from sensorctl.ledger_state
+    select state, entered_by, batch_id, sensor_id, unnest(times) as range from sensorctl.ledger_state
     where table_name = $1 and times && $2::tstzmultirange
   ) as entries
   where range && $2::tstzmultirange`;
@@ -163,13 +186,21 @@ const readUnsettledKeysSql = (types: readonly string[]): string => `
       jsonb_build_array(${types.map((type, index) => `(given.key::json ->> ${index})::${type}::text`).join(', ')}) as key
     from unnest($2::text[]) with ordinality as given (key, place)
   )
-  select entry_id as "entryId", state, place from sensorctl.ledger_state cross join wanted
-  where table_name = $1 and whole_table
-  union all
-  select entry_id, state, place from sensorctl.ledger_state
-  cross join lateral jsonb_array_elements(coalesce(keys, '[]') || coalesce(gone, '[]')) as named (key)
-  join wanted on wanted.key = named.key
-  where table_name = $1 and (keys is not null or gone is not null)`;
+  select state, entered_by::text::bigint as "enteredBy", batch_id is null as "ofWriter", place, is_gone as gone
+  from (
+    select state, entered_by, batch_id, place, true as is_gone from sensorctl.ledger_state cross join wanted
+    where table_name = $1 and whole_table
+    union all
+    select state, entered_by, batch_id, place, is_gone from sensorctl.ledger_state
+    cross join lateral (
+      select jsonb_array_elements(keys) as key, false as is_gone union all select jsonb_array_elements(gone), true
+    ) as named
+    join wanted on wanted.key = named.key
+    where table_name = $1 and (keys is not null or gone is not null)
+  ) as entries`;
+
+/** As of one statement, which comes after what the caller has read. */
+const READ_VIEW = 'select pg_current_snapshot()::text as snapshot';
 
 const NEWEST_ENTRY = 'select coalesce(max(entry_id), 0)::bigint as newest from sensorctl.ledger_state';
 
@@ -199,13 +230,19 @@ export async function readUnsettledKeys(
   table: string,
   { types, keys }: { readonly types: readonly string[]; readonly keys: readonly (readonly (string | null)[])[] },
 ): Promise<UnsettledKey[]> {
-  if (types.length === 0 || keys.length === 0) return [];
+  if (keys.length === 0) return [];
   const texts = keys.map((key) => JSON.stringify(key));
   const { rows } = await primary.query<UnsettledKey & Record<string, unknown>>(readUnsettledKeysSql(types), [
     table,
     texts,
   ]);
   return rows;
+}
+
+/** What of the ledger can be seen now. */
+export async function readLedgerView(primary: Queryable): Promise<LedgerView> {
+  const { rows } = await primary.query<{ snapshot: string }>(READ_VIEW);
+  return new LedgerView(rows[0]?.snapshot ?? '0:0:');
 }
 
 /** The newest entry that the reader's snapshot sees; 0 where there is none. */

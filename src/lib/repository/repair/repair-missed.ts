@@ -57,10 +57,12 @@ const CLAIM_TIMEOUTS = "set local idle_in_transaction_session_timeout = '28s'";
 
 /**
  * Parameters: the states wanted, entries to leave alone, the newest entry to take. There may be millions of entries: asked
- * for each by itself, what all see of it lets the search follow the index by table and end early.
+ * for each by itself, what all see of it lets the search follow the index by table and end early. What another program
+ * entered is anybody's to repair, also while a healer has seen it.
  */
 const IS_WANTED = `
-  (select state from sensorctl.ledger_state as seen where seen.entry_id = entry.entry_id) = any ($1::text[])
+  (batch_id is null and state = any ($1::text[]) or batch_id is not null
+      and (select state from sensorctl.ledger_state as seen where seen.entry_id = entry.entry_id) = any ($1::text[]))
     and entry.entry_id <> all ($2::bigint[]) and entry.entry_id <= $3`;
 
 /** Those of the tables that have such entries, the one with the oldest first. */

@@ -1,25 +1,46 @@
-import { describeFault, isLockTimeout } from '../../db/sqlstate.js';
+import { describeFault, isLockTimeout, isPassing } from '../../db/sqlstate.js';
 import { pause } from '../../domain/async.js';
-import { backoff, withRetries, type FailedAttempt } from '../../domain/retry.js';
+import { backoff, withRetries } from '../../domain/retry.js';
 import { sideTitle } from '../../domain/side.js';
+import { ConflictError } from '../../errors.js';
 import type { Logger } from '../../logger.js';
 import { TIMES } from '../../timing.js';
 import type { CircuitBreaker } from '../write/circuit-breaker.js';
 import { buryConsumers } from '../ledger/markers.js';
 import { restoreAbandonedPolicies } from '../timescaledb/paused-jobs.js';
 import { coverNewPartitions } from '../writers/new-partitions.js';
+import type { Database } from '../../db/database.js';
+import { HealerTurns } from './healer-turns.js';
 import { culpritOf, RepairInParts } from './repair-in-parts.js';
 import type { RepairOptions, RepairOutcome } from './repair-missed.js';
 
 export interface SelfHealingOptions extends Pick<RepairOptions, 'primary' | 'secondary'> {
   readonly breaker: CircuitBreaker;
+  /** Ledger entries in one repair, at most. */
+  readonly entries?: number;
   /** Rows a second, at most. */
   readonly rowsPerSecond: number;
   readonly logger: Logger;
   readonly signal: AbortSignal;
   /** Called with the number of readings that each repair brought to the secondary. */
   readonly onHealed?: (readings: number) => void;
+  /** Called after each turn that repaired something. */
+  readonly onTurn?: (turn: HealedTurn) => void;
 }
+
+/** What a turn brought, in rows; `copied` is the sum of the others. */
+export interface HealedTurn {
+  /** Ledger entries repaired, verified and settled. */
+  readonly entries: number;
+  readonly copied: number;
+  readonly inserted: number;
+  readonly skipped: number;
+  /** Also those that were deleted. */
+  readonly corrected: number;
+  readonly refused: number;
+}
+
+const NOTHING_HEALED: HealedTurn = { entries: 0, copied: 0, inserted: 0, skipped: 0, corrected: 0, refused: 0 };
 
 const ENTRIES_A_REPAIR = 20;
 const IDLE_MS = 1_000;
@@ -30,25 +51,27 @@ const LONGEST_FAILURE_MS = TIMES.repairRetryLongestMs;
 const SET_ASIDE_MS = TIMES.repairAsideMs;
 
 /**
- * Repairs missed entries in the background while the secondary answers, at a bounded rate, until the signal aborts.
- * Consumers share the work: an entry that one repairs is skipped by the others. Never throws.
+ * Repairs missed entries in the background while both sides answer, at a bounded rate, until the signal aborts: turn by turn
+ * what the ledger held when the turn began. Any number of processes share the work: an entry that one repairs is skipped
+ * by the others. Never throws.
  */
 export async function healUntilStopped(options: SelfHealingOptions): Promise<void> {
-  const { signal, logger } = options;
+  const { signal } = options;
   const healing = new Healing(options);
-  const policy = {
-    pauseMs: backoff(FAILURE_MS, LONGEST_FAILURE_MS),
-    onFailedAttempt: ({ error }: FailedAttempt) => {
-      if (!signal.aborted) logger.warn('repair failed, trying again later', { error: describeFault(error) });
-    },
-    signal,
-  };
+  const policy = { pauseMs: backoff(FAILURE_MS, LONGEST_FAILURE_MS), signal };
   // Only the signal ends the attempts.
   while (!signal.aborted) await withRetries(() => healing.round(), policy).catch(() => undefined);
+  await healing.end();
 }
 
 class Healing {
   readonly #parts: RepairInParts;
+  readonly #turns: HealerTurns;
+  /** The newest entry of the turn that is under way. */
+  #upTo: number | null = null;
+  #turn = NOTHING_HEALED;
+  /** The side that did not answer: said once. */
+  #away: Database | null = null;
   /** Entries that cannot be repaired, and until when others go before them. */
   readonly #setAside = new Map<number, number>();
   /** The same of tables that a person has to mend first. */
@@ -62,12 +85,33 @@ class Healing {
   #partitionsFailed = false;
 
   constructor(private readonly options: SelfHealingOptions) {
-    this.#parts = new RepairInParts(options, ENTRIES_A_REPAIR);
+    this.#parts = new RepairInParts(options, options.entries ?? ENTRIES_A_REPAIR);
+    this.#turns = new HealerTurns(options.primary, options.logger);
   }
 
-  /** One repair, or a pause where there is nothing to do. Throws what the repair throws. */
+  /** One repair, or a pause where there is nothing to do. Throws what the repair throws, and says so in the log. */
   async round(): Promise<void> {
+    try {
+      await this.#repairOrRest();
+      if (this.#away === null) return;
+      this.options.logger.info(`${sideTitle(this.#away.side)} answers again`);
+      this.#away = null;
+    } catch (error) {
+      this.#endTurn();
+      await this.#tellFailure(error);
+      throw error;
+    }
+  }
+
+  async end(): Promise<void> {
+    this.#endTurn();
+    await this.#turns.end();
+  }
+
+  async #repairOrRest(): Promise<void> {
     if (!(await this.#secondaryAnswers())) {
+      // This turn passes over what is there.
+      await this.#turns.begin();
       await pause(IDLE_MS, this.options.signal);
       return;
     }
@@ -75,13 +119,61 @@ class Healing {
       this.#partitionsAt = performance.now();
       await this.#coverPartitions();
     }
-    const outcome = await this.#repair();
+    this.#upTo ??= await this.#turns.begin();
+    const outcome = this.#upTo === null ? null : await this.#repair(this.#upTo);
     if (outcome !== null && outcome.entries > 0) {
-      const { updated, ...rows } = outcome;
-      const brought = updated.inserted + updated.corrected;
-      this.options.logger.info('ledger repaired', { ...rows, ...(brought > 0 && { updated: brought }) });
-      this.options.onHealed?.(outcome.inserted);
-    } else await this.#rest();
+      this.#count(outcome);
+      return;
+    }
+    if (outcome !== null) this.#endTurn();
+    await this.#rest();
+  }
+
+  #count({ updated, entries, refused, ...rows }: RepairOutcome): void {
+    const { copied, inserted, skipped, corrected } = this.#turn;
+    this.#turn = {
+      entries: this.#turn.entries + entries,
+      refused: this.#turn.refused + refused,
+      copied: copied + rows.copied + updated.copied,
+      inserted: inserted + rows.inserted + updated.inserted,
+      skipped: skipped + rows.skipped + updated.skipped,
+      corrected: corrected + rows.corrected + updated.corrected,
+    };
+    this.options.onHealed?.(rows.inserted);
+  }
+
+  #endTurn(): void {
+    this.#upTo = null;
+    if (this.#turn.entries === 0) return;
+    this.options.logger.info('ledger repaired', { ...this.#turn });
+    this.options.onTurn?.(this.#turn);
+    this.#turn = NOTHING_HEALED;
+  }
+
+  /** That a side is away is said once, until it answers again. */
+  async #tellFailure(error: unknown): Promise<void> {
+    const { signal, logger } = this.options;
+    if (signal.aborted) return;
+    const fields = { error: describeFault(error) };
+    // Whoever follows the phase ends this.
+    const isOver = error instanceof ConflictError;
+    const away = !isOver && isPassing(error) ? await this.#findAway() : null;
+    if (isOver) logger.debug('repair failed', fields);
+    else if (away === null) logger.warn('repair failed, trying again later', fields);
+    else if (away !== this.#away)
+      logger.warn(`${sideTitle(away.side)} does not answer; what the ledger holds is repaired once it does`, fields);
+    this.#away = away ?? this.#away;
+  }
+
+  async #findAway(): Promise<Database | null> {
+    for (const side of [this.options.primary, this.options.secondary]) {
+      const answers = await side.pool.query('select').then(
+        () => true,
+        () => false,
+      );
+      if (!answers) return side;
+    }
+    return null;
   }
 
   /** While the breaker is open and no batch comes along to probe, this does. */
@@ -96,18 +188,20 @@ class Healing {
       return false;
     }
     breaker.succeeded();
+    this.#away = null;
     logger.info(`${sideTitle(secondary.side)} answers again`);
     return true;
   }
 
   /** Null where what it claimed was set aside: others go before it for a while. */
-  async #repair(): Promise<RepairOutcome | null> {
+  async #repair(upTo: number): Promise<RepairOutcome | null> {
     const { rowsPerSecond, signal } = this.options;
     try {
       const wanted = {
         states: ['missed'],
         except: current(this.#setAside),
         exceptTables: current(this.#tablesAside),
+        upTo,
       } as const;
       const outcome = await this.#parts.repair(wanted, signal);
       await pause(((outcome.copied + outcome.updated.copied) / rowsPerSecond) * 1000, signal);

@@ -35,6 +35,7 @@ export const BOOKKEEPING_FUNCTIONS: readonly string[] = [
   'copy_state',
   'compact_unproven',
   'compact_keys',
+  'take_turn',
   'bury_consumer',
 ];
 

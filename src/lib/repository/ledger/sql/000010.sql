@@ -6,15 +6,60 @@ alter table sensorctl.ledger alter column batch_id drop not null, alter column c
   -- Rows that are no longer there.
   add column gone jsonb constraint gone_are_listed check (jsonb_typeof(gone) = 'array'),
   -- Any row of the table may have changed.
-  add column whole_table boolean not null default false;
+  add column whole_table boolean not null default false,
+  -- The transaction that entered it: whether somebody could see it at a time. Numbers of entries are none of that, since a
+  -- long transaction commits old ones.
+  add column entered_by xid8 not null default pg_current_xact_id();
+
+-- Who repairs what others enter, turn by turn: consumers, and `backfill --follow`. What other programs enter is pending
+-- while such a one lives that has not passed it over: from a turn that could see it on it is healed before the next begins.
+create table sensorctl.healer (
+  healer_id uuid primary key,
+  lease_until timestamptz not null,
+  -- What could be seen when its turn began, and when the one before did.
+  seen pg_snapshot not null,
+  seen_before pg_snapshot
+);
+
+-- Begins a turn where the ledger holds anything, or goes on with one (`begins` is false); without a lease it ends. Returns the
+-- newest entry.
+create function sensorctl.take_turn(id uuid, lease interval, begins boolean) returns bigint
+language plpgsql security definer set search_path = pg_catalog, pg_temp as $turn$
+  declare
+    newest bigint := (select max(entry_id) from sensorctl.ledger);
+  begin
+    if lease <= interval '0' then
+      delete from sensorctl.healer where healer_id = id;
+    elsif begins and newest is not null then
+      insert into sensorctl.healer (healer_id, lease_until, seen) values (id, clock_timestamp() + lease, pg_current_snapshot())
+      on conflict (healer_id) do update
+      set lease_until = excluded.lease_until, seen_before = healer.seen, seen = excluded.seen;
+    else
+      insert into sensorctl.healer (healer_id, lease_until, seen) values (id, clock_timestamp() + lease, pg_current_snapshot())
+      on conflict (healer_id) do update set lease_until = excluded.lease_until
+      where healer.lease_until < clock_timestamp() + lease * 0.8;
+    end if;
+    delete from sensorctl.healer where lease_until < clock_timestamp() - interval '1 hour';
+    return newest;
+  end $turn$;
 
 create or replace view sensorctl.ledger_state as
 select entry_id, batch_id, consumer_id, table_name, times, readings, reason, sensor_id, committed_at,
   case when state = 'pending' and not exists (
     select from sensorctl.consumer
     where consumer.consumer_id = ledger.consumer_id and ended_at is null and lease_until > clock_timestamp()
-  ) then 'missed' else state end as state,
-  keys, gone, whole_table
+  ) then 'missed' when batch_id is null and state = 'missed'
+    -- Asked once for all entries; most of a long ledger are older.
+    and entered_by >= (select min(coalesce(pg_snapshot_xmin(seen_before), '0'::xid8)) from sensorctl.healer
+      where lease_until > clock_timestamp())
+    and entered_by < pg_snapshot_xmax(pg_current_snapshot())
+    and exists (
+      select from sensorctl.healer where lease_until > clock_timestamp()
+        and coalesce(not pg_visible_in_snapshot(entered_by, seen_before), true)
+    ) then 'pending' else state end as state,
+  keys, gone, whole_table,
+  -- A number of another server, as after a restored dump, says nothing.
+  case when entered_by < pg_snapshot_xmax(pg_current_snapshot()) then entered_by else '0'::xid8 end as entered_by
 from sensorctl.ledger;
 
 -- What names keys or the whole table is proven with the whole table.
@@ -94,11 +139,11 @@ do $rights$
 declare
   consumer text;
 begin
-  execute 'revoke all on function sensorctl.compact_keys from public';
+  execute 'revoke all on function sensorctl.compact_keys, sensorctl.take_turn from public';
   for consumer in
     select distinct a.grantee::regrole::text from pg_proc as p cross join lateral aclexplode(p.proacl) as a
     where p.oid = 'sensorctl.compact_unproven'::regproc and a.grantee not in (p.proowner, 0)
   loop
-    execute format('grant execute on function sensorctl.compact_keys to %s', consumer);
+    execute format('grant execute on function sensorctl.compact_keys, sensorctl.take_turn to %s', consumer);
   end loop;
 end $rights$;
