@@ -185,7 +185,16 @@ describe("the installation's schema on two servers of different versions", funct
     expect(again.sides.at(-1)?.brought).to.deep.equal({ done: [], failed: [], leftOut: [] });
     const { findings } = JSON.parse((await stage!.run(['verify-schema', '--json'])).stdout) as SchemaVerdict;
     // Of the servers, and what local itself is like.
-    const ofServers = ['PostgreSQL', 'collation', 'TimescaleDB', 'TimeZone', KEY, 'key', 'row security', 'other writers'];
+    const ofServers = [
+      'PostgreSQL',
+      'collation',
+      'TimescaleDB',
+      'TimeZone',
+      KEY,
+      'key',
+      'row security',
+      'other writers',
+    ];
     const others = findings.filter(({ subject }) => !ofServers.includes(subject));
     expect(others.map(({ weight, subject, local, ec2 }) => ({ weight, subject, local, ec2 }))).to.deep.equal([]);
   });
