@@ -25,7 +25,7 @@ const DAMAGES_OF_TIMESCALEDB = [
 
 for (const timescaleDb of [false, true]) {
   describe(`random writers to tracked tables ${timescaleDb ? 'of TimescaleDB' : 'of PostgreSQL alone'}`, function () {
-    this.timeout(TRANSACTIONS * 1_000);
+    this.timeout(TRANSACTIONS * 3_000);
     let side: TrackedSide;
 
     before(async function () {

@@ -36,7 +36,9 @@ export class TrackedSide {
     const created = await createTestDatabase(server, title);
     const { host, port, user, password } = server;
     const connection = { host, port, user, password, database: created.name } as const;
-    const pool = new pg.Pool({ ...connection, max: 8, application_name: 'another program' });
+    // Random programs meet in deadlocks, of which each costs this long.
+    const options = '-c deadlock_timeout=50ms';
+    const pool = new pg.Pool({ ...connection, max: 8, application_name: 'another program', options });
     pool.on('error', () => undefined);
     if (sql !== '') await pool.query(sql);
     const database = openDatabase({
