@@ -3,6 +3,7 @@ import type { Socket } from 'node:net';
 import type pg from 'pg';
 import { GUIDE_TABLES } from '../../src/lib/decoders/guide-tables.js';
 import { closeDatabase, openDatabase, type Database } from '../../src/lib/db/database.js';
+import { KEEP_OWN_PATH } from '../../src/lib/db/search-path.js';
 import type { Side, WriteMode } from '../../src/lib/domain/side.js';
 import { silentLogger, type Logger } from '../../src/lib/logger.js';
 import { backfill, planBackfill } from '../../src/lib/operations/backfill/backfill.js';
@@ -148,7 +149,7 @@ export class PreparedPair {
   /** A connection of a test's own, as another process has it; cut at the latest when the pair is closed. */
   async openSession(side: Side): Promise<Session> {
     const client = await this[side].openSession();
-    await client.query("select set_config('search_path', current_setting('sensorctl.own_path'), false)");
+    await client.query(KEEP_OWN_PATH);
     const session = {
       client,
       cut: () => (client as unknown as { connection: { stream: Socket } }).connection.stream.destroy(),

@@ -36,9 +36,7 @@ export class TrackedSide {
     const created = await createTestDatabase(server, title);
     const { host, port, user, password } = server;
     const connection = { host, port, user, password, database: created.name } as const;
-    // Random programs meet in deadlocks, of which each costs this long.
-    const options = '-c deadlock_timeout=50ms';
-    const pool = new pg.Pool({ ...connection, max: 8, application_name: 'another program', options });
+    const pool = new pg.Pool({ ...connection, max: 8, application_name: 'another program' });
     pool.on('error', () => undefined);
     if (sql !== '') await pool.query(sql);
     const database = openDatabase({

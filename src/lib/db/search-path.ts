@@ -60,7 +60,9 @@ export async function prepareSession(client: pg.ClientBase, timeouts: SessionTim
   return { stranger: (pinned?.rows[0]?.stranger as string | null) ?? null, session: parseSession(read?.rows ?? []) };
 }
 
-const TAKE_OWN_PATH = "set_config('search_path', current_setting('sensorctl.own_path'), true)";
+const takeOwnPath = (isLocal: boolean): string =>
+  `set_config('search_path', current_setting('sensorctl.own_path'), ${isLocal})`;
+const TAKE_OWN_PATH = takeOwnPath(true);
 
 /** Ends what `underOwnPath` began, in the same transaction: without it the rest would be looked up in the role's own path. */
 export const PIN_AGAIN = `set local search_path = ${PINNED_PATH}`;
@@ -69,7 +71,7 @@ export const PIN_AGAIN = `set local search_path = ${PINNED_PATH}`;
 export const SET_OWN_PATH = `select ${TAKE_OWN_PATH}`;
 
 /** The same for all that a session does from here on: nothing of sensorctl's own may follow. */
-export const KEEP_OWN_PATH = "select set_config('search_path', current_setting('sensorctl.own_path'), false)";
+export const KEEP_OWN_PATH = `select ${takeOwnPath(false)}`;
 
 /**
  * The statement (an insert, update or delete without `returning`) is analysed under the pinned path, and its triggers run

@@ -58,10 +58,10 @@ async function chooseTables(
   databases: readonly Database[],
   { selection, tables: names }: TrackOptions,
 ): Promise<Table[][]> {
-  const [here = NOTHING, there] = await Promise.all(
+  const [here = NOTHING, there = here] = await Promise.all(
     databases.map((database) => namingSide(database, () => discoverTables(database.pool))),
   );
-  const candidates = pairDiscovered(here, there ?? here).filter(({ primary, secondary }) => primary && secondary);
+  const candidates = pairDiscovered(here, there).filter(({ primary, secondary }) => primary && secondary);
   const { chosen, leftOut, unknown } = selectTables(candidates, selection, names);
   const [missing] = unknown;
   if (missing !== undefined || chosen.length === 0) {

@@ -16,9 +16,16 @@ export interface Gate {
 /** A measured gate; left out, there is no advice, and --force may override it. */
 export type Measured = Pick<Gate, 'passed' | 'detail'> & { readonly advice?: Problem; readonly forcible?: boolean };
 
+/** `refresh` comes after the pause. */
 export const STEPS = [
-  ...(['prove', 'pause', 'wait for writers', 'drain', 'compare', 'sequences', 'switch', 'complete'] as const),
-  // After the pause.
+  'prove',
+  'pause',
+  'wait for writers',
+  'drain',
+  'compare',
+  'sequences',
+  'switch',
+  'complete',
   'refresh',
 ] as const;
 

@@ -30,6 +30,12 @@ import { readPairTracking, type PairTracking } from '../../repository/writers/pa
 import { measureSoak } from './soak-gate.js';
 import { measureWriters } from './writers-gate.js';
 
+/** How far each table is tracked, and the proofs that count. */
+interface Evidence {
+  readonly trackings: readonly PairTracking[];
+  readonly proofs: ReadonlyMap<string, TableProof>;
+}
+
 /** What other commands find out for the gates. */
 export interface Checks {
   /** How many findings of verify-schema block, and how many warn. */
@@ -133,6 +139,7 @@ class Gates {
   /** The identities of both; asked for once, by whichever gate comes first. */
   #between: Promise<string[]> | undefined;
   #plan: Promise<TablePlan> | undefined;
+  #evidence: Promise<Evidence> | undefined;
 
   constructor(private readonly options: GateOptions) {
     const { sides, state } = options;
@@ -208,19 +215,19 @@ class Gates {
 
   async #withoutProof(names: readonly string[]): Promise<readonly string[]> {
     if (names.length === 0) return [];
-    const { proofs } = await this.#evidence();
+    const { proofs } = await this.#findEvidence();
     return names.filter((name) => !proofs.has(name));
   }
 
   /** Tracked tables have whole triggers; what an untracked table means is said. */
   async otherWriters(): Promise<Measured> {
-    const { trackings, proofs } = await this.#evidence();
+    const { trackings, proofs } = await this.#findEvidence();
     return measureWriters(trackings, proofs);
   }
 
   /** In phase 3 local refuses other programs where its triggers are whole; elsewhere it holds nothing that EC2 lacks. */
   async strayWriters(): Promise<Measured> {
-    const { trackings } = await this.#evidence();
+    const { trackings } = await this.#findEvidence();
     const open = trackings.filter(({ state }) => state !== 'tracked').map(({ table }) => table);
     if (open.length === 0) return { passed: true, detail: 'local has refused other programs' };
     const rows = await this.options.checks.countForeignOnLocal(open);
@@ -238,7 +245,7 @@ class Gates {
    * The proofs that count: those of a tracked table began after the triggers of both sides were made. The triggers are
    * looked at first, so that their age is the smaller one.
    */
-  async #evidence(): Promise<{ trackings: PairTracking[]; proofs: ReadonlyMap<string, TableProof> }> {
+  async #readEvidence(): Promise<Evidence> {
     const { pairs } = await this.#planTables();
     const databases = { primary: this.#primary, secondary: this.#secondary };
     const between = await this.#identities();
@@ -249,10 +256,15 @@ class Gates {
     return { trackings, proofs: new Map(counting) };
   }
 
+  async #findEvidence(): Promise<Evidence> {
+    this.#evidence ??= this.#readEvidence();
+    return await this.#evidence;
+  }
+
   /** Each table was proven once, nothing was found different in it since, and what was written since is equal too. */
   async compare(): Promise<Measured> {
     const { pairs } = await this.#planTables();
-    const { trackings, proofs } = await this.#evidence();
+    const { trackings, proofs } = await this.#findEvidence();
     const advice: Problem = { code: 'not-proven' };
     const unproven = pairs.filter(({ name }) => !proofs.has(name)).map(({ name }) => name);
     if (unproven.length > 0) {

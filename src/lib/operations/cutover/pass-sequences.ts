@@ -2,7 +2,7 @@ import type { Database } from '../../db/database.js';
 import { counted, listOf } from '../../domain/words.js';
 import { sideTitle } from '../../domain/side.js';
 import { CutoverRefusedError, type Problem } from '../../errors.js';
-import { planSequences, type Sequence, type SequencePlan } from '../../repository/cutover/sequence-plan.js';
+import { labelsOf, planSequences, type SequencePlan } from '../../repository/cutover/sequence-plan.js';
 import { moveSequences, readSequences } from '../../repository/cutover/sequences.js';
 import type { Measured } from './cutover-report.js';
 
@@ -78,8 +78,4 @@ function describeMissingRight(
     return { side, statement: `grant ${rights} on sequence ${names} to ${connection.user};` };
   });
   return { detail: details.join('; '), advice: { code: 'sequence-right-missing', facts: { grants } } };
-}
-
-function labelsOf(sequences: readonly Sequence[]): readonly string[] {
-  return sequences.map(({ label }) => label);
 }

@@ -79,8 +79,8 @@ export async function proveUnproven(
   const { primary } = sides;
   const { rows: unproven } = await primary.pool.query<Unproven & Record<string, unknown>>(READ_UNPROVEN);
   const { rows: whole } = await primary.pool.query<Pick<Unproven, 'id' | 'table'>>(READ_UNPROVEN_TABLES);
-  const names = [...new Set(unproven.map(({ table }) => table))];
-  const tables = await planCompared(sides, [...names, ...whole.map(({ table }) => table)]);
+  const settled = [...unproven, ...whole].map(({ table }) => table);
+  const tables = await planCompared(sides, settled);
   const method = await agreeOnMethod([queryableOf(primary), queryableOf(sides.secondary)], tables);
   const differing = new Map<string, readonly TimeRange[]>();
   const open = new Map<string, readonly TimeRange[]>();

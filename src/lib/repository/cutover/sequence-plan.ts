@@ -144,6 +144,6 @@ function absolute(value: bigint): bigint {
   return value < 0n ? -value : value;
 }
 
-function labelsOf(sequences: readonly Sequence[]): readonly string[] {
+export function labelsOf(sequences: readonly Sequence[]): readonly string[] {
   return sequences.map(({ label }) => label);
 }
