@@ -205,6 +205,44 @@ describe('acceptance: a decoder for tables of any shape', function () {
     await expectAlike();
   });
 
+  it('that declares its tables holds up no message for one that names other columns, though it comes first', async () => {
+    const declared = await writeDecoder(`
+      export default {
+        decode: (body) => [{ table: 'Plant A.Stations', values: JSON.parse(body), write: { newestBy: 'Seen' } }],
+        tables: { 'Plant A.Stations': { columns: { Name: 'text', Seen: 'timestamptz', note: 'text' }, key: ['Name'],
+          write: { newestBy: 'Seen' } } },
+      };`);
+    const sound = { Name: 'declared', Seen: '2026-03-01T00:00:00Z', note: 'sound' };
+    await stage.send(
+      [{ ...sound, note: undefined }, { ...sound, Seen: undefined }, sound].map((row) => JSON.stringify(row)),
+    );
+    const account = await stage.runJson<Consumed>([
+      'consume',
+      '--dual-write',
+      '--drain',
+      '--pollers',
+      '1',
+      '--decoder',
+      declared,
+    ]);
+    expect(account).to.include({ messages: 3, accepted: 1, quarantined: 2 });
+    const { rows } = await stage.ec2.query(`select note from "Plant A"."Stations" where "Name" = 'declared'`);
+    expect(rows).to.deep.equal([{ note: 'sound' }]);
+  });
+
+  it('counts each reading of a unit that local refuses, so that its sums are right', async () => {
+    const body = { station: 'units', at: '2026-03-02T00:00:00Z', mood: 'calm' };
+    const all = await writeDecoder(`${DECODER.replace('export default', 'const one =')};
+      export default { atomic: true, decode: one.decode };`);
+    await stage.send([
+      JSON.stringify({ ...body, channels: ['1', '2', '3'], mood: 'odd' }),
+      JSON.stringify({ ...body, channels: ['4', '5'] }),
+    ]);
+    const account = await stage.runJson<Consumed>(['consume', '--dual-write', '--drain', '--decoder', all]);
+    expect(account).to.include({ messages: 2, furtherReadings: 3, accepted: 2, refused: 0, quarantined: 3, empty: 0 });
+    await expectAlike();
+  });
+
   it('of today is what retries: a message that could not be decoded is stored after all', async () => {
     const body = JSON.stringify({ id: 'later', station: 'throws' });
     await stage.send([body]);
