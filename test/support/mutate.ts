@@ -57,13 +57,12 @@ function mutateText(body: string, random: () => number): string {
 }
 
 function mutateJson(body: string, random: () => number): string {
-  let value: Json;
   try {
-    value = JSON.parse(body) as Json;
+    return JSON.stringify(mutateValue(JSON.parse(body) as Json, random));
   } catch {
+    // No JSON, or nested too deep to be written again.
     return mutateText(body, random);
   }
-  return JSON.stringify(mutateValue(value, random));
 }
 
 /** Goes down to a random place, and changes what stands there. */

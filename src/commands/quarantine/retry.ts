@@ -29,7 +29,9 @@ export default class QuarantineRetry extends DecodingCommand {
     const settings = this.settings({ flags: decoderSetting(flags) });
     const decoder = await this.openDecoder(settings);
     const logger = this.logger();
-    const options = { command: 'quarantine', healRate: 0, declared: decoder.decoder.tables ?? {}, logger };
+    // A database without the guide's tables has rows of its own in the quarantine.
+    const declared = decoder.file === null ? {} : (decoder.decoder.tables ?? {});
+    const options = { command: 'quarantine', healRate: 0, declared, logger };
     const { keptOn, outcome } = await withRepository(settings, options, async (repository) => {
       const side = named?.keptOn ?? repository.roles.primary;
       const database = openSide(side, settings, 'quarantine', logger);
