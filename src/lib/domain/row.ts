@@ -43,7 +43,7 @@ export interface DeclaredTable {
   readonly key?: readonly string[];
   /** `first` where it is left out. */
   readonly write?: WriteRule;
-  /** How `init` makes it where it is absent; not at all where it is left out. */
+  /** How `init` makes one of the guide's tables where it is absent; `init` makes no others. */
   readonly create?: NewTable;
 }
 
