@@ -1,13 +1,12 @@
 import * as Flags from '@oclif/core/flags';
-import { BaseCommand } from '../lib/cli/base-command.js';
-import { DECODER_FLAGS, decoderSetting, openDecoder } from '../lib/cli/decoder.js';
+import { DECODER_FLAGS, decoderSetting, DecodingCommand } from '../lib/cli/decoder.js';
 import { METRICS_FLAGS, metricsAddress, numberFlag } from '../lib/cli/flags.js';
 import { openQueue } from '../lib/cli/open-queue.js';
 import { renderConsumeReport } from '../lib/cli/render-consume.js';
 import { withRepository } from '../lib/cli/with-repository.js';
 import { consume, type ConsumeReport } from '../lib/operations/consume/consume.js';
 
-export default class Consume extends BaseCommand {
+export default class Consume extends DecodingCommand {
   static override summary = 'Consume telemetry from the queue into local and, with dual write on, into EC2.';
   static override description = `Readings are committed locally, then acknowledged, then sent to EC2 in the background. An EC2 failure never blocks a local write: what EC2 misses stands in the ledger. Without --dual-write, ENABLE_DUAL_WRITE decides; without either, the phase that cutover recorded (none: local only). Once EC2 is the primary, a running consumer goes on there by itself, and --no-dual-write is refused.
 
@@ -61,7 +60,7 @@ The first Ctrl-C or SIGTERM finishes what is in hand and exits with 0; the secon
       flags: { ...decoderSetting(flags), ...(chosen === undefined ? {} : { ENABLE_DUAL_WRITE: String(chosen) }) },
     });
     const logger = this.logger();
-    const decoder = await openDecoder(settings);
+    const decoder = await this.openDecoder(settings);
     const queue = openQueue(settings);
     const stop = this.stopSignal();
     const tell = (line: string): void => this.note(line);

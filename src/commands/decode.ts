@@ -1,7 +1,6 @@
 import * as Args from '@oclif/core/args';
 import * as Flags from '@oclif/core/flags';
-import { BaseCommand } from '../lib/cli/base-command.js';
-import { DECODER_FLAGS, decoderSetting, openDecoder } from '../lib/cli/decoder.js';
+import { DECODER_FLAGS, decoderSetting, DecodingCommand } from '../lib/cli/decoder.js';
 import { openSide, withDatabases } from '../lib/cli/open-sides.js';
 import { printMessage, renderDecodeSummary, renderMessage, type PrintedMessage } from '../lib/cli/render-decode.js';
 import { EXIT_CODE } from '../lib/errors.js';
@@ -9,7 +8,7 @@ import { decode, type DecodedLine, type DecodeSummary } from '../lib/operations/
 
 export type DecodeDocument = DecodeSummary & { readonly lines?: readonly PrintedMessage[] };
 
-export default class Decode extends BaseCommand {
+export default class Decode extends DecodingCommand {
   static override summary = 'Show what the decoder makes of messages in JSON-lines files; writes nothing.';
   static override description = `One message a line, as replay sends it. Each is decoded twice: a decoder that makes something else of it the second time is not deterministic, and a redelivered message would be stored twice. With --check, rows are held against local's tables: unknown tables and columns, keys that are left out, values that a type does not take. Exit code 1 where a message has a fault or decodes to something else.`;
   static override examples = [
@@ -31,7 +30,7 @@ export default class Decode extends BaseCommand {
   async run(): Promise<DecodeDocument> {
     const { argv, flags } = await this.parse(Decode);
     const settings = this.settings({ flags: decoderSetting(flags) });
-    const decoder = await openDecoder(settings);
+    const decoder = await this.openDecoder(settings);
     const database = flags.check ? openSide('local', settings, 'decode', this.logger()) : null;
     const lines: PrintedMessage[] = [];
     const show = (line: DecodedLine): void => {

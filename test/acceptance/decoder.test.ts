@@ -43,6 +43,10 @@ export default {
     const { station, at, channels, place, mood, table = 'Plant A.Flow' } = JSON.parse(body);
     if (station === 'nothing') return [];
     if (station === 'promise') return Promise.resolve([]);
+    if (station === 'async') return (async () => { throw new Error('later'); })();
+    if (station === 'timer') setTimeout(() => { throw new Error('from a timer'); }, 1);
+    if (station === 'rejection') void Promise.reject('a text');
+    if (station === 'prints') console.log('looked at\\n', body);
     if (station === 'rubbish') return { rows: 5 };
     if (station === 'slow') for (;;);
     return channels.flatMap((channel, unit) => [
@@ -145,6 +149,7 @@ describe('acceptance: a decoder for tables of any shape', function () {
     const bad: Readonly<Record<string, [body: object, reason: RegExp]>> = {
       throws: [{ station: 'throws' }, /the decoder failed: it threw TypeError/],
       promise: [{ station: 'promise' }, /it answered a Promise/],
+      async: [{ station: 'async' }, /it answered a Promise/],
       rubbish: [{ station: 'rubbish' }, /it answered a value of type object, not a list of rows/],
       slow: [{ station: 'slow' }, /it took more than 300 ms/],
       table: [{ station: 't', ...good, table: 'Plant A.Flows' }, /there is no table Plant A\.Flows/],
@@ -176,6 +181,65 @@ describe('acceptance: a decoder for tables of any shape', function () {
       const record = records.find((each) => each.body === JSON.stringify(body));
       expect(record?.faults.map((fault) => `${fault.sqlstate ?? ''} ${fault.reason}`).join(), kind).to.match(reason);
     }
+    await expectAlike();
+  });
+
+  it('goes on where it throws after it had answered, and keeps what it prints from the result', async () => {
+    const good = { at: '2026-02-02T00:00:00Z', channels: [7], mood: 'calm' };
+    const stations = ['timer', 'rejection', 'prints', 's3'];
+    await stage.send(stations.map((station) => JSON.stringify({ station, ...good })));
+    const { stdout, stderr, code } = await stage.run([
+      'consume',
+      '--dual-write',
+      '--drain',
+      '--json',
+      '--decoder',
+      decoder,
+      '--batch-linger',
+      '1000',
+    ]);
+    expect(code, stderr).to.equal(0);
+    expect(JSON.parse(stdout)).to.include({ messages: 4, accepted: 4, quarantined: 0 });
+    expect(stderr).to.match(/the decoder threw after it had answered; that changes no message errors=1/);
+    expect(stderr).to.match(/^decoder: looked at.*prints/m);
+    await expectAlike();
+  });
+
+  it('that declares its tables holds up no message for one that names other columns, though it comes first', async () => {
+    const declared = await writeDecoder(`
+      export default {
+        decode: (body) => [{ table: 'Plant A.Stations', values: JSON.parse(body), write: { newestBy: 'Seen' } }],
+        tables: { 'Plant A.Stations': { columns: { Name: 'text', Seen: 'timestamptz', note: 'text' }, key: ['Name'],
+          write: { newestBy: 'Seen' } } },
+      };`);
+    const sound = { Name: 'declared', Seen: '2026-03-01T00:00:00Z', note: 'sound' };
+    await stage.send(
+      [{ ...sound, note: undefined }, { ...sound, Seen: undefined }, sound].map((row) => JSON.stringify(row)),
+    );
+    const account = await stage.runJson<Consumed>([
+      'consume',
+      '--dual-write',
+      '--drain',
+      '--pollers',
+      '1',
+      '--decoder',
+      declared,
+    ]);
+    expect(account).to.include({ messages: 3, accepted: 1, quarantined: 2 });
+    const { rows } = await stage.ec2.query(`select note from "Plant A"."Stations" where "Name" = 'declared'`);
+    expect(rows).to.deep.equal([{ note: 'sound' }]);
+  });
+
+  it('counts each reading of a unit that local refuses, so that its sums are right', async () => {
+    const body = { station: 'units', at: '2026-03-02T00:00:00Z', mood: 'calm' };
+    const all = await writeDecoder(`${DECODER.replace('export default', 'const one =')};
+      export default { atomic: true, decode: one.decode };`);
+    await stage.send([
+      JSON.stringify({ ...body, channels: ['1', '2', '3'], mood: 'odd' }),
+      JSON.stringify({ ...body, channels: ['4', '5'] }),
+    ]);
+    const account = await stage.runJson<Consumed>(['consume', '--dual-write', '--drain', '--decoder', all]);
+    expect(account).to.include({ messages: 2, furtherReadings: 3, accepted: 2, refused: 0, quarantined: 3, empty: 0 });
     await expectAlike();
   });
 

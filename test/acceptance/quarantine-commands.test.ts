@@ -105,3 +105,65 @@ describe('quarantine', () => {
     expect((await list('--all')).map((record) => record.body)).to.have.members([BAD_LEVEL, NO_LEVEL, NOT_JSON]);
   });
 });
+
+describe('quarantine, of rows of tables', function () {
+  this.timeout(60_000);
+  let stage: Stage;
+  const WITH_EC2 = { ENABLE_DUAL_WRITE: 'true' };
+
+  beforeEach(async () => {
+    stage = await Stage.open('quarantined rows');
+  });
+
+  afterEach(() => stage.close());
+
+  async function rowsOf(table: string): Promise<string[][]> {
+    const sql = `select stored::text as row from ${table} as stored order by 1`;
+    const sides = await Promise.all([stage.local, stage.ec2].map((pool) => pool.query<{ row: string }>(sql)));
+    return sides.map(({ rows }) => rows.map(({ row }) => row));
+  }
+
+  it("a row that was pruned goes back whole, whatever its columns, where there is none of the guide's tables", async () => {
+    await stage.local.query(`
+      create schema "O d"; create type "O d".pair as (a int, "B" text);
+      create table "O d"."T" ("K" bigint generated always as identity, "At" timestamp, pairs "O d".pair[], bytes bytea, doc jsonb,
+        spot point, n numeric, one int generated always as (1) stored, made timestamptz default clock_timestamp(),
+        primary key ("K", "At"));
+      insert into "O d"."T" ("At", pairs, bytes, doc, spot, n)
+      select '2025-07-01'::timestamp + make_interval(mins => i), array[row(i, 'x"y')::"O d".pair, null], '\\x00ff', '{"a": [1, null]}',
+        '(1,2)', 12345678901234567890.5 from generate_series(1, 3) as i`);
+    await stage.runJson(['init', '--yes']);
+    await stage.runJson(['backfill', '--all', '--yes']);
+    const [before] = await rowsOf('"O d"."T"');
+    await stage.local.query('delete from "O d"."T" where "K" = 2');
+    await stage.runJson(['backfill', '--all', '--prune', '--yes']);
+    const { records } = await stage.runJson<Listed>(['quarantine', 'list']);
+    expect(records).to.have.length(1);
+    const name = `ec2:${records[0]!.id}`;
+    expect(await stage.runJson(['quarantine', 'retry', name], WITH_EC2)).to.deep.equal({ stored: 1, failed: [] });
+    expect(await rowsOf('"O d"."T"')).to.deep.equal([before, before]);
+    expect((await stage.runJson<Listed>(['quarantine', 'list'])).records).to.deep.equal([]);
+  });
+
+  it('rows that shared a key go into a table that has none of them, once init --add-keys has set them aside', async () => {
+    await stage.runJson(['init']);
+    for (const pool of [stage.local, stage.ec2]) {
+      await pool.query(`create table other_readings (like water_level_readings including all);
+        alter table water_level_readings drop constraint water_level_readings_key`);
+    }
+    await stage.local.query(`
+      insert into water_level_readings (time, sensor_id, level_cm, rssi)
+      select '2025-07-01T00:00:00Z'::timestamptz + make_interval(secs => n / 2), 'W', 1.25, n % 2 from generate_series(0, 19) as n`);
+    await stage.runJson(['init', '--add-keys', '--yes']);
+    const { records } = await stage.runJson<Listed>(['quarantine', 'list']);
+    expect(records, 'a record a row').to.have.length(10);
+    const own = await stage.run(['quarantine', 'retry', '--all'], WITH_EC2);
+    expect(own.code, own.stdout).to.equal(1);
+    expect(own.stdout).to.include('water_level_readings holds a row with its key');
+    const other = ['quarantine', 'retry', '--all', '--table', 'other_readings'];
+    expect(await stage.runJson(other, WITH_EC2)).to.deep.equal({ stored: 10, failed: [] });
+    const [here, there] = await rowsOf('other_readings');
+    expect(here).to.have.length(10);
+    expect(there).to.deep.equal(here);
+  });
+});

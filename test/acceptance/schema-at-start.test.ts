@@ -23,6 +23,31 @@ describe('schema at start', () => {
     expect(stderr).to.match(/Next: sensorctl init --side local --add-keys/);
   });
 
+  for (const [column, type, using, wanted] of [
+    ['sensor_id', 'integer', '0', 'varchar(255) not null'],
+    ['sensor_id', 'uuid', 'gen_random_uuid()', 'varchar(255) not null'],
+    ['time', 'bigint', '0', 'timestamptz not null'],
+  ] as const) {
+    it(`${column} as ${type} on local: refuses with exit code 2 and one error; on EC2: warns, and lacks nothing unnoticed`, async () => {
+      const problem = `has the column ${column} as ${type}, where the decoder writes ${wanted}`;
+      const alter = `alter table water_level_readings alter column ${column} type ${type} using ${using}`;
+      await stage.ec2.query(alter);
+      await stage.send(generateTelemetry({ seed: SEED, count: 50 }));
+      const dual = await stage.run(['consume', '--dual-write', '--drain']);
+      expect(dual.code, dual.stderr).to.equal(0);
+      expect(dual.stderr).to.include(
+        `water_level_readings on EC2 ${problem}; what it refuses is entered in the ledger`,
+      );
+      expect(await countUncovered(stage)).to.equal(0);
+      await stage.local.query(`truncate water_level_readings; ${alter}`);
+      await stage.send(generateTelemetry({ seed: SEED, count: 1 }));
+      const { code, stderr } = await stage.run(['consume', '--drain']);
+      expect(code).to.equal(2);
+      expect(stderr.match(/^Error: .*$/gm)).to.deep.equal([`Error: water_level_readings on local ${problem}`]);
+      expect((await stage.queue.readState()).visible, 'nothing was received').to.equal(1);
+    });
+  }
+
   it('a column missing on EC2: warns with the statement that adds it, stores locally, enters all in the ledger', async () => {
     await stage.ec2.query('alter table water_level_readings drop column rssi');
     await stage.send(generateTelemetry({ seed: SEED, count: 300 }));

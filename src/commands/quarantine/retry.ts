@@ -1,15 +1,14 @@
 import * as Args from '@oclif/core/args';
 import * as Flags from '@oclif/core/flags';
-import { BaseCommand } from '../../lib/cli/base-command.js';
 import { parseRecordOrAll } from '../../lib/cli/flags.js';
-import { DECODER_FLAGS, decoderSetting, openDecoder } from '../../lib/cli/decoder.js';
+import { DECODER_FLAGS, decoderSetting, DecodingCommand } from '../../lib/cli/decoder.js';
 import { withRepository } from '../../lib/cli/with-repository.js';
 import { openSide, withDatabases } from '../../lib/cli/open-sides.js';
 import { oneLine } from '../../lib/cli/output.js';
 import { EXIT_CODE } from '../../lib/errors.js';
 import { retryQuarantined, type RetryOutcome } from '../../lib/operations/manage-quarantine.js';
 
-export default class QuarantineRetry extends BaseCommand {
+export default class QuarantineRetry extends DecodingCommand {
   static override summary = 'Decode quarantined messages again and store them, after what was in their way is mended.';
   static override description = `Messages are decoded by the decoder of today; a row of a table goes back into it where its key is not there. Rows are written as a consumer writes them: to the primary, and to the other side where dual write is on. What is stored is closed; what fails again stays open. Exit code 1 when any failed.`;
   static override examples = [
@@ -28,9 +27,11 @@ export default class QuarantineRetry extends BaseCommand {
     const { args, flags } = await this.parse(QuarantineRetry);
     const named = parseRecordOrAll(args.record, flags.all);
     const settings = this.settings({ flags: decoderSetting(flags) });
-    const decoder = await openDecoder(settings);
+    const decoder = await this.openDecoder(settings);
     const logger = this.logger();
-    const options = { command: 'quarantine', healRate: 0, declared: decoder.decoder.tables ?? {}, logger };
+    // A database without the guide's tables has rows of its own in the quarantine.
+    const declared = decoder.file === null ? {} : (decoder.decoder.tables ?? {});
+    const options = { command: 'quarantine', healRate: 0, declared, logger };
     const { keptOn, outcome } = await withRepository(settings, options, async (repository) => {
       const side = named?.keptOn ?? repository.roles.primary;
       const database = openSide(side, settings, 'quarantine', logger);

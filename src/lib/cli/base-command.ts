@@ -30,10 +30,15 @@ export abstract class BaseCommand extends Command {
     // The operator chose this Node; the SDK's advice about its own future versions is not for them.
     process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true';
     // An error that no promise hands to `catch`, such as an event that nobody listens to, is a defect like any other.
-    process.once('uncaughtException', (error) => process.exit(this.#reportUncaught(error)));
+    process.on('uncaughtException', (error) => {
+      if (!this.tolerates(error)) process.exit(this.#reportUncaught(error));
+    });
     // That nobody reads the log any more (`2>&1 | head`) is no reason to stop.
     process.stderr.on('error', () => undefined);
   }
+
+  /** Whether an error that nothing has caught ends nothing; then it is in the log. */
+  protected readonly tolerates: (error: unknown) => boolean = () => false;
 
   /** Reads and checks all settings; prints what is valid but unwise. `required` are those this command needs. */
   protected settings(

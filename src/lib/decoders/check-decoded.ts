@@ -33,7 +33,11 @@ export class DecodedError extends Error {}
 
 /** Checks and copies what a decoder answered. Throws a DecodedError where the answer as a whole is none. */
 export function checkDecoded(answer: unknown, isAtomic: boolean): CheckedRows {
-  if (answer instanceof Promise) throw new DecodedError('it answered a Promise: decode has to answer at once');
+  if (answer instanceof Promise) {
+    // What it comes to is nobody's any more.
+    answer.catch(() => undefined);
+    throw new DecodedError('it answered a Promise: decode has to answer at once');
+  }
   if (!Array.isArray(answer)) throw new DecodedError(`it answered ${nameOf(answer)}, not a list of rows`);
   if (answer.length > MOST_ROWS) throw new DecodedError(`it made ${answer.length} rows, more than ${MOST_ROWS}`);
   const tally: Tally = { bytes: 0 };

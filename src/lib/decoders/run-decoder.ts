@@ -59,7 +59,7 @@ function failure(reason: string): DecodedRows {
 }
 
 /** A module may throw anything, also what cannot be described. */
-function describeThrown(error: unknown): string {
+export function describeThrown(error: unknown): string {
   try {
     return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
   } catch {

@@ -43,7 +43,7 @@ export interface DeclaredTable {
   readonly key?: readonly string[];
   /** `first` where it is left out. */
   readonly write?: WriteRule;
-  /** How `init` makes it where it is absent; not at all where it is left out. */
+  /** How `init` makes one of the guide's tables where it is absent; `init` makes no others. */
   readonly create?: NewTable;
 }
 
@@ -71,8 +71,12 @@ export interface Unit {
   readonly source?: MessageSource;
 }
 
-/** How many rows of a unit count as readings: those that are kept first, or all where none is. */
-export function countReadings({ rows }: Pick<Unit, 'rows'>): number {
-  const first = rows.filter(({ write = 'first' }) => write === 'first').length;
-  return first > 0 ? first : rows.length;
+/** The rows of a unit that count as readings: those that are kept first, or all where none is. */
+export function readingsOf({ rows }: Pick<Unit, 'rows'>): readonly Row[] {
+  const first = rows.filter(({ write = 'first' }) => write === 'first');
+  return first.length > 0 ? first : rows;
+}
+
+export function countReadings(unit: Pick<Unit, 'rows'>): number {
+  return readingsOf(unit).length;
 }

@@ -63,8 +63,8 @@ export async function decode(options: DecodeOptions): Promise<DecodeSummary> {
 
 async function decodeFiles(options: DecodeOptions): Promise<DecodeSummary> {
   const { decoder, database } = options;
-  const trial = database === null ? null : new RowTrial(database);
-  if (trial !== null) await assertTablesFit(trial, decoder);
+  const trial = database === null ? null : new RowTrial(database, decoder.decoder.tables ?? {});
+  if (trial !== null) await assertTablesFit(trial);
   const totals = new DecodeTotals();
   let group: FileLine[] = [];
   const finish = async (): Promise<void> => {
@@ -102,8 +102,8 @@ async function decodeTwice(
   );
 }
 
-async function assertTablesFit(trial: RowTrial, { decoder }: UsedDecoder): Promise<void> {
-  const obstacles = await trial.findObstacles(decoder.tables ?? {});
+async function assertTablesFit(trial: RowTrial): Promise<void> {
+  const obstacles = await trial.findObstacles();
   if (obstacles.length === 0) return;
   const list = obstacles.map(({ table, problem }) => `\n  - ${table} ${problem}`).join('');
   throw new UsageError(`the decoder and the tables of local do not fit:${list}`, { code: 'decoder-misfit' });

@@ -22,7 +22,7 @@ import {
   type Obstacle,
   type TablePreparation,
 } from '../repository/tables/declared-tables.js';
-import { ALL_TABLES, assertServer, prepareTimescaleDb } from '../repository/tables/reading-tables.js';
+import { ALL_TABLES, assertServer, holdsGuideTables, prepareTimescaleDb } from '../repository/tables/reading-tables.js';
 
 export type { Obstacle };
 
@@ -115,8 +115,7 @@ async function describeSide(
   database: Database,
   keys: KeyAdditions,
 ): Promise<Omit<SidePreparation, 'bookkeeping' | 'tables'>> {
-  const obstacles =
-    (await readTables(database.pool, ALL_TABLES)).size === 0 ? [] : await findObstacles(database, GUIDE_TABLES);
+  const obstacles = (await holdsGuideTables(database)) ? await findObstacles(database, GUIDE_TABLES) : [];
   return {
     side: database.side,
     timescaleDb: (await readTimescaleDb(database.pool)).installed,

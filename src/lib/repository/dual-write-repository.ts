@@ -159,7 +159,7 @@ async function warnOfObstacles(secondary: Database, declared: DeclaredTables, lo
   try {
     for (const { table, problem, advice, blocks } of await findObstacles(secondary, declared)) {
       const consequence = blocks
-        ? 'batches with readings for it are entered in the ledger until it is mended'
+        ? 'what it refuses is entered in the ledger until it is mended'
         : 'batch markers stand in for it in phase 1; from phase 2 on it is required';
       logger.warn(`${table} on ${sideTitle(secondary.side)} ${problem}; ${consequence}`, { next: advice });
     }

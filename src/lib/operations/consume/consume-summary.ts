@@ -17,7 +17,7 @@ export interface ConsumeSummary {
   readonly accepted: number;
   /** Readings whose key was there already: retransmissions and redeliveries. */
   readonly refused: number;
-  /** Faults of messages; `quarantinedAnew` messages were not in the quarantine before. */
+  /** Faults of messages, and each reading of rows that were refused; `quarantinedAnew` messages were not in the quarantine before. */
   readonly quarantined: number;
   readonly quarantinedAnew: number;
   /** Accepted readings that the secondary confirmed, and those that the ledger says it lacks or refused. */

@@ -3,6 +3,7 @@ import { findRestoring, readDurability } from '../../repository/tables/durabilit
 import { asUnreachable, type Database } from '../../db/database.js';
 import { readIdentity } from '../../db/identity.js';
 import { describeFault, sqlstateOf } from '../../db/sqlstate.js';
+import { READING_TABLES } from '../../domain/reading.js';
 import { counted, listOf } from '../../domain/words.js';
 import type { MigrationState, Phase } from '../../domain/migration.js';
 import { otherSide, sideTitle, type Side } from '../../domain/side.js';
@@ -22,6 +23,7 @@ import { proveUnproven } from '../../repository/cutover/prove-unproven.js';
 import { probeRoom, probeWrite } from '../../repository/phase/writable.js';
 import { GUIDE_TABLES } from '../../decoders/guide-tables.js';
 import { findObstacles } from '../../repository/tables/declared-tables.js';
+import { holdsGuideTables } from '../../repository/tables/reading-tables.js';
 import { SensorctlError, type Problem } from '../../errors.js';
 import type { Gate, Measured } from './cutover-report.js';
 import { measureSequences } from './pass-sequences.js';
@@ -159,7 +161,8 @@ class Gates {
     }
     for (const side of [sides.local, sides.ec2]) await assertBookkeeping(side);
     const needsKeys = target === 1 ? [sides.local] : [sides.local, sides.ec2];
-    const obstacles = (await Promise.all(needsKeys.map((side) => findObstacles(side, GUIDE_TABLES)))).flat();
+    const declared = (await holdsGuideTables(this.#primary)) ? GUIDE_TABLES : {};
+    const obstacles = (await Promise.all(needsKeys.map((side) => findObstacles(side, declared)))).flat();
     const [first] = obstacles;
     if (first === undefined) return { passed: true, detail: 'tables, keys and bookkeeping are there on both sides' };
     return { passed: false, detail: `${first.table} ${first.problem}`, advice: first.advice, forcible: false };
@@ -413,7 +416,9 @@ class Gates {
 
   async writable(side: Side): Promise<Measured> {
     try {
-      await probeWrite(this.options.sides[side]);
+      const { trackings } = await this.#evidence();
+      const tracked = trackings.filter(({ state }) => state === 'tracked').map(({ table }) => table);
+      await probeWrite(this.options.sides[side], [...new Set([...READING_TABLES, ...tracked])]);
       return { passed: true, detail: `${sideTitle(side)} takes writes` };
     } catch (error) {
       return {

@@ -4,7 +4,7 @@ import { LONGEST_KEPT, sizeAndDigestOf, sizeAndDigestOfBytes } from '../../db/la
 import type { Column, Table } from '../tables/table.js';
 import type { Statement } from '../../db/transaction.js';
 import type { Side } from '../../domain/side.js';
-import type { MessageSource, Unit } from '../../domain/row.js';
+import { readingsOf, type MessageSource, type Unit, type Value } from '../../domain/row.js';
 import { formatInstantText } from '../../domain/time.js';
 
 /** Why a message, or one reading of it, cannot be stored. */
@@ -224,20 +224,22 @@ async function selectRecords(database: Queryable, sql: string, values: unknown[]
   }));
 }
 
-/** The record of rows that a side rejected, with the server's words; it names the first row that is kept first. */
+/** The record of a unit that a side rejected, with the server's words: a fault each of its readings. */
 export function rejectedUnit(
   unit: Unit,
   rejection: { side: Side; reason: string; sqlstate: string | null },
 ): QuarantineRecord {
   const { side, ...words } = rejection;
-  const row = unit.rows.find(({ write = 'first' }) => write === 'first') ?? unit.rows[0];
-  const text = (name: string): string | null => {
-    const value = row?.values[name];
-    return typeof value === 'string' || typeof value === 'number' || typeof value === 'bigint' ? String(value) : null;
-  };
-  const about = { table: row?.table ?? null, sensorId: text('sensor_id'), time: text('time') };
+  const faults = readingsOf(unit).map(({ table, values }) => ({
+    ...words,
+    ...{ table, sensorId: nameText(values.sensor_id), time: nameText(values.time) },
+  }));
   const source: MessageSource = unit.source ?? { messageId: null, body: bodyOf(unit) };
-  return { side, ...source, faults: [{ ...words, ...about }], furtherFaults: 0 };
+  return { side, ...source, faults, furtherFaults: 0 };
+}
+
+function nameText(value: Value | undefined): string | null {
+  return typeof value === 'string' || typeof value === 'number' || typeof value === 'bigint' ? String(value) : null;
 }
 
 /** Rows that came in no message, as JSON. */

@@ -1,13 +1,14 @@
 import type pg from 'pg';
 import type { Database } from '../../db/database.js';
-import { READING_TABLES } from '../../domain/reading.js';
 import { withTransaction } from '../../db/transaction.js';
 import { readTables } from '../tables/read-tables.js';
 
 /** Kept by nobody: the transaction is rolled back. */
 class ProbeDone extends Error {}
 
-const PROBE_TABLES = "select has_table_privilege(id::oid, 'insert') as may from unnest($1::int8[]) as given (id)";
+const PROBE_TABLES = `
+  select has_table_privilege(id::oid, 'insert') as may
+  from unnest($1::int8[]) with ordinality as given (id, place) order by place`;
 const PROBE_WRITE = `
   insert into sensorctl.quarantine (digest, side, body, faults)
   values (sha256(gen_random_uuid()::text::bytea), $1, repeat('x', 1000),
@@ -32,13 +33,16 @@ export interface DiskPressure {
   readonly databaseBytes: number;
 }
 
-/** Writes what a consumer writes, looks at the rights on the readings, and rolls back. Throws what stands in the way. */
-export async function probeWrite({ pool, side }: Database): Promise<void> {
+/**
+ * Writes what a consumer writes, looks at the rights on those of the tables that are there, and rolls back. Throws what
+ * stands in the way.
+ */
+export async function probeWrite({ pool, side }: Database, names: readonly string[]): Promise<void> {
   await rolledBack(pool, async (client) => {
-    const tables = [...(await readTables(client, READING_TABLES)).values()];
+    const tables = [...(await readTables(client, names)).values()];
     const { rows } = await client.query<{ may: boolean }>(PROBE_TABLES, [tables.map(({ oid }) => oid)]);
-    if (tables.length < READING_TABLES.length) throw new Error('a reading table is missing');
-    if (rows.some(({ may }) => !may)) throw new Error('the role may not insert into every reading table');
+    const place = rows.findIndex(({ may }) => !may);
+    if (place >= 0) throw new Error(`the role may not insert into ${tables[place]?.label}`);
     await client.query(PROBE_WRITE, [side]);
   });
 }

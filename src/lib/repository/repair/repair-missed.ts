@@ -8,7 +8,6 @@ import { endingStalledCopies } from './stalled-copies.js';
 import { enterRefused, enterUnprovenSql, type LedgerState } from '../ledger/ledger.js';
 import { lockTable, markTakenOver } from '../ledger/markers.js';
 import { holdAsPrimary } from '../phase/fence.js';
-import { ALL_TABLES } from '../tables/reading-tables.js';
 import { bringRows, namedInLedger, type Delivery } from './bring-rows.js';
 import { markUnsettled } from './mark-unsettled.js';
 import { portionOfRanges } from './portion.js';
@@ -65,15 +64,26 @@ const IS_WANTED = `
       and (select state from sensorctl.ledger_state as seen where seen.entry_id = entry.entry_id) = any ($1::text[]))
     and entry.entry_id <> all ($2::bigint[]) and entry.entry_id <= $3`;
 
-/** Those of the tables that have such entries, the one with the oldest first. */
+/**
+ * Those of the tables (null: of all that the ledger names) that have such entries, the one with the oldest first. The index
+ * by table answers which it names in one step a table, however many entries there are.
+ */
 const FIND_TABLES = `
+  with recursive named as (
+    (select table_name from sensorctl.ledger order by table_name limit 1)
+    union all
+    select (select table_name from sensorctl.ledger where table_name > named.table_name order by table_name limit 1)
+    from named where table_name is not null
+  )
   select wanted.table_name as "table"
-  from (select unnest($4::text[]) union select table_name from sensorctl.tracked_table where $5) as wanted (table_name)
+  from (
+    select table_name from named where $4::text[] is null union all select unnest($4::text[])
+  ) as wanted (table_name)
   cross join lateral (
     select entry_id from sensorctl.ledger as entry where table_name = wanted.table_name and ${IS_WANTED}
     order by entry_id limit 1
   ) as oldest
-  where wanted.table_name <> all ($6::text[])
+  where wanted.table_name <> all ($5::text[])
   order by oldest.entry_id`;
 
 /** Claims entries of one table which nobody else repairs. The last parameter: how many. */
@@ -171,8 +181,8 @@ async function repairClaimed(
 
 /** The tables with entries that such a repair would take, be it that somebody else has claimed them; the oldest entry's first. */
 export async function findMissed({ pool }: Database, wanted: Wanted): Promise<string[]> {
-  const { tables, exceptTables = [] } = wanted;
-  const values = [...parametersOf(wanted), tables ?? ALL_TABLES, tables === undefined, exceptTables];
+  const { tables = null, exceptTables = [] } = wanted;
+  const values = [...parametersOf(wanted), tables, exceptTables];
   const { rows } = await pool.query<{ table: string }>(FIND_TABLES, values);
   return rows.map(({ table }) => table);
 }
@@ -250,10 +260,11 @@ async function deliverByKey(
 ): Promise<UpdatedRepair> {
   if (named.keys.length === 0 && !named.whole) return NONE_UPDATED;
   const { compared, parents } = transfer;
-  const tracked = transfer.tracked ? { parents } : undefined;
   const key = compared.sides.primary.key;
-  if (key === null && tracked !== undefined) return await repairPlaces(primary, secondary, { table: compared, named });
+  if (key === null && transfer.tracked) return await repairPlaces(primary, secondary, { table: compared, named });
   const table = { ...compared, uniqueKey: key ?? compared.uniqueKey };
+  // Of the guide's tables that nobody tracks, the one that is named by keys refers to no other.
+  const tracked = transfer.tracked || compared.known === null ? { parents } : undefined;
   return await repairNamed(primary, secondary, { table, named, tracked });
 }
 

@@ -108,13 +108,22 @@ function arrayItems(items: readonly Value[]): unknown[] {
   });
 }
 
+/** Types, also as the items of arrays, of which a number that was rounded is another name, not nearly the same one. */
+const NAMES = /^(?:bigint|text|character varying|character|name)(?:\[\])*$/;
+
+/** Whether a number in it, or in its lists, may have been another one before it was rounded. */
+function isInexact(value: Value, isName: boolean): boolean {
+  if (!isName) return false;
+  if (Array.isArray(value)) return (value as readonly Value[]).some((item) => isInexact(item, isName));
+  return typeof value === 'number' && !isExact(value);
+}
+
 /** Why a column of this type takes no such value, whatever it is; null where the server has to say. */
 export function valueProblem(column: Column, value: Value, isKey: boolean): string | null {
   const { baseType } = column;
-  if (typeof value === 'number') {
-    const names = isKey || TEXTS.has(baseType) || baseType === 'bigint';
-    return names && !isExact(value) ? 'is a number with more digits than are held exactly: give it as a text' : null;
-  }
+  if (isInexact(value, isKey || NAMES.test(baseType)))
+    return 'is a number with more digits than are held exactly: give it as a text';
+  if (typeof value === 'number') return null;
   if (typeof value === 'boolean') return NUMBERS.has(baseType) || TIMES.has(baseType) ? 'is no boolean' : null;
   if (typeof value !== 'object' || value === null) return null;
   if (value instanceof Uint8Array) return baseType === 'bytea' ? null : `is ${column.type}, and takes no bytes`;

@@ -1,3 +1,4 @@
+import { readTables } from './read-tables.js';
 import { readOwnSchema, readServer, readTimescaleDb } from './server-facts.js';
 import type { KnownTable, UpdateRule } from './table-pair.js';
 import type { Database } from '../../db/database.js';
@@ -30,6 +31,11 @@ export const WHOLE_TABLES: readonly string[] = [...KNOWN_TABLES].flatMap(([table
 export const KNOWN_AXES: ReadonlyMap<string, string> = new Map(
   [...KNOWN_TABLES].flatMap(([table, { axis }]) => (axis === null ? [] : [[table, axis] as const])),
 );
+
+/** Whether a side holds any of the guide's tables; where it holds none, its telemetry is another one, and none is missing. */
+export async function holdsGuideTables({ pool }: Database): Promise<boolean> {
+  return (await readTables(pool, ALL_TABLES)).size > 0;
+}
 
 /** Multiranges came with PostgreSQL 14. */
 export const OLDEST_SERVER = 140_000;

@@ -50,7 +50,7 @@ export function planRows(
     const isTied = unit.rows.some(({ write = 'first' }) => write === 'first');
     for (const row of unit.rows) {
       const shape = shapes.shapeOf(row);
-      if (typeof shape === 'string') throw new TypeError(`a row was not checked: ${shape}`);
+      if ('reason' in shape) throw new TypeError(`a row was not checked: ${shape.reason}`);
       const rows = planned.get(shape) ?? { shape, columns: shape.columns.map(() => []), units: [] };
       planned.set(shape, rows);
       for (const [place, column] of shapes.columnsOf(shape).entries()) {

@@ -18,21 +18,25 @@ export interface Shape {
   readonly axis: string | null;
 }
 
-/** The shape of a row, or why a table cannot take it. */
-export type ShapeOrProblem = Shape | string;
+/** Why no row like one can be written. */
+export interface ShapeProblem {
+  readonly reason: string;
+  /** It lies with the table; else with the row, be the table as it may. */
+  readonly isOfTable: boolean;
+}
 
 /** A unit whose rows no table takes as they are. */
 export interface UnfitUnit {
   readonly unit: Unit;
   readonly row: Row;
   readonly reason: string;
-  /** Every row like it is unfit, whatever its values. */
+  /** The table takes none of the rows that name the same columns. */
   readonly isOfTable: boolean;
 }
 
 /** Knows the shapes of rows by the catalogs of a side, and says of each row why it cannot be written. */
 export class Shapes {
-  readonly #known = new Map<string, ShapeOrProblem>();
+  readonly #known = new Map<string, Shape | ShapeProblem>();
   /** The columns of the rows of a table that are kept newest. */
   readonly #newest = new Map<string, string>();
   readonly #columns = new Map<Shape, readonly Column[]>();
@@ -42,8 +46,8 @@ export class Shapes {
     private readonly declared: DeclaredTables,
   ) {}
 
-  /** The shape of a row; a text says what stands in the way of every row like it. */
-  shapeOf(row: Row): ShapeOrProblem {
+  /** The shape of a row, or what stands in the way of every row like it. */
+  shapeOf(row: Row): Shape | ShapeProblem {
     const rule = row.write ?? 'first';
     const kind = rule === 'first' ? '' : `${rule.newestBy}\0${rule.parts?.join('\0') ?? ''}`;
     const name = `${row.table}\0\0${Object.keys(row.values).join('\0')}\0\0${kind}`;
@@ -64,7 +68,7 @@ export class Shapes {
   findUnfit(unit: Unit): UnfitUnit | null {
     for (const row of unit.rows) {
       const shape = this.shapeOf(row);
-      if (typeof shape === 'string') return { unit, row, reason: shape, isOfTable: true };
+      if ('reason' in shape) return { unit, row, ...shape };
       const reason = this.#valueProblem(row, shape);
       if (reason !== null) return { unit, row, reason, isOfTable: false };
     }
@@ -85,10 +89,10 @@ export class Shapes {
     return null;
   }
 
-  #find(row: Row, rule: WriteRule): ShapeOrProblem {
+  #find(row: Row, rule: WriteRule): Shape | ShapeProblem {
     const table = this.tables.get(row.table);
-    if (table === undefined) return `there is no table ${row.table}`;
-    if (!['plain', 'partitioned', 'hypertable'].includes(table.kind)) return `${row.table} is a ${table.kind}`;
+    if (table === undefined) return ofTable(`there is no table ${row.table}`);
+    if (!['plain', 'partitioned', 'hypertable'].includes(table.kind)) return ofTable(`${row.table} is a ${table.kind}`);
     const parts = rule === 'first' ? [] : (rule.parts ?? []);
     // What a row of the rule `newest` may leave out is written all the same: as nothing.
     const columns = [
@@ -96,14 +100,14 @@ export class Shapes {
     ];
     const names = table.columns.map(({ name }) => name);
     const computed = columns.find((name) => columnOf(table, name)?.generated != null);
-    if (computed !== undefined) return `${computed} of ${row.table} is computed by the server`;
+    if (computed !== undefined) return ofTable(`${computed} of ${row.table} is computed by the server`);
     const strange = columns.find((name) => !names.includes(name));
-    if (strange !== undefined) return `${row.table} has no column ${strange}${didYouMean(strange, names)}`;
+    if (strange !== undefined) return ofTable(`${row.table} has no column ${strange}${didYouMean(strange, names)}`);
     const key = keyWithin(table, columns, this.declared[row.table]?.key);
-    if (typeof key === 'string') return key;
+    if (typeof key === 'string') return ofTable(key);
     const ordered = columns.toSorted(inOrderOf(names));
     const problem = rule === 'first' ? null : this.#ruleProblem(row.table, ordered, { key, parts, by: rule.newestBy });
-    if (problem !== null) return problem;
+    if (problem !== null) return { reason: problem, isOfTable: false };
     const axis = rule === 'first' && isSpanned(table) ? (table.axis?.column ?? null) : null;
     const filled = rule === 'first' ? [] : filledColumns(table, ordered);
     const shape: Shape = { table: table.label, columns: ordered, key, rule, filled, axis };
@@ -113,16 +117,28 @@ export class Shapes {
     return known ?? shape;
   }
 
-  /** Of two rows that name different columns none is the newer one as a whole: the sides would depend on their order. */
+  /**
+   * Of two rows that name different columns none is the newer one as a whole: the sides would depend on their order. Which
+   * columns are meant the decoder says, or else the first row: then one message at the start can have all others refused.
+   */
   #ruleProblem(table: string, columns: readonly string[], { key, parts, by }: NewestRule): string | null {
     if (!columns.includes(by)) return `the row for ${table} has no ${by}, by which it is newest`;
     const fixed = parts.flat().find((name) => key.includes(name) || name === by);
     if (fixed !== undefined) return `${fixed} of ${table} can be in no part: rows are told apart or ordered by it`;
-    const alike = this.#newest.get(table) ?? columns.join();
-    this.#newest.set(table, alike);
-    if (alike === columns.join()) return null;
+    const meant = this.#newest.get(table) ?? this.#declaredNewest(table) ?? columns.toSorted().join();
+    this.#newest.set(table, meant);
+    if (meant === columns.toSorted().join()) return null;
     return `rows of ${table} that are kept newest name different columns; what a row may leave out has to be in parts`;
   }
+
+  #declaredNewest(table: string): string | null {
+    const { write = 'first', columns = {} } = this.declared[table] ?? {};
+    return write === 'first' ? null : Object.keys(columns).sort().join();
+  }
+}
+
+function ofTable(reason: string): ShapeProblem {
+  return { reason, isOfTable: true };
 }
 
 interface NewestRule {

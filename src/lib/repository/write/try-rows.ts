@@ -11,13 +11,17 @@ import { castRowsSql } from './shape-sql.js';
 export class RowTrial {
   readonly #tables: CheckedTables;
 
-  constructor(private readonly database: Database) {
-    this.#tables = new CheckedTables(database, {});
+  /** `declared`: the tables of the decoder. */
+  constructor(
+    private readonly database: Database,
+    private readonly declared: DeclaredTables,
+  ) {
+    this.#tables = new CheckedTables(database, declared);
   }
 
-  /** How the tables of a decoder do not fit; empty where they do. */
-  async findObstacles(declared: DeclaredTables): Promise<Obstacle[]> {
-    return await findObstacles(this.database, declared);
+  /** How the tables of the decoder do not fit; empty where they do. */
+  async findObstacles(): Promise<Obstacle[]> {
+    return await findObstacles(this.database, this.declared);
   }
 
   /** The reasons why a unit would not be stored; those of keys and constraints show only when it is. */
