@@ -24,6 +24,7 @@ import { probeRoom, probeWrite } from '../../repository/phase/writable.js';
 import { GUIDE_TABLES } from '../../decoders/guide-tables.js';
 import { findObstacles } from '../../repository/tables/declared-tables.js';
 import { holdsGuideTables } from '../../repository/tables/reading-tables.js';
+import { readTracked } from '../../repository/tables/written-tables.js';
 import { SensorctlError, type Problem } from '../../errors.js';
 import type { Gate, Measured } from './cutover-report.js';
 import { measureSequences } from './pass-sequences.js';
@@ -416,9 +417,8 @@ class Gates {
 
   async writable(side: Side): Promise<Measured> {
     try {
-      const { trackings } = await this.#evidence();
-      const tracked = trackings.filter(({ state }) => state === 'tracked').map(({ table }) => table);
-      await probeWrite(this.options.sides[side], [...new Set([...READING_TABLES, ...tracked])]);
+      const database = this.options.sides[side];
+      await probeWrite(database, [...READING_TABLES, ...(await readTracked(database.pool))]);
       return { passed: true, detail: `${sideTitle(side)} takes writes` };
     } catch (error) {
       return {
