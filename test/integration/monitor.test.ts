@@ -73,6 +73,32 @@ describe('a watch of one side', () => {
     expect(await rows(), 'everything, once in a while').to.equal(5);
   });
 
+  for (const time of ['9999-12-31', 'infinity', '-infinity', '0044-03-15 BC', '294276-12-31']) {
+    it(`counts on beside a row at ${time}, which lies in no window`, async () => {
+      await insert('now', '1 second');
+      await pair.here.query(`insert into ${TABLE} (time, sensor_id, level_cm) values ($1, 'sentinel', 1)`, [time]);
+      expect(await rows()).to.equal(1);
+      const { newest } = (await watch.look([TABLE])).tables.get(TABLE)!;
+      expect(newest).to.be.within((Date.now() - 60_000) * 1000, Date.now() * 1000);
+    });
+  }
+
+  it('counts everything again where the ledger names rows by their keys, and says nothing of both sides until then', async () => {
+    await rows();
+    await insert('late', '30 minutes');
+    await pair.here.query(
+      `insert into sensorctl.ledger (table_name, state, times, readings, keys) values ($1, 'missed', '{}', 1, '[["late", "x"]]')`,
+      [TABLE],
+    );
+    const look = await watch.look([TABLE]);
+    expect(look.tables.get(TABLE)?.rows, 'nothing told of it before').to.equal(0);
+    watch.touch(look.touched);
+    now += 60_000;
+    const after = await watch.look([TABLE]);
+    expect(after.tables.get(TABLE)?.rows).to.equal(1);
+    expect(after.tables.get(TABLE)?.settled?.rows).to.equal(1);
+  });
+
   it('tells the newest time of the window', async () => {
     await insert('older', '59 minutes');
     await insert('newest', '58 minutes');

@@ -44,7 +44,9 @@ export function lookOf(side: Side, changes: Partial<SideLook> = {}): SideLook {
     ...{ comparison: null, backfill: null, database: ADDRESSES[side] },
     ...{ consumers: side === 'local' ? [consumerOf()] : [], touched: [], countCosts: new Map() },
     ledger: { entries: none, readings: none, gaps: { ranges: 0, readings: 0, oldest: null, tables: [] } },
-    tables: new Map([['water_level_readings', { rows: 1234, newest: NOW - 1_000_000, settled: 1200 }]]),
+    tables: new Map([
+      ['water_level_readings', { rows: 1234, newest: NOW - 1_000_000, settled: { rows: 1200, from: 0, to: 300 } }],
+    ]),
     ...changes,
   };
 }

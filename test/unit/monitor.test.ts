@@ -20,6 +20,8 @@ import type { SideLook } from '../../src/lib/operations/monitor/side-watch.js';
 import type { Apart, Snapshot } from '../../src/lib/operations/monitor/monitor-snapshot.js';
 import { unexplainedOf } from '../../src/lib/operations/monitor/trouble.js';
 import { WriteMeter } from '../../src/lib/repository/write/write-meter.js';
+import { WindowCounts, type CountedTable } from '../../src/lib/repository/monitor/window-counts.js';
+import type { AxisType } from '../../src/lib/repository/tables/axis.js';
 import type { Sample, SampleFigures } from '../../src/lib/repository/monitor/samples.js';
 import { comparisonOf, consumerOf, lookOf, NOW, PHASE_2, silent, snapshotOf, statusOf } from '../support/monitored.js';
 
@@ -204,8 +206,10 @@ describe('what a look says', () => {
 });
 
 describe('counts of both sides that are apart', () => {
-  const side = (name: 'local' | 'ec2', settled: number | null): SideLook =>
-    lookOf(name, { tables: new Map([['water_level_readings', { rows: 9, newest: null, settled }]]) });
+  const side = (name: 'local' | 'ec2', rows: number | null, to = 300): SideLook => {
+    const settled = rows === null ? null : { rows, from: 0, to };
+    return lookOf(name, { tables: new Map([['water_level_readings', { rows: 9, newest: null, settled }]]) });
+  };
   const kindsOf = (apart: ReadonlyMap<string, Apart>, changes: Partial<Looks> = {}): string[] =>
     kinds(snapshotOf({ apart, ...changes }));
 
@@ -220,6 +224,12 @@ describe('counts of both sides that are apart', () => {
     expect(seconds(5, 14)).to.equal(undefined);
   });
 
+  it('say nothing of each other where they are of other times: one clock is already in the next bucket', () => {
+    const counts = new ApartCounts();
+    expect(counts.take(side('local', 7, 301), side('ec2', 5, 300), 0).size).to.equal(0);
+    expect(counts.take(side('local', 7, 301), side('ec2', 5, 301), 1).size).to.equal(1);
+  });
+
   it('are unexplained trouble, unless the ledger knows what is missing or local is written alone', () => {
     const apart = new Map([['water_level_readings', { rows: 2, seconds: 10 }]]);
     expect(kindsOf(apart)).to.deep.equal(['apart']);
@@ -231,6 +241,50 @@ describe('counts of both sides that are apart', () => {
     const [condition] = parseConditions('apart>0');
     expect(condition!.holds(snapshotOf({ apart }))).to.equal(true);
     expect(condition!.holds(snapshotOf({}))).to.equal(false);
+  });
+});
+
+describe('the counts of a window', () => {
+  const SECOND = 1_000_000;
+  const table = (type: AxisType): CountedTable => ({
+    ...{ name: { schema: 'odd schema', name: 'a "table"' }, hasHeirs: true, axis: { column: 'created at', type } },
+  });
+
+  it('go on from where they were full the last time, however long nobody counted', () => {
+    const counts = new WindowCounts(3_600 * SECOND);
+    const first = counts.recent(table('timestamp with time zone'), NOW);
+    expect(first.values).to.deep.equal(['2025-06-30T23:59:40.000000Z']);
+    counts.take(first.parse([]));
+    const later = counts.recent(table('timestamp with time zone'), NOW + 300 * SECOND);
+    expect(later.values, 'not 00:04:40').to.deep.equal(['2025-06-30T23:59:40.000000Z']);
+    counts.take(later.parse([]));
+    const next = counts.recent(table('timestamp with time zone'), NOW + 302 * SECOND);
+    expect(next.values).to.deep.equal(['2025-07-01T00:04:40.000000Z']);
+  });
+
+  it('settle no later than they were counted, and not while rows may have changed anywhere', () => {
+    const counts = new WindowCounts(3_600 * SECOND);
+    counts.takeOlder(counts.older(table('date'), NOW).parse([]), NOW);
+    counts.take(counts.recent(table('date'), NOW).parse([]));
+    const settled = counts.figures(NOW).settled;
+    expect(counts.figures(NOW + 60 * SECOND).settled?.to).to.equal(settled?.to);
+    counts.touchAll();
+    expect(counts.figures(NOW).settled).to.equal(null);
+    counts.takeOlder(counts.older(table('date'), NOW).parse([]), NOW);
+    expect(counts.figures(NOW).settled).to.deep.equal(settled);
+  });
+
+  it('ask for a range in the type of the axis, of the table alone and whatever its name', () => {
+    const { text, values } = new WindowCounts(3_600 * SECOND).older(table('date'), NOW);
+    expect(text).to.match(/from only "odd schema"\."a ""table""" where "created at" >= /);
+    expect(text).to.contain(`and "created at" >= ('1970-01-01'::date + $1::int)`);
+    expect(values, 'midnight of that day is not before the range').to.deep.equal(['20270', '20270']);
+  });
+
+  it('take a range of thousands of years in no time', () => {
+    const counts = new WindowCounts(3_600 * SECOND);
+    counts.touch({ from: -8e15, to: 8e15 });
+    expect(counts.recent(table('date'), NOW).values?.length).to.equal(1);
   });
 });
 

@@ -14,8 +14,8 @@ export class ApartCounts {
   take(local: SideLook, ec2: SideLook | null, now: number): ReadonlyMap<string, Apart> {
     for (const [table, { settled }] of local.tables) {
       const other = ec2?.tables.get(table)?.settled ?? null;
-      if (settled === null || other === null) continue;
-      const rows = settled - other;
+      if (settled === null || settled.from !== other?.from || settled.to !== other.to) continue;
+      const rows = settled.rows - other.rows;
       const before = this.#since.get(table);
       if (rows === 0) this.#since.delete(table);
       else

@@ -18,6 +18,7 @@ import {
   type CountedTable,
   type WindowFigures,
 } from '../../repository/monitor/window-counts.js';
+import { isTimeAxis } from '../../repository/tables/axis.js';
 import { readTables } from '../../repository/tables/read-tables.js';
 import { KNOWN_AXES } from '../../repository/tables/reading-tables.js';
 import type { Table } from '../../repository/tables/table.js';
@@ -94,7 +95,11 @@ export class SideWatch {
 
   /** Dual write touched these times: what is counted of them is old. */
   touch(ranges: readonly TouchedRange[]): void {
-    for (const { table, ...range } of ranges) this.#counts.get(table as ReadingTable)?.touch(range);
+    for (const { table, range } of ranges) {
+      const counts = this.#counts.get(table as ReadingTable);
+      if (range === null) counts?.touchAll();
+      else counts?.touch(range);
+    }
   }
 
   /**
@@ -155,7 +160,7 @@ export class SideWatch {
     const questions: Record<string, Question<unknown>> = {};
     if (this.#tables.size < this.#counts.size) this.#tables = await this.#readTables();
     for (const [name, counts] of this.#counts) {
-      const table = this.#tables.get(name) ?? missingTable(name);
+      const table = withTime(this.#tables.get(name)) ?? missingTable(name);
       if (tables.includes(name)) questions[`recent ${name}`] = counts.recent(table, now);
       if (this.#isOlderDue(name, counts)) questions[`older ${name}`] = counts.older(table, now);
     }
@@ -178,9 +183,9 @@ export class SideWatch {
     return await readTables(this.database.pool, READING_TABLES, KNOWN_AXES);
   }
 
-  #isOlderDue(table: ReadingTable, { isCounted }: WindowCounts): boolean {
+  #isOlderDue(table: ReadingTable, { needsOlder }: WindowCounts): boolean {
     if (!this.#pace.isDue(`older ${table}`)) return false;
-    const isDue = !isCounted || this.now() >= (this.#olderAt.get(table) ?? this.now()) + OLDER_EVERY_MS;
+    const isDue = needsOlder || this.now() >= (this.#olderAt.get(table) ?? this.now()) + OLDER_EVERY_MS;
     if (isDue || !this.#olderAt.has(table)) this.#olderAt.set(table, this.now());
     return isDue;
   }
@@ -191,9 +196,18 @@ export class SideWatch {
   }
 }
 
+function withTime(table: Table | undefined): CountedTable | null {
+  const axis = table?.axis ?? null;
+  return table === undefined || axis === null || !isTimeAxis(axis.type) ? null : { ...table, axis };
+}
+
 /** A table that is not there: the server says so in its own words when it is asked. */
 function missingTable(name: string): CountedTable {
-  return { name: { schema: 'public', name }, axis: { column: 'time', type: 'timestamp with time zone' } };
+  return {
+    name: { schema: 'public', name },
+    hasHeirs: false,
+    axis: { column: 'time', type: 'timestamp with time zone' },
+  };
 }
 
 /** A side that says nothing; the state that it last told is still known. */
