@@ -37,7 +37,9 @@ describe('keys that are compared more loosely than by their bytes', function () 
     await pair.miss(WATER, '2025-07-01T00:00Z', '2025-07-01T01:00Z');
     await pair.missKeys('sensor_registry', [['AWD-1a'], ['AWD-1A'], ['AWD-2']]);
     const report = await pair.backfill({ mode: 'ledger' });
-    expect(report).to.include({ rowsInserted: 3, registryInserted: 2, remainingGaps: 0 });
+    expect(report).to.include({ rowsInserted: 5, remainingGaps: 0 });
+    const inserted = Object.fromEntries(report.tables.map(({ table, rowsInserted }) => [table, rowsInserted]));
+    expect(inserted).to.deep.equal({ [WATER]: 3, sensor_registry: 2 });
     expect((await pair.compare()).verdict).to.equal('identical');
   });
 
