@@ -231,6 +231,15 @@ describe('init', function () {
     });
   });
 
+  it('names what it asks about a line each, where nobody can be asked, and does nothing', async () => {
+    await stage.local.query('create table public.notes (id integer primary key)');
+    const { code, stdout, stderr } = await stage.run(['init']);
+    expect({ code, stdout }).to.deep.equal({ code: 2, stdout: '' });
+    expect(stderr).to.match(/^To be carried out on EC2:\n {2}table public\.notes\n[^]*\nNext: give --yes\n$/m);
+    expect(stderr).not.to.match(/Error|\\x0a/);
+    expect(await itemsOf(stage.ec2, "select to_regclass('public.notes')::text as item")).to.deep.equal([null]);
+  });
+
   it('accepts a keyed table with `timestamp` without zone, and names a column that is missing', async () => {
     await stage.local.query(CREATE_KEYLESS);
     await stage.local.query('alter table water_level_readings add primary key (time, sensor_id)');
