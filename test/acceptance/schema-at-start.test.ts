@@ -45,6 +45,11 @@ describe('schema at start', () => {
       expect(code).to.equal(2);
       expect(stderr.match(/^Error: .*$/gm)).to.deep.equal([`Error: water_level_readings on local ${problem}`]);
       expect((await stage.queue.readState()).visible, 'nothing was received').to.equal(1);
+      const verified = await stage.run(['verify-schema']);
+      expect(verified.code, verified.stdout).to.equal(1);
+      expect(verified.stdout).to.match(
+        new RegExp(`^Blocks: water_level_readings, column ${column}: batches write .*a consumer does not start`, 'm'),
+      );
     });
   }
 
