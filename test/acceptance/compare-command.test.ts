@@ -206,12 +206,17 @@ describe('compare', function () {
     for (const command of [
       `compare ${RANGE.join(' ')}`,
       'init',
+      'init --dry-run',
+      'init --track --yes',
+      'init --remove --yes --abandon',
+      'verify-schema',
       'cutover --phase 1 --yes',
       'cutover --phase 1 --dry-run',
       'consume --dual-write --drain',
       'quarantine retry --all',
       'backfill',
       'backfill --all --dry-run',
+      'backfill --follow',
     ]) {
       it(`\`${command}\` of two sides that are one database says so`, async () => {
         const same = {
