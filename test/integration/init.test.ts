@@ -311,6 +311,21 @@ describe('init on TimescaleDB', function () {
       alter table water_level_readings set (timescaledb.compress, timescaledb.compress_segmentby = 'sensor_id');
       select compress_chunk(c) from show_chunks('water_level_readings') as c;
       insert into moisture_readings (time, sensor_id) values ('2025-07-01', 'M'), ('2025-07-01', 'M')`);
+    await stage!.local
+      .query(`insert into water_level_readings (time, sensor_id, level_cm) values ('2024-01-01', 'B', 1),
+        ('2024-01-01', 'B', 1), ('2024-01-01', 'B', 9);
+      select compress_chunk(c, true) from show_chunks('water_level_readings') as c`);
+    const dryRun = await stage!.runJson<{ sides: KeyPreview[] }>([
+      'init',
+      '--add-keys',
+      '--dry-run',
+      '--side',
+      'local',
+    ]);
+    const found = dryRun.sides[0]!.tables.map(({ table, keys, duplicatesRemoved, quarantined, compressed }) =>
+      [table, keys, duplicatesRemoved, quarantined, compressed].join(' '),
+    );
+    expect(found).to.have.members(['water_level_readings 1 2 1 true', 'moisture_readings 1 1 0 false']);
     const { code, stdout } = await stage!.run(['init', '--add-keys', '--side', 'local', '--json']);
     expect(code).to.equal(1);
     const [side] = (JSON.parse(stdout) as InitReport).sides;
@@ -322,7 +337,9 @@ describe('init on TimescaleDB', function () {
     expect(command).to.equal('sensorctl init --side local --add-keys');
     await stage!.local.query(sql!);
     const again = await stage!.runJson<InitReport>(['init', '--add-keys', '--side', 'local']);
-    expect(again.sides[0]!.keysAdded.map(({ table }) => table)).to.deep.equal(['water_level_readings']);
+    expect(again.sides[0]!.keysAdded, 'what the dry run said').to.deep.equal([
+      { table: 'water_level_readings', duplicatesRemoved: 2, quarantined: 1 },
+    ]);
   });
 });
 
