@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { expect } from 'chai';
 import type { CompareReport } from '../../src/lib/operations/compare/compare-report.js';
-import { eventually, Stage, type CliResult, type CliSettings } from '../support/cli.js';
+import { eventually, runCli, Stage, type CliResult, type CliSettings } from '../support/cli.js';
 import { TcpProxy } from '../support/proxy.js';
 
 const FROM = '2025-07-01T00:00:00.000000Z';
@@ -154,6 +154,23 @@ describe('compare', function () {
     expect(equal.stdout).to.match(/Identical: EC2 holds what local holds; 1 table compared\.\n$/);
     const empty = await stage.run(['compare', '--table', 'moisture_readings']);
     expect(empty.stdout).to.match(/Identical: neither side holds a row in this range; 1 table compared\.\n$/);
+  });
+
+  it('advises to repair the tables that were asked for, by names that a shell takes as they are', async () => {
+    const create = `create table "it's Odd" (id integer primary key)`;
+    await Promise.all([stage.local, stage.ec2].map((pool) => pool.query(create)));
+    await stage.local.query(`insert into "it's Odd" values (1)`);
+    await stage.ec2.query(`insert into sensor_registry (sensor_id, sensor_type) values ('S0', 'moisture')`);
+    const { stdout } = await stage.run(['compare', '--window', '1h', '--table', `"it's Odd"`]);
+    const [, advised] = /^Next: sensorctl (.*) {4}#/m.exec(stdout) ?? [];
+    expect(advised, stdout).to.equal(String.raw`compare --all --table 'it'\''s Odd' --repair`);
+    const options = {
+      program: ['sh', '-c', `exec node bin/run.js ${advised ?? ''}`] as const,
+      settings: stage.settings,
+    };
+    const { code, stderr } = await runCli([], options);
+    expect(code, stderr).to.equal(0);
+    await Promise.all([stage.local, stage.ec2].map((pool) => pool.query(`drop table "it's Odd"`)));
   });
 
   it('repairs several ranges that were found out of the order of time, the newer one first', async () => {
