@@ -173,6 +173,14 @@ describe('compare', function () {
     await Promise.all([stage.local, stage.ec2].map((pool) => pool.query(`drop table "it's Odd"`)));
   });
 
+  it('with --repair says what to do next once, at its end', async () => {
+    await damage();
+    const { code, stdout } = await stage.run(['compare', ...RANGE, '--repair']);
+    expect(code, stdout).to.equal(1);
+    expect(stdout.match(/^Next: .*$/gm), stdout).to.deep.equal([stdout.trimEnd().split('\n').at(-1)]);
+    expect(stdout).to.match(/\nNext: sensorctl backfill --from \S+ --to \S+ --direction ec2-to-local /);
+  });
+
   it('repairs several ranges that were found out of the order of time, the newer one first', async () => {
     // The older bucket holds too many rows to be compared one by one: it is cut up, while the newer one is looked at.
     await stage.local.query(`insert into ${WATER} (time, sensor_id, level_cm)

@@ -39,6 +39,11 @@ export function renderComparison({ report, strips, failed }: CompareOutcome): st
   return sections.join('\n');
 }
 
+/** A report without its last line, which says what to do next. */
+export function withoutNext(report: string): string {
+  return report.replace(/\nNext: [^\n]*$/, '');
+}
+
 const NAMED_AT_MOST = 10;
 
 /** By reason, since there may be hundreds of tables. */
