@@ -360,7 +360,11 @@ class Gates {
   }
 
   async soak(): Promise<Measured> {
-    return await measureSoak(this.#primary, this.options, (since) => this.#verdictsSince(since));
+    const { state, minSoakMs } = this.options;
+    const { trackings } = await this.#findEvidence();
+    const allTracked = trackings.length > 0 && trackings.every((each) => each.state === 'tracked');
+    const options = { state, minSoakMs, allTracked };
+    return await measureSoak(this.#primary, options, (since) => this.#verdictsSince(since));
   }
 
   async #verdictsSince(since: string): Promise<Verdicts> {
