@@ -50,7 +50,7 @@ describe('repair of rows that other rows stand in the way of', function () {
   }
 
   async function content(side: TrackedSide, table: string): Promise<unknown[]> {
-    return (await side.pool.query(`select * from ${table} order by 1`)).rows;
+    return (await side.pool.query<Record<string, unknown>>(`select * from ${table} order by 1`)).rows;
   }
 
   async function expectEqual(...tables: string[]): Promise<void> {
