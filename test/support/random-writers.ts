@@ -116,6 +116,17 @@ export async function runTransactionAtRandom(client: pg.ClientBase, random: Rand
   }
 }
 
+const MOVED_CHUNKS = [
+  "select count(compress_chunk(c, if_not_compressed => true)) from show_chunks('readings', older_than => '2025-07-03Z'::timestamptz) as c",
+  "select count(decompress_chunk(c, if_compressed => true)) from show_chunks('readings') as c",
+];
+
+/** Another program may hold what it wants; a snapshot across it may show an empty table. */
+export async function moveChunks(client: pg.ClientBase, random: Random): Promise<void> {
+  const statement = MOVED_CHUNKS[Math.floor(random() * MOVED_CHUNKS.length)]!;
+  await client.query(`set lock_timeout = '200ms'; ${statement}`).catch(() => undefined);
+}
+
 /** Rows and ledger of one snapshot. */
 export interface Sample {
   /** By table and key, the rows as text. */
