@@ -205,10 +205,10 @@ export class ChaosStage {
     return openTestSide(side, { host, port, user, password }, { database, callTimeoutMs: 60_000 });
   }
 
-  /** Another program's session on local, not yet connected. */
-  newSession(applicationName: string): pg.Client {
-    const { host, port, user, password } = this.servers.local;
-    const database = this.settings.TIMESCALE_DB ?? '';
+  /** Another program's session, past the network, not yet connected. */
+  newSession(applicationName: string, side: Side = 'local'): pg.Client {
+    const { host, port, user, password } = this.servers[side];
+    const database = this.settings[side === 'local' ? 'TIMESCALE_DB' : 'EC2_DB_NAME'] ?? '';
     return new pg.Client({ host, port, user, password, database, application_name: applicationName });
   }
 

@@ -1,7 +1,6 @@
 // Programs that write at random to tracked tables, and whether the ledger names every row that changed.
 import type pg from 'pg';
 import type { Database, Queryable } from '../../src/lib/db/database.js';
-import type { Statement } from '../../src/lib/db/transaction.js';
 import { readTables } from '../../src/lib/repository/tables/read-tables.js';
 import {
   assertNotRewritten,
