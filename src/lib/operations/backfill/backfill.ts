@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import pLimit from 'p-limit';
 import { asUnreachable, type Database, findSilent, withSession } from '../../db/database.js';
 import { assertDistinct } from '../../db/identity.js';
 import { otherSide } from '../../domain/side.js';
@@ -17,7 +18,7 @@ import {
   sumOfTables,
 } from './backfill-report.js';
 import { findTables, isUpdated, placeUnits, type BackfillTables } from './backfill-tables.js';
-import { type Planned, planUnits } from './plan-units.js';
+import { planUnits } from './plan-units.js';
 import { countMissed, entriesAtOnce, repairLedger } from './repair-ledger.js';
 import { measureRoundTrip, runUnits } from './run-units.js';
 import { Throttle } from './throttle.js';
@@ -59,6 +60,8 @@ import { restoreAbandonedPolicies, withPausedPolicies } from '../../repository/t
 /** Together with what they read and write, they keep two cores of each server busy, beside live writes. */
 const NEAR_JOBS = 2;
 const FAR_JOBS = 8;
+/** Planned side by side. */
+const TABLES_AT_ONCE = 4;
 const LONG_ROUND_TRIP_MS = 20;
 const PLANNING_POLL_MS = 300;
 /** One line in ten seconds of waiting. */
@@ -140,8 +143,7 @@ class Backfill {
     if (this.#toSecondary) done = await this.#repairLedger();
     this.#assertNotStopped();
     if (this.request.mode !== 'ledger') {
-      const names = (await this.#findTables()).pairs.map(({ sides }) => sides.secondary.name);
-      done = addByTable(done, await withPausedPolicies(this.#target, names, 'backfill', () => this.#runRanges()));
+      done = addByTable(done, await this.#pausedWhileRunning());
     }
     this.#assertNotStopped();
     const gaps = this.#toSecondary ? await this.#readGaps() : [];
@@ -204,12 +206,13 @@ class Backfill {
   }
 
   async #repairLedger(): Promise<CountsByTable> {
-    const jobs = await this.#jobs();
     const { stop, logger } = this.hooks;
     const tables = await this.#ledgerTables();
     const missed = await countMissed(this.#source, tables);
+    if (missed.entries === 0) return new Map();
+    const jobs = await this.#jobs();
     const ofRows = missed.readings;
-    if (missed.entries > 0 && this.request.mode === 'ledger') this.hooks.onPlan(await this.plan());
+    if (this.request.mode === 'ledger') this.hooks.onPlan(await this.plan());
     const { maxRate } = this.request;
     const entries = entriesAtOnce(missed, maxRate === null ? null : (maxRate * RATE_SECONDS) / jobs);
     return await repairLedger({
@@ -225,8 +228,16 @@ class Backfill {
     });
   }
 
-  async #runRanges(): Promise<CountsByTable> {
-    const [joined, updated] = await Promise.all([this.#joinPlanned(), this.#bringUpdatedTables()]);
+  /** What only looks at rows goes on while the policies are being paused. */
+  async #pausedWhileRunning(): Promise<CountsByTable> {
+    const names = (await this.#findTables()).pairs.map(({ sides }) => sides.secondary.name);
+    const joining = this.#joinPlanned();
+    joining.catch(() => undefined);
+    return await withPausedPolicies(this.#target, names, 'backfill', () => this.#runRanges(joining));
+  }
+
+  async #runRanges(joining = this.#joinPlanned()): Promise<CountsByTable> {
+    const [joined, updated] = await Promise.all([joining, this.#bringUpdatedTables()]);
     const resumed = joined.planned;
     if (this.#isStopped()) return updated;
     const counts = addByTable(updated, await this.#runUnits(joined.id));
@@ -341,12 +352,16 @@ class Backfill {
       onProgress: (table: string, rows: number) => this.#progress({ step, table, rows, ofRows: null }),
     };
     const { pairs, order } = await this.#findTables();
-    const planned: Planned[] = [];
-    for (const { name } of pairs.filter((pair) => !isUpdated(pair))) {
-      if (this.#isStopped()) break;
-      const found = await this.#orNamed(name, async () => await planUnits(await this.#transferOf(name), options));
-      if (found !== null) planned.push(found);
-    }
+    const limit = pLimit(TABLES_AT_ONCE);
+    const plans = pairs
+      .filter((pair) => !isUpdated(pair))
+      .map(({ name }) =>
+        limit(async () => {
+          if (this.#isStopped()) return null;
+          return await this.#orNamed(name, async () => await planUnits(await this.#transferOf(name), options));
+        }),
+      );
+    const planned = (await Promise.all(plans)).filter((each) => each !== null);
     this.#leftOut = planned.flatMap(({ leftOut }) => leftOut);
     const units = planned.flatMap((each) => placeUnits(each.units, order, this.request.prune));
     return { units, bytes: planned.reduce((sum, each) => sum + each.bytes, 0) };
