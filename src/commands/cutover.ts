@@ -82,7 +82,7 @@ Exit code 1 when a gate is not met or the change went back, 4 when somebody else
           confirm: async (plan) => {
             progress.stop();
             if (to === null || flags.yes) return;
-            this.note(renderGates(plan.gates));
+            this.noteLines(renderGates(plan.gates));
             await confirm(describeChange(to, plan), false);
           },
           onGate: (names) => progress.update(`gates: ${names}`),
