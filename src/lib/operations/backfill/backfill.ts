@@ -47,6 +47,7 @@ import { isTimeAxis } from '../../repository/tables/axis.js';
 import { ALL_TABLES } from '../../repository/tables/reading-tables.js';
 import type { TablePair } from '../../repository/tables/table-pair.js';
 import {
+  byKey,
   ImpossibleTransferError,
   planTransfer,
   planTransferOf,
@@ -245,9 +246,10 @@ class Backfill {
     let counts = NO_ROWS;
     const { pairs } = await this.#findTables();
     for (const table of pairs.filter(isUpdated)) {
-      const brought = await this.#orNamed(table.name, () =>
-        repairUpdated(this.#source, this.#target, { table, overwrite: this.#toSecondary }),
-      );
+      const brought = await this.#orNamed(table.name, async () => {
+        const transfer = byKey(await planTransferOf(this.#source, this.#target, table), table.uniqueKey);
+        return await repairUpdated(this.#source, this.#target, { transfer, overwrite: this.#toSecondary });
+      });
       if (brought === null) continue;
       if (brought.inserted + brought.corrected > 0) this.hooks.logger.info(`${table.name} brought`, { ...brought });
       const { inserted: registryInserted, corrected: registryCorrected } = brought;

@@ -29,7 +29,7 @@ import {
   keepExtraSql,
   restoreStagedSql,
 } from '../repair/staging-sql.js';
-import type { Transfer } from '../repair/transfer.js';
+import { mayChange, type Transfer } from '../repair/transfer.js';
 import { isCopyStraightSafe } from '../timescaledb/compressed-chunks.js';
 import { IN_REPLICA_ROLE, silenceTriggers, SKIP_EVERY_TABLE } from '../writers/own-writes.js';
 import { digestUnit } from './unit-digest.js';
@@ -116,11 +116,6 @@ export async function runUnit(source: pg.Client, target: pg.Client, context: Uni
   const startedAt = performance.now();
   await finishAndCommit(target, unit.id, counts);
   return { unit, counts, commitMs: performance.now() - startedAt };
-}
-
-/** Of the tables that only consumers write no row changes that is brought so. */
-function mayChange({ tracked, compared }: Transfer): boolean {
-  return tracked || compared.known === null;
 }
 
 interface UnitWork {

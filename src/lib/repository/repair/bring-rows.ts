@@ -21,7 +21,7 @@ import {
   numberStagedSql,
   takeStagedSql,
 } from './staging-sql.js';
-import { insertAbsent } from './repair-updated.js';
+import { insertAbsent } from './insert-absent.js';
 import type { Portion } from './portion.js';
 import { silenceTriggers, SKIP_EVERY_TABLE } from '../writers/own-writes.js';
 import type { Transfer } from './transfer.js';
@@ -100,7 +100,12 @@ export async function bringRows(options: BringOptions): Promise<Delivery> {
   };
 }
 
-async function bringParents({ source, target, transfer }: BringOptions): Promise<void> {
+/** Parents of staged rows that the target lacks. */
+export async function bringParents({
+  source,
+  target,
+  transfer,
+}: Pick<BringOptions, 'source' | 'target' | 'transfer'>): Promise<void> {
   for (const parent of transfer.parents) {
     const { rows } = await target.query<{ key: string }>(findAbsentParentsSql(transfer, parent));
     if (rows.length === 0) continue;

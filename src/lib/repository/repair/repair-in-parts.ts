@@ -1,7 +1,7 @@
 import { faultKind, isTooMuch, sqlstateOf } from '../../db/sqlstate.js';
 import { withRetries } from '../../domain/retry.js';
 import { repairMissed, type Claim, type RepairOptions, type RepairOutcome, type Wanted } from './repair-missed.js';
-import { ImpossibleTransferError } from './transfer.js';
+import { ImpossibleTransferError, UnequalRowError } from './transfer.js';
 
 /** What cannot be repaired at once is tried again in parts of this share. */
 const SHARE = 4;
@@ -70,7 +70,7 @@ export class RepairInParts {
 /** What a failed repair says of what it claimed: an entry cannot be repaired, no entry of its table can, or (null) nothing. */
 export function culpritOf(error: unknown): 'entry' | 'table' | null {
   if (error instanceof ImpossibleTransferError) return 'table';
-  if (isTooMuch(error) || faultKind(error) === 'rejected') return 'entry';
+  if (isTooMuch(error) || faultKind(error) === 'rejected' || error instanceof UnequalRowError) return 'entry';
   const sqlstate = sqlstateOf(error) ?? '';
   if (sqlstate === LOCK_TIMEOUT) return null;
   if (sqlstate === PART_DROPPED || PART_CLASSES.has(sqlstate.slice(0, 2))) return 'entry';

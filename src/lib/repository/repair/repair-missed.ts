@@ -2,7 +2,7 @@ import type pg from 'pg';
 import { withSession, type Database, type Queryable } from '../../db/database.js';
 import { boundsOf } from '../../db/micros.js';
 import { repeatRewritten } from '../tables/rewritten-tables.js';
-import { inTransaction, keepAwake, repeatCollisions } from '../../db/transaction.js';
+import { inTransaction, keepAwake, queryAll, repeatCollisions } from '../../db/transaction.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import { endingStalledCopies } from './stalled-copies.js';
 import { enterRefused, enterUnprovenSql, type LedgerState } from '../ledger/ledger.js';
@@ -13,8 +13,8 @@ import { markUnsettled } from './mark-unsettled.js';
 import { portionOfRanges } from './portion.js';
 import { repairNamed, type NamedKey, type NamedRows } from './repair-named.js';
 import { repairPlaces } from './repair-places.js';
-import { lockTracked, NONE_UPDATED, type UpdatedRepair } from './repair-updated.js';
-import { planTransfer, type Transfer } from './transfer.js';
+import { lockTrackedSql, NONE_UPDATED, type UpdatedRepair } from './repair-updated.js';
+import { byKey, planTransfer, type Transfer } from './transfer.js';
 
 /** Which entries of the ledger a repair takes. */
 export interface Wanted {
@@ -242,7 +242,7 @@ async function deliverByTime(
       await lockUnguarded(target, transfer);
       if (!transfer.tracked) return await bring(source, target);
       // What the claim's snapshot shows another repair may have deleted by now: it is read anew, once the target is held.
-      await lockTracked(target, transfer.table, transfer);
+      await queryAll(target, lockTrackedSql(transfer));
       return await withSession(primary, (fresh) => inTransaction(fresh, () => bring(fresh, target), 'repeatable read'));
     }),
   );
@@ -259,13 +259,10 @@ async function deliverByKey(
   { primary, secondary, transfer }: PlannedDelivery,
 ): Promise<UpdatedRepair> {
   if (named.keys.length === 0 && !named.whole) return NONE_UPDATED;
-  const { compared, parents } = transfer;
-  const key = compared.sides.primary.key;
+  const { compared } = transfer;
+  const { key } = compared.sides.primary;
   if (key === null && transfer.tracked) return await repairPlaces(primary, secondary, { table: compared, named });
-  const table = { ...compared, uniqueKey: key ?? compared.uniqueKey };
-  // Of the guide's tables that nobody tracks, the one that is named by keys refers to no other.
-  const tracked = transfer.tracked || compared.known === null ? { parents } : undefined;
-  return await repairNamed(primary, secondary, { table, named, tracked });
+  return await repairNamed(primary, secondary, { transfer: byKey(transfer, key ?? compared.uniqueKey), named });
 }
 
 /** A table without a unique key is repaired by one at a time. */

@@ -12,7 +12,8 @@ import { sideSql, type TablePair } from '../tables/table-pair.js';
 import { silenceTriggers, SKIP_EVERY_TABLE } from '../writers/own-writes.js';
 import type { NamedRows } from './repair-named.js';
 import { ImpossibleTransferError } from './transfer.js';
-import { givenRows, writtenColumns, type UpdatedRepair } from './repair-updated.js';
+import { givenRows, writtenColumns } from './insert-absent.js';
+import { NONE_UPDATED, sumOf, type UpdatedRepair } from './repair-updated.js';
 
 const PLACES_AT_ONCE = 200;
 /** Rows of a table without key and axis that are compared at once; all of them travel. */
@@ -36,18 +37,14 @@ export async function repairPlaces(
   const repair = (places: Places, deletes: boolean): Promise<UpdatedRepair> =>
     repeatCollisions(() => repairAt(source, target, { table, places, deletes }));
   if (named.whole || table.axis === null) return await repair(null, true);
-  const totals = { copied: 0, inserted: 0, skipped: 0, corrected: 0 };
+  let total = NONE_UPDATED;
   for (const gone of [true, false]) {
     const keys = named.keys.filter((each) => each.gone === gone).map(({ key }) => key);
     for (const places of chunksOf(keys, PLACES_AT_ONCE)) {
-      const repaired = await repair(places, gone);
-      totals.copied += repaired.copied;
-      totals.inserted += repaired.inserted;
-      totals.skipped += repaired.skipped;
-      totals.corrected += repaired.corrected;
+      total = sumOf(total, await repair(places, gone));
     }
   }
-  return totals;
+  return total;
 }
 
 interface PlacedRows {

@@ -30,6 +30,11 @@ export function createStagingSql(transfer: Transfer): string {
   return `create temporary table if not exists ${staging(transfer)} (${columns.join(', ')}) on commit delete rows`;
 }
 
+/** Of what an earlier attempt of the same transaction has left there. */
+export function clearStagingSql(transfer: Transfer): string {
+  return `delete from ${staging(transfer)}`;
+}
+
 /** `into` is the staging table, or the table itself. */
 export function copyFromSql(transfer: Transfer, into: 'staging' | 'table'): string {
   const [target, columns] =
@@ -121,7 +126,8 @@ export function correctDifferingSql(transfer: Transfer, portion: Portion): strin
   }
   const [columns, key] = [listOf(transfer.written), listOf(transfer.key)];
   return `insert into ${insertedSql(transfer)} as stored (${columns}) ${overriding(transfer)}
-    select distinct on (${key}) ${columns} from ${staging(transfer)} order by ${key}
+    select distinct on (${key}) ${columns} from ${staging(transfer)} as staged
+    where exists (select from ${differingSql(transfer, portion)}) order by ${key}
     on conflict (${key}) do update set ${names.map((name) => `${name} = excluded.${name}`).join(', ')}
     where ${differ(transfer, 'stored.', 'excluded.')}`;
 }
@@ -311,9 +317,14 @@ function sameCopy(transfer: Transfer): string {
 }
 
 /** Pairs of a target's row and a staged one under one key that are not equal. */
-function joinDiffering(transfer: Transfer, { found }: Portion): string {
-  return `${targetSql(transfer)} as stored join ${staging(transfer)} as staged on ${sameKey(transfer)}
-    where ${found} and ${differ(transfer, 'stored.', 'staged.')}`;
+function joinDiffering(transfer: Transfer, portion: Portion): string {
+  return `${staging(transfer)} as staged, ${differingSql(transfer, portion)}`;
+}
+
+/** The target's row under the key of a staged one, where it is not equal. */
+function differingSql(transfer: Transfer, { found }: Portion): string {
+  return `${targetSql(transfer)} as stored
+    where ${sameKey(transfer)} and ${found} and ${differ(transfer, 'stored.', 'staged.')}`;
 }
 
 /** Rows with the number of each among those that are equal to it; of the target's also where they are. */

@@ -55,6 +55,24 @@ export interface Transfer {
 /** A table that cannot be copied until a person has mended its schema; other tables can. */
 export class ImpossibleTransferError extends UnreachableError {}
 
+/** The target took a row, and does not hold it as it was written. */
+export class UnequalRowError extends UnreachableError {}
+
+/** The same with other columns for the key: those by which the ledger names rows. */
+export function byKey(transfer: Transfer, key: readonly string[]): Transfer {
+  const { compared } = transfer;
+  const guard = hasUniqueKey(compared.sides.secondary, key) ? 'key' : 'absence';
+  return { ...transfer, compared: { ...compared, uniqueKey: key }, key, guard };
+}
+
+/**
+ * Other programs may change its rows on the source: whoever brings them holds the target, see `lockTargetSql`. Of a table
+ * that only consumers write no row changes that is not locked.
+ */
+export function mayChange({ tracked, compared }: Pick<Transfer, 'tracked' | 'compared'>): boolean {
+  return tracked || compared.known === null;
+}
+
 /** Plans how a table that the consumer writes is copied; throws where the two sides do not allow it. */
 export async function planTransfer(source: Database, target: Database, table: string): Promise<Transfer> {
   const [from, to] = await Promise.all(
