@@ -16,7 +16,7 @@ import {
 } from './backfill-report.js';
 import { findTables, isUpdated, placeUnits, type BackfillTables } from './backfill-tables.js';
 import { type Planned, planUnits } from './plan-units.js';
-import { countMissed, entriesAtOnce, repairLedger } from './repair-ledger.js';
+import { countMissed, repairLedger } from './repair-ledger.js';
 import { countsOf, measureRoundTrip, runUnits } from './run-units.js';
 import { Throttle } from './throttle.js';
 import type { UnitContext } from '../../repository/backfill/run-unit.js';
@@ -210,13 +210,12 @@ class Backfill {
     const ofRows = missed.readings;
     if (missed.entries > 0 && this.request.mode === 'ledger') this.hooks.onPlan(await this.plan());
     const { maxRate } = this.request;
-    const entries = entriesAtOnce(missed, maxRate === null ? null : (maxRate * RATE_SECONDS) / jobs);
     return await repairLedger({
       primary: this.#source,
       secondary: this.#target,
       tables,
       jobs,
-      entries,
+      rows: maxRate === null ? null : (maxRate * RATE_SECONDS) / jobs,
       throttle: this.#throttle,
       stop,
       logger,

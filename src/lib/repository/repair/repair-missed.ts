@@ -34,11 +34,16 @@ export interface Claim {
   readonly table: string;
 }
 
-export interface RepairOptions extends Wanted {
+/** How much one repair takes; one entry, at the least. */
+export interface RepairSize {
+  readonly entries: number;
+  /** That the entries name; absent: whatever they do. */
+  readonly rows?: number;
+}
+
+export interface RepairOptions extends Wanted, RepairSize {
   readonly primary: Database;
   readonly secondary: Database;
-  /** Ledger entries in one repair, at most. */
-  readonly entries: number;
   /** Called with the entries that are being repaired, before anything can fail. */
   readonly onClaim?: (claim: Claim) => void;
 }
@@ -86,10 +91,20 @@ const FIND_TABLES = `
   where wanted.table_name <> all ($5::text[])
   order by oldest.entry_id`;
 
-/** Claims entries of one table which nobody else repairs. The last parameter: how many. */
+/**
+ * Claims entries of one table which nobody else repairs: $5 of them at most, and not more than the oldest ones that name
+ * $6 rows, or the oldest alone.
+ */
 const CLAIM_ENTRIES = `
   select entry_id as id from sensorctl.ledger as entry where table_name = $4 and ${IS_WANTED}
-  order by entry_id limit $5
+  order by entry_id limit (
+    select greatest(count(*), 1) from (
+      select sum(readings) over (order by entry_id) as rows from (
+        select entry_id, readings::bigint from sensorctl.ledger as entry where table_name = $4 and ${IS_WANTED}
+        order by entry_id limit $5
+      ) as oldest
+    ) as sums where rows <= $6
+  )
   for update skip locked`;
 
 /** The unconfirmed entries of a table whose times overlap those of the given ones, these included. */
@@ -198,7 +213,7 @@ async function claimEntries(
   options: RepairOptions,
 ): Promise<Claim | null> {
   for (const table of tables) {
-    const parameters = [...parametersOf(options), table, options.entries];
+    const parameters = [...parametersOf(options), table, options.entries, options.rows ?? Number.MAX_SAFE_INTEGER];
     const { rows } = await source.query<{ id: number }>(CLAIM_ENTRIES, parameters);
     if (rows.length > 0) return { ids: rows.map(({ id }) => id), table };
   }
