@@ -96,11 +96,11 @@ const FIND_TABLES = `
  * $6 rows, or the oldest alone.
  */
 const CLAIM_ENTRIES = `
-  select entry_id as id from sensorctl.ledger as entry where table_name = $4 and ${IS_WANTED}
+  select entry_id as id, keys::text, gone::text, whole_table as whole, times <> '{}' as "isTimed" from sensorctl.ledger as entry where table_name = $4 and ${IS_WANTED}
   order by entry_id limit (
     select greatest(count(*), 1) from (
       select sum(readings) over (order by entry_id) as rows from (
-        select entry_id, readings::bigint from sensorctl.ledger as entry where table_name = $4 and ${IS_WANTED}
+        select entry_id, greatest(readings, jsonb_array_length(keys))::bigint as readings from sensorctl.ledger as entry where table_name = $4 and ${IS_WANTED}
         order by entry_id limit $5
       ) as oldest
     ) as sums where rows <= $6
@@ -131,17 +131,22 @@ const SETTLE_ENTRIES = `
   )
   ${enterUnprovenSql('repaired')}`;
 
-/** Null where they name no row by a key. */
-const READ_NAMED = `
-  select coalesce(json_agg(json_build_object('key', key, 'gone', is_gone)), '[]')::text as keys,
-    (select bool_or(whole_table) from sensorctl.ledger where entry_id = any ($1::bigint[])) as whole
-  from (
-    select key::text as key, bool_or(is_gone) as is_gone from (
-      select jsonb_array_elements(keys) as key, false as is_gone from sensorctl.ledger where entry_id = any ($1::bigint[])
-      union all
-      select jsonb_array_elements(gone), true from sensorctl.ledger where entry_id = any ($1::bigint[])
-    ) as named group by key
-  ) as keys`;
+/** An entry that is claimed, and what it names. */
+interface ClaimedEntry extends Record<string, unknown> {
+  readonly id: number;
+  /** JSON lists of keys. */
+  readonly keys: string | null;
+  readonly gone: string | null;
+  readonly whole: boolean;
+  readonly isTimed: boolean;
+}
+
+/** What claimed entries name. */
+interface ClaimedRows extends Claim {
+  readonly named: NamedRows;
+  /** They name times, too. */
+  readonly isTimed: boolean;
+}
 
 interface UnconfirmedEntry {
   readonly entry_id: number;
@@ -211,27 +216,42 @@ async function claimEntries(
   source: Queryable,
   tables: readonly string[],
   options: RepairOptions,
-): Promise<Claim | null> {
+): Promise<ClaimedRows | null> {
   for (const table of tables) {
     const parameters = [...parametersOf(options), table, options.entries, options.rows ?? Number.MAX_SAFE_INTEGER];
-    const { rows } = await source.query<{ id: number }>(CLAIM_ENTRIES, parameters);
-    if (rows.length > 0) return { ids: rows.map(({ id }) => id), table };
+    const { rows } = await source.query<ClaimedEntry>(CLAIM_ENTRIES, parameters);
+    if (rows.length === 0) continue;
+    const named = { keys: keysOf(rows), whole: rows.some(({ whole }) => whole) };
+    return { ids: rows.map(({ id }) => id), table, named, isTimed: rows.some(({ isTimed }) => isTimed) };
   }
   return null;
 }
 
+/** Each key once; it may be gone where one entry says so. */
+function keysOf(entries: readonly ClaimedEntry[]): NamedKey[] {
+  const found = new Map<string, boolean>();
+  const listOf = (json: string | null): string[] =>
+    json === null ? [] : (JSON.parse(json) as unknown[]).map((key) => JSON.stringify(key));
+  for (const { keys, gone } of entries) {
+    for (const key of listOf(keys)) if (!found.has(key)) found.set(key, false);
+    for (const key of listOf(gone)) found.set(key, true);
+  }
+  return [...found].map(([key, isGone]) => ({ key, gone: isGone }));
+}
+
 async function deliver(
   source: pg.Client,
-  claim: Claim,
+  claim: ClaimedRows,
   { primary, secondary }: RepairOptions,
 ): Promise<{ delivery: Delivery; updated: UpdatedRepair }> {
   const transfer = await planTransfer(primary, secondary, claim.table);
   const sides = { primary, secondary, transfer };
-  const named = await readNamed(source, claim);
+  const { named, isTimed } = claim;
   if (transfer.tracked)
     await markUnsettled(source, secondary, { table: claim.table, ids: claim.ids, whole: named.whole });
   const updated = await deliverByKey(named, sides);
-  return { delivery: transfer.compared.axis === null ? NO_ROWS : await deliverByTime(source, claim, sides), updated };
+  const byTime = isTimed && transfer.compared.axis !== null;
+  return { delivery: byTime ? await deliverByTime(source, claim, sides) : NO_ROWS, updated };
 }
 
 interface PlannedDelivery extends Pick<RepairOptions, 'primary' | 'secondary'> {
@@ -261,11 +281,6 @@ async function deliverByTime(
       return await withSession(primary, (fresh) => inTransaction(fresh, () => bring(fresh, target), 'repeatable read'));
     }),
   );
-}
-
-async function readNamed(source: Queryable, { ids }: Claim): Promise<NamedRows> {
-  const { rows } = await source.query<{ keys: string; whole: boolean }>(READ_NAMED, [ids]);
-  return { keys: JSON.parse(rows[0]?.keys ?? '[]') as NamedKey[], whole: rows[0]?.whole === true };
 }
 
 /** Brings the rows that entries name by key, in transactions of their own: they may be brought any number of times. */

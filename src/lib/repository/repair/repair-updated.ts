@@ -112,7 +112,10 @@ async function repairPart(source: Database, target: Database, rows: UpdatedRows)
   return await withSession(there, (to) =>
     inTransaction(to, async () => {
       const locks = mayChange(transfer) ? lockTrackedSql(transfer) : [];
-      const settings = transfer.writeSettings.map(({ text }) => text);
+      const settings = [
+        ...transfer.writeSettings.map(({ text }) => text),
+        ...(transfer.guard === 'key' ? BY_INDEX : []),
+      ];
       await queryAll(to, [...settings, SKIP_EVERY_TABLE, CHECK_AT_ONCE, createStagingSql(transfer), ...locks]);
       await silenceTriggers(to, transfer.compared.sides.secondary);
       return await withSession(here, async (from) => {
@@ -159,7 +162,7 @@ async function bringPart(bringing: Bringing): Promise<UpdatedRepair> {
   return { ...written, corrected: written.corrected + removed };
 }
 
-/** Keys of few rows of a table that may be large: its index finds them, whatever the planner guesses. */
+/** Keys of few rows of a table that may be large: its index finds them, whatever the planner guesses of tables that nobody analyzed. */
 const BY_INDEX = ['set local enable_hashjoin = off', 'set local enable_mergejoin = off'];
 
 /** Each deletion rests on a look: an entry says that a row was deleted, not that it was never written again. */

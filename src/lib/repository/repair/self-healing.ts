@@ -40,8 +40,9 @@ export interface HealedTurn {
 
 const NOTHING_HEALED: HealedTurn = { entries: 0, copied: 0, inserted: 0, skipped: 0, corrected: 0, refused: 0 };
 
-/** What takes about a second: sends wait for a repair that holds their table. */
+/** What takes about a second: sends wait for a repair that holds their table. At a low rate less, so that no pause after it is long. */
 const ROWS_A_REPAIR = 10_000;
+const PAUSE_AT_MOST_S = 5;
 const IDLE_MS = 1_000;
 const BURY_MS = 30_000;
 const PARTITIONS_MS = 60_000;
@@ -84,8 +85,8 @@ class Healing {
   #partitionsFailed = false;
 
   constructor(private readonly options: SelfHealingOptions) {
-    // At a low rate each repair is small, so that no pause after one is long.
-    this.#parts = new RepairInParts(options, Math.min(ROWS_A_REPAIR, options.rowsPerSecond));
+    const rows = Math.min(ROWS_A_REPAIR, options.rowsPerSecond * PAUSE_AT_MOST_S);
+    this.#parts = new RepairInParts(options, rows);
     this.#turns = new HealerTurns(options.primary, options.logger);
   }
 
