@@ -4,7 +4,7 @@ import { withSession, type Database, type Queryable } from '../../db/database.js
 import { quoteIdentifier, quoteLiteral } from '../../db/identifiers.js';
 import { lockTargetSql } from '../../db/locks.js';
 import { PIN_AGAIN, underOwnPath, writeUnderOwnPath } from '../../db/search-path.js';
-import { CHECK_AT_ONCE, inTransaction, queryAll, repeatCollisions } from '../../db/transaction.js';
+import { inTransaction, queryAll, repeatCollisions } from '../../db/transaction.js';
 import { chunksOf } from '../../domain/chunks.js';
 import { sideTitle, type Role } from '../../domain/side.js';
 import { keepRowsSql } from '../ledger/quarantine.js';
@@ -108,17 +108,11 @@ export function lockTrackedSql({ table, parents }: Pick<Transfer, 'table' | 'par
 
 async function repairPart(source: Database, target: Database, rows: UpdatedRows): Promise<UpdatedRepair> {
   const { transfer, keys, overwrite } = rows;
-  const [here, there] = [source, target];
-  return await withSession(there, (to) =>
+  return await withSession(target, (to) =>
     inTransaction(to, async () => {
-      const locks = mayChange(transfer) ? lockTrackedSql(transfer) : [];
-      const settings = [
-        ...transfer.writeSettings.map(({ text }) => text),
-        ...(transfer.guard === 'key' ? BY_INDEX : []),
-      ];
-      await queryAll(to, [...settings, SKIP_EVERY_TABLE, CHECK_AT_ONCE, createStagingSql(transfer), ...locks]);
+      await queryAll(to, beginSql(transfer));
       await silenceTriggers(to, transfer.compared.sides.secondary);
-      return await withSession(here, async (from) => {
+      return await withSession(source, async (from) => {
         const bring = (part: UpdatedRows): Promise<UpdatedRepair> =>
           repeatRewritten(from, () =>
             inTransaction(from, () => bringPart({ source, target, from, to, rows: part }), 'repeatable read'),
@@ -132,6 +126,14 @@ async function repairPart(source: Database, target: Database, rows: UpdatedRows)
       });
     }),
   );
+}
+
+/** What the target's transaction begins with. Constraints that are deferred stay so: rows may refer to each other. */
+function beginSql(transfer: Transfer): string[] {
+  const settings = transfer.writeSettings.map(({ text }) => text);
+  const byIndex = transfer.guard === 'key' ? BY_INDEX : [];
+  const locks = mayChange(transfer) ? lockTrackedSql(transfer) : [];
+  return [...settings, ...byIndex, SKIP_EVERY_TABLE, createStagingSql(transfer), ...locks];
 }
 
 interface Bringing {
