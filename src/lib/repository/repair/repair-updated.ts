@@ -113,10 +113,13 @@ async function repairPart(source: Database, target: Database, rows: UpdatedRows)
       await queryAll(to, beginSql(transfer));
       await silenceTriggers(to, transfer.compared.sides.secondary);
       return await withSession(source, async (from) => {
+        let attempts = 0;
+        const bringOnce = async (part: UpdatedRows): Promise<UpdatedRepair> => {
+          if ((attempts += 1) > 1) await to.query(clearStagingSql(transfer));
+          return await bringPart({ source, target, from, to, rows: part });
+        };
         const bring = (part: UpdatedRows): Promise<UpdatedRepair> =>
-          repeatRewritten(from, () =>
-            inTransaction(from, () => bringPart({ source, target, from, to, rows: part }), 'repeatable read'),
-          );
+          repeatRewritten(from, () => inTransaction(from, () => bringOnce(part), 'repeatable read'));
         if (mayChange(transfer) || !overwrite) return await bring(rows);
         // Live writes to a row wait while it is locked: what is read then holds every update that the target has.
         const { inserted } = await bring({ ...rows, overwrite: false });
@@ -151,7 +154,6 @@ async function bringPart(bringing: Bringing): Promise<UpdatedRepair> {
   const { transfer, keys, gone, overwrite } = rows;
   const portion = portionOfKeys(transfer, keys);
   await queryAll(from, BY_INDEX);
-  await to.query(clearStagingSql(transfer));
   const statements = { to: copyToSql(transfer, portion), from: copyFromSql(transfer, 'staging') };
   const copied = await copyBetween(from, to, statements);
   const named = gone === undefined ? [] : keys.filter((key) => gone.has(key));
