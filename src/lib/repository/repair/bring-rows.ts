@@ -12,7 +12,6 @@ import {
   copyToSql,
   correctDifferingSql,
   countDifferingSql,
-  createStagingSql,
   dropNumbersSql,
   findAbsentParentsSql,
   findUnequalSql,
@@ -23,7 +22,7 @@ import {
 } from './staging-sql.js';
 import { insertAbsent } from './insert-absent.js';
 import type { Portion } from './portion.js';
-import { silenceTriggers, SKIP_EVERY_TABLE } from '../writers/own-writes.js';
+import { writeSettingsOf } from './staging-sql.js';
 import type { Transfer } from './transfer.js';
 import { underOwnPath, writeUnderOwnPath } from '../../db/search-path.js';
 
@@ -74,9 +73,7 @@ export interface BringOptions {
  */
 export async function bringRows(options: BringOptions): Promise<Delivery> {
   const { source, target, targetSide, transfer, portion } = options;
-  for (const { text } of transfer.writeSettings) await target.query(text);
-  await queryAll(target, [SKIP_EVERY_TABLE, CHECK_AT_ONCE, createStagingSql(transfer)]);
-  await silenceTriggers(target, transfer.compared.sides.secondary);
+  await queryAll(target, [...writeSettingsOf(transfer), CHECK_AT_ONCE]);
   if (portion === null) return { copied: 0, inserted: 0, skipped: 0, corrected: 0, refused: [] };
   const statements = { to: copyToSql(transfer, portion), from: copyFromSql(transfer, 'staging') };
   const copied = await copyBetween(source, target, statements);

@@ -172,7 +172,7 @@ export async function repairMissed(options: RepairOptions): Promise<RepairOutcom
   if (tables.length === 0) return NOTHING;
   const repair = (source: pg.Client): Promise<RepairOutcome> =>
     repeatRewritten(source, () =>
-      inTransaction(source, () => repairClaimed(source, tables, options), 'repeatable read'),
+      inTransaction(source, () => repairClaimed(source, tables, options), 'repeatable read', [CLAIM_TIMEOUTS]),
     );
   return await endingStalledCopies([options.primary, options.secondary], () =>
     repeatCollisions(() => withSession(options.primary, repair)),
@@ -184,7 +184,6 @@ async function repairClaimed(
   tables: readonly string[],
   options: RepairOptions,
 ): Promise<RepairOutcome> {
-  await source.query(CLAIM_TIMEOUTS);
   const claim = await claimEntries(source, tables, options);
   if (claim === null) return NOTHING;
   options.onClaim?.(claim);
@@ -291,7 +290,7 @@ async function deliverByKey(
   if (named.keys.length === 0 && !named.whole) return NONE_UPDATED;
   const { compared } = transfer;
   const { key } = compared.sides.primary;
-  if (key === null && transfer.tracked) return await repairPlaces(primary, secondary, { table: compared, named });
+  if (key === null && transfer.tracked) return await repairPlaces(primary, secondary, { transfer, named });
   return await repairNamed(primary, secondary, { transfer: byKey(transfer, key ?? compared.uniqueKey), named });
 }
 

@@ -3,15 +3,15 @@ import type { Database, Queryable } from '../../db/database.js';
 import { quoteIdentifier } from '../../db/identifiers.js';
 import { lockTargetSql } from '../../db/locks.js';
 import { underOwnPath, writeUnderOwnPath } from '../../db/search-path.js';
-import { CHECK_AT_ONCE, repeatCollisions, withTransaction } from '../../db/transaction.js';
+import { CHECK_AT_ONCE, queryAll, repeatCollisions, withTransaction } from '../../db/transaction.js';
 import { chunksOf } from '../../domain/chunks.js';
 import type { Role } from '../../domain/side.js';
 import { assertDecides } from '../phase/fence.js';
 import { columnOf, tableSql } from '../tables/table.js';
 import { sideSql, type TablePair } from '../tables/table-pair.js';
-import { silenceTriggers, SKIP_EVERY_TABLE } from '../writers/own-writes.js';
+import { IN_REPLICA_ROLE, SKIP_EVERY_TABLE } from '../writers/own-writes.js';
 import type { NamedRows } from './repair-named.js';
-import { ImpossibleTransferError } from './transfer.js';
+import { ImpossibleTransferError, type Transfer } from './transfer.js';
 import { givenRows, writtenColumns } from './insert-absent.js';
 import { NONE_UPDATED, sumOf, type UpdatedRepair } from './repair-updated.js';
 
@@ -32,11 +32,11 @@ type Places = readonly string[] | null;
 export async function repairPlaces(
   source: Database,
   target: Database,
-  { table, named }: { readonly table: TablePair; readonly named: NamedRows },
+  { transfer, named }: { readonly transfer: Transfer; readonly named: NamedRows },
 ): Promise<UpdatedRepair> {
   const repair = (places: Places, deletes: boolean): Promise<UpdatedRepair> =>
-    repeatCollisions(() => repairAt(source, target, { table, places, deletes }));
-  if (named.whole || table.axis === null) return await repair(null, true);
+    repeatCollisions(() => repairAt(source, target, { transfer, table: transfer.compared, places, deletes }));
+  if (named.whole || transfer.compared.axis === null) return await repair(null, true);
   let total = NONE_UPDATED;
   for (const gone of [true, false]) {
     const keys = named.keys.filter((each) => each.gone === gone).map(({ key }) => key);
@@ -48,6 +48,7 @@ export async function repairPlaces(
 }
 
 interface PlacedRows {
+  readonly transfer: Transfer;
   readonly table: TablePair;
   readonly places: Places;
   readonly deletes: boolean;
@@ -55,8 +56,8 @@ interface PlacedRows {
 
 async function repairAt(source: Database, target: Database, rows: PlacedRows): Promise<UpdatedRepair> {
   return await withTransaction(target.pool, async (client) => {
-    await client.query(`${SKIP_EVERY_TABLE}; ${CHECK_AT_ONCE}`);
-    await silenceTriggers(client, rows.table.sides.secondary);
+    const role = rows.transfer.replica ? [IN_REPLICA_ROLE] : [];
+    await queryAll(client, [...role, SKIP_EVERY_TABLE, CHECK_AT_ONCE]);
     await client.query(`select ${lockTargetSql('$1')}`, [rows.table.name]);
     await assertDecides(source);
     // The source is read once the target is held: what comes later is in a later entry.

@@ -13,7 +13,6 @@ import { assertNotRewritten, repeatRewritten } from '../tables/rewritten-tables.
 import { columnOf } from '../tables/table.js';
 import { sideSql, type TablePair } from '../tables/table-pair.js';
 import { bringNewestParts } from '../write/newest-parts.js';
-import { silenceTriggers, SKIP_EVERY_TABLE } from '../writers/own-writes.js';
 import { bringParents } from './bring-rows.js';
 import { isGiven } from './insert-absent.js';
 import { portionOfKeys, type Portion } from './portion.js';
@@ -23,9 +22,9 @@ import {
   copyFromSql,
   copyToSql,
   correctDifferingSql,
-  createStagingSql,
   findUnequalSql,
   insertStagedSql,
+  writeSettingsOf,
 } from './staging-sql.js';
 import { mayChange, UnequalRowError, type Transfer } from './transfer.js';
 
@@ -108,35 +107,30 @@ export function lockTrackedSql({ table, parents }: Pick<Transfer, 'table' | 'par
 
 async function repairPart(source: Database, target: Database, rows: UpdatedRows): Promise<UpdatedRepair> {
   const { transfer, keys, overwrite } = rows;
-  return await withSession(target, (to) =>
-    inTransaction(to, async () => {
-      await queryAll(to, beginSql(transfer));
-      await silenceTriggers(to, transfer.compared.sides.secondary);
-      return await withSession(source, async (from) => {
-        let attempts = 0;
-        const bringOnce = async (part: UpdatedRows): Promise<UpdatedRepair> => {
-          if ((attempts += 1) > 1) await to.query(clearStagingSql(transfer));
-          return await bringPart({ source, target, from, to, rows: part });
-        };
-        const bring = (part: UpdatedRows): Promise<UpdatedRepair> =>
-          repeatRewritten(from, () => inTransaction(from, () => bringOnce(part), 'repeatable read'));
-        if (mayChange(transfer) || !overwrite) return await bring(rows);
-        // Live writes to a row wait while it is locked: what is read then holds every update that the target has.
-        const { inserted } = await bring({ ...rows, overwrite: false });
-        await to.query(lockSql(transfer.compared), [keys]);
-        const brought = await bring(rows);
-        return { ...brought, inserted, skipped: Math.max(0, brought.skipped - inserted) };
-      });
-    }),
-  );
+  const inTarget = async (to: pg.Client): Promise<UpdatedRepair> =>
+    await withSession(source, async (from) => {
+      let attempts = 0;
+      const bringOnce = async (part: UpdatedRows): Promise<UpdatedRepair> => {
+        if ((attempts += 1) > 1) await to.query(clearStagingSql(transfer));
+        return await bringPart({ source, target, from, to, rows: part });
+      };
+      const bring = (part: UpdatedRows): Promise<UpdatedRepair> =>
+        repeatRewritten(from, () => inTransaction(from, () => bringOnce(part), 'repeatable read', BY_INDEX));
+      if (mayChange(transfer) || !overwrite) return await bring(rows);
+      // Live writes to a row wait while it is locked: what is read then holds every update that the target has.
+      const { inserted } = await bring({ ...rows, overwrite: false });
+      await to.query(lockSql(transfer.compared), [keys]);
+      const brought = await bring(rows);
+      return { ...brought, inserted, skipped: Math.max(0, brought.skipped - inserted) };
+    });
+  return await withSession(target, (to) => inTransaction(to, () => inTarget(to), 'read committed', beginSql(transfer)));
 }
 
 /** What the target's transaction begins with. Constraints that are deferred stay so: rows may refer to each other. */
 function beginSql(transfer: Transfer): string[] {
-  const settings = transfer.writeSettings.map(({ text }) => text);
   const byIndex = transfer.guard === 'key' ? BY_INDEX : [];
   const locks = mayChange(transfer) ? lockTrackedSql(transfer) : [];
-  return [...settings, ...byIndex, SKIP_EVERY_TABLE, createStagingSql(transfer), ...locks];
+  return [...writeSettingsOf(transfer), ...byIndex, ...locks];
 }
 
 interface Bringing {
@@ -153,7 +147,6 @@ async function bringPart(bringing: Bringing): Promise<UpdatedRepair> {
   const { source, from, to, rows } = bringing;
   const { transfer, keys, gone, overwrite } = rows;
   const portion = portionOfKeys(transfer, keys);
-  await queryAll(from, BY_INDEX);
   const statements = { to: copyToSql(transfer, portion), from: copyFromSql(transfer, 'staging') };
   const copied = await copyBetween(from, to, statements);
   const named = gone === undefined ? [] : keys.filter((key) => gone.has(key));

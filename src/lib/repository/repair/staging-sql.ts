@@ -6,6 +6,7 @@ import { isTimeAxis } from '../tables/axis.js';
 import { sideSql, type ComparedColumn } from '../tables/table-pair.js';
 import { comparedValue } from '../compare/digest-method.js';
 import { keepRowsSql, rowContentSql } from '../ledger/quarantine.js';
+import { IN_REPLICA_ROLE, SKIP_EVERY_TABLE } from '../writers/own-writes.js';
 import type { Portion } from './portion.js';
 import type { ParentRows } from './parent-rows.js';
 import type { Transfer } from './transfer.js';
@@ -25,7 +26,14 @@ function selectRowsSql({ columns }: Transfer, { source }: Portion, names: readon
   return `select ${values.join(', ')} from ${source}`;
 }
 
-export function createStagingSql(transfer: Transfer): string {
+/** What a transaction of the target begins with that writes rows through the staging table. */
+export function writeSettingsOf(transfer: Transfer): string[] {
+  const settings = transfer.writeSettings.map(({ text }) => text);
+  const role = transfer.replica ? [IN_REPLICA_ROLE] : [];
+  return [...settings, ...role, SKIP_EVERY_TABLE, createStagingSql(transfer)];
+}
+
+function createStagingSql(transfer: Transfer): string {
   const columns = [...transfer.columns].map(([name, type]) => `${quoteIdentifier(name)} ${type}`);
   return `create temporary table if not exists ${staging(transfer)} (${columns.join(', ')}) on commit delete rows`;
 }

@@ -8,6 +8,7 @@ import { readTables } from '../tables/read-tables.js';
 import { planRewriteCheck } from '../tables/rewritten-tables.js';
 import { columnOf, hasUniqueKey, type Column, type Parent, type Table } from '../tables/table.js';
 import { pairTables, type TablePair } from '../tables/table-pair.js';
+import { areSilent } from '../writers/own-writes.js';
 import { isRecordedAsTracked } from '../writers/tracking.js';
 import { readWriteSettings } from '../timescaledb/compressed-chunks.js';
 
@@ -42,7 +43,7 @@ export interface Transfer {
   readonly parents: readonly ParentRows[];
   /** Both sides have the same column types: rows may go straight into the table. */
   readonly alike: boolean;
-  /** Written in replica role: its foreign keys refer in a circle, or to the table itself. */
+  /** Written in replica role: its triggers are to be silent, or its foreign keys refer in a circle, or to the table itself. */
   readonly replica: boolean;
   /** And their binary form means the same on both. */
   readonly binary: boolean;
@@ -106,11 +107,12 @@ export async function planTransferOf(
   const isAlike = (name: string): boolean => columnOf(from, name)?.type === columnOf(to, name)?.type;
   const isPortable = (name: string): boolean =>
     columnOf(from, name)?.portable === true && columnOf(to, name)?.portable === true;
-  const [writeSettings, rewriteCheck, parents, tracked] = await Promise.all([
+  const [writeSettings, rewriteCheck, parents, tracked, silent] = await Promise.all([
     readWriteSettings(target),
     planRewriteCheck(source, [from]),
     planParents(source, target, to),
     isRecordedAsTracked(source.pool, table),
+    areSilent(target.pool, to),
   ]);
   const guard = guardOf(compared);
   const written = names.filter((name) => isWritable(to, name));
@@ -120,7 +122,7 @@ export async function planTransferOf(
     columns: new Map(names.map((name) => [name, stagedType(columnOf(from, name))])),
     hasIdentity: written.some((name) => columnOf(to, name)?.identity != null),
     key: compared.uniqueKey,
-    replica,
+    replica: replica || silent,
     binary: alike && names.every(isPortable),
   };
 }
