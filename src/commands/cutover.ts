@@ -85,7 +85,7 @@ Exit code 1 when a gate is not met or the change went back, 4 when somebody else
             this.note(renderGates(plan.gates));
             await confirm(describeChange(to, plan), false);
           },
-          onGate: (name) => progress.update(`gate ${name}`),
+          onGate: (names) => progress.update(`gates: ${names}`),
           onStep: (name, detail) => progress.update(detail === '' ? name : `${name}: ${detail}`),
         },
       }),

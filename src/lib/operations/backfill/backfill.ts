@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import pLimit from 'p-limit';
 import { asUnreachable, type Database, findSilent, withSession } from '../../db/database.js';
 import { assertDistinct } from '../../db/identity.js';
 import { otherSide } from '../../domain/side.js';
@@ -15,7 +16,7 @@ import {
   NO_ROWS,
 } from './backfill-report.js';
 import { findTables, isUpdated, placeUnits, type BackfillTables } from './backfill-tables.js';
-import { type Planned, planUnits } from './plan-units.js';
+import { planUnits } from './plan-units.js';
 import { countMissed, repairLedger } from './repair-ledger.js';
 import { countsOf, measureRoundTrip, runUnits } from './run-units.js';
 import { Throttle } from './throttle.js';
@@ -59,6 +60,8 @@ import { restoreAbandonedPolicies, withPausedPolicies } from '../../repository/t
 /** Together with what they read and write, they keep two cores of each server busy, beside live writes. */
 const NEAR_JOBS = 2;
 const FAR_JOBS = 8;
+/** Planned side by side. */
+const TABLES_AT_ONCE = 4;
 const LONG_ROUND_TRIP_MS = 20;
 const PLANNING_POLL_MS = 300;
 /** One line in ten seconds of waiting. */
@@ -140,8 +143,7 @@ class Backfill {
     if (this.#toSecondary) counts = addCounts(counts, await this.#repairLedger());
     this.#assertNotStopped();
     if (this.request.mode !== 'ledger') {
-      const names = (await this.#findTables()).pairs.map(({ sides }) => sides.secondary.name);
-      counts = addCounts(counts, await withPausedPolicies(this.#target, names, 'backfill', () => this.#runRanges()));
+      counts = addCounts(counts, await this.#pausedWhileRunning());
     }
     this.#assertNotStopped();
     const gaps = this.#toSecondary ? await this.#readGaps() : [];
@@ -203,10 +205,11 @@ class Backfill {
   }
 
   async #repairLedger(): Promise<BackfillCounts> {
-    const jobs = await this.#jobs();
     const { stop, logger } = this.hooks;
     const tables = await this.#ledgerTables();
     const missed = await countMissed(this.#source, tables);
+    if (missed.entries === 0) return NO_ROWS;
+    const jobs = await this.#jobs();
     const ofRows = missed.readings;
     if (missed.entries > 0 && this.request.mode === 'ledger') this.hooks.onPlan(await this.plan());
     const { maxRate } = this.request;
@@ -223,8 +226,16 @@ class Backfill {
     });
   }
 
-  async #runRanges(): Promise<BackfillCounts> {
-    const [joined, updated] = await Promise.all([this.#joinPlanned(), this.#bringUpdatedTables()]);
+  /** What only looks at rows goes on while the policies are being paused. */
+  async #pausedWhileRunning(): Promise<BackfillCounts> {
+    const names = (await this.#findTables()).pairs.map(({ sides }) => sides.secondary.name);
+    const joining = this.#joinPlanned();
+    joining.catch(() => undefined);
+    return await withPausedPolicies(this.#target, names, 'backfill', () => this.#runRanges(joining));
+  }
+
+  async #runRanges(joining = this.#joinPlanned()): Promise<BackfillCounts> {
+    const [joined, updated] = await Promise.all([joining, this.#bringUpdatedTables()]);
     const resumed = joined.planned;
     if (this.#isStopped()) return updated;
     const counts = addCounts(updated, countsOf(await this.#runUnits(joined.id)));
@@ -340,12 +351,16 @@ class Backfill {
       onProgress: (table: string, rows: number) => this.#progress({ step, table, rows, ofRows: null }),
     };
     const { pairs, order } = await this.#findTables();
-    const planned: Planned[] = [];
-    for (const { name } of pairs.filter((pair) => !isUpdated(pair))) {
-      if (this.#isStopped()) break;
-      const found = await this.#orNamed(name, async () => await planUnits(await this.#transferOf(name), options));
-      if (found !== null) planned.push(found);
-    }
+    const limit = pLimit(TABLES_AT_ONCE);
+    const plans = pairs
+      .filter((pair) => !isUpdated(pair))
+      .map(({ name }) =>
+        limit(async () => {
+          if (this.#isStopped()) return null;
+          return await this.#orNamed(name, async () => await planUnits(await this.#transferOf(name), options));
+        }),
+      );
+    const planned = (await Promise.all(plans)).filter((each) => each !== null);
     this.#leftOut = planned.flatMap(({ leftOut }) => leftOut);
     const units = planned.flatMap((each) => placeUnits(each.units, order, this.request.prune));
     return { units, bytes: planned.reduce((sum, each) => sum + each.bytes, 0) };

@@ -39,7 +39,8 @@ export async function runUnits(options: RunUnitsOptions): Promise<RunState> {
   const timer = setInterval(() => void read().then(onProgress, () => undefined), PROGRESS_MS);
   try {
     const team: Worker[] = [];
-    const places = Array.from({ length: options.jobs });
+    const { open } = await read();
+    const places = Array.from({ length: Math.max(1, Math.min(options.jobs, open)) });
     await workTogether(places, options.stop, async (_, stop) => {
       const worker = new Worker({ ...options, stop }, team);
       team.push(worker);

@@ -50,10 +50,13 @@ export async function verifySchema(
   only: readonly string[] = [],
   selection: TableSelection = EVERY_TABLE,
 ): Promise<SchemaReport> {
-  const [here, there] = await Promise.all([readCatalog(databases.local), readCatalog(databases.ec2)]);
+  const catalogsRead = Promise.all([readCatalog(databases.local), readCatalog(databases.ec2)]);
+  // Whatever becomes of it is looked at below.
+  catalogsRead.catch(() => undefined);
   const { wanted, leftOut: notCompared } = await findWantedTables(databases.local.pool, selection, only);
   const tables = [...wanted.keys()];
   const [local, ec2] = await Promise.all([readSide(databases.local, wanted), readSide(databases.ec2, wanted)]);
+  const [here, there] = await catalogsRead;
   const snapshots = { local: await alignDefinitions(databases.ec2, { local, ec2 }), ec2 };
   const catalogs = { local: await alignViews(databases.ec2, { local: here, ec2: there }), ec2: there };
   const guide = tables.filter((table) => ALL_TABLES.includes(table) || only.length > 0);

@@ -3,7 +3,7 @@ import type { Queryable } from '../../db/database.js';
 import { quoteIdentifier } from '../../db/identifiers.js';
 import { underOwnPath, writeUnderOwnPath } from '../../db/search-path.js';
 import type { Role } from '../../domain/side.js';
-import { columnOf, tableSql } from '../tables/table.js';
+import { columnOf, hasUniqueKey, tableSql } from '../tables/table.js';
 import { sideSql, type TablePair } from '../tables/table-pair.js';
 import { bringNewestParts } from '../write/newest-parts.js';
 
@@ -46,8 +46,10 @@ function insertSql(table: TablePair): string {
     .map(({ name }) => quoteIdentifier(name))
     .join(', ');
   const key = table.uniqueKey.map(quoteIdentifier).join(', ');
+  // Another row in the way, by another constraint, is a fault: it goes first, by an entry of its own.
+  const arbiter = hasUniqueKey(table.sides.secondary, table.uniqueKey) ? `(${key})` : '';
   return `insert into ${tableSql(table.sides.secondary)} (${names}) overriding system value
-    select ${names} from ${givenRows(table)} as given order by ${key} on conflict do nothing`;
+    select ${names} from ${givenRows(table)} as given order by ${key} on conflict ${arbiter} do nothing`;
 }
 
 /** Those that the target does not compute itself. */

@@ -16,6 +16,7 @@ import { bringNewestParts } from '../write/newest-parts.js';
 import { bringParents } from './bring-rows.js';
 import { isGiven } from './insert-absent.js';
 import { portionOfKeys, type Portion } from './portion.js';
+import { findReferring } from './referring-tables.js';
 import {
   canCorrect,
   clearStagingSql,
@@ -99,14 +100,23 @@ export async function listKeys(source: Queryable, table: TablePair, role: Role):
   return rows.map(({ key }) => key);
 }
 
-/** SQL that waits for all that writes a table on the target, and the tables that its rows refer to, whose rows may be brought along; in one order. */
-export function lockTrackedSql({ table, parents }: Pick<Transfer, 'table' | 'parents'>): string[] {
-  const names = [...new Set([table, ...parents.map((parent) => parent.table.name)])].sort();
+/**
+ * SQL that waits for all that writes a table on the target, and the tables that its rows refer to, whose rows may be brought
+ * along, and others; in one order.
+ */
+export function lockTrackedSql(
+  { table, parents }: Pick<Transfer, 'table' | 'parents'>,
+  others: readonly string[] = [],
+): string[] {
+  const names = [...new Set([table, ...parents.map((parent) => parent.table.name), ...others])].sort();
   return names.map((name) => `select ${lockTargetSql(quoteLiteral(name))}`);
 }
 
 async function repairPart(source: Database, target: Database, rows: UpdatedRows): Promise<UpdatedRepair> {
-  const { transfer, keys, overwrite } = rows;
+  const { transfer, keys, gone, overwrite } = rows;
+  // A delete may cascade: what refers to its row is sent before the lock, and found then, or after the commit.
+  const deletes = gone !== undefined && gone.size > 0;
+  const referring = deletes ? await findReferring(target.pool, transfer.compared.sides.secondary) : [];
   const inTarget = async (to: pg.Client): Promise<UpdatedRepair> =>
     await withSession(source, async (from) => {
       let attempts = 0;
@@ -123,13 +133,15 @@ async function repairPart(source: Database, target: Database, rows: UpdatedRows)
       const brought = await bring(rows);
       return { ...brought, inserted, skipped: Math.max(0, brought.skipped - inserted) };
     });
-  return await withSession(target, (to) => inTransaction(to, () => inTarget(to), 'read committed', beginSql(transfer)));
+  return await withSession(target, (to) =>
+    inTransaction(to, () => inTarget(to), 'read committed', beginSql(transfer, referring)),
+  );
 }
 
 /** What the target's transaction begins with. Constraints that are deferred stay so: rows may refer to each other. */
-function beginSql(transfer: Transfer): string[] {
+function beginSql(transfer: Transfer, referring: readonly string[]): string[] {
   const byIndex = transfer.guard === 'key' ? BY_INDEX : [];
-  const locks = mayChange(transfer) ? lockTrackedSql(transfer) : [];
+  const locks = mayChange(transfer) ? lockTrackedSql(transfer, referring) : [];
   return [...writeSettingsOf(transfer), ...byIndex, ...locks];
 }
 
@@ -153,7 +165,7 @@ async function bringPart(bringing: Bringing): Promise<UpdatedRepair> {
   const absent = await findAbsent(from, transfer.compared, named);
   await assertNotRewritten(from, source, transfer.rewriteCheck);
   await assertDecides(source);
-  const removed = await remove(bringing, absent);
+  const removed = await removeGone(bringing, absent);
   const written = copied === 0 ? NONE_UPDATED : await writeStaged(bringing, portion, copied);
   await bringNewestParts(from, to, { table: transfer.table, keys, overwrite });
   return { ...written, corrected: written.corrected + removed };
@@ -170,7 +182,7 @@ async function findAbsent(from: Queryable, table: TablePair, keys: readonly Key[
 }
 
 /** Goes first, so that no other unique constraint stands in the way of what is written. */
-async function remove({ target, to, rows }: Bringing, keys: readonly Key[]): Promise<number> {
+async function removeGone({ target, to, rows }: Bringing, keys: readonly Key[]): Promise<number> {
   if (keys.length === 0) return 0;
   const { compared } = rows.transfer;
   if (rows.keeps === true) await to.query(keepSql(compared), [keys, target.side]);
