@@ -11,7 +11,7 @@ import {
 import { ImpossibleTransferError, UnequalRowError } from './transfer.js';
 
 /** What servers take in some seconds. */
-const MOST_AT_ONCE: Required<RepairSize> = { entries: 10_000, rows: 50_000 };
+const MOST_AT_ONCE: Required<RepairSize> = { entries: 20_000, rows: 50_000 };
 
 /** What cannot be repaired at once is tried again in parts of this share. */
 const SHARE = 4;
