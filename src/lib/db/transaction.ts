@@ -151,13 +151,17 @@ export async function withTransaction<Result>(
   }
 }
 
-/** Runs `work` in a transaction of this connection; where it throws, whoever lent the connection rolls back or cuts it. */
+/**
+ * Runs `work` in a transaction of this connection, after the statements in `first`, which travel with its beginning. Where it
+ * throws, whoever lent the connection rolls back or cuts it.
+ */
 export async function inTransaction<Result>(
   client: pg.ClientBase,
   work: () => Promise<Result>,
   isolation: Isolation = 'read committed',
+  first: readonly string[] = [],
 ): Promise<Result> {
-  await client.query(`begin isolation level ${isolation}`);
+  await queryAll(client, [`begin isolation level ${isolation}`, ...first]);
   const result = await work();
   await client.query('commit');
   return result;

@@ -19,7 +19,7 @@ import {
 } from './backfill-report.js';
 import { findTables, isUpdated, placeUnits, type BackfillTables } from './backfill-tables.js';
 import { planUnits } from './plan-units.js';
-import { countMissed, entriesAtOnce, repairLedger } from './repair-ledger.js';
+import { countMissed, repairLedger } from './repair-ledger.js';
 import { measureRoundTrip, runUnits } from './run-units.js';
 import { Throttle } from './throttle.js';
 import type { UnitContext } from '../../repository/backfill/run-unit.js';
@@ -49,6 +49,7 @@ import { isTimeAxis } from '../../repository/tables/axis.js';
 import { ALL_TABLES } from '../../repository/tables/reading-tables.js';
 import type { TablePair } from '../../repository/tables/table-pair.js';
 import {
+  byKey,
   ImpossibleTransferError,
   planTransfer,
   planTransferOf,
@@ -214,13 +215,12 @@ class Backfill {
     const ofRows = missed.readings;
     if (this.request.mode === 'ledger') this.hooks.onPlan(await this.plan());
     const { maxRate } = this.request;
-    const entries = entriesAtOnce(missed, maxRate === null ? null : (maxRate * RATE_SECONDS) / jobs);
     return await repairLedger({
       primary: this.#source,
       secondary: this.#target,
       tables,
       jobs,
-      entries,
+      rows: maxRate === null ? null : (maxRate * RATE_SECONDS) / jobs,
       throttle: this.#throttle,
       stop,
       logger,
@@ -258,9 +258,10 @@ class Backfill {
     const counts = new Map<string, BackfillCounts>();
     const { pairs } = await this.#findTables();
     for (const table of pairs.filter(isUpdated)) {
-      const brought = await this.#orNamed(table.name, () =>
-        repairUpdated(this.#source, this.#target, { table, overwrite: this.#toSecondary }),
-      );
+      const brought = await this.#orNamed(table.name, async () => {
+        const transfer = byKey(await planTransferOf(this.#source, this.#target, table), table.uniqueKey);
+        return await repairUpdated(this.#source, this.#target, { transfer, overwrite: this.#toSecondary });
+      });
       // Rows that were there, equal, were only looked at.
       const { inserted: rowsInserted, corrected: rowsCorrected } = brought ?? NONE_UPDATED;
       const rowsCopied = rowsInserted + rowsCorrected;

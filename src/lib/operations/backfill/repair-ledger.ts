@@ -15,8 +15,8 @@ export interface LedgerRepairOptions {
   /** Empty: all. */
   readonly tables: readonly string[];
   readonly jobs: number;
-  /** Entries in one repair, at most. */
-  readonly entries: number;
+  /** Rows in one repair, at most; null: no limit but that of the servers. */
+  readonly rows: number | null;
   readonly throttle: Throttle;
   readonly stop: AbortSignal;
   readonly logger: Logger;
@@ -27,7 +27,6 @@ const TRIES = 4;
 const RETRY_MS = 500;
 const OTHERS_MS = 300;
 const STATES = ['missed', 'refused'] as const;
-const ENTRIES_AT_ONCE = 500;
 
 /**
  * Repairs every entry of the ledger that was there when it began, refused readings too, each once. Entries that cannot
@@ -52,8 +51,8 @@ class LedgerRepair {
   ) {}
 
   async work(stop: AbortSignal): Promise<void> {
-    const { throttle, primary, entries } = this.options;
-    const parts = new RepairInParts(this.options, entries);
+    const { throttle, primary, rows } = this.options;
+    const parts = new RepairInParts(this.options, rows ?? Infinity);
     for (let tries = 1; !stop.aborted;) {
       await throttle.wait();
       try {
@@ -121,12 +120,6 @@ export interface Missed {
 const COUNT_MISSED = `
   select count(*) as entries, coalesce(sum(readings), 0)::bigint as readings
   from sensorctl.ledger_state where (state <> 'pending' or batch_id is null) and ($1::text[] = '{}' or table_name = any ($1))`;
-
-/** Ledger entries for one repair; not more of them than hold so many rows, about. */
-export function entriesAtOnce({ entries, readings }: Missed, rows: number | null): number {
-  if (rows === null || readings === 0) return ENTRIES_AT_ONCE;
-  return Math.min(ENTRIES_AT_ONCE, Math.max(1, Math.floor((rows * entries) / readings)));
-}
 
 /** What the ledger says is missing of these tables, or, where none is named, of all: entries, and the readings in them. */
 export async function countMissed({ pool }: Database, tables: readonly string[]): Promise<Missed> {
