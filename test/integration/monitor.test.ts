@@ -1,6 +1,7 @@
 import { expect } from 'chai';
 import { adviseOn } from '../../src/lib/cli/advice.js';
 import type { ReadingTable } from '../../src/lib/domain/reading.js';
+import { readSideCatalog } from '../../src/lib/repository/monitor/side-catalog.js';
 import { SideWatch } from '../../src/lib/operations/monitor/side-watch.js';
 import {
   readSoak,
@@ -97,6 +98,22 @@ describe('a watch of one side', () => {
     const after = await watch.look([TABLE]);
     expect(after.tables.get(TABLE)?.rows).to.equal(1);
     expect(after.tables.get(TABLE)?.settled?.rows).to.equal(1);
+  });
+
+  it('counts what other programs entered beside the batches of consumers, by table, with the oldest', async () => {
+    await enter('10 minutes');
+    await pair.here.query(
+      `insert into sensorctl.ledger (table_name, state, times, readings, keys, whole_table, committed_at) values
+        ('orders', 'missed', '{}', 1, '[["1"]]', false, now() - interval '40 seconds'),
+        ('orders', 'missed', '{}', 1, '[["2"]]', false, now()), ('logs', 'missed', '{}', 0, null, true, now())`,
+    );
+    const { ledger } = await watch.look([]);
+    expect(ledger?.entries).to.deep.equal({ pending: 0, missed: 4, refused: 0 });
+    expect(ledger?.writers.map(({ table, pending, missed }) => [table, pending, missed])).to.deep.equal([
+      ['orders', 0, 2],
+      ['logs', 0, 1],
+    ]);
+    expect(ledger?.writers[0]?.oldestSeconds).to.be.within(40, 60);
   });
 
   it('tells the newest time of the window', async () => {
@@ -203,5 +220,37 @@ describe('samples', () => {
     await thinSamples(pair.local.pool);
     const soak = await readSoak(pair.local, await timeAgo('100 days'));
     expect(soak).to.include({ samples: 3, unexplained: 1 });
+  });
+});
+
+describe('the catalogs of a side, of 300 tables', () => {
+  let pair: PreparedPair;
+
+  before(async () => {
+    pair = await PreparedPair.open('monitor catalogs');
+    await pair.here.query(`
+      do $$ begin
+        for place in 1..300 loop
+          execute format('create table %I (id bigint primary key, noted timestamptz not null)', 'Odd "table" ' || place);
+        end loop;
+      end $$;
+      create table parted (id int, at date, primary key (at, id)) partition by range (at);
+      create table parted_1 partition of parted for values from ('2025-01-01') to ('2026-01-01');
+      insert into parted select n, '2025-02-03' from generate_series(1, 40) as n; analyze parted_1;
+      create table keyless (noted timestamptz, note text); insert into keyless select now() from generate_series(1, 7);
+      create index on keyless (noted) where note is not null`);
+  });
+
+  after(async () => {
+    await pair.close();
+  });
+
+  it('name each with an estimate and the columns whose ranges an index finds', async () => {
+    const { discovery, facts } = await readSideCatalog(pair.local.pool);
+    expect(discovery.tables.filter(({ label }) => label.startsWith('Odd ')).length).to.equal(300);
+    expect(facts.get('Odd "table" 300')).to.deep.equal({ rows: 0, readable: true, indexed: ['id'] });
+    expect(facts.get('parted')).to.deep.equal({ rows: 40, readable: true, indexed: ['at'] });
+    expect(facts.get('keyless')?.indexed, 'a partial index finds no range').to.deep.equal([]);
+    expect(facts.has('parted_1')).to.equal(false);
   });
 });

@@ -43,7 +43,7 @@ export function lookOf(side: Side, changes: Partial<SideLook> = {}): SideLook {
     ...{ side, answers: true, problem: null, now: NOW, state: PHASE_2, lagSeconds: 0, quarantine: 0 },
     ...{ comparison: null, backfill: null, database: ADDRESSES[side] },
     ...{ consumers: side === 'local' ? [consumerOf()] : [], touched: [], countCosts: new Map() },
-    ledger: { entries: none, readings: none, gaps: { ranges: 0, readings: 0, oldest: null, tables: [] } },
+    ledger: { entries: none, readings: none, gaps: { ranges: 0, readings: 0, oldest: null, tables: [] }, writers: [] },
     tables: new Map([
       ['water_level_readings', { rows: 1234, newest: NOW - 1_000_000, settled: { rows: 1200, from: 0, to: 300 } }],
     ]),

@@ -34,6 +34,7 @@ const GAPS = {
     oldest: '2025-06-30 23:00:00+00',
     tables: [{ table: 'water_level_readings', rows: 80 }],
   },
+  writers: [],
 };
 
 /** The picture of a terminal of 80 columns and 24 rows, without colour. */

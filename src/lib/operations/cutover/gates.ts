@@ -15,7 +15,7 @@ import {
   type TableProof,
   type Verdicts,
 } from '../../repository/cutover/evidence.js';
-import { readRecordedTables } from '../../repository/cutover/recorded-tables.js';
+import { readRecordedTables } from '../../repository/phase/recorded-tables.js';
 import { planTables, type TablePlan } from '../../repository/compare/plan-tables.js';
 import type { TableSelection } from '../../domain/table-patterns.js';
 import { countLedger } from '../../repository/cutover/drain-ledger.js';
