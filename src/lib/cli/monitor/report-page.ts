@@ -27,6 +27,8 @@ const INCIDENT_TITLES: Readonly<Record<TroubleKind | 'not-watched', string>> = {
   'dead-letters': 'messages in the dead-letter queue',
   different: 'a comparison found rows that nothing explains',
   apart: 'the sides counted differently, and the ledger knew nothing of it',
+  'not-handled': 'tables could not be moved as they are',
+  'partly-tracked': 'triggers for other writers were not whole',
   'change-overdue': 'a change of phase was overdue',
   'not-watched': 'nobody watched',
 };
