@@ -136,7 +136,7 @@ describe('what comes from outside, in HTML', () => {
       {
         ...snapshot,
         troubles: [{ ...snapshot.troubles[0]!, text: EVIL }],
-        tables: [{ table: EVIL as never, local: null, ec2: null, apart: null }],
+        tables: [{ ...snapshot.tables[0]!, table: EVIL, local: null, ec2: null }],
         consumers: [
           {
             ...{ host: EVIL, pid: 1, state: 'running', rate: 1, breaker: 'open', messagesInHand: 0 },
