@@ -16,6 +16,7 @@ import { findGapEpisodes, findIncidents } from '../../src/lib/operations/monitor
 import { ApartCounts } from '../../src/lib/operations/monitor/apart-counts.js';
 import type { Looks } from '../../src/lib/operations/monitor/compose-snapshot.js';
 import type { MonitorReport } from '../../src/lib/operations/monitor/monitor-report.js';
+import type { ReportedTable } from '../../src/lib/operations/monitor/reported-tables.js';
 import type { SideLook } from '../../src/lib/operations/monitor/side-watch.js';
 import type { Apart, Snapshot } from '../../src/lib/operations/monitor/monitor-snapshot.js';
 import { unexplainedOf } from '../../src/lib/operations/monitor/trouble.js';
@@ -555,7 +556,24 @@ describe('the page', () => {
 
 describe('the report', () => {
   const change = { at: '2025-07-01T01:00:00Z', by: 'ops', reason: null, overriddenGates: [] } as const;
+  const PROVEN: Omit<ReportedTable, 'table'> = {
+    ...{ proven: '2025-07-01T12:00:00Z', ageSeconds: 60, different: null, note: null },
+    tracking: 'tracked',
+  };
   const report: MonitorReport = {
+    tables: [
+      { ...PROVEN, table: 'old', proven: '2025-07-01T02:00:00Z', ageSeconds: 7_200 },
+      {
+        ...PROVEN,
+        table: 'never',
+        proven: null,
+        ageSeconds: null,
+        tracking: 'partly tracked',
+        note: 'on EC2 it has no triggers',
+      },
+      { ...PROVEN, table: 'young' },
+    ],
+    leftOut: [{ table: 'logs', reason: 'TABLES_EXCEPT names it' }],
     ...{
       since: '2025-07-01T00:00:00Z',
       until: '2025-07-02T00:00:00Z',
@@ -600,6 +618,21 @@ describe('the report', () => {
     expect(html).to.contain('<td>the last: 2025-06-30 22:00:00 to 2025-06-30 23:00:00</td><td>1: a 3</td>');
     expect(html).to.contain('<td>nothing with a time</td>');
     expect(html).to.contain('<td>a 50, b 49, c 48, 2 tables more</td>');
+  });
+
+  it('says of each table how old its proof is and whether it is tracked, the worst first, and what is left out', () => {
+    const rows = [...html.matchAll(/<td>(old|never|young)<\/td>.*?<\/tr>/g)].map(([row]) =>
+      row.replaceAll(/<[^>]+>/g, '|').replaceAll(/\|+/g, '|'),
+    );
+    expect(rows).to.deep.equal([
+      '|never|NO|-|-|partly tracked|on EC2 it has no triggers|',
+      '|old|2025-07-01 02:00:00|2.0 h ago|-|tracked|-|',
+      '|young|2025-07-01 12:00:00|60 s ago|-|tracked|-|',
+    ]);
+    expect(html)
+      .to.contain('3 tables, 2 proven, 2 tracked.')
+      .and.to.contain('Left out: logs (TABLES_EXCEPT names it).');
+    expect(renderReportPage({ ...report, tables: null })).to.contain('both sides have to answer');
   });
 
   it('reads a rollback as one, and a change that went back by itself', () => {
