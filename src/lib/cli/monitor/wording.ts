@@ -120,8 +120,7 @@ function partOf(count: number, what: string): string[] {
 /** What other programs wrote and the secondary has yet to get; null where there is nothing. */
 export function describeWriters(writers: Snapshot['writers']): string | null {
   if (writers === null || writers.length === 0) return null;
-  const sum = (read: (each: WriterFigures) => number): number =>
-    writers.reduce((total, each) => total + read(each), 0);
+  const sum = (read: (each: WriterFigures) => number): number => writers.reduce((total, each) => total + read(each), 0);
   const [pending, missed] = [sum((each) => each.pending), sum((each) => each.missed)];
   const oldest = Math.max(...writers.map(({ oldestSeconds }) => oldestSeconds));
   const rows = writers.map((each) => ({ table: each.table, rows: each.pending + each.missed }));

@@ -28,7 +28,9 @@ export class ApartCounts {
       this.#learn(table, settled.rows - other.rows, now);
     }
     if (ec2?.answers !== true || !local.answers) this.#since.clear();
-    return new Map([...this.#since].map(([table, { rows, from, to }]) => [table, { rows, seconds: (to - from) / 1000 }]));
+    return new Map(
+      [...this.#since].map(([table, { rows, from, to }]) => [table, { rows, seconds: (to - from) / 1000 }]),
+    );
   }
 
   #learn(table: string, rows: number, now: number): void {

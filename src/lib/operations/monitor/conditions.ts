@@ -1,7 +1,7 @@
 import { parseDuration, didYouMean } from '../../domain/words.js';
 import { UsageError } from '../../errors.js';
 import { leavesSecondaryOut, receivesNothing, type Snapshot } from './monitor-snapshot.js';
-import { findStayingApart } from './trouble.js';
+import { findStayingApart } from './table-troubles.js';
 
 /** A condition of `--fail-on`, such as `lag>60s`. */
 export interface Condition {
@@ -59,7 +59,9 @@ const FIGURES: Readonly<Record<string, Figure>> = {
   'writers-pending': number((snapshot) => entriesOf(snapshot, 'pending')),
   'writers-missed': number((snapshot) => entriesOf(snapshot, 'missed')),
   'partly-tracked': number(countPartlyTracked),
-  'not-handled': number(({ tables }) => (tables.length === 0 ? null : tables.filter(({ counted }) => counted === null).length)),
+  'not-handled': number(({ tables }) =>
+    tables.length === 0 ? null : tables.filter(({ counted }) => counted === null).length,
+  ),
   silent: number(({ sides }) => Object.values(sides).filter(({ answers }) => answers === false).length),
   troubles: number(({ troubles }) => troubles.length),
 };

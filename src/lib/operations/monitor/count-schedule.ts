@@ -85,7 +85,10 @@ export class CountSchedule {
 
   #dueOf({ table, isApart, isCounted, needsOlder }: Countable): CountKind[] {
     const older = this.#isOlderDue(table, isApart || !isCounted || needsOlder);
-    return [...(this.#pace.isDue(`recent ${table}`) ? (['recent'] as const) : []), ...(older ? (['older'] as const) : [])];
+    return [
+      ...(this.#pace.isDue(`recent ${table}`) ? (['recent'] as const) : []),
+      ...(older ? (['older'] as const) : []),
+    ];
   }
 
   #isOlderDue(table: string, isWanted: boolean): boolean {

@@ -3,7 +3,7 @@ import { serveMetrics, type Address } from '../../http/serve.js';
 import { createMonitorMetrics } from './monitor-metrics.js';
 import type { Snapshot } from './monitor-snapshot.js';
 import { Recorder } from './sample-recorder.js';
-import { isUnsettled } from './trouble.js';
+import { isUnsettled } from './table-troubles.js';
 import { Watch, type WatchOptions } from './watch.js';
 
 export interface MonitorOptions extends WatchOptions {

@@ -192,10 +192,7 @@ export class SideWatch {
   }
 }
 
-type Known = Omit<
-  SideLook,
-  'tables' | 'touched' | 'counted' | 'trackingCostMs' | 'answers' | 'problem' | 'now'
->;
+type Known = Omit<SideLook, 'tables' | 'touched' | 'counted' | 'trackingCostMs' | 'answers' | 'problem' | 'now'>;
 
 /** A side that says nothing; the state that it last told is still known. */
 export function silentLook(

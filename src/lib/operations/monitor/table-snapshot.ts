@@ -28,7 +28,11 @@ export function tableSnapshot(watched: WatchedTable, { local, ec2, apart }: Tabl
   };
 }
 
-function figuresOf({ table, counted, estimates }: WatchedTable, side: Side, look: SideLook | null): TableFigures | null {
+function figuresOf(
+  { table, counted, estimates }: WatchedTable,
+  side: Side,
+  look: SideLook | null,
+): TableFigures | null {
   if (counted === 'estimate') {
     const rows = look?.answers === true ? estimates[side] : null;
     return rows === null ? null : { rows, maxTime: null };

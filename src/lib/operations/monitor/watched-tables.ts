@@ -77,7 +77,11 @@ function watchPair(pair: TablePair, request: WatchRequest): WatchedTable {
 }
 
 /** Null where the rows of a window can be counted on both sides, at a cost that is worth it. */
-function whyEstimated(pair: TablePair, sides: Readonly<Record<Side, Table>>, { catalogs }: WatchRequest): string | null {
+function whyEstimated(
+  pair: TablePair,
+  sides: Readonly<Record<Side, Table>>,
+  { catalogs }: WatchRequest,
+): string | null {
   const { axis } = pair;
   if (axis === null || !isTimeAxis(axis.primary) || !isTimeAxis(axis.secondary)) return 'it has no axis of time';
   if (isReadingTable(pair.name)) return null;
