@@ -298,7 +298,7 @@ describe('the picture of many tables', () => {
         ...['water_level_readings', 'moisture_readings', 'sensor_readings'],
       ]);
       expect(worst).to.match(
-        columns === 80 ? /^schema_17\.table_with_a… .* 7$/ : /^schema_17\.table_with_a_rather_long_na… .* 7$/,
+        columns === 80 ? /^schema_17\.table_with_a… .* 7$/ : /^schema_17\.table_with_a_rather_long_name_17 .* 7$/,
       );
       expect(total).to.match(new RegExp(`^all ${3 + (count / 3) * 2} counted ones`));
       expect(lines.find((line) => line.startsWith('tables'))).to.match(/tables: \d+ untracked; \d+ estimated \(~\)/);
