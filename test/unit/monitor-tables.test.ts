@@ -301,7 +301,9 @@ describe('the picture of many tables', () => {
         columns === 80 ? /^schema_17\.table_with_a… .* 7$/ : /^schema_17\.table_with_a_rather_long_name_17 .* 7$/,
       );
       expect(total).to.match(new RegExp(`^all ${3 + (count / 3) * 2} counted ones`));
-      expect(lines.find((line) => line.startsWith('tables'))).to.match(/tables: \d+ untracked; \d+ estimated \(~\)/);
+      expect(lines.find((line) => line.startsWith('tables'))).to.match(
+        /^tables +\d+ \(\d+ untracked\); \d+ estimated$/,
+      );
       expect(lines.at(-1)).to.equal('q quit');
     });
   }

@@ -137,7 +137,7 @@ function renderTables(snapshot: Snapshot): string {
   ]);
   const head = ['table', 'local', 'newest (UTC)', 'EC2', 'newest (UTC)', 'apart', 'other writers'];
   const writers = describeWriters(snapshot.writers);
-  const lines = [describeTableSet(snapshot), ...(writers === null ? [] : [`Other writers: ${writers}`])];
+  const lines = [`Tables: ${describeTableSet(snapshot)}`, ...(writers === null ? [] : [`Other writers: ${writers}`])];
   return `${htmlTable(head, rows)}${lines.map((line) => `<p class="dim">${escapeHtml(line)}</p>`).join('')}`;
 }
 

@@ -66,7 +66,9 @@ export function renderScreen(history: readonly Snapshot[], options: ScreenOption
   const foot = footer === null ? [] : ['', paint(footer, 'dim')];
   const room = Math.max(1, rows - head.length - foot.length - 1);
   const consumers = renderConsumers(snapshot.consumers, { room, columns, paint });
-  return [...head, ...consumers, ...foot].slice(0, rows).map((line) => fitLine(line, columns));
+  return [...[...head, ...consumers].slice(0, Math.max(0, rows - foot.length)), ...foot].map((line) =>
+    fitLine(line, columns),
+  );
 }
 
 function renderHead(snapshot: Snapshot, { columns, rows, paint }: ScreenOptions): string[] {

@@ -98,18 +98,18 @@ export function rowsApart({ counted: how, local, ec2 }: ShownTable): number | nu
   return how === 'window' && local !== null && ec2 !== null ? local.rows - ec2.rows : null;
 }
 
-/** `19 tables: 16 tracked, 3 untracked; 2 estimated (~); 1 left out; 1 new: orders`. */
+/** `19 (16 tracked, 3 untracked); 1 new: orders; 1 left out; 2 estimated`. */
 export function describeTableSet({ tables, leftOut, sides }: Snapshot): string {
   const states = ['tracked', 'partly tracked', 'untracked'] as const;
   const tracking = states.flatMap((state) => partOf(tables.filter((each) => each.tracking === state).length, state));
   const isKnown = tracking.length > 0 || sides.ec2.answers === null;
   const added = tables.filter(({ isNew }) => isNew).map(({ table }) => table);
   return [
-    `${counted(tables.length, 'table')}: ${isKnown ? tracking.join(', ') || 'EC2 is not configured' : `tracked ${UNKNOWN}`}`,
+    `${tables.length} (${isKnown ? tracking.join(', ') || 'EC2 is not configured' : `tracked ${UNKNOWN}`})`,
     ...partOf(tables.filter((each) => each.counted === null).length, 'cannot be moved'),
-    ...partOf(tables.filter((each) => each.counted === 'estimate').length, 'estimated (~)'),
-    ...partOf(leftOut.length, 'left out'),
     ...(added.length === 0 ? [] : [`${added.length} new: ${listOf(added, 2)}`]),
+    ...partOf(leftOut.length, 'left out'),
+    ...partOf(tables.filter((each) => each.counted === 'estimate').length, 'estimated'),
   ].join('; ');
 }
 

@@ -60,8 +60,7 @@ function notHandledTroubles({ tables }: Figures): Found[] {
   const found = tables.filter((each) => each.counted === null);
   const [first] = found;
   if (first === undefined) return [];
-  const others = found.length === 1 ? '' : `, and ${counted(found.length - 1, 'table')} more`;
-  const text = `${first.table} cannot be moved: ${first.note ?? ''}${others}`;
+  const text = `${counted(found.length, 'table')} cannot be moved: ${first.table} ${first.note ?? ''}`;
   return [{ kind: 'not-handled', text, tables: found.map(({ table }) => ({ table, rows: 0 })) }];
 }
 
