@@ -34,10 +34,10 @@ class WatchOfOne {
     if (this.watch.catalog === null) await this.watch.readCatalog();
     const catalogs = { local: this.watch.catalog, ec2: null };
     const request = { catalogs, primary: 'local', selection: EVERY_TABLE, recorded: [], advise: adviseOn } as const;
-    const table = planWatched(request).tables.find((each) => each.table === TABLE)!.sides!.local;
+    const { sides, axes } = planWatched(request).tables.find((each) => each.table === TABLE)!;
     const due = this.#schedule.plan([this.#countable]).flatMap(({ kinds }) => kinds);
     const kinds = ['recent' as const, ...due.filter((kind) => kind === 'older')];
-    const counts = [{ name: TABLE, kinds, table: { ...table, axis: table.axis! } }];
+    const counts = [{ name: TABLE, kinds, table: { ...sides!.local, axis: axes!.local } }];
     const look = await this.watch.look({ counts, tracking: null });
     this.#schedule.spent(look.counted, [this.#countable]);
     return look;

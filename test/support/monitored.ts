@@ -88,7 +88,7 @@ export function comparisonOf(changes: Partial<ComparisonFigures> = {}): Comparis
 /** A table whose rows of the window are counted. */
 export function watchedOf(table: string, changes: Partial<WatchedTable> = {}): WatchedTable {
   const estimates = { local: null, ec2: null };
-  return { table, counted: 'window', sides: null, estimates, isNew: false, note: null, ...changes };
+  return { table, counted: 'window', sides: null, axes: null, estimates, isNew: false, note: null, ...changes };
 }
 
 export function snapshotOf(changes: Partial<Looks> = {}): Snapshot {

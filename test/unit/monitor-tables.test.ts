@@ -56,6 +56,15 @@ describe('the tables that a monitor watches', () => {
     expect(noteOf([tableOf('a', { axis: null, key: null })])).to.deep.equal(['estimate', 'it has no axis of time']);
   });
 
+  it('are counted along the same column on both sides, also where only one has a key that says which', () => {
+    const [found] = plan(
+      catalogOf([tableOf('a')]),
+      catalogOf([tableOf('a', { axis: null, key: null, uniqueKeys: [] })]),
+    ).tables;
+    const axis = { column: 'noted', type: TIME };
+    expect(found?.axes).to.deep.equal({ local: axis, ec2: axis });
+  });
+
   it('are estimated where this role may not read them, but for those that consumers write: these the server refuses', () => {
     const unread = 'this role may not read it on local';
     expect(noteOf([tableOf('a'), { readable: false, rows: 7 }])).to.deep.equal(['estimate', unread]);

@@ -69,7 +69,8 @@ export class Watch {
   async look(): Promise<Snapshot> {
     await this.#readCatalogs();
     let looks = await this.#lookOnce();
-    while (this.options.once && !this.options.stop.aborted && this.#isToBeCounted()) looks = await this.#lookOnce();
+    while (this.options.once && !this.options.stop.aborted && this.#goesOnCounting(looks))
+      looks = await this.#lookOnce();
     const windowSeconds = this.options.windowMicros / 1e6;
     return composeSnapshot({ ...looks, watched: this.#watched(), windowSeconds, now: Date.now() * 1000 });
   }
@@ -144,7 +145,9 @@ export class Watch {
       }));
   }
 
-  #isToBeCounted(): boolean {
+  /** Some table is not counted through, and the last look has counted some. */
+  #goesOnCounting({ local, ec2 }: Looks): boolean {
+    if (local.counted.length + (ec2?.counted.length ?? 0) === 0) return false;
     return this.#countables().some(({ table, isCounted }) => !isCounted && !this.#refused.has(table));
   }
 }
@@ -156,9 +159,8 @@ function requestOf(
 ): LookRequest {
   const byName = new Map(tables.map((each) => [each.table, each]));
   const counts = orders.flatMap(({ table: name, kinds }): TableCount[] => {
-    const table = byName.get(name)?.sides?.[side];
-    const axis = table?.axis ?? null;
-    return table === undefined || axis === null ? [] : [{ name, kinds, table: { ...table, axis } }];
+    const { sides = null, axes = null } = byName.get(name) ?? {};
+    return sides === null || axes === null ? [] : [{ name, kinds, table: { ...sides[side], axis: axes[side] } }];
   });
   const tracked = tables.flatMap(({ table, sides }: WatchedTable) => {
     return sides === null ? [] : [[table, sides[side]] as const];

@@ -4,7 +4,7 @@ import type { TableSelection } from '../../domain/table-patterns.js';
 import type { Problem } from '../../errors.js';
 import { planDiscovered, type LeftOutTable, type NotHandled } from '../../repository/compare/plan-tables.js';
 import type { SideCatalog } from '../../repository/monitor/side-catalog.js';
-import { isTimeAxis } from '../../repository/tables/axis.js';
+import { isTimeAxis, type Axis } from '../../repository/tables/axis.js';
 import type { TablePair } from '../../repository/tables/table-pair.js';
 import type { Table } from '../../repository/tables/table.js';
 
@@ -17,6 +17,8 @@ export interface WatchedTable {
   /** Rows of the window are counted, or those of all times are estimated by the servers; null: it cannot be handled. */
   readonly counted: 'window' | 'estimate' | null;
   readonly sides: Readonly<Record<Side, Table>> | null;
+  /** Along which the window lies, on each side; null of a table whose rows are not counted. */
+  readonly axes: Readonly<Record<Side, Axis>> | null;
   /** Null where it is not known, or the rows are counted. */
   readonly estimates: Readonly<Record<Side, number | null>>;
   /** It came after the phase was recorded. */
@@ -44,6 +46,7 @@ export interface WatchRequest {
 /** So many rows are counted without an index, too. */
 const SCANNED_ROWS_AT_MOST = 100_000;
 const NO_ESTIMATES = { local: null, ec2: null } as const;
+const NOT_COUNTED = { sides: null, axes: null, estimates: NO_ESTIMATES } as const;
 
 /** The tables of the migration and how each is watched. A side that never said is taken to hold what the other does. */
 export function planWatched(request: WatchRequest): WatchedTables {
@@ -64,16 +67,15 @@ export function planWatched(request: WatchRequest): WatchedTables {
 
 function watchPair(pair: TablePair, request: WatchRequest): WatchedTable {
   const { primary } = request;
-  const sides = sidesOf(pair.sides, primary);
-  const seldom = whyEstimated(pair, sides, request);
-  return {
-    table: pair.name,
-    counted: seldom === null ? 'window' : 'estimate',
-    sides,
-    estimates: seldom === null ? NO_ESTIMATES : estimatesOf(sides, request),
-    isNew: isNew(pair.name, request),
-    note: seldom,
-  };
+  const sides = bySide(pair.sides, primary);
+  const note = whyEstimated(pair, sides, request);
+  const known = { table: pair.name, sides, isNew: isNew(pair.name, request), note };
+  if (pair.axis === null || note !== null) {
+    return { ...known, counted: 'estimate', axes: null, estimates: estimatesOf(sides, request) };
+  }
+  const { column, primary: here, secondary: there } = pair.axis;
+  const axes = bySide({ primary: { column, type: here }, secondary: { column, type: there } }, primary);
+  return { ...known, counted: 'window', axes, estimates: NO_ESTIMATES };
 }
 
 /** Null where the rows of a window can be counted on both sides, at a cost that is worth it. */
@@ -102,15 +104,15 @@ function watchNotHandled({ table, reason, advice }: NotHandled, request: WatchRe
   if (advice?.code === 'rows-hidden' && local !== undefined && ec2 !== undefined) {
     const sides = { local, ec2 };
     const estimates = estimatesOf(sides, request);
-    return { table, counted: 'estimate', sides, estimates, isNew: isNew(table, request), note: reason };
+    return { table, counted: 'estimate', sides, axes: null, estimates, isNew: isNew(table, request), note: reason };
   }
   const note = advice === null ? reason : `${reason} (${request.advise(advice)})`;
-  return { table, counted: null, sides: null, estimates: NO_ESTIMATES, isNew: isNew(table, request), note };
+  return { ...NOT_COUNTED, table, counted: null, isNew: isNew(table, request), note };
 }
 
 function watchGone(table: string): WatchedTable {
   const note = 'was recorded with the phase, and is no longer there';
-  return { table, counted: null, sides: null, estimates: NO_ESTIMATES, isNew: false, note };
+  return { ...NOT_COUNTED, table, counted: null, isNew: false, note };
 }
 
 function isNew(table: string, { recorded }: WatchRequest): boolean {
@@ -122,10 +124,8 @@ function tableOn(side: Side, label: string, { catalogs }: WatchRequest): Table |
   return discovery?.tables.find((table) => table.label === label);
 }
 
-function sidesOf(sides: Readonly<Record<Role, Table>>, primary: Side): Readonly<Record<Side, Table>> {
-  return primary === 'local'
-    ? { local: sides.primary, ec2: sides.secondary }
-    : { local: sides.secondary, ec2: sides.primary };
+function bySide<Each>({ primary, secondary }: Readonly<Record<Role, Each>>, first: Side): Readonly<Record<Side, Each>> {
+  return first === 'local' ? { local: primary, ec2: secondary } : { local: secondary, ec2: primary };
 }
 
 function estimatesOf(sides: Readonly<Record<Side, Table>>, { catalogs }: WatchRequest): Record<Side, number | null> {
