@@ -2,7 +2,7 @@ import { type Database } from '../../db/database.js';
 import { describeFault, isPassing } from '../../db/sqlstate.js';
 import { backoffMs, isAborted, pause, workTogether } from '../../domain/async.js';
 import type { Logger } from '../../logger.js';
-import { addCounts, type BackfillCounts, NO_ROWS } from './backfill-report.js';
+import { addByTable, type CountsByTable, NO_ROWS, sumOfTables } from './backfill-report.js';
 import type { Throttle } from './throttle.js';
 import { readNewestEntry } from '../../repository/ledger/ledger.js';
 import { culpritOf, RepairInParts } from '../../repository/repair/repair-in-parts.js';
@@ -20,7 +20,7 @@ export interface LedgerRepairOptions {
   readonly throttle: Throttle;
   readonly stop: AbortSignal;
   readonly logger: Logger;
-  readonly onProgress: (counts: BackfillCounts) => void;
+  readonly onProgress: (rowsCopied: number) => void;
 }
 
 const TRIES = 4;
@@ -34,7 +34,7 @@ const ENTRIES_AT_ONCE = 500;
  * be repaired stay, and hold up no other; those that somebody else repairs are waited for, and taken over when that one
  * dies. Throws when a side fails for good.
  */
-export async function repairLedger(options: LedgerRepairOptions): Promise<BackfillCounts> {
+export async function repairLedger(options: LedgerRepairOptions): Promise<CountsByTable> {
   const upTo = await readNewestEntry(options.primary.pool);
   const repair = new LedgerRepair(options, upTo);
   await workTogether(Array.from({ length: options.jobs }), options.stop, (_, stop) => repair.work(stop));
@@ -42,7 +42,7 @@ export async function repairLedger(options: LedgerRepairOptions): Promise<Backfi
 }
 
 class LedgerRepair {
-  counts = NO_ROWS;
+  counts: CountsByTable = new Map();
   readonly #failed: number[] = [];
   readonly #failedTables = new Set<string>();
 
@@ -58,7 +58,7 @@ class LedgerRepair {
       await throttle.wait();
       try {
         const outcome = await parts.repair(this.#wanted, stop);
-        this.#count(outcome);
+        if (parts.claim !== null) this.#count(parts.claim.table, outcome);
         tries = 1;
         if (outcome.entries > 0) continue;
         if ((await findMissed(primary, this.#wanted)).length === 0) return;
@@ -73,20 +73,20 @@ class LedgerRepair {
     }
   }
 
-  #count(outcome: RepairOutcome): void {
+  #count(table: string, outcome: RepairOutcome): void {
     this.options.throttle.copied(outcome.copied + outcome.updated.copied);
-    this.counts = addCounts(this.counts, {
+    const { updated } = outcome;
+    const counts = {
       ...NO_ROWS,
       ranges: outcome.entries,
-      rowsCopied: outcome.copied,
-      rowsInserted: outcome.inserted,
-      rowsSkipped: outcome.skipped,
-      rowsCorrected: outcome.corrected,
+      rowsCopied: outcome.copied + updated.inserted + updated.skipped + updated.corrected,
+      rowsInserted: outcome.inserted + updated.inserted,
+      rowsSkipped: outcome.skipped + updated.skipped,
+      rowsCorrected: outcome.corrected + updated.corrected,
       rowsRefused: outcome.refused,
-      registryInserted: outcome.updated.inserted,
-      registryCorrected: outcome.updated.corrected,
-    });
-    this.options.onProgress(this.counts);
+    };
+    this.counts = addByTable(this.counts, new Map([[table, counts]]));
+    this.options.onProgress(sumOfTables(this.counts).rowsCopied);
   }
 
   get #wanted(): Wanted {

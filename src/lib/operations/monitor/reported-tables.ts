@@ -32,8 +32,8 @@ export async function readReportedTables(
 ): Promise<ReportedTables> {
   const { primary, secondary } = databases;
   const { pairs, notHandled, leftOut } = await planTables(databases, { selection, names: [] });
-  const between = await Promise.all([primary, secondary].map(({ pool }) => readIdentity(pool)));
-  const evidence = await readTableEvidence(databases, pairs, between);
+  const identities = Promise.all([primary, secondary].map(({ pool }) => readIdentity(pool)));
+  const evidence = await readTableEvidence(databases, pairs, identities);
   const unproven = { proven: null, ageSeconds: null, different: null };
   return {
     tables: [

@@ -12,14 +12,14 @@ export interface TableEvidence {
 
 /**
  * The proofs that count: those of a tracked table began after the triggers of both sides were made. The triggers are looked
- * at first, so that their age is the smaller one. `between` are the identities of the databases compared.
+ * at first, so that their age is the smaller one. `identities` are those of the databases compared, which are read meanwhile.
  */
 export async function readTableEvidence(
   databases: Readonly<Record<Role, Database>>,
   pairs: readonly TablePair[],
-  between: readonly string[],
+  identities: Promise<readonly string[]>,
 ): Promise<TableEvidence> {
-  const trackings = await readPairTracking(databases, pairs);
+  const [between, trackings] = await Promise.all([identities, readPairTracking(databases, pairs)]);
   const all = await readProofs(databases.primary.pool, between);
   const since = new Map(trackings.map(({ table, trackedSeconds }) => [table, trackedSeconds ?? Infinity]));
   const counting = [...all].filter(([name, { begunSeconds }]) => begunSeconds <= (since.get(name) ?? Infinity));

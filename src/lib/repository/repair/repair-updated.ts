@@ -9,11 +9,12 @@ import type { Role, Side } from '../../domain/side.js';
 import { keepRowsSql } from '../ledger/quarantine.js';
 import { assertDecides } from '../phase/fence.js';
 import { comparedValue } from '../compare/digest-method.js';
-import { columnOf, tableSql } from '../tables/table.js';
+import { columnOf, hasUniqueKey, tableSql } from '../tables/table.js';
 import { sideSql, type TablePair } from '../tables/table-pair.js';
 import { BRING_NEWEST_PARTS, READ_NEWEST_PARTS, type NewestPart } from '../write/newest-parts.js';
 import { silenceTriggers, SKIP_EVERY_TABLE } from '../writers/own-writes.js';
 import type { ParentRows } from './parent-rows.js';
+import { findReferring } from './referring-tables.js';
 
 const ROWS_AT_ONCE = 500;
 
@@ -93,9 +94,13 @@ export interface TrackedRows {
   readonly parents: readonly ParentRows[];
 }
 
-/** With the tables that its rows refer to, whose rows may be brought along; in one order. */
-export async function lockTracked(target: Queryable, table: string, { parents }: TrackedRows): Promise<void> {
-  const names = [...new Set([table, ...parents.map((parent) => parent.table.name)])].sort();
+/** With the tables that its rows refer to, whose rows may be brought along, and others; in one order. */
+export async function lockTracked(
+  target: Queryable,
+  table: string,
+  { parents, referring = [] }: TrackedRows & { readonly referring?: readonly string[] },
+): Promise<void> {
+  const names = [...new Set([table, ...parents.map((parent) => parent.table.name), ...referring])].sort();
   for (const name of names) await target.query(`select ${lockTargetSql('$1')}`, [name]);
 }
 
@@ -117,8 +122,12 @@ async function repairRows(source: Database, target: Database, rows: UpdatedRows)
   return await withTransaction(target.pool, async (client) => {
     await client.query(SKIP_EVERY_TABLE);
     await silenceTriggers(client, table.sides.secondary);
-    if (rows.tracked !== undefined || table.known === null)
-      await lockTracked(client, table.name, rows.tracked ?? { parents: [] });
+    if (rows.tracked !== undefined || table.known === null) {
+      // A delete may cascade: what refers to its row is sent before the lock, and found then, or after the commit.
+      const deletes = rows.gone !== undefined && rows.gone.size > 0;
+      const referring = deletes ? await findReferring(client, table.sides.secondary) : [];
+      await lockTracked(client, table.name, { parents: rows.tracked?.parents ?? [], referring });
+    }
     const removed = await removeGone(source, client, { rows, side: target.side });
     for (const parent of rows.tracked?.parents ?? []) await bringParents(source, client, { rows, parent });
     const first = await readColumns(source.pool, rows);
@@ -220,8 +229,10 @@ function insertSql(table: TablePair): string {
     .map(({ name }) => quoteIdentifier(name))
     .join(', ');
   const key = table.uniqueKey.map(quoteIdentifier).join(', ');
+  // Another row in the way, by another constraint, is a fault: it goes first, by an entry of its own.
+  const arbiter = hasUniqueKey(table.sides.secondary, table.uniqueKey) ? `(${key})` : '';
   return `insert into ${tableSql(table.sides.secondary)} (${names}) overriding system value
-    select ${names} from ${givenRows(table)} as given order by ${key} on conflict do nothing`;
+    select ${names} from ${givenRows(table)} as given order by ${key} on conflict ${arbiter} do nothing`;
 }
 
 /** Null where a row has no values beside its key. */

@@ -1,7 +1,7 @@
 import { quoteIdentifier } from '../../db/identifiers.js';
 import { microsOf } from '../../db/micros.js';
 import type { Role } from '../../domain/side.js';
-import { columnOf, tableSql } from '../tables/table.js';
+import { columnOf, equalitySql, isLooselyEqual, tableSql } from '../tables/table.js';
 import { isTimeAxis } from '../tables/axis.js';
 import { sideSql, type ComparedColumn } from '../tables/table-pair.js';
 import { comparedValue } from '../compare/digest-method.js';
@@ -277,7 +277,7 @@ function format({ binary }: Transfer): string {
 
 /** With those of the key under which different texts are equal: a comparison tells them apart, so that a repair does. */
 function valueColumns({ compared, key }: Transfer): readonly ComparedColumn[] {
-  const isLooseKey = (name: string): boolean => columnOf(compared.sides.secondary, name)?.looseCollation != null;
+  const isLooseKey = (name: string): boolean => isLooselyEqual(columnOf(compared.sides.secondary, name));
   return compared.columns.filter(({ name }) => !key.includes(name) || isLooseKey(name));
 }
 
@@ -297,9 +297,13 @@ function differ(transfer: Transfer, one: string, other: string): string {
   return `(${list(one)}) is distinct from (${list(other)})`;
 }
 
-function sameKey({ key }: Transfer): string {
+function sameKey({ key, compared }: Transfer): string {
   if (key.length === 0) return 'true';
-  return key.map((column) => `stored.${quoteIdentifier(column)} = staged.${quoteIdentifier(column)}`).join(' and ');
+  const same = key.map((name) => {
+    const [column, equals] = [quoteIdentifier(name), equalitySql(columnOf(compared.sides.secondary, name))];
+    return `stored.${column} ${equals} staged.${column}`;
+  });
+  return same.join(' and ');
 }
 
 function sameRow(transfer: Transfer): string {
