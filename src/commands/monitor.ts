@@ -61,6 +61,7 @@ export default class Monitor extends BaseCommand {
     const last = await withMonitored(settings, this.logger(), (sources) =>
       monitor({
         ...sources,
+        selection: settings.tables,
         windowMicros,
         intervalMs,
         stop,

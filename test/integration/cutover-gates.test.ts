@@ -4,7 +4,7 @@ import type pg from 'pg';
 import { adviseOn } from '../../src/lib/cli/advice.js';
 import { EVERY_TABLE, parseTablePattern } from '../../src/lib/domain/table-patterns.js';
 import { ALL_TABLES } from '../../src/lib/repository/tables/reading-tables.js';
-import { recordTables } from '../../src/lib/repository/cutover/recorded-tables.js';
+import { recordTables } from '../../src/lib/repository/phase/recorded-tables.js';
 import { trackSides } from '../../src/lib/operations/track.js';
 import { untrackAll } from '../../src/lib/repository/writers/tracking.js';
 import { createChecks } from '../../src/lib/cli/cutover-checks.js';

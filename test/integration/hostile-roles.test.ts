@@ -553,6 +553,10 @@ describe('bookkeeping of the version before', () => {
       expect(await may('old_reader', "has_table_privilege('sensorctl.comparison', 'insert')")).to.equal(false);
       expect(await may('old_reader', "has_table_privilege('sensorctl.unproven', 'delete')")).to.equal(false);
       expect(await may('old_monitor', "has_table_privilege('sensorctl.sample', 'delete')")).to.equal(false);
+      for (const gained of ['migrated_table', 'migration']) {
+        expect(await may('old_monitor', `has_table_privilege('sensorctl.${gained}', 'select')`), gained).to.equal(true);
+        expect(await may('old_reader', `has_table_privilege('sensorctl.${gained}', 'select')`), gained).to.equal(false);
+      }
       const callable = async (role: string): Promise<string[]> =>
         (
           await pool.query<{ name: string }>(

@@ -1,11 +1,13 @@
 // A snapshot in which all is well, for tests that change one thing of it.
 import { type MigrationState, NO_PHASE } from '../../src/lib/domain/migration.js';
 import { NO_LATENCIES } from '../../src/lib/domain/latency.js';
+import { READING_TABLES } from '../../src/lib/domain/reading.js';
 import type { Side } from '../../src/lib/domain/side.js';
 import { composeSnapshot, type Looks } from '../../src/lib/operations/monitor/compose-snapshot.js';
 import { silentLook, type SideLook } from '../../src/lib/operations/monitor/side-watch.js';
 import type { ComparisonFigures } from '../../src/lib/repository/monitor/last-comparison.js';
 import type { Snapshot } from '../../src/lib/operations/monitor/monitor-snapshot.js';
+import type { WatchedTable } from '../../src/lib/operations/monitor/watched-tables.js';
 import type { ConsumerStatus } from '../../src/lib/repository/write/consumer-session.js';
 import type { KnownConsumer } from '../../src/lib/repository/monitor/consumer-list.js';
 
@@ -42,8 +44,9 @@ export function lookOf(side: Side, changes: Partial<SideLook> = {}): SideLook {
   return {
     ...{ side, answers: true, problem: null, now: NOW, state: PHASE_2, lagSeconds: 0, quarantine: 0 },
     ...{ comparison: null, backfill: null, database: ADDRESSES[side] },
-    ...{ consumers: side === 'local' ? [consumerOf()] : [], touched: [], countCosts: new Map() },
-    ledger: { entries: none, readings: none, gaps: { ranges: 0, readings: 0, oldest: null, tables: [] } },
+    ...{ consumers: side === 'local' ? [consumerOf()] : [], touched: [], counted: [] },
+    ...{ recorded: [], trackings: null, trackingCostMs: null },
+    ledger: { entries: none, readings: none, gaps: { ranges: 0, readings: 0, oldest: null, tables: [] }, writers: [] },
     tables: new Map([
       ['water_level_readings', { rows: 1234, newest: NOW - 1_000_000, settled: { rows: 1200, from: 0, to: 300 } }],
     ]),
@@ -82,10 +85,17 @@ export function comparisonOf(changes: Partial<ComparisonFigures> = {}): Comparis
   };
 }
 
+/** A table whose rows of the window are counted. */
+export function watchedOf(table: string, changes: Partial<WatchedTable> = {}): WatchedTable {
+  const estimates = { local: null, ec2: null };
+  return { table, counted: 'window', sides: null, axes: null, estimates, isNew: false, note: null, ...changes };
+}
+
 export function snapshotOf(changes: Partial<Looks> = {}): Snapshot {
   return composeSnapshot({
     ...{ local: lookOf('local'), ec2: lookOf('ec2'), windowSeconds: 3600, apart: new Map(), now: NOW },
     queue: { answers: true, problem: null, visible: 3, inFlight: 7, delayed: 0, deadLetters: 0 },
+    watched: { tables: READING_TABLES.map((table) => watchedOf(table)), leftOut: [] },
     ...changes,
   });
 }

@@ -19,7 +19,7 @@ const RELEASED: Readonly<Record<string, string>> = {
   '000009.sql': 'fe7545b4d99c35e6',
   '000010.sql': '221a6bd06eb93a85',
   '000011.sql': '6d8619842fba364d',
-  '000012.sql': '8098353f055850bd',
+  '000012.sql': '284c963f84fb597e',
   '000013.sql': 'cc8d8779692f40b8',
   '000014.sql': '6034b9b79541f722',
 };

@@ -16,6 +16,7 @@ import { findGapEpisodes, findIncidents } from '../../src/lib/operations/monitor
 import { ApartCounts } from '../../src/lib/operations/monitor/apart-counts.js';
 import type { Looks } from '../../src/lib/operations/monitor/compose-snapshot.js';
 import type { MonitorReport } from '../../src/lib/operations/monitor/monitor-report.js';
+import type { ReportedTable } from '../../src/lib/operations/monitor/reported-tables.js';
 import type { SideLook } from '../../src/lib/operations/monitor/side-watch.js';
 import type { Apart, Snapshot } from '../../src/lib/operations/monitor/monitor-snapshot.js';
 import { unexplainedOf } from '../../src/lib/operations/monitor/trouble.js';
@@ -34,6 +35,7 @@ const GAPS = {
     oldest: '2025-06-30 23:00:00+00',
     tables: [{ table: 'water_level_readings', rows: 80 }],
   },
+  writers: [],
 };
 
 /** The picture of a terminal of 80 columns and 24 rows, without colour. */
@@ -206,22 +208,28 @@ describe('what a look says', () => {
 });
 
 describe('counts of both sides that are apart', () => {
-  const side = (name: 'local' | 'ec2', rows: number | null, to = 300): SideLook => {
+  const COUNTED = { table: 'water_level_readings', kind: 'recent', costMs: 1, isRefused: false } as const;
+  const side = (name: 'local' | 'ec2', rows: number | null, to = 300, isCounted = true): SideLook => {
     const settled = rows === null ? null : { rows, from: 0, to };
-    return lookOf(name, { tables: new Map([['water_level_readings', { rows: 9, newest: null, settled }]]) });
+    const tables = new Map([['water_level_readings', { rows: 9, newest: null, settled }]]);
+    return lookOf(name, { tables, counted: isCounted ? [COUNTED] : [] });
   };
   const kindsOf = (apart: ReadonlyMap<string, Apart>, changes: Partial<Looks> = {}): string[] =>
     kinds(snapshotOf({ apart, ...changes }));
 
-  it('are trouble once they stay so for ten seconds in one direction, and none once they meet', () => {
+  it('are trouble once they stay so for ten seconds in one direction from count to count, and none once they meet', () => {
     const counts = new ApartCounts();
-    const seconds = (local: number | null, at: number): number | undefined =>
-      counts.take(side('local', local), side('ec2', 5), at * 1000).get('water_level_readings')?.seconds;
+    const seconds = (local: number | null, at: number, isCounted = true): number | undefined =>
+      counts
+        .take(side('local', local, 300, isCounted), side('ec2', 5, 300, isCounted), at * 1000)
+        .get('water_level_readings')?.seconds;
     expect(seconds(7, 0)).to.equal(0);
-    expect(seconds(null, 4), 'while some are to be counted again').to.equal(4);
+    expect(seconds(null, 4), 'while some are to be counted again').to.equal(0);
+    expect(seconds(7, 11, false), 'not counted again').to.equal(0);
     expect(seconds(8, 12)).to.equal(12);
-    expect(seconds(4, 13), 'the other way round').to.equal(0);
-    expect(seconds(5, 14)).to.equal(undefined);
+    expect(seconds(8, 100, false), 'known to be so when it was counted last').to.equal(12);
+    expect(seconds(4, 113), 'the other way round').to.equal(0);
+    expect(seconds(5, 114)).to.equal(undefined);
   });
 
   it('say nothing of each other where they are of other times: one clock is already in the next bucket', () => {
@@ -235,7 +243,8 @@ describe('counts of both sides that are apart', () => {
     expect(kindsOf(apart)).to.deep.equal(['apart']);
     expect(unexplainedOf(snapshotOf({ apart }).troubles)).to.deep.equal(['apart']);
     expect(kindsOf(new Map([['water_level_readings', { rows: 2, seconds: 9.9 }]]))).to.deep.equal([]);
-    const gaps = { ranges: 1, readings: 2, oldest: null, tables: [] };
+    const tables = [{ table: 'water_level_readings', rows: 2 }];
+    const gaps = { ranges: 1, readings: 2, oldest: null, tables };
     const ledger = { ...lookOf('local').ledger!, gaps };
     expect(kindsOf(apart, { local: lookOf('local', { ledger }) })).to.deep.equal(['gaps']);
     const [condition] = parseConditions('apart>0');
@@ -391,18 +400,19 @@ describe('the picture in text', () => {
       local: { rows: 100, maxTime: '2025-06-30T23:59:59.000000Z' },
       ec2: { rows: place === 17 ? 93 : 100, maxTime: '2025-06-30T23:59:58.000000Z' },
       apart: place === 17 ? { rows: 7, seconds: 60 } : null,
+      ...({ counted: 'window', tracking: 'tracked', isNew: false, note: null } as const),
     }));
 
     it('shows the worst and all of them as one line, and fits', () => {
-      const lines = pictureOf([{ ...snapshotOf(), tables: tables as never }]);
+      const lines = pictureOf([{ ...snapshotOf(), tables }]);
       expect(lines.length).to.be.at.most(24);
-      expect(lines.filter((line) => line.startsWith('schema_')).length).to.equal(3);
+      expect(lines.filter((line) => line.startsWith('schema_')).length).to.equal(4);
       expect(lines.find((line) => line.startsWith('schema_'))).to.match(/^schema_17\.table_with_a… {2}.* 7$/);
       expect(lines.find((line) => line.startsWith('all 30 tables'))).to.match(/3,000 .* 2,993 .* 7$/);
     });
 
     it('says so on the page, and of a total that is not known nothing', () => {
-      const html = renderLiveBody([{ ...snapshotOf(), tables: tables as never }]);
+      const html = renderLiveBody([{ ...snapshotOf(), tables }]);
       expect(html).to.contain('<td>all 30 tables</td><td class="number">3,000</td>');
       expect(html.match(/<td>schema_/g)?.length).to.equal(14);
       const unknown = worstTables([{ ...tables[0]!, ec2: null }, ...tables.slice(1)], 4).at(-1);
@@ -412,9 +422,11 @@ describe('the picture in text', () => {
 
   it('a full screen of 80 columns loses no figure to its edge', () => {
     const wide = renderScreen([busy], { columns: 1000, rows: 24, paint: createPaint(false), footer: null });
-    const figures = wide.filter((line) => /^(?:rows|water|in |to |lag|gaps|queue|quarantine|compare)/.test(line));
-    expect(figures.length).to.equal(9);
+    const figures = wide.filter((line) => /^(?:in |to |lag|gaps|tables|queue|quarantine|compare)/.test(line));
+    expect(figures.length).to.equal(8);
     for (const line of figures) expect(line.trimEnd().length, line).to.be.at.most(80);
+    const rows = pictureOf([busy]).filter((line) => /^(?:rows|water)/.test(line));
+    expect(rows.map((line) => /(?:apart|=)$/.test(line))).to.deep.equal([true, true]);
   });
 
   it('says unknown as ?, and never colours where colour is off', () => {
@@ -544,7 +556,24 @@ describe('the page', () => {
 
 describe('the report', () => {
   const change = { at: '2025-07-01T01:00:00Z', by: 'ops', reason: null, overriddenGates: [] } as const;
+  const PROVEN: Omit<ReportedTable, 'table'> = {
+    ...{ proven: '2025-07-01T12:00:00Z', ageSeconds: 60, different: null, note: null },
+    tracking: 'tracked',
+  };
   const report: MonitorReport = {
+    tables: [
+      { ...PROVEN, table: 'old', proven: '2025-07-01T02:00:00Z', ageSeconds: 7_200 },
+      {
+        ...PROVEN,
+        table: 'never',
+        proven: null,
+        ageSeconds: null,
+        tracking: 'partly tracked',
+        note: 'on EC2 it has no triggers',
+      },
+      { ...PROVEN, table: 'young' },
+    ],
+    leftOut: [{ table: 'logs', reason: 'TABLES_EXCEPT names it' }],
     ...{
       since: '2025-07-01T00:00:00Z',
       until: '2025-07-02T00:00:00Z',
@@ -589,6 +618,21 @@ describe('the report', () => {
     expect(html).to.contain('<td>the last: 2025-06-30 22:00:00 to 2025-06-30 23:00:00</td><td>1: a 3</td>');
     expect(html).to.contain('<td>nothing with a time</td>');
     expect(html).to.contain('<td>a 50, b 49, c 48, 2 tables more</td>');
+  });
+
+  it('says of each table how old its proof is and whether it is tracked, the worst first, and what is left out', () => {
+    const rows = [...html.matchAll(/<td>(old|never|young)<\/td>.*?<\/tr>/g)].map(([row]) =>
+      row.replaceAll(/<[^>]+>/g, '|').replaceAll(/\|+/g, '|'),
+    );
+    expect(rows).to.deep.equal([
+      '|never|NO|-|-|partly tracked|on EC2 it has no triggers|',
+      '|old|2025-07-01 02:00:00|2.0 h ago|-|tracked|-|',
+      '|young|2025-07-01 12:00:00|60 s ago|-|tracked|-|',
+    ]);
+    expect(html)
+      .to.contain('3 tables, 2 proven, 2 tracked.')
+      .and.to.contain('Left out: logs (TABLES_EXCEPT names it).');
+    expect(renderReportPage({ ...report, tables: null })).to.contain('both sides have to answer');
   });
 
   it('reads a rollback as one, and a change that went back by itself', () => {

@@ -87,6 +87,8 @@ describe('what comes from outside, in HTML', () => {
   const SAFE = '&lt;img src=x onerror=&quot;alert(1)&quot;&gt;&#39;&amp;\\u202e';
   const figures = {} as SampleFigures;
   const report: MonitorReport = {
+    tables: [{ table: EVIL, proven: null, ageSeconds: null, different: null, tracking: 'untracked', note: EVIL }],
+    leftOut: [{ table: EVIL, reason: EVIL }],
     ...{ since: '2025-07-01T00:00:00Z', until: '2025-07-02T00:00:00Z', phase: 2, epoch: 2 },
     soak: { samples: 1, first: null, last: null, largestHoleSeconds: 1, troubled: 0, unexplained: 0 },
     incidents: [
@@ -136,7 +138,7 @@ describe('what comes from outside, in HTML', () => {
       {
         ...snapshot,
         troubles: [{ ...snapshot.troubles[0]!, text: EVIL }],
-        tables: [{ table: EVIL as never, local: null, ec2: null, apart: null }],
+        tables: [{ ...snapshot.tables[0]!, table: EVIL, local: null, ec2: null }],
         consumers: [
           {
             ...{ host: EVIL, pid: 1, state: 'running', rate: 1, breaker: 'open', messagesInHand: 0 },

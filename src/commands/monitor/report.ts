@@ -12,7 +12,7 @@ import { readReport, type MonitorReport } from '../../lib/operations/monitor/mon
 export default class MonitorReportCommand extends BaseCommand {
   static override summary = 'Write what monitors and comparisons have seen as one file, for a change ticket.';
   static override description =
-    'Reads the samples that monitor has kept on both sides, the verdicts of compare and the changes of phase, and writes one HTML file that needs no other: plots, incidents, gaps opened and closed, verdicts, and in phase 2 the gates of phase 3 (a gate that the role may not measure counts as not met; --no-gates leaves them out).';
+    'Reads the samples that monitor has kept on both sides, the verdicts of compare and the changes of phase, and writes one HTML file that needs no other: plots, incidents, gaps opened and closed, verdicts, how old the proof of each table is, and in phase 2 the gates of phase 3 (a gate that the role may not measure counts as not met; --no-gates leaves them out).';
   static override examples = [
     '<%= config.bin %> <%= command.id %> --since 24h',
     '<%= config.bin %> <%= command.id %> --since 2d --output soak.html --json',
@@ -31,7 +31,7 @@ export default class MonitorReportCommand extends BaseCommand {
     const logger = this.logger();
     const gates = flags.gates ? await surveyGates(settings, logger, this.stopSignal()) : null;
     const report = await withMonitored(settings, logger, ({ local, ec2 }) =>
-      readReport({ local, ec2, sinceMs, gates }),
+      readReport({ local, ec2, sinceMs, selection: settings.tables, gates }),
     );
     await writeFile(flags.output, renderReportPage(report)).catch((error: unknown) => {
       throw new CommandLineError(

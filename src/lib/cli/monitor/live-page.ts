@@ -9,11 +9,14 @@ import {
   describeDatabases,
   describeLeftBehind,
   describePhase,
+  describeTableSet,
+  describeWriters,
   formatAgo,
   formatFigure,
   formatRate,
   formatSeconds,
   quarantineFigures,
+  rowsApart,
   rowsAndNewest,
   UNKNOWN,
 } from './wording.js';
@@ -124,12 +127,18 @@ function renderHistory(history: readonly Snapshot[]): string {
   });
 }
 
-function renderTables({ tables, at, sides }: Snapshot): string {
-  const rows = worstTables(tables, TABLES_SHOWN).map(({ table, local, ec2 }) => {
-    const apart = local === null || ec2 === null ? '?' : local.rows - ec2.rows;
-    return [table, ...rowsAndNewest(local, sides.local, at), ...rowsAndNewest(ec2, sides.ec2, at), apart];
-  });
-  return htmlTable(['table', 'local', 'newest (UTC)', 'EC2', 'newest (UTC)', 'apart'], rows);
+function renderTables(snapshot: Snapshot): string {
+  const rows = worstTables(snapshot.tables, TABLES_SHOWN).map((table) => [
+    table.table,
+    ...rowsAndNewest(table, 'local', snapshot),
+    ...rowsAndNewest(table, 'ec2', snapshot),
+    rowsApart(table) ?? (table.counted === 'window' ? UNKNOWN : '-'),
+    table.tracking ?? '',
+  ]);
+  const head = ['table', 'local', 'newest (UTC)', 'EC2', 'newest (UTC)', 'apart', 'other writers'];
+  const writers = describeWriters(snapshot.writers);
+  const lines = [`Tables: ${describeTableSet(snapshot)}`, ...(writers === null ? [] : [`Other writers: ${writers}`])];
+  return `${htmlTable(head, rows)}${lines.map((line) => `<p class="dim">${escapeHtml(line)}</p>`).join('')}`;
 }
 
 function renderConsumers({ consumers }: Snapshot): string {

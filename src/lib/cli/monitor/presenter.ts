@@ -73,6 +73,8 @@ export function renderLine(look: Snapshot): string {
     troubles,
     soak,
     backfill,
+    tables,
+    writers,
   } = snapshot;
   const open = consumers?.filter(leavesSecondaryOut);
   const figures = {
@@ -88,6 +90,8 @@ export function renderLine(look: Snapshot): string {
     queue: queue === null ? '-' : formatFigure(queue.visible),
     consumers: consumers === null ? UNKNOWN : consumers.filter(({ state }) => state !== 'lost').length,
     breakers: open === undefined ? UNKNOWN : open.length,
+    tables: tables.length,
+    writers: writers === null ? UNKNOWN : writers.reduce((sum, { pending, missed }) => sum + pending + missed, 0),
     ...(soak === null ? {} : { soak: `${Math.floor(soak.seconds / 360) / 10}/${soak.wantedSeconds / 3600}h` }),
     ...(backfill === null ? {} : { backfill: `${backfill.unitsDone}/${backfill.units}` }),
   };

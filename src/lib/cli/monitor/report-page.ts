@@ -2,6 +2,7 @@ import { counted } from '../../domain/words.js';
 import { parseInstant } from '../../domain/time.js';
 import { HOLE_SECONDS } from '../../operations/monitor/incidents.js';
 import type { MonitorReport, PhaseChange } from '../../operations/monitor/monitor-report.js';
+import type { ReportedTable } from '../../operations/monitor/reported-tables.js';
 import type { TroubleKind } from '../../operations/monitor/monitor-snapshot.js';
 import type { ComparisonFigures } from '../../repository/monitor/last-comparison.js';
 import type { SampleFigures } from '../../repository/monitor/samples.js';
@@ -27,6 +28,8 @@ const INCIDENT_TITLES: Readonly<Record<TroubleKind | 'not-watched', string>> = {
   'dead-letters': 'messages in the dead-letter queue',
   different: 'a comparison found rows that nothing explains',
   apart: 'the sides counted differently, and the ledger knew nothing of it',
+  'not-handled': 'tables could not be moved as they are',
+  'partly-tracked': 'triggers for other writers were not whole',
   'change-overdue': 'a change of phase was overdue',
   'not-watched': 'nobody watched',
 };
@@ -46,6 +49,7 @@ export function renderReportPage(report: MonitorReport): string {
 ${notRead.map((message) => `<p class="wrong">Not in this report: ${escapeHtml(message)}</p>`).join('')}
 <div class="cards">${renderCards(report)}</div>
 <h2>Gates</h2>${renderGates(report)}
+<h2>Tables</h2>${renderTables(report)}
 ${renderSamples(report)}
 <h2>Incidents</h2>${renderIncidents(report)}
 <h2>Gaps</h2>${renderGaps(report)}
@@ -57,10 +61,19 @@ ${renderSamples(report)}
 }
 
 /** The report in one line. */
-export function describeReport({ soak, incidents, comparisons, gaps }: MonitorReport): string {
+export function describeReport({ soak, incidents, comparisons, gaps, tables }: MonitorReport): string {
   const open = gaps.filter(({ closed }) => closed === null).length;
   const different = comparisons.filter(({ verdict }) => verdict === 'different').length;
-  return `${counted(soak.samples, 'sample')}, ${counted(incidents.length, 'incident')}, ${counted(gaps.length, 'gap')} (${open} open), ${counted(comparisons.length, 'comparison')} (${different} different)`;
+  return `${counted(soak.samples, 'sample')}, ${counted(incidents.length, 'incident')}, ${counted(gaps.length, 'gap')} (${open} open), ${counted(comparisons.length, 'comparison')} (${different} different)${describeProven(tables)}`;
+}
+
+function describeProven(tables: MonitorReport['tables']): string {
+  if (tables === null) return '';
+  return `, ${countProven(tables)} of ${counted(tables.length, 'table')} proven`;
+}
+
+function countProven(tables: NonNullable<MonitorReport['tables']>): number {
+  return tables.filter(({ proven, different }) => proven !== null && different === null).length;
 }
 
 function badge({ gates, soak, comparisons }: MonitorReport): string {
@@ -109,6 +122,31 @@ function renderGates({ gates }: MonitorReport): string {
     ['gate', 'met', 'detail', 'next'],
     gates.map(({ name, passed, detail, next }) => [name, passed ? 'yes' : 'NO', detail, next ?? '-']),
   );
+}
+
+/** Those that want something of the reader first: without a proof, then the oldest proof. */
+function renderTables({ tables, leftOut }: MonitorReport): string {
+  if (tables === null) return '<p>Not known: both sides have to answer for that.</p>';
+  const ageOf = ({ proven, ageSeconds }: ReportedTable): number =>
+    proven === null ? Number.MAX_VALUE : (ageSeconds ?? 0);
+  const worst = tables.toSorted((one, other) => ageOf(other) - ageOf(one));
+  const rows = worst
+    .slice(0, ROWS_AT_MOST)
+    .map((each) => [
+      each.table,
+      each.proven === null ? 'NO' : short(each.proven),
+      each.ageSeconds === null ? '-' : `${formatDuration(each.ageSeconds * 1000)} ago`,
+      each.different === null ? '-' : short(each.different),
+      each.tracking ?? '-',
+      each.note ?? '-',
+    ]);
+  const proven = countProven(tables);
+  const tracked = tables.filter(({ tracking }) => tracking === 'tracked').length;
+  const more = tables.length > ROWS_AT_MOST ? `, of which the ${ROWS_AT_MOST} with the oldest proofs are shown` : '';
+  const left = leftOut.map(({ table, reason }) => `${table} (${reason})`).join(', ') || 'nothing';
+  return `<p>${counted(tables.length, 'table')}, ${proven} proven, ${tracked} tracked${more}. What other programs write to an untracked one is found by comparisons alone.</p>
+${htmlTable(['table', 'proven', 'ended', 'different since', 'other writers', 'note'], rows)}
+<p class="dim">Left out: ${escapeHtml(left)}.</p>`;
 }
 
 function renderSamples(report: MonitorReport): string {

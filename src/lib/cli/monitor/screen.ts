@@ -5,6 +5,8 @@ import {
   describeDatabases,
   describeLeftBehind,
   describePhase,
+  describeTableSet,
+  describeWriters,
   formatAgo,
   formatClock,
   formatFigure,
@@ -12,10 +14,11 @@ import {
   formatRate,
   formatSeconds,
   quarantineFigures,
+  rowsApart,
   rowsAndNewest,
   UNKNOWN,
 } from './wording.js';
-import { worstTables } from './worst-tables.js';
+import { worstTables, type ShownTable } from './worst-tables.js';
 import type { Paint } from '../output.js';
 import { fitLine, padEnd, padStart, shorten, widthOf, wrap } from '../text-layout.js';
 import { formatCount, formatDuration } from '../quantities.js';
@@ -36,10 +39,13 @@ export interface ScreenOptions {
 const SPARK_COLUMNS = 20;
 const LABEL_COLUMNS = 11;
 const TROUBLE_LINES = 4;
-/** Of a terminal that has room for more tables. */
+/** Of a terminal that has room for more tables, and for empty lines. */
 const TALL = 40;
-const TABLES_SHOWN = 4;
-const TABLES_SHOWN_TALL = 10;
+const TABLES_SHOWN = 5;
+const TABLES_SHOWN_TALL = 12;
+/** Of the names of tables, on 80 columns; a wider terminal shows more of them. */
+const NAME_COLUMNS = 23;
+const NAME_COLUMNS_AT_MOST = 60;
 
 /** The live picture as lines of at most so many columns; the last of `history` is what it shows. */
 export function renderScreen(history: readonly Snapshot[], options: ScreenOptions): string[] {
@@ -48,18 +54,21 @@ export function renderScreen(history: readonly Snapshot[], options: ScreenOption
   // What it is made of comes from outside: names of tables and hosts, errors of servers.
   const snapshot = mapTexts(last, oneLine);
   const { paint, columns, rows, footer } = options;
+  const gap = rows < TALL ? [] : [''];
   const head = [
     ...renderHead(snapshot, options),
-    '',
-    ...renderTables(snapshot, rows, paint),
-    '',
+    ...gap,
+    ...renderTables(snapshot, options),
+    ...gap,
     ...renderFlow(history, snapshot, paint),
-    '',
+    ...gap,
   ];
   const foot = footer === null ? [] : ['', paint(footer, 'dim')];
   const room = Math.max(1, rows - head.length - foot.length - 1);
   const consumers = renderConsumers(snapshot.consumers, { room, columns, paint });
-  return [...head, ...consumers, ...foot].slice(0, rows).map((line) => fitLine(line, columns));
+  return [...[...head, ...consumers].slice(0, Math.max(0, rows - foot.length)), ...foot].map((line) =>
+    fitLine(line, columns),
+  );
 }
 
 function renderHead(snapshot: Snapshot, { columns, rows, paint }: ScreenOptions): string[] {
@@ -91,22 +100,27 @@ function wrapTroubles({ troubles }: Snapshot, { columns, rows }: Pick<ScreenOpti
   return [...firsts.slice(0, room - 1), `and ${counted(firsts.length - room + 1, 'trouble')} more`];
 }
 
-function renderTables({ tables, windowSeconds, at, sides }: Snapshot, rows: number, paint: Paint): string[] {
-  const window = formatDuration(windowSeconds * 1000);
-  const columns = (cells: readonly string[]): string => {
-    const [name = '', ...rest] = cells;
+function renderTables(snapshot: Snapshot, { rows, columns, paint }: ScreenOptions): string[] {
+  const window = formatDuration(snapshot.windowSeconds * 1000);
+  const nameColumns = Math.min(NAME_COLUMNS + Math.max(0, columns - 80), NAME_COLUMNS_AT_MOST);
+  const line = ([name = '', ...rest]: readonly string[]): string => {
     const widths = [11, 12, 11, 12, 10];
-    return padEnd(shorten(name, 23), 23) + rest.map((cell, place) => padStart(cell, widths[place] ?? 0)).join('');
+    const cells = rest.map((cell, place) => padStart(cell, widths[place] ?? 0));
+    return padEnd(shorten(name, nameColumns), nameColumns) + cells.join('');
   };
-  const title = columns([`rows of the last ${window}`, 'local', 'newest', 'EC2', 'newest', 'apart']);
-  const room = rows < TALL ? TABLES_SHOWN : TABLES_SHOWN_TALL;
-  const lines = worstTables(tables, room).map(({ table, local, ec2 }) => {
-    const apart = local === null || ec2 === null ? '' : formatCount(local.rows - ec2.rows);
-    const cells = [...rowsAndNewest(local, sides.local, at), ...rowsAndNewest(ec2, sides.ec2, at)];
+  const title = line([`rows of the last ${window}`, 'local', 'newest', 'EC2', 'newest', 'apart']);
+  const lines = worstTables(snapshot.tables, rows < TALL ? TABLES_SHOWN : TABLES_SHOWN_TALL).map((table) => {
+    const cells = [...rowsAndNewest(table, 'local', snapshot), ...rowsAndNewest(table, 'ec2', snapshot)];
     const texts = cells.map((each) => (typeof each === 'number' ? formatCount(each) : each));
-    return columns([table, ...texts, apart === '0' ? '=' : apart]);
+    return line([table.table, ...texts, describeApart(table)]);
   });
   return [paint(title, 'dim'), ...lines];
+}
+
+function describeApart(table: ShownTable): string {
+  const apart = rowsApart(table);
+  if (apart === null) return '';
+  return apart === 0 ? '=' : formatCount(apart);
 }
 
 function renderFlow(history: readonly Snapshot[], snapshot: Snapshot, paint: Paint): string[] {
@@ -121,6 +135,7 @@ function renderFlow(history: readonly Snapshot[], snapshot: Snapshot, paint: Pai
     return `${sideTitle(side)} writes`.padEnd(13) + `p50 ${p50.padStart(7)}  p99 ${p99.padStart(7)}`;
   };
   const backfill = describeBackfill(snapshot);
+  const writers = describeWriters(snapshot.writers);
   return [
     flow(
       'in',
@@ -148,7 +163,9 @@ function renderFlow(history: readonly Snapshot[], snapshot: Snapshot, paint: Pai
           labelled('to local', 'not written: it is kept as it was'),
           labelled('way back', describeLeftBehind(leftBehind, at)),
         ]),
+    ...(writers === null ? [] : [labelled('writers', paint(writers, 'yellow'))]),
     ...(backfill === null ? [] : [labelled('backfill', backfill)]),
+    ...(snapshot.tables.length === 0 ? [] : [labelled('tables', describeTableSet(snapshot))]),
     labelled('queue', describeQueue(snapshot.queue)),
     labelled('quarantine', describeQuarantine(snapshot)),
     labelled('compare', describeComparison(snapshot)),

@@ -1,9 +1,11 @@
 import { counted, formatCount, formatDuration } from '../quantities.js';
+import { listOf } from '../../domain/words.js';
 import { sideTitle, type Side } from '../../domain/side.js';
 import { parseInstant } from '../../domain/time.js';
 import type { Snapshot } from '../../operations/monitor/monitor-snapshot.js';
+import type { ShownTable } from './worst-tables.js';
 import type { DatabaseAddress } from '../../operations/monitor/side-watch.js';
-import type { TableRows } from '../../repository/monitor/ledger-figures.js';
+import type { TableRows, WriterFigures } from '../../repository/monitor/ledger-figures.js';
 
 export const UNKNOWN = '?';
 
@@ -78,15 +80,51 @@ export function describeCalm({ primary, writeMode, lagSeconds, sides, leftBehind
   return `${there} holds what ${here} holds`;
 }
 
-/** Rows and newest time of a table on a side; `-` where that side is not configured. */
+/** Rows and newest time of a table on a side, `~1,234` where they are estimated; `-` where there is nothing to count. */
 export function rowsAndNewest(
-  figures: Snapshot['tables'][number]['local'],
-  { answers }: Snapshot['sides']['local'],
-  at: string,
+  { counted: how, ...table }: ShownTable,
+  side: Side,
+  { sides, at }: Pick<Snapshot, 'sides' | 'at'>,
 ): [string | number, string] {
-  if (answers === null) return ['-', ''];
+  const [figures, { answers }] = [table[side], sides[side]];
+  if (answers === null || how === null) return ['-', ''];
+  if (how === 'estimate') return [figures === null ? UNKNOWN : `~${formatCount(figures.rows)}`, ''];
   if (figures === null) return [answers ? 'counting' : UNKNOWN, ''];
   return [figures.rows, formatClock(figures.maxTime, at)];
+}
+
+/** What local has more now; null where that is not known. */
+export function rowsApart({ counted: how, local, ec2 }: ShownTable): number | null {
+  return how === 'window' && local !== null && ec2 !== null ? local.rows - ec2.rows : null;
+}
+
+/** `19 (16 tracked, 3 untracked); 1 new: orders; 1 left out; 2 estimated`. */
+export function describeTableSet({ tables, leftOut, sides }: Snapshot): string {
+  const states = ['tracked', 'partly tracked', 'untracked'] as const;
+  const tracking = states.flatMap((state) => partOf(tables.filter((each) => each.tracking === state).length, state));
+  const isKnown = tracking.length > 0 || sides.ec2.answers === null;
+  const added = tables.filter(({ isNew }) => isNew).map(({ table }) => table);
+  return [
+    `${tables.length} (${isKnown ? tracking.join(', ') || 'EC2 is not configured' : `tracked ${UNKNOWN}`})`,
+    ...partOf(tables.filter((each) => each.counted === null).length, 'cannot be moved'),
+    ...(added.length === 0 ? [] : [`${added.length} new: ${listOf(added, 2)}`]),
+    ...partOf(leftOut.length, 'left out'),
+    ...partOf(tables.filter((each) => each.counted === 'estimate').length, 'estimated'),
+  ].join('; ');
+}
+
+function partOf(count: number, what: string): string[] {
+  return count === 0 ? [] : [`${formatCount(count)} ${what}`];
+}
+
+/** What other programs wrote and the secondary has yet to get; null where there is nothing. */
+export function describeWriters(writers: Snapshot['writers']): string | null {
+  if (writers === null || writers.length === 0) return null;
+  const sum = (read: (each: WriterFigures) => number): number => writers.reduce((total, each) => total + read(each), 0);
+  const [pending, missed] = [sum((each) => each.pending), sum((each) => each.missed)];
+  const oldest = Math.max(...writers.map(({ oldestSeconds }) => oldestSeconds));
+  const rows = writers.map((each) => ({ table: each.table, rows: each.pending + each.missed }));
+  return `pending ${formatCount(pending)}  missed ${formatCount(missed)}, the oldest ${formatSeconds(oldest)}: ${describeTables(rows, 2)}`;
 }
 
 /** Open records on local, and on EC2; `-` where EC2 is not configured. */

@@ -7,7 +7,7 @@ import type { Logger } from '../../logger.js';
 import { assertBookkeeping } from '../../repository/ledger/bookkeeping-schema.js';
 import type { TableSelection } from '../../domain/table-patterns.js';
 import { planTables } from '../../repository/compare/plan-tables.js';
-import { recordTables } from '../../repository/cutover/recorded-tables.js';
+import { recordTables } from '../../repository/phase/recorded-tables.js';
 import { copyRecord, findDecidingState, type DecidingState } from '../../repository/phase/deciding-state.js';
 import { readHistory } from '../../repository/phase/state.js';
 import { callOffOverdue, changePhase, recordFirstPhase, type Change } from '../../repository/phase/transition.js';

@@ -9,14 +9,9 @@ import { counted, listOf } from '../../domain/words.js';
 import type { MigrationState, Phase } from '../../domain/migration.js';
 import { otherSide, sideTitle, type Side } from '../../domain/side.js';
 import { assertBookkeeping } from '../../repository/ledger/bookkeeping-schema.js';
-import {
-  readConsumers,
-  readProofs,
-  readVerdicts,
-  type TableProof,
-  type Verdicts,
-} from '../../repository/cutover/evidence.js';
-import { readRecordedTables } from '../../repository/cutover/recorded-tables.js';
+import { readConsumers, readVerdicts, type Verdicts } from '../../repository/cutover/evidence.js';
+import { readTableEvidence, type TableEvidence } from '../../repository/cutover/table-evidence.js';
+import { readRecordedTables } from '../../repository/phase/recorded-tables.js';
 import { planTables, type TablePlan } from '../../repository/compare/plan-tables.js';
 import type { TableSelection } from '../../domain/table-patterns.js';
 import { countLedger } from '../../repository/cutover/drain-ledger.js';
@@ -30,15 +25,9 @@ import { SensorctlError, type Problem } from '../../errors.js';
 import type { Gate, Measured } from './cutover-report.js';
 import { measureSequences } from './pass-sequences.js';
 import { measureViews } from './refresh-views.js';
-import { readPairTracking, type PairTracking } from '../../repository/writers/pair-tracking.js';
+import type { PairTracking } from '../../repository/writers/pair-tracking.js';
 import { measureSoak } from './soak-gate.js';
 import { measureWriters } from './writers-gate.js';
-
-/** How far each table is tracked, and the proofs that count. */
-interface Evidence {
-  readonly trackings: readonly PairTracking[];
-  readonly proofs: ReadonlyMap<string, TableProof>;
-}
 
 /** What other commands find out for the gates. */
 export interface Checks {
@@ -144,7 +133,7 @@ class Gates {
   /** The identities of both; asked for once, by whichever gate comes first. */
   #between: Promise<string[]> | undefined;
   #plan: Promise<TablePlan> | undefined;
-  #evidence: Promise<Evidence> | undefined;
+  #evidence: Promise<TableEvidence> | undefined;
 
   constructor(private readonly options: GateOptions) {
     const { sides, state } = options;
@@ -246,21 +235,13 @@ class Gates {
     };
   }
 
-  /**
-   * The proofs that count: those of a tracked table began after the triggers of both sides were made. The triggers are
-   * looked at first, so that their age is the smaller one.
-   */
-  async #readEvidence(): Promise<Evidence> {
+  async #readEvidence(): Promise<TableEvidence> {
     const { pairs } = await this.#planTables();
     const databases = { primary: this.#primary, secondary: this.#secondary };
-    const [between, trackings] = await Promise.all([this.#identities(), readPairTracking(databases, pairs)]);
-    const all = await readProofs(this.#primary.pool, between);
-    const since = new Map(trackings.map(({ table, trackedSeconds }) => [table, trackedSeconds ?? Infinity]));
-    const counting = [...all].filter(([name, { begunSeconds }]) => begunSeconds <= (since.get(name) ?? Infinity));
-    return { trackings, proofs: new Map(counting) };
+    return await readTableEvidence(databases, pairs, this.#identities());
   }
 
-  async #findEvidence(): Promise<Evidence> {
+  async #findEvidence(): Promise<TableEvidence> {
     this.#evidence ??= this.#readEvidence();
     return await this.#evidence;
   }

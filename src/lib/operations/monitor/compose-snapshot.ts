@@ -1,14 +1,14 @@
 import { addLatencies, latencyQuantile, NO_LATENCIES } from '../../domain/latency.js';
 import { type MigrationState, newerState, USUAL_SOAK_SECONDS } from '../../domain/migration.js';
-import { READING_TABLES } from '../../domain/reading.js';
 import type { Side } from '../../domain/side.js';
 import { formatInstant, formatInstantText, parseInstant } from '../../domain/time.js';
-import type { Apart, ConsumerSnapshot, SideSnapshot, Snapshot, TableFigures } from './monitor-snapshot.js';
+import type { Apart, ConsumerSnapshot, SideSnapshot, Snapshot } from './monitor-snapshot.js';
 import type { QueueLook } from './queue-watch.js';
 import type { SideLook } from './side-watch.js';
+import { tableSnapshot } from './table-snapshot.js';
 import { findTroubles, healthOf } from './trouble.js';
+import type { WatchedTables } from './watched-tables.js';
 import type { KnownConsumer } from '../../repository/monitor/consumer-list.js';
-import type { WindowFigures } from '../../repository/monitor/window-counts.js';
 import type { ConsumerStatus } from '../../repository/write/consumer-session.js';
 
 export interface Looks {
@@ -17,6 +17,7 @@ export interface Looks {
   readonly ec2: SideLook | null;
   /** Null where no queue is configured. */
   readonly queue: QueueLook | null;
+  readonly watched: WatchedTables;
   readonly windowSeconds: number;
   /** By table, since when its counts are apart. */
   readonly apart: ReadonlyMap<string, Apart>;
@@ -28,7 +29,7 @@ export interface Looks {
 const FRESH_SECONDS = 16;
 
 /** Puts together what both sides, the queue and the consumers said. Pure. */
-export function composeSnapshot({ local, ec2, queue, windowSeconds, apart, now }: Looks): Snapshot {
+export function composeSnapshot({ local, ec2, queue, watched, windowSeconds, apart, now }: Looks): Snapshot {
   const state = newerState(local.state, ec2?.state ?? local.state);
   const { primary } = state;
   const lead = primary === 'local' ? local : (ec2 ?? local);
@@ -48,15 +49,12 @@ export function composeSnapshot({ local, ec2, queue, windowSeconds, apart, now }
       local: sideSnapshot('local', local, writersOf('local', primary, statuses)),
       ec2: sideSnapshot('ec2', ec2, writersOf('ec2', primary, statuses)),
     },
-    tables: READING_TABLES.map((table) => ({
-      table,
-      local: tableFigures(local.tables.get(table)),
-      ec2: tableFigures(ec2?.tables.get(table)),
-      apart: apart.get(table) ?? null,
-    })),
+    tables: watched.tables.map((each) => tableSnapshot(each, { local, ec2, apart })),
+    leftOut: watched.leftOut,
     lagSeconds: isLeftBehind && lead.lagSeconds !== null ? 0 : lead.lagSeconds,
     ledger: lead.ledger?.entries ?? null,
     gaps: isLeftBehind && gaps !== null ? NO_GAPS : gaps,
+    writers: isLeftBehind && gaps !== null ? [] : (lead.ledger?.writers ?? null),
     leftBehind: isLeftBehind && gaps !== null ? { ...gaps, seconds: lead.lagSeconds } : null,
     rates: {
       in: sumRates(lead.consumers, statuses, ({ rates }) => rates.accepted),
@@ -133,11 +131,6 @@ function sideSnapshot(side: Side, look: SideLook | null, statuses: readonly Cons
 
 function roundOrNull(value: number | null): number | null {
   return value === null ? null : Math.round(value * 10) / 10;
-}
-
-function tableFigures(figures: WindowFigures | undefined): TableFigures | null {
-  if (figures === undefined) return null;
-  return { rows: figures.rows, maxTime: figures.newest === null ? null : formatInstant(figures.newest) };
 }
 
 const NO_GAPS = { ranges: 0, readings: 0, oldest: null, tables: [] } as const;

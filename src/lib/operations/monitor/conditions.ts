@@ -1,12 +1,7 @@
 import { parseDuration, didYouMean } from '../../domain/words.js';
 import { UsageError } from '../../errors.js';
-import {
-  APART_OF_CONCERN_SECONDS,
-  leavesSecondaryOut,
-  receivesNothing,
-  type Apart,
-  type Snapshot,
-} from './monitor-snapshot.js';
+import { leavesSecondaryOut, receivesNothing, type Snapshot } from './monitor-snapshot.js';
+import { findStayingApart } from './table-troubles.js';
 
 /** A condition of `--fail-on`, such as `lag>60s`. */
 export interface Condition {
@@ -60,14 +55,32 @@ const FIGURES: Readonly<Record<string, Figure>> = {
   'local-p99': latency('local', 'writeP99Ms'),
   'ec2-p50': latency('ec2', 'writeP50Ms'),
   'ec2-p99': latency('ec2', 'writeP99Ms'),
-  apart: number(({ tables }) => Math.max(0, ...tables.map(({ apart }) => concerning(apart)))),
+  apart: number(rowsApart),
+  'writers-pending': number((snapshot) => entriesOf(snapshot, 'pending')),
+  'writers-missed': number((snapshot) => entriesOf(snapshot, 'missed')),
+  'partly-tracked': number(countPartlyTracked),
+  'not-handled': number(({ tables }) =>
+    tables.length === 0 ? null : tables.filter(({ counted }) => counted === null).length,
+  ),
   silent: number(({ sides }) => Object.values(sides).filter(({ answers }) => answers === false).length),
   troubles: number(({ troubles }) => troubles.length),
 };
 
-/** What is on its way is apart for moments. */
-function concerning(apart: Apart | null): number {
-  return apart === null || apart.seconds < APART_OF_CONCERN_SECONDS ? 0 : Math.abs(apart.rows);
+/** Of the table where they are the most; null where the ledger is not known, which might explain it. */
+function rowsApart(snapshot: Snapshot): number | null {
+  return snapshot.gaps === null ? null : Math.max(0, ...findStayingApart(snapshot).map(({ rows }) => rows));
+}
+
+function entriesOf({ writers }: Snapshot, state: 'pending' | 'missed'): number | null {
+  return writers?.reduce((sum, figures) => sum + figures[state], 0) ?? null;
+}
+
+/** Null where it is not known of some table. */
+function countPartlyTracked({ tables, sides }: Snapshot): number | null {
+  if (sides.ec2.answers === null) return 0;
+  const handled = tables.filter(({ counted }) => counted !== null);
+  if (handled.length === 0 || handled.some(({ tracking }) => tracking === null)) return null;
+  return handled.filter(({ tracking }) => tracking === 'partly tracked').length;
 }
 
 const COMPARISONS: Readonly<Record<string, (one: number, other: number) => boolean>> = {

@@ -13,6 +13,7 @@ interface Metric {
 }
 
 const SIDES = ['local', 'ec2'] as const;
+const TRACKINGS = ['tracked', 'partly tracked', 'untracked'] as const;
 const WRITE_MODES = ['local-only', 'dual-write', 'ec2-only', 'draining'];
 
 /** What `monitor --metrics-port` serves of the last look, in base units. */
@@ -43,7 +44,18 @@ const METRICS: readonly Metric[] = [
     gaps?.oldest == null ? null : unixSeconds(gaps.oldest),
   ),
   of('sensorctl_window_rows', 'Rows in the window of the monitor.', ['side', 'table'], ({ tables }) =>
-    tables.flatMap(({ table, ...counts }) => SIDES.map((side): Value => [counts[side]?.rows, { side, table }])),
+    tables
+      .filter(({ counted }) => counted === 'window')
+      .flatMap(({ table, ...counts }) => SIDES.map((side): Value => [counts[side]?.rows, { side, table }])),
+  ),
+  of('sensorctl_tables', 'Tables of the migration by how other writers are covered.', ['tracking'], ({ tables }) =>
+    TRACKINGS.map((tracking) => [tables.filter((each) => each.tracking === tracking).length, { tracking }]),
+  ),
+  of('sensorctl_writer_entries', 'Ledger entries of other writers by state.', ['state'], ({ writers }) =>
+    (['pending', 'missed'] as const).map((state) => [
+      writers?.reduce((sum, figures) => sum + figures[state], 0),
+      { state },
+    ]),
   ),
   of(
     'sensorctl_newest_reading_timestamp_seconds',

@@ -2,7 +2,11 @@ import { asUnreachable, type Database } from '../../db/database.js';
 import type { Phase } from '../../domain/migration.js';
 import { formatInstantText } from '../../domain/time.js';
 import { UnreachableError } from '../../errors.js';
-import type { Side } from '../../domain/side.js';
+import { otherSide, type Side } from '../../domain/side.js';
+import type { TableSelection } from '../../domain/table-patterns.js';
+import { describeFault, faultKind } from '../../db/sqlstate.js';
+import type { LeftOutTable } from '../../repository/compare/plan-tables.js';
+import { readReportedTables, type ReportedTable, type ReportedTables } from './reported-tables.js';
 import { addressOf, type DatabaseAddress } from './side-watch.js';
 import { findGapEpisodes, findIncidents, type GapEpisode, type Incident } from './incidents.js';
 import { readTimeBefore } from '../../repository/cutover/evidence.js';
@@ -25,6 +29,8 @@ export interface ReportOptions {
   /** Null where EC2 is not configured. */
   readonly ec2: Database | null;
   readonly sinceMs: number;
+  /** The tables of the migration. */
+  readonly selection: TableSelection;
   /** Null where they were not measured. */
   readonly gates: readonly ReportedGate[] | null;
 }
@@ -60,6 +66,10 @@ export interface MonitorReport {
   readonly comparisons: readonly ComparisonFigures[];
   readonly changes: readonly PhaseChange[];
   readonly gates: readonly ReportedGate[] | null;
+  /** Null where they could not be read, as when a side is away. */
+  readonly tables: readonly ReportedTable[] | null;
+  /** What does not belong to the migration, and why. */
+  readonly leftOut: readonly LeftOutTable[];
   /** Sides that did not answer, and why: what they hold is not in here. */
   readonly notRead: readonly string[];
   readonly samples: readonly Sample[];
@@ -69,7 +79,8 @@ interface Evidence extends Pick<
   MonitorReport,
   'since' | 'until' | 'phase' | 'epoch' | 'soak' | 'comparisons' | 'changes'
 > {
-  readonly primary: boolean;
+  readonly primary: Side;
+  readonly side: Side;
   readonly samples: readonly Sample[];
 }
 
@@ -79,20 +90,23 @@ const CHANGES_AT_MOST = 100;
  * Reads the evidence of both sides, for the primary has changed with the phase. Throws an UnreachableError where neither
  * side answers.
  */
-export async function readReport({ local, ec2, sinceMs, gates }: ReportOptions): Promise<MonitorReport> {
+export async function readReport({ local, ec2, sinceMs, selection, gates }: ReportOptions): Promise<MonitorReport> {
   const sides = ec2 === null ? [local] : [local, ec2];
   const outcomes = await Promise.allSettled(sides.map((side) => readEvidence(side, sinceMs)));
   const found = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []));
   const failures = outcomes.flatMap((outcome, place) =>
     outcome.status === 'rejected' ? [asUnreachable(outcome.reason, sides[place] ?? local)] : [],
   );
+  const isPrimary = ({ primary, side }: Evidence): boolean => primary === side;
   const lead = found.toSorted(
-    (one, other) => other.epoch - one.epoch || Number(other.primary) - Number(one.primary),
+    (one, other) => other.epoch - one.epoch || Number(isPrimary(other)) - Number(isPrimary(one)),
   )[0];
   if (lead === undefined) {
     throw failures[0] ?? new UnreachableError('no side answers', { code: 'no-side-answers' });
   }
   const { since, until, phase, epoch, soak } = lead;
+  const tables =
+    ec2 === null || found.length < sides.length ? null : await reportTables({ local, ec2 }, lead.primary, selection);
   const samples = found
     .flatMap((each) => each.samples)
     .toSorted((one, other) => (one.takenAt < other.takenAt ? -1 : 1));
@@ -110,9 +124,29 @@ export async function readReport({ local, ec2, sinceMs, gates }: ReportOptions):
       .flatMap(({ comparisons }) => comparisons)
       .toSorted((a, b) => (a.finishedAt < b.finishedAt ? 1 : -1)),
     changes: lead.changes.filter(({ at }) => at !== null && at >= since),
-    notRead: failures.map(({ message }) => message),
+    tables: tables === null || 'problem' in tables ? null : tables.tables,
+    leftOut: tables === null || 'problem' in tables ? [] : tables.leftOut,
+    notRead: [
+      ...failures.map(({ message }) => message),
+      ...(tables !== null && 'problem' in tables ? [`how each table is proven: ${tables.problem}`] : []),
+    ],
     samples,
   };
+}
+
+/** What a role may not read, or a side that is not prepared cannot say, leaves the rest of the report as it is. */
+async function reportTables(
+  sides: Readonly<Record<Side, Database>>,
+  primary: Side,
+  selection: TableSelection,
+): Promise<ReportedTables | { readonly problem: string }> {
+  try {
+    const databases = { primary: sides[primary], secondary: sides[otherSide(primary)] };
+    return await readReportedTables(databases, selection);
+  } catch (error) {
+    if (faultKind(error) === 'defect') throw error;
+    return { problem: describeFault(error) };
+  }
 }
 
 async function readEvidence({ pool, side }: Database, sinceMs: number): Promise<Evidence> {
@@ -126,7 +160,8 @@ async function readEvidence({ pool, side }: Database, sinceMs: number): Promise<
     until,
     phase,
     epoch,
-    primary: primary === side,
+    primary,
+    side,
     soak: readableSoak(await readSoak({ pool }, since)),
     comparisons: await readComparisons(pool, since),
     changes: history.map((state, place) => ({

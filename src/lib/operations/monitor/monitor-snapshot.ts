@@ -1,9 +1,9 @@
-import type { ReadingTable } from '../../domain/reading.js';
 import type { Side } from '../../domain/side.js';
 import type { QueueLook } from './queue-watch.js';
 import type { LedgerState } from '../../repository/ledger/ledger.js';
+import type { LeftOutTable } from '../../repository/compare/plan-tables.js';
 import type { ComparisonFigures } from '../../repository/monitor/last-comparison.js';
-import type { GapFigures, TableRows } from '../../repository/monitor/ledger-figures.js';
+import type { GapFigures, TableRows, WriterFigures } from '../../repository/monitor/ledger-figures.js';
 import type { BackfillFigures } from '../../repository/monitor/running-backfill.js';
 import type { DatabaseAddress } from './side-watch.js';
 import { TIMES } from '../../timing.js';
@@ -22,6 +22,8 @@ export const TROUBLE_KINDS = [
   'dead-letters',
   'different',
   'apart',
+  'not-handled',
+  'partly-tracked',
   'change-overdue',
 ] as const;
 
@@ -61,10 +63,25 @@ export interface Apart {
 /** From then on counts that are apart are trouble: what dual write touches is counted again within seconds. */
 export const APART_OF_CONCERN_SECONDS = 10;
 
-/** Rows of the window, and the newest time among them (UTC text). */
+/** Rows of the window, and the newest time among them (UTC text); of a table that is not counted those of all times. */
 export interface TableFigures {
   readonly rows: number;
   readonly maxTime: string | null;
+}
+
+/** A table of the migration. */
+export interface TableSnapshot extends Readonly<Record<Side, TableFigures | null>> {
+  readonly table: string;
+  /** The rows of the window are counted, or those of all times estimated by the servers; null: it cannot be handled. */
+  readonly counted: 'window' | 'estimate' | null;
+  /** Null where they are not, or not known. */
+  readonly apart: Apart | null;
+  /** Whether what other programs write to it enters the ledger; null where it is not known. */
+  readonly tracking: 'tracked' | 'partly tracked' | 'untracked' | null;
+  /** It came after the phase was recorded. */
+  readonly isNew: boolean;
+  /** Why it cannot be handled, why its rows are not counted, or why its triggers are not whole. */
+  readonly note: string | null;
 }
 
 export interface ConsumerSnapshot {
@@ -118,15 +135,15 @@ export interface Snapshot {
   readonly change: { readonly targetPhase: number; readonly deadline: string; readonly overdue: boolean } | null;
   readonly windowSeconds: number;
   readonly sides: Readonly<Record<Side, SideSnapshot>>;
-  readonly tables: readonly (Readonly<Record<Side, TableFigures | null>> & {
-    readonly table: ReadingTable;
-    /** Null where they are not, or not known. */
-    readonly apart: Apart | null;
-  })[];
+  readonly tables: readonly TableSnapshot[];
+  /** What does not belong to the migration, and why. */
+  readonly leftOut: readonly LeftOutTable[];
   /** Seconds since the commit on the primary of the oldest batch that the secondary has not confirmed and shall have. */
   readonly lagSeconds: number | null;
   readonly ledger: Readonly<Record<LedgerState, number>> | null;
   readonly gaps: GapFigures | null;
+  /** What other programs wrote and the secondary has yet to get, by table. */
+  readonly writers: readonly WriterFigures[] | null;
   /** In phase 3 what local is left without on purpose, and a rollback would bring there; null where it is kept current. */
   readonly leftBehind: (GapFigures & { readonly seconds: number | null }) | null;
   /** Readings a second: accepted by the primary, and confirmed by the secondary, repairs included. */

@@ -1,30 +1,25 @@
-import { type Answer, askTogether, type Question } from '../../db/ask-together.js';
+import { type Answer, type Answers, askTogether } from '../../db/ask-together.js';
 import { asUnreachable, type Database } from '../../db/database.js';
-import { describeFault, faultKind } from '../../db/sqlstate.js';
+import { describeFault, faultKind, sqlstateOf } from '../../db/sqlstate.js';
 import { type MigrationState, NO_PHASE } from '../../domain/migration.js';
-import { READING_TABLES, type ReadingTable } from '../../domain/reading.js';
 import type { Side } from '../../domain/side.js';
-import { type Problem, SensorctlError } from '../../errors.js';
+import { SensorctlError } from '../../errors.js';
 import { KNOWN_CONSUMERS, type KnownConsumer } from '../../repository/monitor/consumer-list.js';
 import { type ComparisonFigures, LAST_COMPARISON } from '../../repository/monitor/last-comparison.js';
 import { LAG_SECONDS, LEDGER_FIGURES, type LedgerFigures } from '../../repository/monitor/ledger-figures.js';
+import { readSideCatalog, type SideCatalog } from '../../repository/monitor/side-catalog.js';
 import { OPEN_QUARANTINE } from '../../repository/monitor/open-quarantine.js';
 import { type BackfillFigures, RUNNING_BACKFILL } from '../../repository/monitor/running-backfill.js';
+import { RECORDED_TABLES } from '../../repository/phase/recorded-tables.js';
 import { RECORDED_STATE, SERVER_CLOCK } from '../../repository/phase/state.js';
 import { touchedSince, type Touched, type TouchedRange } from '../../repository/monitor/touched-ranges.js';
-import {
-  WindowCounts,
-  type BucketCounts,
-  type CountedTable,
-  type WindowFigures,
-} from '../../repository/monitor/window-counts.js';
-import { isTimeAxis } from '../../repository/tables/axis.js';
-import { readTables } from '../../repository/tables/read-tables.js';
-import { KNOWN_AXES } from '../../repository/tables/reading-tables.js';
+import type { WindowFigures } from '../../repository/monitor/window-counts.js';
 import type { Table } from '../../repository/tables/table.js';
-
-/** Puts the next step for a problem into words. */
-export type Advise = (problem: Problem) => string;
+import { readTracking, type Tracking } from '../../repository/writers/tracking.js';
+import type { CountOutcome } from './count-schedule.js';
+import { Pace } from './pace.js';
+import { TableCounts, type TableCount } from './table-counts.js';
+import type { Advise } from './watched-tables.js';
 
 /** Where a side is: who reads figures must be able to tell of which databases they are. */
 export interface DatabaseAddress {
@@ -50,102 +45,123 @@ export interface SideLook {
   readonly quarantine: number | null;
   readonly comparison: ComparisonFigures | null;
   readonly backfill: BackfillFigures | null;
-  readonly tables: ReadonlyMap<ReadingTable, WindowFigures>;
-  /** What dual write touched since the look before. */
+  /** The tables that were recorded with the phase. */
+  readonly recorded: readonly string[] | null;
+  /** How each table that it was asked about is tracked on this side, by the name of the table. */
+  readonly trackings: ReadonlyMap<string, Tracking> | null;
+  /** Of the tables whose whole window was counted, by name. */
+  readonly tables: ReadonlyMap<string, WindowFigures>;
+  /** What consumers, other writers and repairs touched since the look before. */
   readonly touched: readonly TouchedRange[];
-  /** What counting each table has cost the server, in ms. */
-  readonly countCosts: ReadonlyMap<ReadingTable, number>;
+  /** What was counted with this look. */
+  readonly counted: readonly CountOutcome[];
+  /** What it cost the server to say how the tables are tracked, in ms; null where it was not asked. */
+  readonly trackingCostMs: number | null;
+}
+
+/** What a look asks besides what it always does. */
+export interface LookRequest {
+  readonly counts: readonly TableCount[];
+  /** The tables of this side by name, where it is to be asked how they are tracked. */
+  readonly tracking: readonly (readonly [name: string, table: Table])[] | null;
 }
 
 /** Asked with every look, for they cost next to nothing. */
 const ALWAYS = { clock: SERVER_CLOCK, state: RECORDED_STATE, lag: LAG_SECONDS };
 /** Asked as often as their cost allows. */
-const PACED = { consumers: KNOWN_CONSUMERS, ledger: LEDGER_FIGURES, quarantine: OPEN_QUARANTINE } as const;
-const COMPARISON = { comparison: LAST_COMPARISON, backfill: RUNNING_BACKFILL };
-/** A slice of what is older is counted anew so seldom, for what nothing told of: a backfill of history, a deletion. */
-const OLDER_EVERY_MS = 120_000;
-
-type CountName = `${'recent' | 'older'} ${ReadingTable}`;
+const PACED = {
+  consumers: KNOWN_CONSUMERS,
+  ledger: LEDGER_FIGURES,
+  quarantine: OPEN_QUARANTINE,
+  recorded: RECORDED_TABLES,
+  comparison: LAST_COMPARISON,
+  backfill: RUNNING_BACKFILL,
+} as const;
 
 /** Looks at one side again and again, asking no more than its pace allows, and keeps what it said. */
 export class SideWatch {
   readonly #pace: Pace;
-  readonly #counts: ReadonlyMap<ReadingTable, WindowCounts>;
-  readonly #olderAt = new Map<ReadingTable, number>();
-  /** As the catalogs last said; read again once the side refuses a question about them. */
-  #tables: ReadonlyMap<string, Table> = new Map();
-  #known: Omit<SideLook, 'tables' | 'touched' | 'countCosts' | 'answers' | 'problem' | 'now'>;
+  readonly counts: TableCounts;
+  #catalog: SideCatalog | null = null;
+  #known: Known;
   #touched: Touched | null = null;
 
   constructor(
     readonly database: Database,
     windowMicros: number,
-    private readonly advise: Advise = ({ code }) => code,
-    private readonly now: () => number = () => performance.now(),
+    readonly advise: Advise = ({ code }) => code,
+    now: () => number = () => performance.now(),
   ) {
     this.#pace = new Pace(now);
-    this.#counts = new Map(READING_TABLES.map((table) => [table, new WindowCounts(windowMicros)]));
+    this.counts = new TableCounts(database, windowMicros);
     this.#known = silentLook(database, NO_PHASE, '');
   }
 
-  /** Whether each table was counted through once; with a wide window this takes some looks. */
-  get isCounted(): boolean {
-    return [...this.#counts.values()].every((counts) => counts.isCounted);
+  /** What the catalogs said last; null where the side never did. */
+  get catalog(): SideCatalog | null {
+    return this.#catalog;
   }
 
-  /** Dual write touched these times: what is counted of them is old. */
-  touch(ranges: readonly TouchedRange[]): void {
-    for (const { table, range } of ranges) {
-      const counts = this.#counts.get(table as ReadingTable);
-      if (range === null) counts?.touchAll();
-      else counts?.touch(range);
+  /** Reads the catalogs; answers what it cost, in ms. A side that does not answer says so when it is looked at. */
+  async readCatalog(): Promise<number> {
+    const startedAt = performance.now();
+    try {
+      this.#catalog = await readSideCatalog(this.database.pool);
+    } catch (error) {
+      if (faultKind(error) === 'defect') throw error;
     }
+    return performance.now() - startedAt;
   }
 
   /**
-   * Counts the newest rows of these tables, and asks what else is due. Never throws: a side that does not answer says so,
-   * and the last known state stays known.
+   * Counts what is asked for, and asks what else is due. Never throws: a side that does not answer says so, and the last
+   * known state stays known.
    */
-  async look(tables: readonly ReadingTable[]): Promise<SideLook> {
+  async look({ counts, tracking }: LookRequest): Promise<SideLook> {
     try {
-      const due = Object.entries({ ...PACED, ...COMPARISON }).filter(([name]) => this.#isDue(name));
+      const due = Object.entries(PACED).filter(([name]) => this.#isDue(name));
       const answers = await askTogether(this.database, {
         ...ALWAYS,
-        ...(Object.fromEntries(due) as Partial<typeof PACED & typeof COMPARISON>),
+        ...(Object.fromEntries(due) as Partial<typeof PACED>),
         touched: touchedSince(this.#touched),
       });
       for (const [name] of due) this.#pace.spent(name, answers[name as keyof typeof PACED]?.costMs ?? 0);
       const now = valueOf(answers.clock, null);
       const touched = valueOf(answers.touched, null);
       this.#touched = touched ?? this.#touched;
-      this.#known = {
-        side: this.database.side,
-        database: addressOf(this.database),
-        state: valueOf(answers.state, this.#known.state),
-        lagSeconds: valueOf(answers.lag, null),
-        consumers: valueOf(answers.consumers, this.#known.consumers),
-        ledger: valueOf(answers.ledger, this.#known.ledger),
-        quarantine: valueOf(answers.quarantine, this.#known.quarantine),
-        comparison: valueOf(answers.comparison, this.#known.comparison),
-        backfill: valueOf(answers.backfill, this.#known.backfill),
-      };
-      const counts = now === null ? new Map<CountName, Answer<BucketCounts>>() : await this.#count(now, tables);
+      this.#learn(answers);
+      const counted = now === null ? [] : await this.counts.count(now, counts);
+      const trackingCostMs = tracking === null ? null : await this.#readTracking(tracking);
       return {
         ...this.#known,
         answers: true,
-        problem: firstRefusal([...Object.values(answers), ...counts.values()], {
-          database: this.database,
-          advise: this.advise,
-        }),
+        problem: firstRefusal([...Object.values(answers), ...counted.map(({ answer }) => answer)], this),
         now,
-        tables: now === null ? new Map<ReadingTable, WindowFigures>() : this.#figures(now),
+        tables: now === null ? new Map<string, WindowFigures>() : this.counts.figures(now),
         touched: touched?.ranges ?? [],
-        countCosts: new Map(tables.map((table) => [table, counts.get(`recent ${table}`)?.costMs ?? 0])),
+        counted,
+        trackingCostMs,
       };
     } catch (error) {
       if (faultKind(error) === 'defect') throw error;
       return silentLook(this.database, this.#known.state, describeFault(error));
     }
+  }
+
+  /** What was not asked, or refused, stays as it was known; the lag is of now. */
+  #learn(answers: Partial<Answers<typeof ALWAYS & typeof PACED>>): void {
+    const known = this.#known;
+    this.#known = {
+      ...known,
+      state: valueOf(answers.state, known.state),
+      lagSeconds: valueOf(answers.lag, null),
+      consumers: valueOf(answers.consumers, known.consumers),
+      ledger: valueOf(answers.ledger, known.ledger),
+      quarantine: valueOf(answers.quarantine, known.quarantine),
+      comparison: valueOf(answers.comparison, known.comparison),
+      backfill: valueOf(answers.backfill, known.backfill),
+      recorded: valueOf(answers.recorded, known.recorded),
+    };
   }
 
   /** A ledger that has become empty is known at once: gaps shown beside no lag would be yesterday's. */
@@ -155,60 +171,28 @@ export class SideWatch {
     return this.#pace.isDue(name) || (name === 'ledger' && isEmptied);
   }
 
-  /** Counts what has to be counted now; everything else keeps its old figures. */
-  async #count(now: number, tables: readonly ReadingTable[]): Promise<Map<CountName, Answer<BucketCounts>>> {
-    const questions: Record<string, Question<unknown>> = {};
-    if (this.#tables.size < this.#counts.size) this.#tables = await this.#readTables();
-    for (const [name, counts] of this.#counts) {
-      const table = withTime(this.#tables.get(name)) ?? missingTable(name);
-      if (tables.includes(name)) questions[`recent ${name}`] = counts.recent(table, now);
-      if (this.#isOlderDue(name, counts)) questions[`older ${name}`] = counts.older(table, now);
+  /** What a side cannot say that is not prepared, it says of its bookkeeping. */
+  async #readTracking(tables: readonly (readonly [name: string, table: Table])[]): Promise<number> {
+    const startedAt = performance.now();
+    try {
+      const found = await readTracking(
+        this.database,
+        tables.map(([, table]) => table),
+      );
+      const trackings = tables.flatMap(([name], place) => {
+        const tracking = found[place];
+        return tracking === undefined ? [] : [[name, tracking] as const];
+      });
+      this.#known = { ...this.#known, trackings: new Map(trackings) };
+    } catch (error) {
+      if (sqlstateOf(error) === undefined) throw error;
+      this.#known = { ...this.#known, trackings: null };
     }
-    const { clock, ...answers } = await askTogether(this.database, { clock: SERVER_CLOCK, ...questions });
-    const counted = new Map(Object.entries(answers)) as Map<CountName, Answer<BucketCounts>>;
-    for (const [name, answer] of 'value' in clock ? counted : []) {
-      const [kind, table] = name.split(' ') as ['recent' | 'older', ReadingTable];
-      const counts = this.#counts.get(table);
-      // The first round is not held back, slice by slice, but where the server refuses it.
-      if (counts?.isCounted === true || 'refusal' in answer) this.#pace.spent(name, answer.costMs);
-      if ('refusal' in answer) this.#tables = new Map();
-      if (!('value' in answer)) continue;
-      if (kind === 'recent') counts?.take(answer.value);
-      else counts?.takeOlder(answer.value, now);
-    }
-    return counted;
-  }
-
-  async #readTables(): Promise<ReadonlyMap<string, Table>> {
-    return await readTables(this.database.pool, READING_TABLES, KNOWN_AXES);
-  }
-
-  #isOlderDue(table: ReadingTable, { needsOlder }: WindowCounts): boolean {
-    if (!this.#pace.isDue(`older ${table}`)) return false;
-    const isDue = needsOlder || this.now() >= (this.#olderAt.get(table) ?? this.now()) + OLDER_EVERY_MS;
-    if (isDue || !this.#olderAt.has(table)) this.#olderAt.set(table, this.now());
-    return isDue;
-  }
-
-  #figures(now: number): Map<ReadingTable, WindowFigures> {
-    const counted = [...this.#counts].filter(([, counts]) => counts.isCounted);
-    return new Map(counted.map(([table, counts]) => [table, counts.figures(now)]));
+    return performance.now() - startedAt;
   }
 }
 
-function withTime(table: Table | undefined): CountedTable | null {
-  const axis = table?.axis ?? null;
-  return table === undefined || axis === null || !isTimeAxis(axis.type) ? null : { ...table, axis };
-}
-
-/** A table that is not there: the server says so in its own words when it is asked. */
-function missingTable(name: string): CountedTable {
-  return {
-    name: { schema: 'public', name },
-    hasHeirs: false,
-    axis: { column: 'time', type: 'timestamp with time zone' },
-  };
-}
+type Known = Omit<SideLook, 'tables' | 'touched' | 'counted' | 'trackingCostMs' | 'answers' | 'problem' | 'now'>;
 
 /** A side that says nothing; the state that it last told is still known. */
 export function silentLook(
@@ -229,9 +213,12 @@ export function silentLook(
     now: null,
     answers: false,
     problem,
+    recorded: null,
+    trackings: null,
     tables: new Map(),
     touched: [],
-    countCosts: new Map(),
+    counted: [],
+    trackingCostMs: null,
   };
 }
 
@@ -247,7 +234,7 @@ function valueOf<Value, Otherwise>(answer: Answer<Value> | undefined, otherwise:
 /** In words: where, and what to do about it. */
 function firstRefusal(
   answers: readonly (Answer<unknown> | undefined)[],
-  { database, advise }: { database: Database; advise: Advise },
+  { database, advise }: { readonly database: Database; readonly advise: Advise },
 ): string | null {
   for (const answer of answers) {
     if (answer === undefined || 'value' in answer) continue;
@@ -256,23 +243,4 @@ function firstRefusal(
     return `${describeFault(answer.refusal)}${advice}`;
   }
   return null;
-}
-
-/** The share of one processor core of a server that any one question may take: 1 ms of work a second. */
-const SHARE = 0.001;
-const LONGEST_PAUSE_MS = 600_000;
-
-/** Says when a question may be asked again: the more it costs the server, the more seldom, whatever the data's size. */
-export class Pace {
-  readonly #freeAt = new Map<string, number>();
-
-  constructor(private readonly now: () => number = () => performance.now()) {}
-
-  isDue(name: string): boolean {
-    return this.now() >= (this.#freeAt.get(name) ?? 0);
-  }
-
-  spent(name: string, costMs: number): void {
-    this.#freeAt.set(name, this.now() + Math.min(costMs / SHARE, LONGEST_PAUSE_MS));
-  }
 }

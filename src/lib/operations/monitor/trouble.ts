@@ -1,15 +1,14 @@
 import { counted } from '../../domain/words.js';
 import { otherSide, sideTitle, sideTitleCapitalized, type Side } from '../../domain/side.js';
 import {
-  APART_OF_CONCERN_SECONDS,
   leavesSecondaryOut,
   receivesNothing,
   type ConsumerSnapshot,
   type Health,
-  type Snapshot,
   type Trouble,
   type TroubleKind,
 } from './monitor-snapshot.js';
+import { findTableTroubles, type Figures, type Found } from './table-troubles.js';
 
 /** Two heartbeats of a consumer and a retry of each write lie within this. */
 export const LAG_OF_CONCERN_SECONDS = 30;
@@ -29,10 +28,6 @@ export function healthOf(troubles: readonly Trouble[]): Health {
   return troubles.every(({ kind }) => PASSING.has(kind)) ? 'recovering' : 'trouble';
 }
 
-type Figures = Omit<Snapshot, 'health' | 'troubles'>;
-/** A trouble that is about no rows names no tables. */
-type Found = Omit<Trouble, 'tables'> & Partial<Pick<Trouble, 'tables'>>;
-
 /** Everything that is wrong, the worst first. */
 export function findTroubles(figures: Figures): Trouble[] {
   const secondary = otherSide(figures.primary);
@@ -45,7 +40,7 @@ export function findTroubles(figures: Figures): Trouble[] {
     ...ledgerTroubles(figures, secondary),
     ...queueTroubles(figures),
     ...comparisonTroubles(figures),
-    ...apartTroubles(figures),
+    ...findTableTroubles(figures),
   ];
   return found.map((each) => ({ tables: [], ...each }));
 }
@@ -127,25 +122,6 @@ function ledgerTroubles({ gaps, lagSeconds }: Figures, secondary: Side): Found[]
       : []),
     ...(late ? [{ kind: 'lag' as const, text: `${title} is ${Math.round(lagSeconds)} s behind` }] : []),
   ];
-}
-
-/** What local keeps for itself, or what the ledger knows to be missing, is apart for a reason. */
-export function explainsApart({ gaps, writeMode }: Pick<Figures, 'gaps' | 'writeMode'>): boolean {
-  return writeMode !== 'dual-write' || gaps === null || gaps.ranges > 0;
-}
-
-function apartTroubles(figures: Figures): Found[] {
-  if (explainsApart(figures)) return [];
-  return figures.tables.flatMap(({ table, apart }) => {
-    if (apart === null || apart.seconds < APART_OF_CONCERN_SECONDS) return [];
-    const [more, less] = apart.rows > 0 ? ['Local', 'EC2'] : ['EC2', 'local'];
-    const rows = counted(Math.abs(apart.rows), 'row');
-    return {
-      kind: 'apart' as const,
-      text: `${more} holds ${rows} of ${table} more than ${less}, and the ledger knows nothing of it: another program writes there`,
-      tables: [{ table, rows: Math.abs(apart.rows) }],
-    };
-  });
 }
 
 function queueTroubles({ queue }: Figures): Found[] {

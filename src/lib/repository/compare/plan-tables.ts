@@ -10,7 +10,7 @@ import {
 } from '../tables/select-tables.js';
 import { pairTables, type TablePair } from '../tables/table-pair.js';
 import type { TableSelection } from '../../domain/table-patterns.js';
-import { sideTitle } from '../../domain/side.js';
+import { sideTitle, type Role, type Side } from '../../domain/side.js';
 import { UsageError, type Problem } from '../../errors.js';
 import { queryableOf, type ComparedSides } from './sides.js';
 
@@ -41,6 +41,9 @@ export interface WantedTables {
   readonly names: readonly string[];
 }
 
+/** Which side is which. */
+export type NamedSides = Readonly<Record<Role, { readonly side: Side }>>;
+
 /**
  * Finds the tables of both sides and says how each is compared. Throws a UsageError for a name that no table has.
  */
@@ -49,6 +52,15 @@ export async function planTables(sides: ComparedSides, { selection, names }: Wan
     discoverTables(queryableOf(sides.primary)),
     discoverTables(queryableOf(sides.secondary)),
   ]);
+  return planDiscovered({ primary: here, secondary: there }, sides, { selection, names });
+}
+
+/** The same from what was discovered on both sides before. */
+export function planDiscovered(
+  { primary: here, secondary: there }: Readonly<Record<Role, Discovery>>,
+  sides: NamedSides,
+  { selection, names }: WantedTables,
+): TablePlan {
   const { chosen, leftOut, unknown } = selectTables(pairDiscovered(here, there), selection, names);
   const named = unknown.map((name) => explainName(name, here, there));
   const ordered = names.length > 0 ? chosen : inUsualOrder(chosen);
@@ -76,7 +88,7 @@ function inUsualOrder<Each extends Candidate>(candidates: readonly Each[]): Each
 
 function planPair(
   candidate: Candidate & Instructions,
-  sides: ComparedSides,
+  sides: NamedSides,
   isNamed: boolean,
 ): TablePair | NotHandled | LeftOutTable {
   const { name, primary, secondary, except } = candidate;

@@ -6,6 +6,17 @@ export interface LedgerFigures {
   readonly entries: Readonly<Record<LedgerState, number>>;
   readonly readings: Readonly<Record<LedgerState, number>>;
   readonly gaps: GapFigures;
+  /** What other programs entered, by table, the most first. */
+  readonly writers: readonly WriterFigures[];
+}
+
+/** Entries of other writers for a table. */
+export interface WriterFigures {
+  readonly table: string;
+  readonly pending: number;
+  readonly missed: number;
+  /** Since the oldest of them. */
+  readonly oldestSeconds: number;
 }
 
 /** What the secondary lacks for certain or for good: everything that is not merely on its way. */
@@ -26,7 +37,9 @@ export interface TableRows {
 }
 
 const READ_FIGURES = `
-  with entry as materialized (select table_name, times, readings, state from sensorctl.ledger_state)
+  with entry as materialized (
+    select table_name, times, readings, state, batch_id is null as of_writer, committed_at from sensorctl.ledger_state
+  )
   select
     (select json_object_agg(state, entries) from (select state, count(*) as entries from entry group by state) as e)::text
       as entries,
@@ -35,6 +48,14 @@ const READ_FIGURES = `
     (select coalesce(json_agg(json_build_object('table', table_name, 'rows', readings)), '[]') from (
       select table_name, sum(readings) as readings from entry where state <> 'pending' group by table_name order by 2 desc, 1
     ) as t)::text as tables,
+    (select coalesce(json_agg(json_build_object('table', table_name, 'pending', pending, 'missed', missed,
+        'oldestSeconds', round(extract(epoch from clock_timestamp() - oldest)::numeric, 1))
+        order by pending + missed desc, table_name), '[]')
+      from (
+        select table_name, count(*) filter (where state = 'pending') as pending,
+          count(*) filter (where state = 'missed') as missed, min(committed_at) as oldest
+        from entry where of_writer group by table_name
+      ) as w)::text as writers,
     gaps.ranges + (select count(distinct table_name) from entry where state <> 'pending' and isempty(times)) as ranges, gaps.oldest
   from (
     select count(*) filter (where reached is null or start > reached + interval '1 minute') as ranges,
@@ -79,5 +100,6 @@ function parse(row: Row): LedgerFigures {
       oldest: row.oldest as string | null,
       tables: JSON.parse(row.tables as string) as TableRows[],
     },
+    writers: JSON.parse(row.writers as string) as WriterFigures[],
   };
 }

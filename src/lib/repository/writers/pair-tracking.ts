@@ -12,6 +12,14 @@ export interface PairTracking {
   readonly trackedSeconds: number | null;
   /** What is wrong with the triggers of a broken one. */
   readonly problems: readonly { readonly side: Side; readonly problem: string }[];
+  /** Nothing is, but that partitions which it got since have none: healers give them theirs. */
+  readonly awaitsPartitions: boolean;
+}
+
+/** The tracking of a table on one side; undefined where nothing was read. */
+export interface SideTracking {
+  readonly side: Side;
+  readonly tracking: Tracking | undefined;
 }
 
 /** Looks at the triggers of both prepared sides, with the axis and key that the pairs have. */
@@ -34,21 +42,21 @@ export async function readPairTracking(
   });
 }
 
-function describePair(
-  table: string,
-  sides: readonly { readonly side: Side; readonly tracking: Tracking | undefined }[],
-): PairTracking {
+/** Puts together what both sides say of a table. Pure. */
+export function describePair(table: string, sides: readonly SideTracking[]): PairTracking {
   const trackings = sides.flatMap(({ tracking }) => tracking ?? []);
+  const whole = { table, problems: [], awaitsPartitions: false };
   if (trackings.every(({ trackedAt }) => trackedAt === null)) {
-    return { table, state: 'untracked', trackedSeconds: null, problems: [] };
+    return { ...whole, state: 'untracked', trackedSeconds: null };
   }
   if (trackings.every(isTracked)) {
     const trackedSeconds = Math.min(...trackings.map((each) => each.trackedSeconds ?? 0));
-    return { table, state: 'tracked', trackedSeconds, problems: [] };
+    return { ...whole, state: 'tracked', trackedSeconds };
   }
   const problems = sides.flatMap(({ side, tracking }) => {
     if (tracking?.trackedAt === null) return [{ side, problem: 'it has no triggers' }];
     return (tracking?.problems ?? []).map((problem) => ({ side, problem }));
   });
-  return { table, state: 'broken', trackedSeconds: null, problems };
+  const awaitsPartitions = trackings.every((each) => isTracked(each) || each.ofNewPartitions.length > 0);
+  return { table, state: 'broken', trackedSeconds: null, problems, awaitsPartitions };
 }

@@ -25,6 +25,14 @@ begin
     execute format('grant execute on function sensorctl.record_tables to %s', held.role);
     execute format('grant select on sensorctl.migrated_table to %s', held.role);
   end loop;
+  -- Monitors say which tables are new, and report how old the proof of each is.
+  for held in
+    select distinct quote_ident(pg_get_userbyid(a.grantee)) as role
+    from pg_class as c cross join lateral aclexplode(c.relacl) as a
+    where c.oid = 'sensorctl.sample'::regclass and a.privilege_type = 'SELECT' and a.grantee not in (0, c.relowner)
+  loop
+    execute format('grant select on sensorctl.migrated_table, sensorctl.migration to %s', held.role);
+  end loop;
 end $rights$;
 
 -- A unit is a range of times, or another part of a table: a range of another axis, what is off it, rows by the class of

@@ -1,3 +1,4 @@
+import type { Question } from '../../db/ask-together.js';
 import type { Queryable } from '../../db/database.js';
 
 const READ = 'select table_name as name from sensorctl.migrated_table order by table_name';
@@ -8,6 +9,12 @@ export async function readRecordedTables(primary: Queryable): Promise<readonly s
   const { rows } = await primary.query<{ name: string }>(READ);
   return rows.map(({ name }) => name);
 }
+
+/** The same as a question among others. */
+export const RECORDED_TABLES: Question<readonly string[]> = {
+  text: READ,
+  parse: (rows) => rows.map(({ name }) => name as string),
+};
 
 /** Takes the place of what was recorded before. */
 export async function recordTables(primary: Queryable, names: readonly string[]): Promise<void> {
