@@ -17,7 +17,12 @@ const SETTINGS: readonly (readonly [string, Partial<Cast>, 0 | 1])[] = [
   ['batches that keep the newest row', { repairs: 1, writes: 1, batches: 'newest' }, 1],
   ['the table is rewritten between snapshot and read', { repairs: 1, batchCount: 1, rewritings: 1 }, 1],
   ['a unit of a backfill beside a repair', { repairs: 1, writes: 2, batchCount: 1, unit: true }, 1],
-  ['the same, and the table is rewritten', { repairs: 1, writes: 1, batchCount: 1, unit: true, rewritings: 1 }, 1],
+  ['a unit beside batches that keep the newest row', { repairs: 1, writes: 1, batches: 'newest', unit: true }, 1],
+  [
+    'a unit of a backfill, and the table is rewritten',
+    { repairs: 1, writes: 1, batchCount: 1, unit: true, rewritings: 1 },
+    1,
+  ],
 ];
 
 const repairs = (rules: Partial<RepairRules>, cast: Partial<Cast> = {}, row: 0 | 1 = 0): Model<RepairWorld> =>
