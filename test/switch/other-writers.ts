@@ -1,13 +1,13 @@
 // Programs that write one side each, whoever is the primary, and remember what was committed to them.
 import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
+import { closeDatabase } from '../../src/lib/db/database.js';
 import { sqlstateOf } from '../../src/lib/db/sqlstate.js';
 import { createRandom } from '../../src/lib/domain/random.js';
 import type { Side } from '../../src/lib/domain/side.js';
 import { trackSides } from '../../src/lib/operations/track.js';
 import type { Violations } from '../chaos/invariants.js';
 import type { ChaosStage } from '../chaos/stage.js';
-import { closeDatabase } from '../../src/lib/db/database.js';
 
 /** Each row says under which record it was written: that of the statement's own transaction. */
 const TABLES = `
@@ -25,6 +25,14 @@ const RETRY_MS = 100;
 const REFUSED = '25006';
 /** Who waited while the primary changed tries again; so do programs that met. */
 const TOLD_TO_RETRY = ['40001', '40P01', '55P03', '57014'];
+
+interface Program {
+  readonly side: Side;
+  readonly isolation: string;
+  readonly name: string;
+  readonly random: () => number;
+  written: number;
+}
 
 type Fate = 'there' | 'gone' | 'unknown';
 
@@ -47,7 +55,6 @@ export class OtherWriters {
   /** Makes the tables, and tracks them with those of the consumers on both sides. */
   static async open(stage: ChaosStage, seed: number): Promise<OtherWriters> {
     const sides = [stage.openSide('local'), stage.openSide('ec2')];
-    for (const { pool } of sides) await pool.query('select 1');
     await Promise.all([stage.local.query(TABLES), stage.ec2.query(TABLES)]);
     await trackSides(sides, { tables: [], dryRun: false });
     await Promise.all(sides.map((side) => closeDatabase(side)));
@@ -99,20 +106,16 @@ export class OtherWriters {
     ];
   }
 
-  async #write({ side, isolation }: (typeof SESSIONS)[number], index: number, signal: AbortSignal): Promise<void> {
+  async #write(session: (typeof SESSIONS)[number], index: number, signal: AbortSignal): Promise<void> {
     const random = createRandom(this.seed + index + 1_000 * this.#rounds);
-    const name = `${side} ${index}`;
-    let next = 0;
+    const name = `${session.side} ${index}`;
+    const program: Program = { ...session, name, random, written: 0 };
     while (!signal.aborted) {
-      const client = this.stage.newSession('another program', side);
+      const client = this.stage.newSession('another program', session.side);
       client.on('error', () => undefined);
       try {
         await client.connect();
-        while (!signal.aborted) {
-          next += 1;
-          await this.#writeOnce(client, { side, isolation, name, id: `${name} ${this.#rounds} ${next}`, random });
-          await sleep(random() * 2 * PAUSE_MS, undefined, { signal }).catch(() => undefined);
-        }
+        await this.#writeUntilCut(client, program, signal);
       } catch {
         // The server is away, or was: a transaction of which nothing was heard counts as unknown already.
         await sleep(RETRY_MS, undefined, { signal }).catch(() => undefined);
@@ -122,17 +125,17 @@ export class OtherWriters {
     }
   }
 
+  async #writeUntilCut(client: pg.Client, program: Program, signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      program.written += 1;
+      await this.#writeOnce(client, program);
+      await sleep(program.random() * 2 * PAUSE_MS, undefined, { signal }).catch(() => undefined);
+    }
+  }
+
   /** A row that is new, a counter that goes up, and now and then an older row that is deleted: all, or nothing of it. */
-  async #writeOnce(
-    client: pg.Client,
-    {
-      side,
-      isolation,
-      name,
-      id,
-      random,
-    }: { side: Side; isolation: string; name: string; id: string; random: () => number },
-  ): Promise<void> {
+  async #writeOnce(client: pg.Client, { side, isolation, name, written, random }: Program): Promise<void> {
+    const id = `${name} ${this.#rounds} ${written}`;
     const mine = [...this.#fates].filter(([other, fate]) => fate === 'there' && other.startsWith(`${name} `));
     const doomed = random() < 0.3 ? mine[Math.floor(random() * mine.length)]?.[0] : undefined;
     const count = this.#counts.get(name) ?? { least: 0, most: 0 };

@@ -9,6 +9,8 @@ import { CAST, RULES, type Cast, type RepairRules } from '../support/model/repai
 import { isUniqueAtRest, UNIQUE_RULES, uniqueModel } from '../support/model/repair/unique.js';
 import type { RepairWorld } from '../support/model/repair/world.js';
 
+const ALONE: Partial<Cast> = { repairs: 1, batchCount: 1 };
+
 const SETTINGS: readonly (readonly [string, Partial<Cast>, 0 | 1])[] = [
   ['two repairs, a batch and its late sends, and two statements of another writer', { batchCount: 1 }, 0],
   ['the same with a row that is there to begin with', { batchCount: 1 }, 1],
@@ -17,7 +19,12 @@ const SETTINGS: readonly (readonly [string, Partial<Cast>, 0 | 1])[] = [
   ['batches that keep the newest row', { repairs: 1, writes: 1, batches: 'newest' }, 1],
   ['the table is rewritten between snapshot and read', { repairs: 1, batchCount: 1, rewritings: 1 }, 1],
   ['a unit of a backfill beside a repair', { repairs: 1, writes: 2, batchCount: 1, unit: true }, 1],
-  ['the same, and the table is rewritten', { repairs: 1, writes: 1, batchCount: 1, unit: true, rewritings: 1 }, 1],
+  ['a unit beside batches that keep the newest row', { ...ALONE, writes: 1, batches: 'newest', unit: true }, 1],
+  [
+    'a unit of a backfill, and the table is rewritten',
+    { repairs: 1, writes: 1, batchCount: 1, unit: true, rewritings: 1 },
+    1,
+  ],
 ];
 
 const repairs = (rules: Partial<RepairRules>, cast: Partial<Cast> = {}, row: 0 | 1 = 0): Model<RepairWorld> =>
@@ -29,8 +36,6 @@ const isBroken =
 const bare = (...given: Parameters<typeof repairs>): (() => Violation | null) => isBroken(repairs(...given));
 const gate = (rules: Partial<typeof GATE_RULES>): (() => Violation | null) =>
   isBroken(gateModel({ ...GATE_RULES, ...rules }));
-
-const ALONE: Partial<Cast> = { repairs: 1, batchCount: 1 };
 
 /** A rule, or a part of one, and the promise that falls without it. */
 const BROKEN: readonly (readonly [string, () => Violation | null, string])[] = [

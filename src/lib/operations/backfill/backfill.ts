@@ -380,6 +380,7 @@ class Backfill {
       failed: this.#failed,
       onRefused: (refusals) => this.#enterRefused(refusals),
       viaStaging: new Set(),
+      alone: new Set(),
     };
     return await runUnits({
       context,

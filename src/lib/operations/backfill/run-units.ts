@@ -4,7 +4,7 @@ import { isOfTheTable, isPassing, isTooMuch } from '../../db/sqlstate.js';
 import { backoffMs, pause, workTogether } from '../../domain/async.js';
 import type { BackfillCounts, CountsByTable } from './backfill-report.js';
 import type { Throttle } from './throttle.js';
-import { runUnit, StraightCopyFailed, type UnitContext } from '../../repository/backfill/run-unit.js';
+import { runUnit, StraightCopyFailed, UnitNotAlone, type UnitContext } from '../../repository/backfill/run-unit.js';
 import {
   isDivisible,
   readRunState,
@@ -122,6 +122,10 @@ class Worker {
     const unit = this.#claimed;
     if (error instanceof StraightCopyFailed) {
       context.viaStaging.add(error.unitId);
+      return;
+    }
+    if (error instanceof UnitNotAlone) {
+      context.alone.add(error.unitId);
       return;
     }
     if (unit !== null && isTooMuch(error) && isDivisible(unit)) {

@@ -55,6 +55,8 @@ export interface UnitContext {
   readonly onRefused: (refusals: readonly RefusedRow[]) => Promise<void>;
   /** Units for which going straight into the table has failed. */
   readonly viaStaging: Set<number>;
+  /** Units that overwrite rows which consumers may overwrite as well: they hold their table alone. */
+  readonly alone: Set<number>;
 }
 
 /** A unit that was claimed, and what was done with it before the transaction ended. */
@@ -72,6 +74,13 @@ export class StraightCopyFailed extends Error {
     options: ErrorOptions,
   ) {
     super('rows were there already', options);
+  }
+}
+
+/** Rows differ that consumers may write meanwhile: the unit has to hold its table alone. */
+export class UnitNotAlone extends Error {
+  constructor(readonly unitId: number) {
+    super('rows differ that others write, too');
   }
 }
 
@@ -101,9 +110,9 @@ export async function runUnit(source: pg.Client, target: pg.Client, context: Uni
   if (unit.prune) await holdAsSecondary(target, context.target.side);
   const transfer = await context.transferOf(unit.table);
   if (transfer.replica) await target.query(IN_REPLICA_ROLE);
-  // Parts are copied side by side, but no repair brings a newer value of a row meanwhile, which an older snapshot would replace.
+  // Parts that add rows are copied side by side, and beside sends. What a snapshot overwrites nobody may bring meanwhile, newer.
   if (mayChange(transfer))
-    await target.query(`select ${(unit.prune ? lockTargetSql : joinTargetSql)('$1')}`, [unit.table]);
+    await target.query(`select ${(isAlone(unit, context) ? lockTargetSql : joinTargetSql)('$1')}`, [unit.table]);
   // Writing on a slow target may take longer than the source's transaction may be idle.
   const copy = (): Promise<UnitWrites> =>
     keepAwake(source, () =>
@@ -115,6 +124,10 @@ export async function runUnit(source: pg.Client, target: pg.Client, context: Uni
   const startedAt = performance.now();
   await finishAndCommit(target, unit.id, counts);
   return { unit, counts, commitMs: performance.now() - startedAt };
+}
+
+function isAlone({ id, prune }: Unit, { alone }: UnitContext): boolean {
+  return prune || alone.has(id);
 }
 
 interface UnitWork {
@@ -158,10 +171,12 @@ async function copyUnit(source: pg.Client, target: pg.Client, work: UnitWork): P
   if ((transfer.tracked || transfer.guard !== 'key') && context.ledger && times !== null)
     await takeOver(source, work, times);
   await lockUnguarded(target, transfer);
+  const mayOverwrite = !mayChange(transfer) || isAlone(unit, context);
   const delivery = await bringRows({
     ...{ source, target, transfer, targetSide: context.target.side, portion },
-    overwrite: context.overwrite,
+    overwrite: context.overwrite && mayOverwrite,
   });
+  if (context.overwrite && !mayOverwrite && delivery.refused.length > 0) throw new UnitNotAlone(unit.id);
   return { delivery, ...(await settleExtras(target, work)) };
 }
 

@@ -94,7 +94,7 @@ function stepsOfUnit(rules: RepairRules, { unit }: Cast): Steps {
     step('joins the target', (world) => joinTarget(world, rules)),
     step('takes its snapshot', (world) => snapUnit(world, rules)),
     step('reads the row', (world) => readUnit(world, rules)),
-    step('writes and commits', writeUnit),
+    step('writes and commits, or begins again alone', (world) => writeUnit(world, rules)),
   ];
 }
 

@@ -98,7 +98,7 @@ export function joinTarget(world: RepairWorld, { lockTarget }: RepairRules): Rep
 
 export function snapUnit(world: RepairWorld, rules: RepairRules): RepairWorld | null {
   if (world.unit.step !== 'joined') return null;
-  const unit = { step: 'snapped', saw: world.primary, blind: false } as const;
+  const unit = { ...world.unit, step: 'snapped', saw: world.primary, blind: false } as const;
   let next: RepairWorld = { ...world, unit };
   for (const { batch } of world.ledger) {
     if (batch === null || !rules.markUnsettled || world.batches[batch]?.state !== 'unsent') continue;
@@ -110,14 +110,16 @@ export function snapUnit(world: RepairWorld, rules: RepairRules): RepairWorld | 
 export function readUnit(world: RepairWorld, { lookForRewriting }: RepairRules): RepairWorld | null {
   const { unit } = world;
   if (unit.step !== 'snapped') return null;
-  if (unit.blind && lookForRewriting) return { ...world, unit: { step: 'idle', ...UNREAD } };
+  if (unit.blind && lookForRewriting) return { ...world, unit: { ...unit, step: 'idle', ...UNREAD } };
   return { ...world, unit: { ...unit, step: 'read', blind: false, ...(unit.blind ? { saw: 0 } : {}) } };
 }
 
-/** Inserts what is missing, makes what differs what it has read; deletes nothing. */
-export function writeUnit(world: RepairWorld): RepairWorld | null {
-  const { unit } = world;
+/** Inserts what is missing; begins again alone where a row differs, and then makes it what it has read. Deletes nothing. */
+export function writeUnit(world: RepairWorld, { unitAlone }: RepairRules): RepairWorld | null {
+  const { unit, secondary } = world;
   if (unit.step !== 'read') return null;
-  const done: RepairWorld = { ...world, unit: { step: 'done', ...UNREAD } };
+  const differs = unit.saw !== 0 && secondary !== 0 && secondary !== unit.saw;
+  if (differs && unitAlone && !unit.alone) return { ...world, unit: { ...UNREAD, step: 'idle', alone: true } };
+  const done: RepairWorld = { ...world, unit: { ...UNREAD, step: 'done', alone: false } };
   return unit.saw === 0 ? done : writeSecondary(done, unit.saw, 'a unit');
 }

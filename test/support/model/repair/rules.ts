@@ -10,6 +10,8 @@ export interface RepairRules {
   readonly openSecondary: boolean;
   /** 4: a repair holds the target alone, for which sends wait. */
   readonly lockTarget: boolean;
+  /** 4: a unit that overwrites rows holds it alone, too; one that only adds them holds it beside sends. */
+  readonly unitAlone: boolean;
   /** 4: it reads the source once it holds the target. */
   readonly readAfterLock: boolean;
   /** 5: a send inserts its batch's marker, beside which no other send of it writes. */
@@ -36,6 +38,7 @@ export const RULES: RepairRules = {
   skipOwnTablesAlone: true,
   openSecondary: true,
   lockTarget: true,
+  unitAlone: true,
   readAfterLock: true,
   markSends: true,
   markUnsettled: true,

@@ -41,8 +41,10 @@ export interface Repair extends Reading {
   readonly unsettled: readonly number[];
 }
 
-/** A unit of a backfill, which holds the target beside sends and other units. */
+/** A unit of a backfill, which holds the target beside sends and other units until it finds a row that differs. */
 export interface Unit extends Reading {
+  /** It has begun again, to overwrite that. */
+  readonly alone: boolean;
   readonly step: 'idle' | 'joined' | 'snapped' | 'read' | 'done';
 }
 
@@ -64,7 +66,7 @@ export interface RepairWorld {
 
 export const UNREAD: Reading = { saw: 0, blind: false };
 export const IDLE: Repair = { ...UNREAD, step: 'idle', ids: [], gone: false, unsettled: [] };
-const NO_UNIT: Unit = { ...UNREAD, step: 'idle' };
+const NO_UNIT: Unit = { ...UNREAD, step: 'idle', alone: false };
 
 /** Both sides hold the same row, or none; nothing is entered. */
 export function initialWorld({ repairs, writes, rewritings, unit }: Cast, row: Version): RepairWorld {
@@ -88,15 +90,15 @@ export function isClaimed({ repairs }: RepairWorld, id: number): boolean {
   return repairs.some(({ ids }) => ids.includes(id));
 }
 
-/** Whether a repair holds the target; it does so from its lock to its commit. */
-export function isTargetHeld({ repairs }: RepairWorld): boolean {
-  return repairs.some(({ step }) => HOLDING.includes(step));
+/** Whether a repair, or a unit that overwrites, holds the target alone; it does so from its lock to its commit. */
+export function isTargetHeld({ repairs, unit }: RepairWorld): boolean {
+  return repairs.some(({ step }) => HOLDING.includes(step)) || (unit.alone && isTargetJoined({ unit }));
 }
 
 const HOLDING: readonly RepairStep[] = ['locked', 'snapped', 'read'];
 
-/** Whether a unit holds it beside sends. */
-export function isTargetJoined({ unit }: RepairWorld): boolean {
+/** Whether a unit holds it, beside sends or alone. */
+export function isTargetJoined({ unit }: Pick<RepairWorld, 'unit'>): boolean {
   return unit.step === 'joined' || unit.step === 'snapped' || unit.step === 'read';
 }
 
@@ -128,6 +130,16 @@ export function keyOf(world: RepairWorld): string {
     ({ id, batch, gone, missed }) => `${id}${batch ?? 'w'}${gone ? 'g' : ''}${missed ? 'm' : ''}`,
   );
   const sent = batches.map(({ value, state }) => `${value}${state}`);
-  const rows = [changes, primary, secondary, regression, writesLeft, rewritingsLeft, unit.step, readingOf(unit)];
+  const rows = [
+    changes,
+    primary,
+    secondary,
+    regression,
+    writesLeft,
+    rewritingsLeft,
+    unit.step,
+    unit.alone,
+    readingOf(unit),
+  ];
   return [rows, entries, sent, repairs].join('|');
 }
