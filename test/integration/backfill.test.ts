@@ -510,7 +510,7 @@ describe('backfill', () => {
       await pair.there.query("update sensor_registry set is_active = false where sensor_id = 'AWD-1'");
       const hold = await holdWrites(pair, 'update', 'sensor_registry');
       const running = pair.backfill({ tables: ['sensor_registry'] });
-      await hold.reached('%update %sensor_registry%');
+      await hold.reached('%insert into %sensor_registry% as stored%');
       const update = "update sensor_registry set last_seen = '2030-01-01' where sensor_id = 'AWD-1'";
       await pair.here.query(update);
       let isThrough = false;

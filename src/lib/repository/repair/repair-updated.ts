@@ -164,7 +164,7 @@ async function bringPart(bringing: Bringing): Promise<UpdatedRepair> {
   const named = gone === undefined ? [] : keys.filter((key) => gone.has(key));
   const absent = await findAbsent(from, transfer.compared, named);
   await assertNotRewritten(from, source, transfer.rewriteCheck);
-  await assertDecides(source);
+  if (overwrite) await assertDecides(source);
   const removed = await removeGone(bringing, absent);
   const written = copied === 0 ? NONE_UPDATED : await writeStaged(bringing, portion, copied);
   await bringNewestParts(from, to, { table: transfer.table, keys, overwrite });
