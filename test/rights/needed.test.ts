@@ -152,7 +152,7 @@ async function backfillOnce({ local, ec2 }: Sides, { here, there }: Record<'here
     ['ledger', false],
     ['full', true],
   ] as const) {
-    await backfill(
+    const { failed } = await backfill(
       { local, ec2 },
       { ...given, mode, prune, target: 'ec2', primary: 'local' },
       {
@@ -161,7 +161,13 @@ async function backfillOnce({ local, ec2 }: Sides, { here, there }: Record<'here
         onProgress: () => undefined,
       },
     );
+    throwIfFailed(failed);
   }
+}
+
+/** What a server says of one table holds up no other: it is named in the result. */
+function throwIfFailed(failed: readonly { readonly table: string; readonly reason: string }[]): void {
+  if (failed.length > 0) throw new Error(failed.map(({ table, reason }) => `${table}: ${reason}`).join('; '));
 }
 
 const ENTER_MISSED = `
@@ -191,7 +197,7 @@ async function compareOnce({ local, ec2 }: Sides): Promise<void> {
   await readState(local.pool);
   await readNewestEntry(local.pool);
   await findUnfinishedComparison(local.pool, {});
-  await compare(
+  const { failed } = await compare(
     { primary: local, secondary: ec2 },
     {
       ...{ tables: [], from: null, to: null, windowMicros: null, bucketMicros: null, settleMs: 0 },
@@ -199,6 +205,7 @@ async function compareOnce({ local, ec2 }: Sides): Promise<void> {
     },
     { stop: new AbortController().signal, onDifference: () => Promise.resolve(), onProgress: () => undefined },
   );
+  throwIfFailed(failed);
 }
 
 async function recordOnce({ local }: Sides): Promise<void> {
