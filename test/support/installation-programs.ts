@@ -111,12 +111,17 @@ class Program {
     while (!stop.aborted) {
       const to = this.#to;
       const session = await this.#connect(to);
-      while (this.#to === to && !stop.aborted) {
+      while (this.#isPointedAt(to) && !stop.aborted) {
         await this.#write(session);
         await delay(PAUSE_MS);
       }
       await session.end();
     }
+  }
+
+  /** A method: it may change between two calls. */
+  #isPointedAt(side: Side): boolean {
+    return this.#to === side;
   }
 
   async #connect(side: Side): Promise<pg.Client> {
