@@ -75,8 +75,8 @@ describe('sensorctl backfill', function () {
     const { code, stdout, stderr } = await stage.run(['backfill', '--window', '2h']);
     expect(code, stderr).to.equal(0);
     expect(stdout)
-      .to.match(/sensor_registry: inserted on EC2\s.* 6 /)
-      .and.to.match(/sensor_registry: corrected\s.* 1 /);
+      .to.match(/by their keys: inserted on EC2\s.* 6 /)
+      .and.to.match(/by their keys: corrected\s.* 1 /);
     expect(stdout).not.to.include('Nothing to do');
     const again = await stage.run(['backfill', '--window', '2h']);
     expect(again.stdout).to.equal('Nothing to do: EC2 lacks nothing that was asked for.\n');

@@ -17,8 +17,8 @@ interface ProgramPlan {
 const PAUSE_MS = 250;
 const UTC_NOW = `(clock_timestamp() at time zone 'UTC')`;
 const sensor = (turn: number): string => `'AWD-${String(1 + (turn % 3)).padStart(4, '0')}'`;
-/** Flow is measured at so many places and times, of which some lie in compressed chunks. */
-const FLOWS = 40;
+/** Flow is measured at so many places, each half a day before the last: some lie in compressed chunks. */
+const FLOWS = 28;
 const lastOf = (turns: number, count: number): number[] =>
   Array.from({ length: Math.min(turns, count) }, (_, place) => Math.max(0, turns - count) + place);
 
@@ -108,20 +108,16 @@ class Program {
   }
 
   async run(stop: AbortSignal): Promise<void> {
-    while (!stop.aborted) {
-      const to = this.#to;
-      const session = await this.#connect(to);
-      while (this.#isPointedAt(to) && !stop.aborted) {
-        await this.#write(session);
-        await delay(PAUSE_MS);
-      }
-      await session.end();
-    }
+    while (!stop.aborted) await this.#writeTo(this.#to, stop);
   }
 
-  /** A method: it may change between two calls. */
-  #isPointedAt(side: Side): boolean {
-    return this.#to === side;
+  async #writeTo(side: Side, stop: AbortSignal): Promise<void> {
+    const session = await this.#connect(side);
+    while (this.#to === side && !stop.aborted) {
+      await this.#write(session);
+      await delay(PAUSE_MS);
+    }
+    await session.end();
   }
 
   async #connect(side: Side): Promise<pg.Client> {

@@ -60,8 +60,8 @@ export function renderBackfill(report: BackfillReport, target: Side): string {
       ['verified', report.verified],
       [`only on ${there} (reported, left alone)`, report.rowsExtra],
       [`only on ${there} (deleted, kept in its quarantine)`, report.rowsPruned],
-      [`sensor_registry: inserted on ${there}`, registryInserted],
-      ['sensor_registry: corrected', registryCorrected],
+      [`by their keys: inserted on ${there}`, registryInserted],
+      ['by their keys: corrected', registryCorrected],
       ['gaps that remain', report.remainingGaps],
     ],
   );

@@ -140,11 +140,14 @@ function renderVerdict({ verdict, primary, tables, failed, window, resumedFrom, 
   const range = window.from === null || window.to === null ? '--all' : `--from ${window.from} --to ${window.to}`;
   const differing = tables.filter(hasDifference).map(({ table }) => oneLine(table));
   const some = differing.length === tables.length ? '' : differing.map((table) => ` --table ${table}`).join('');
-  const next = known
-    ? `backfill    # repairs the gaps that the ledger knows, and names what ${there} refuses`
-    : lacking > 0
-      ? `compare ${range}${some} --repair    # brings to ${there} what it lacks`
-      : `backfill ${range} --direction ${otherSide(primary)}-to-${primary}    # brings to ${sideTitle(primary)} what only ${there} has; where it is wrong there, --prune deletes it`;
+  const next =
+    known && primary === 'ec2'
+      ? `cutover --rollback    # local is kept as it was: going back brings it what EC2 got; sensorctl backfill does so at once`
+      : known
+        ? `backfill    # repairs the gaps that the ledger knows, and names what ${there} refuses`
+        : lacking > 0
+          ? `compare ${range}${some} --repair    # brings to ${there} what it lacks`
+          : `backfill ${range} --direction ${otherSide(primary)}-to-${primary}    # brings to ${sideTitle(primary)} what only ${there} has; where it is wrong there, --prune deletes it`;
   return `Different: ${counted(lacking, 'row is', 'rows are')} missing or different on ${there}, ${counted(extra, 'is', 'are')} there alone${resumed}.\nNext: sensorctl ${next}`;
 }
 

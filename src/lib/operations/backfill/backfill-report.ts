@@ -62,11 +62,15 @@ export interface BackfillReport {
   readonly rowsExtra: number;
   /** Rows that only the target had: deleted, and kept in its quarantine. */
   readonly rowsPruned: number;
-  /** Rows of sensor_registry, which is no reading: those that the target lacked, and those that became what the source holds. */
+  /**
+   * Rows that were brought by their keys, of sensor_registry and what other programs changed: those that the target lacked,
+   * and those that became what the source holds, or were deleted.
+   */
   readonly registryInserted: number;
   readonly registryCorrected: number;
   /** Rows that were looked at on the target afterwards, and found equal. */
   readonly verified: number;
+  /** Without what other programs have written meanwhile. */
   readonly remainingGaps: number;
   readonly gaps: readonly Gap[];
   readonly leftOut: readonly LeftOut[];
