@@ -494,6 +494,18 @@ describe('the gates of a change of phase', function () {
     expectGate(gate, 'soak', /no consumer ran in it/, /sensorctl consume/);
   });
 
+  it('soak: what repairs without a consumer, where there is no queue, is as good as one', async () => {
+    const write = (mode: string): Promise<unknown> =>
+      pair.here.query('update sensorctl.consumer set write_mode = $1', [mode]);
+    const healer = 'aaaaaaaa-0000-4000-8000-000000000000';
+    await write('local-only');
+    await pair.here.query('select sensorctl.take_turn($1, $2, true)', [healer, '30 seconds']);
+    const gates = await ready.measure(3, { minSoakMs: HOUR_MS, state: await backdated(2 * HOUR_MS) });
+    await pair.here.query('select sensorctl.take_turn($1, $2, false)', [healer, '0']);
+    await write('dual-write');
+    expect(gates.find(({ name }) => name === 'soak')?.detail).not.to.match(/no consumer ran/);
+  });
+
   it('soak: an hour that no monitor watched, or not for a sixth of it, is no evidence; one that it watched is', async () => {
     const watch = (minutes: string): Promise<unknown> =>
       pair.here.query(`insert into sensorctl.sample (taken_at, phase, epoch, troubles, unexplained, figures)

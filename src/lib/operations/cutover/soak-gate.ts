@@ -1,12 +1,7 @@
 import { type Database } from '../../db/database.js';
 import type { MigrationState } from '../../domain/migration.js';
 import { counted } from '../../domain/words.js';
-import {
-  countConsumersSince,
-  readAgeSeconds,
-  readTimeBefore,
-  type Verdicts,
-} from '../../repository/cutover/evidence.js';
+import { readBringersSince, readAgeSeconds, readTimeBefore, type Verdicts } from '../../repository/cutover/evidence.js';
 import { readSoak, SAMPLE_EVERY_SECONDS } from '../../repository/monitor/samples.js';
 
 import type { Measured } from './cutover-report.js';
@@ -45,9 +40,9 @@ export async function measureSoak(
       advice: { code: 'soak-uncompared' },
     };
   }
-  const consumers = await countConsumersSince(pool, since);
-  if (consumers === 0) {
-    const detail = `${age}, and no consumer ran in it`;
+  const { consumers, healed } = await readBringersSince(pool, since);
+  if (consumers === 0 && !healed) {
+    const detail = `${age}, and no consumer ran in it, nor what repairs without one`;
     return { passed: false, detail, advice: { code: 'soak-unused' } };
   }
   const { largestHoleSeconds, samples, unexplained } = await readSoak({ pool }, begin);
@@ -66,6 +61,6 @@ export async function measureSoak(
       : `a monitor saw it ${counted(samples, 'time')}, ${unexplained} of them with trouble that an outage of EC2 does not explain`;
   return {
     passed: true,
-    detail: `${age}; ${counted(identical, 'identical comparison')}, none different; ${counted(consumers, 'consumer')}; ${seen}`,
+    detail: `${age}; ${counted(identical, 'identical comparison')}, none different; ${consumers === 0 ? 'repaired without a consumer' : counted(consumers, 'consumer')}; ${seen}`,
   };
 }
