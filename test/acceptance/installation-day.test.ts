@@ -114,6 +114,9 @@ for (const [what, prepareEc2] of process.env.SENSORCTL_TEST_ALL === 'true' ? [EM
       expect(programs.refusals).to.deep.equal([]);
       const switched = await cutover('--phase', '3', '--min-soak', '0s');
       expect(switched).to.include({ phase: 3, primary: 'ec2', changed: true });
+      expect(switched.gates.find(({ name }) => name === 'compare')?.detail).to.match(
+        /^19 tables identical, .*verified as it was repaired: other programs' changes in /,
+      );
       await eventually('each program was refused', () => Promise.resolve(programs.eachWasRefused));
       expect(new Set(programs.refusals)).to.deep.equal(
         new Set(['sensorctl: EC2 is the primary of this database, and this is local: write to EC2']),
