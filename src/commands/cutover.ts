@@ -82,10 +82,10 @@ Exit code 1 when a gate is not met or the change went back, 4 when somebody else
           confirm: async (plan) => {
             progress.stop();
             if (to === null || flags.yes) return;
-            this.note(renderGates(plan.gates));
+            this.noteLines(renderGates(plan.gates));
             await confirm(describeChange(to, plan), false);
           },
-          onGate: (name) => progress.update(`gate ${name}`),
+          onGate: (names) => progress.update(`gates: ${names}`),
           onStep: (name, detail) => progress.update(detail === '' ? name : `${name}: ${detail}`),
         },
       }),

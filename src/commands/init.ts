@@ -106,7 +106,7 @@ Exit code 1 when something still stands in the way, or could not be brought.`;
     if (flags['dry-run']) return await this.#preview(context, flags['add-keys']);
     if (flags['add-keys']) this.note(ADD_KEYS_EXPLAINED);
     const ask = (question: string, plan: string): Promise<void> => {
-      if (!flags.yes) this.note(plan);
+      if (!flags.yes) this.noteLines(plan);
       return confirm(question, flags.yes);
     };
     const prepared = await prepareWanted(context, { addKeys: flags['add-keys'], ask });

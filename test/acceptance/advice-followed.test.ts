@@ -88,6 +88,16 @@ describe('advice that is followed', function () {
     expect(first, 'never begins with deleting').not.to.contain('--prune');
   });
 
+  it('leads to phase 2 where rows lie off the axis, which no range holds', async () => {
+    await stage.runJson(['consume', '--drain']);
+    await stage.local.query(`
+      insert into ${WATER} (time, sensor_id, level_cm)
+      select unnest(array['9999-12-31', 'infinity', '0044-03-15 BC']::timestamptz[]), sensor_id, 1 from ${WATER} limit 3`);
+    expect((await reach(PHASE_2)).filter((each) => each.includes('--repair'))).to.deep.equal([
+      `compare --all --table ${WATER} --repair: 0`,
+    ]);
+  });
+
   it('leads from an interrupted comparison and an unknown record to an end', async () => {
     await stage.runJson(['consume', '--drain']);
     for (const [args, next] of [

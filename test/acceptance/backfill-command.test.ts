@@ -56,7 +56,14 @@ describe('sensorctl backfill', function () {
     }
     const report = await stage.runJson<BackfillReport>(['backfill']);
     expect(report.ranges).to.be.greaterThan(0);
-    expect(report.rowsInserted).to.equal(accepted[1]);
+    const readings = report.tables.filter(({ table }) => table !== 'sensor_registry');
+    expect(readings.reduce((sum, { rowsInserted }) => sum + rowsInserted, 0)).to.equal(accepted[1]);
+    expect(report.tables.map(({ table }) => table)).to.include('sensor_registry');
+    for (const count of ['ranges', 'rowsCopied', 'rowsInserted', 'rowsSkipped', 'rowsCorrected'] as const)
+      expect(
+        report.tables.reduce((sum, of) => sum + of[count], 0),
+        count,
+      ).to.equal(report[count]);
     expect(report.rowsCopied).to.equal(report.rowsInserted + report.rowsSkipped + report.rowsCorrected);
     expect(report).to.include({ verified: report.rowsCopied, remainingGaps: 0, rowsRefused: 0 });
     expect((await stage.local.query('select from sensorctl.ledger')).rowCount).to.equal(0);
@@ -69,18 +76,31 @@ describe('sensorctl backfill', function () {
     expect(again.ms / startMs, 'times the start of the program').to.be.below(8);
   });
 
-  it('counts the rows of sensor_registry that it brings, where there is nothing else to do', async () => {
+  it('names the rows of each table that it brings, of sensor_registry and of one without a time too, and never beside "Nothing to do"', async () => {
     await stage.local.query(WATER_SENSORS);
     await stage.ec2.query(`insert into sensor_registry (sensor_id, sensor_type) values ('AWD-0', 'moisture')`);
-    const { code, stdout, stderr } = await stage.run(['backfill', '--window', '2h']);
-    expect(code, stderr).to.equal(0);
-    expect(stdout)
-      .to.match(/by their keys: inserted on EC2\s.* 6 /)
-      .and.to.match(/by their keys: corrected\s.* 1 /);
-    expect(stdout).not.to.include('Nothing to do');
+    const registry = await stage.run(['backfill', '--window', '2h']);
+    expect(registry.code, registry.stderr).to.equal(0);
+    expect(registry.stdout).to.match(/table .* inserted .* equal .* corrected .* refused .* only on EC2 .* deleted/);
+    expect(countsIn(registry.stdout, 'sensor_registry')).to.deep.equal([6, 0, 1, 0, 0, 0]);
+    await stage.local.query(`create table notes (id int primary key, body text);
+      insert into notes select n, 'x' from generate_series(1, 28) as n`);
+    await stage.ec2.query(`create table notes (id int primary key, body text); insert into notes values (1, 'y')`);
+    await stage.local.query(waterRows(0, 2));
+    const all = await stage.run(['backfill', '--all']);
+    await Promise.all([stage.local, stage.ec2].map((pool) => pool.query('drop table notes')));
+    expect(all.stdout).not.to.include('Nothing to do').and.not.to.include('sensor_registry');
+    expect(countsIn(all.stdout, 'notes')).to.deep.equal([27, 0, 1, 0, 0, 0]);
+    expect(countsIn(all.stdout, WATER)).to.deep.equal([3, 0, 0, 0, 0, 0]);
     const again = await stage.run(['backfill', '--window', '2h']);
     expect(again.stdout).to.equal('Nothing to do: EC2 lacks nothing that was asked for.\n');
   });
+
+  /** What the report's table says of a table of the database. */
+  function countsIn(report: string, table: string): number[] {
+    const line = report.split('\n').find((each) => each.includes(` ${table} `));
+    return (line ?? '').match(/\b[\d,]+\b/g)?.map((count) => Number(count.replaceAll(',', ''))) ?? [];
+  }
 
   it('says first what it will do, on stderr, and last what came of it, on stdout', async () => {
     await fillLocal(2_000);

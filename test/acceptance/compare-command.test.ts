@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { expect } from 'chai';
 import type { CompareReport } from '../../src/lib/operations/compare/compare-report.js';
-import { eventually, Stage, type CliResult, type CliSettings } from '../support/cli.js';
+import { eventually, runCli, Stage, type CliResult, type CliSettings } from '../support/cli.js';
 import { TcpProxy } from '../support/proxy.js';
 
 const FROM = '2025-07-01T00:00:00.000000Z';
@@ -156,6 +156,31 @@ describe('compare', function () {
     expect(empty.stdout).to.match(/Identical: neither side holds a row in this range; 1 table compared\.\n$/);
   });
 
+  it('advises to repair the tables that were asked for, by names that a shell takes as they are', async () => {
+    const create = `create table "it's Odd" (id integer primary key)`;
+    await Promise.all([stage.local, stage.ec2].map((pool) => pool.query(create)));
+    await stage.local.query(`insert into "it's Odd" values (1)`);
+    await stage.ec2.query(`insert into sensor_registry (sensor_id, sensor_type) values ('S0', 'moisture')`);
+    const { stdout } = await stage.run(['compare', '--window', '1h', '--table', `"it's Odd"`]);
+    const [, advised] = /^Next: sensorctl (.*) {4}#/m.exec(stdout) ?? [];
+    expect(advised, stdout).to.equal(String.raw`compare --all --table 'it'\''s Odd' --repair`);
+    const options = {
+      program: ['sh', '-c', `exec node bin/run.js ${advised ?? ''}`] as const,
+      settings: stage.settings,
+    };
+    const { code, stderr } = await runCli([], options);
+    expect(code, stderr).to.equal(0);
+    await Promise.all([stage.local, stage.ec2].map((pool) => pool.query(`drop table "it's Odd"`)));
+  });
+
+  it('with --repair says what to do next once, at its end', async () => {
+    await damage();
+    const { code, stdout } = await stage.run(['compare', ...RANGE, '--repair']);
+    expect(code, stdout).to.equal(1);
+    expect(stdout.match(/^Next: .*$/gm), stdout).to.deep.equal([stdout.trimEnd().split('\n').at(-1)]);
+    expect(stdout).to.match(/\nNext: sensorctl backfill --from \S+ --to \S+ --direction ec2-to-local /);
+  });
+
   it('repairs several ranges that were found out of the order of time, the newer one first', async () => {
     // The older bucket holds too many rows to be compared one by one: it is cut up, while the newer one is looked at.
     await stage.local.query(`insert into ${WATER} (time, sensor_id, level_cm)
@@ -206,12 +231,17 @@ describe('compare', function () {
     for (const command of [
       `compare ${RANGE.join(' ')}`,
       'init',
+      'init --dry-run',
+      'init --track --yes',
+      'init --remove --yes --abandon',
+      'verify-schema',
       'cutover --phase 1 --yes',
       'cutover --phase 1 --dry-run',
       'consume --dual-write --drain',
       'quarantine retry --all',
       'backfill',
       'backfill --all --dry-run',
+      'backfill --follow',
     ]) {
       it(`\`${command}\` of two sides that are one database says so`, async () => {
         const same = {

@@ -99,6 +99,30 @@ describe('acceptance: what decides between local and both', function () {
     expect(stderr).to.contain('inRegistry=AWD-938C');
   });
 
+  it('warns where the registry knows hardly one of its sensors, and not where it knows more than a tenth', async () => {
+    const first = await consume([], {});
+    expect(first.code, first.stderr).to.equal(0);
+    const { rows } = await stage.local.query<{ id: string }>('select sensor_id as id from sensor_registry order by 1');
+    const ids = rows.map(({ id }) => id);
+    expect(ids.length).to.be.greaterThan(20);
+    const inOne = ['--batch-messages', String(bodies.length), '--batch-linger', '10000'];
+    for (const [known, isSaid] of [
+      [1, true],
+      [Math.ceil(ids.length / 5), false],
+    ] as const) {
+      await stage.empty();
+      await stage.local.query(
+        `insert into sensor_registry (sensor_id, sensor_type) select unnest($1::text[]), 'water-level'`,
+        [ids.slice(0, known)],
+      );
+      await stage.send(bodies);
+      const { code, stderr } = await consume(inOne, {});
+      expect(code, stderr).to.equal(0);
+      const [, unknown, all] = /sensor_registry on local does not know (\d+) of (\d+) sensors/.exec(stderr) ?? [];
+      expect(all === undefined ? null : Number(all) - Number(unknown), stderr).to.equal(isSaid ? known : null);
+    }
+  });
+
   it('`npm run consumer` starts the consumer', async () => {
     const { code, stderr, stdout } = await runCli(
       ['run', '--silent', 'consumer', '--', '--dual-write', '--max-messages', String(bodies.length), '--json'],

@@ -106,7 +106,8 @@ describe('cutover, the command', function () {
     const before = await readBookkeeping(stage);
     const { code, stderr } = await stage.run(['cutover', '--phase', '1']);
     expect(code).to.equal(2);
-    expect(stderr).to.match(/from no phase to phase 1[^]*Next: give --yes/);
+    expect(stderr).to.match(/^│ gate [^\n]*│\n[^]*from no phase to phase 1[^]*\nNext: give --yes/m);
+    expect(stderr).not.to.match(/Error|\\x0a/);
     expect(await readBookkeeping(stage)).to.deep.equal(before);
   });
 

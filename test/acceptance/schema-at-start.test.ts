@@ -2,6 +2,7 @@ import { expect } from 'chai';
 import { generateTelemetry } from '../../src/lib/decoders/generate.js';
 import { readContent, Stage } from '../support/cli.js';
 import { seedOf } from '../support/seed.js';
+import { timesOf } from '../support/times.js';
 
 const SEED = seedOf(21);
 
@@ -45,6 +46,11 @@ describe('schema at start', () => {
       expect(code).to.equal(2);
       expect(stderr.match(/^Error: .*$/gm)).to.deep.equal([`Error: water_level_readings on local ${problem}`]);
       expect((await stage.queue.readState()).visible, 'nothing was received').to.equal(1);
+      const verified = await stage.run(['verify-schema']);
+      expect(verified.code, verified.stdout).to.equal(1);
+      expect(verified.stdout).to.match(
+        new RegExp(`^Blocks: water_level_readings, column ${column}: batches write .*a consumer does not start`, 'm'),
+      );
     });
   }
 
@@ -67,6 +73,20 @@ describe('schema at start', () => {
     await consumer.wait();
     const [here, there] = [await readContent(stage.local), await readContent(stage.ec2)];
     expect(there.moisture_readings).to.deep.equal(here.moisture_readings);
+  });
+
+  it('a server that does not sync: the consumer warns of each side, once', async () => {
+    for (const pool of [stage.local, stage.ec2]) {
+      const { rows } = await pool.query<{ name: string }>('select quote_ident(current_database()) as name');
+      // Servers of tests say of themselves that nobody needs their data: this one does not.
+      await pool.query(`alter database ${rows[0]!.name} set sensorctl.disposable = 'off'`);
+    }
+    const consumer = await stage.start(['consume', '--dual-write'], timesOf({ heartbeatMs: 200 }));
+    for (const side of ['local', 'EC2'])
+      await consumer.printed(`a crash of the machine of ${side} loses or damages what it has confirmed`);
+    consumer.kill('SIGTERM');
+    const { stderr } = await consumer.wait();
+    expect(stderr.match(/a crash of the machine .* off="fsync, full_page_writes"$/gm), stderr).to.have.length(2);
   });
 
   it('no table at all on EC2: warns with the command, stores locally, enters all in the ledger', async () => {

@@ -1,5 +1,5 @@
 // `npm run bench`: measures sensorctl beside its peers and limits, in the same run, and prints the ratios.
-// --repeat N (3), --messages N (30000), --rows N (5000000), --only consume|compare|backfill|cutover|memory|startup, --many N (1000000), --not-durable (servers without
+// --repeat N (3), --messages N (30000), --rows N (5000000), --only consume|compare|backfill|repair|cutover|distance|memory|startup, --many N (1000000), --not-durable (servers without
 // fsync), --json.
 // Exit code 1 when a target is missed.
 import { availableParallelism } from 'node:os';
@@ -12,7 +12,9 @@ import { measureBackfill } from './backfill.js';
 import { measureCompare } from './compare.js';
 import { compareConsume, describeLoad, FAR_MS, measureConsume, type Drains } from './consume.js';
 import { measureCutover } from './cutover.js';
+import { measureDistance } from './distance.js';
 import { measureMemory } from './memory.js';
+import { measureRepair } from './repair.js';
 import { conclude, renderResults, type Comparison } from './report.js';
 import { Stage } from './stage.js';
 import { measureStartup } from './startup.js';
@@ -38,7 +40,9 @@ const drains = wanted('consume') ? await drainAll() : null;
 const comparisons = [
   ...(wanted('compare') ? await onStage(measureCompare) : []),
   ...(wanted('backfill') ? await onStage(measureBackfill) : []),
+  ...(wanted('repair') ? await onStage(measureRepair) : []),
   ...(wanted('cutover') ? await onStage(async (measure) => [await measureCutover(measure)]) : []),
+  ...(wanted('distance') ? await measureDistance({ durable: !flags['not-durable'], repetitions, onStep: note }) : []),
   ...(wanted('memory')
     ? await onStage(async (measure) => [await measureMemory({ ...measure, messages: Number(flags.many) })])
     : []),

@@ -51,7 +51,7 @@ export class Stage {
     this.#ec2 = poolOf(sandbox.ec2);
   }
 
-  static async open(options: Pick<SandboxOptions, 'durable'>): Promise<Stage> {
+  static async open(options: Pick<SandboxOptions, 'durable' | 'binDir' | 'settings'>): Promise<Stage> {
     const directory = await mkdtemp(path.join(tmpdir(), 'sensorctl-bench-'));
     const stage = new Stage(await startSandbox(options), directory);
     await promisify(execFile)(process.execPath, [SENSORCTL, 'init'], { cwd: directory, env: stage.environment });
@@ -93,6 +93,14 @@ export class Stage {
   /** Ledger entries whose batch is still on its way to EC2. */
   async countPending(): Promise<number> {
     return await countOf(this.#local, COUNT_PENDING);
+  }
+
+  /** Takes so many readings off EC2, as nobody should. */
+  async loseOnEc2(count: number): Promise<void> {
+    await this.#ec2.query(
+      'delete from water_level_readings where (sensor_id, time) in (select sensor_id, time from water_level_readings order by time limit $1)',
+      [count],
+    );
   }
 
   async countReadings(): Promise<{ local: number; ec2: number }> {

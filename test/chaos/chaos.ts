@@ -7,6 +7,7 @@ import { Fleet } from './fleet.js';
 import { account, countUnsettled, Observer, type Violations } from './invariants.js';
 import { Load } from './load.js';
 import { ChaosStage, startServers, stopServers, type Servers } from './stage.js';
+import { Writers, type WritersOptions } from './writers.js';
 
 /** Consumers live long enough to renew their lease, now and then. */
 const CALM: Partial<Record<Target, number>> = { consumer: 4 };
@@ -27,6 +28,8 @@ export interface ChaosOptions {
   readonly pooler?: boolean;
   /** EC2 has no unique keys. */
   readonly keyless?: boolean;
+  /** Other programs write as well, to tracked tables, with TimescaleDB where this machine has it. */
+  readonly writers?: Omit<WritersOptions, 'seed'>;
   /** The time given to come to rest after the last fault. */
   readonly restMs: number;
   readonly tell?: (line: string) => void;
@@ -37,6 +40,8 @@ export interface ChaosReport {
   readonly messages: number;
   readonly deliveries: number;
   readonly looks: number;
+  /** Transactions of other programs, and looks at what they wrote. */
+  readonly written: { readonly transactions: number; readonly looks: number };
   /** Faults survived by kind. */
   readonly survived: ReadonlyMap<string, number>;
   /** From the last fault until nothing was left to do. */
@@ -48,16 +53,20 @@ export interface ChaosReport {
  * end. Throws at the first violation, with seed and faults; the data of both servers is then kept.
  */
 export async function runChaos(options: ChaosOptions): Promise<ChaosReport> {
-  const servers = await startServers({ durable: options.powerCuts });
-  const stage = await ChaosStage.open(servers, { seed: options.seed, pooler: options.pooler === true });
-  const chaos = new Chaos(stage, options);
+  const { seed, powerCuts, pooler } = options;
+  const servers = await startServers({ durable: powerCuts, timescaleDb: options.writers !== undefined });
+  const stage = await ChaosStage.open(servers, { seed, pooler: pooler === true });
+  const writers = options.writers === undefined ? null : await Writers.open(stage, { seed, ...options.writers });
+  const chaos = new Chaos(stage, writers, options);
   try {
     const report = await chaos.run();
+    await writers?.close();
     await stage.close();
     await stopServers(servers);
     return report;
   } catch (error) {
     await chaos.abandon();
+    await writers?.close();
     await stage.close();
     await stopServers(servers, true);
     throw chaosError(error as Error, { options, servers, log: chaos.log });
@@ -77,6 +86,7 @@ class Chaos {
 
   constructor(
     private readonly stage: ChaosStage,
+    private readonly writers: Writers | null,
     private readonly options: ChaosOptions,
   ) {
     this.#random = createRandom(options.seed);
@@ -94,6 +104,9 @@ class Chaos {
       this.#load.run(this.#over.signal),
       this.#observer.watch(lookEveryMs, this.#over.signal),
       this.#strikeUntilOver(),
+      ...(this.writers === null
+        ? []
+        : [this.writers.run(this.#over.signal), this.writers.watch(lookEveryMs, this.#over.signal)]),
     ].map((part) => part.finally(() => this.#over.abort()));
     const [failure] = (await Promise.allSettled(parts)).filter((outcome) => outcome.status === 'rejected');
     clearTimeout(timer);
@@ -105,6 +118,7 @@ class Chaos {
       messages: this.#load.bodies.length,
       deliveries: this.#load.deliveries,
       looks: this.#observer.looks,
+      written: { transactions: this.writers?.transactions ?? 0, looks: this.writers?.looks ?? 0 },
       survived: this.#survived,
       restedAfterMs,
     };
@@ -133,6 +147,7 @@ class Chaos {
       ...this.#fleet.violations,
       ...(await this.#observer.look()),
       ...(await account(this.stage, this.#load.bodies)),
+      ...((await this.writers?.account()) ?? []),
     ]);
     return restedAfterMs;
   }

@@ -1,4 +1,4 @@
-// The long fault suite: npm run test:chaos -- --seed 1 --minutes 5
+// The long fault suite: npm run test:chaos -- --seed 1 --minutes 5; with --writers 4 that many other programs write, too.
 import { parseArgs } from 'node:util';
 
 import { findPgBouncer } from '../support/pgbouncer.js';
@@ -11,6 +11,8 @@ const { values } = parseArgs({
     rate: { type: 'string', default: '100' },
     consumers: { type: 'string', default: '3' },
     keyless: { type: 'boolean', default: false },
+    writers: { type: 'string', default: '0' },
+    'bulk-rows': { type: 'string', default: '100000' },
     'without-pooler': { type: 'boolean', default: false },
   },
 });
@@ -18,6 +20,7 @@ const { values } = parseArgs({
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED = 'true';
 const print = (line: string): void => void process.stdout.write(`${line}\n`);
 
+const sessions = Number(values.writers);
 const pooler = !values['without-pooler'] && (await findPgBouncer()) !== undefined;
 print(pooler ? 'PgBouncer stands before EC2' : 'no PgBouncer before EC2');
 
@@ -31,14 +34,16 @@ try {
     calmMs: 1_500,
     powerCuts: true,
     keyless: values.keyless,
+    ...(sessions === 0 ? {} : { writers: { sessions, bulkRows: Number(values['bulk-rows']), pauseMs: 200 } }),
     pooler,
     restMs: 300_000,
     tell: print,
   });
-  const { seed, messages, deliveries, looks, restedAfterMs, survived } = report;
+  const { seed, messages, deliveries, looks, written, restedAfterMs, survived } = report;
   print(
     `seed ${seed}: ${messages} messages in ${deliveries} deliveries, ${looks} looks, at rest after ${restedAfterMs} ms`,
   );
+  if (sessions > 0) print(`${written.transactions} transactions of other programs, ${written.looks} looks at them`);
   print(`faults survived:\n${renderSurvived(survived)}`);
 } catch (error) {
   print((error as Error).message);

@@ -3,9 +3,9 @@ import { chmod, mkdir } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 
-import type pg from 'pg';
+import pg from 'pg';
 
-import { closeDatabase, openDatabase } from '../../src/lib/db/database.js';
+import { closeDatabase, openDatabase, type Database } from '../../src/lib/db/database.js';
 import { READING_TABLES } from '../../src/lib/domain/reading.js';
 import type { Side } from '../../src/lib/domain/side.js';
 import { prepareSide } from '../../src/lib/operations/init.js';
@@ -16,14 +16,17 @@ import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
 import { startQueue, type QueueServer } from '../../src/lib/sandbox/sandbox-queue.js';
 import { findPgBouncer, startPgBouncer, type PgBouncer } from '../support/pgbouncer.js';
 import { QueueFront } from '../support/queue-front.js';
+import { openTestSide } from '../support/backfilled.js';
 import { poolOf, sideSettings, startCli, type CliSettings, type RunningCli } from '../support/cli.js';
 import { disposeAtEnd } from '../support/disposal.js';
 import { TcpProxy } from '../support/proxy.js';
-import { startOwnServer } from '../support/servers.js';
+import { findTimescaleBinDir, startOwnServer, TIMESCALE_SETTINGS, type OwnServerOptions } from '../support/servers.js';
 
 /** Longer than any run: a test ends what it starts. */
 const CONSUMER_TIMEOUT_MS = 3_600_000;
 const TEMPLATE = 'chaos_template';
+/** TimescaleDB's scheduler would sit in the template. */
+const NO_JOBS = { 'timescaledb.max_background_workers': '0' };
 const NEVER_TO_DEAD_LETTERS = 1000;
 
 /** Servers of one's own, to be stopped, killed and frozen at will. */
@@ -31,6 +34,7 @@ export interface Servers {
   readonly local: PostgresServer;
   readonly ec2: PostgresServer;
   readonly queue: QueueServer;
+  readonly timescaleDb: boolean;
   /** Holds the data of both sides. */
   readonly directory: string;
   /** Leaves the data where it is, also when this process ends. */
@@ -38,13 +42,25 @@ export interface Servers {
 }
 
 /** Starts two servers, each with a prepared database that others are copied from, and a queue. */
-export async function startServers({ durable }: { durable: boolean }): Promise<Servers> {
+export async function startServers({
+  durable,
+  timescaleDb = false,
+}: {
+  readonly durable: boolean;
+  /** With TimescaleDB, where this machine has it. */
+  readonly timescaleDb?: boolean;
+}): Promise<Servers> {
+  const binDir = timescaleDb ? await findTimescaleBinDir() : undefined;
+  const options = {
+    durable,
+    ...(binDir === undefined ? {} : { binDir, settings: { ...TIMESCALE_SETTINGS, ...NO_JOBS } }),
+  };
   const directory = await makeTemporaryDirectory(path.join(tmpdir(), 'sensorctl-chaos-'));
   await chmod(directory, 0o755); // PostgreSQL may run under another account
   const forget = disposeAtEnd(() => removeTemporaryDirectory(directory));
   const [local, ec2, queue] = await Promise.all([
-    startSide(directory, 'local', durable),
-    startSide(directory, 'ec2', durable),
+    startSide(directory, 'local', options),
+    startSide(directory, 'ec2', options),
     startQueue(),
   ]);
   disposeAtEnd(() => queue.stop());
@@ -53,13 +69,13 @@ export async function startServers({ durable }: { durable: boolean }): Promise<S
     await keeper.releaseDirectory(directory);
   };
   await Promise.all([prepareTemplate('local', local), prepareTemplate('ec2', ec2)]);
-  return { local, ec2, queue, directory, keepData };
+  return { local, ec2, queue, directory, keepData, timescaleDb: binDir !== undefined };
 }
 
-async function startSide(directory: string, side: Side, durable: boolean): Promise<PostgresServer> {
+async function startSide(directory: string, side: Side, options: OwnServerOptions): Promise<PostgresServer> {
   const dataDir = path.join(directory, side);
   await mkdir(dataDir, { mode: 0o755 });
-  return await startOwnServer({ durable, dataDir });
+  return await startOwnServer({ ...options, dataDir });
 }
 
 /** Stops the servers; their data stays where somebody may want to look at it. */
@@ -176,6 +192,24 @@ export class ChaosStage {
       front,
       between,
     );
+  }
+
+  get timescaleDb(): boolean {
+    return this.servers.timescaleDb;
+  }
+
+  /** Past the network; the caller closes it. */
+  openSide(side: Side): Database {
+    const { host, port, user, password } = this.servers[side];
+    const database = this.settings[side === 'local' ? 'TIMESCALE_DB' : 'EC2_DB_NAME'] ?? '';
+    return openTestSide(side, { host, port, user, password }, { database, callTimeoutMs: 60_000 });
+  }
+
+  /** Another program's session, past the network, not yet connected. */
+  newSession(applicationName: string, side: Side = 'local'): pg.Client {
+    const { host, port, user, password } = this.servers[side];
+    const database = this.settings[side === 'local' ? 'TIMESCALE_DB' : 'EC2_DB_NAME'] ?? '';
+    return new pg.Client({ host, port, user, password, database, application_name: applicationName });
   }
 
   get hasPooler(): boolean {

@@ -61,6 +61,26 @@ describe('backfill of every table', () => {
     await expectEqual();
   });
 
+  it('brings readings with a generated column, and a registry with columns of types that know no equality', async () => {
+    await pair.query(`alter table water_level_readings add column level_mm numeric generated always as (level_cm * 10) stored;
+      alter table sensor_registry add column doc json, add column spot point, add column note xml`);
+    await pair.here.query(`insert into sensor_registry (sensor_id, sensor_type, doc, spot, note)
+        values ('AWD-1', 'water-level', '{"a": 1}', '(1,2)', '<a/>'), ('AWD-2', 'water-level', null, null, null);
+      insert into water_level_readings (time, sensor_id, level_cm) values ('2025-07-01', 'AWD-1', 1), ('2025-07-02', 'AWD-2', 2)`);
+    expect(await pair.backfill()).to.include({ rowsInserted: 4, rowsRefused: 0 });
+    await expectEqual();
+    const levels = 'select level_mm::text as mm from water_level_readings order by time';
+    expect((await pair.there.query(levels)).rows).to.deep.equal([{ mm: '10.00' }, { mm: '20.00' }]);
+    await pair.there
+      .query(`update sensor_registry set doc = '{"a":1}', spot = '(1,3)', note = '<b/>' where sensor_id = 'AWD-1';
+      update water_level_readings set level_cm = 7 where sensor_id = 'AWD-1'; delete from water_level_readings where sensor_id = 'AWD-2'`);
+    await pair.miss('water_level_readings', '2025-07-02T00:00Z', '2025-07-03T00:00Z');
+    await pair.missKeys('sensor_registry', [['AWD-1']]);
+    expect(await pair.backfill({ mode: 'ledger' })).to.include({ rowsInserted: 1, rowsCorrected: 1, remainingGaps: 0 });
+    expect(await pair.backfill()).to.include({ rowsCorrected: 1, rowsRefused: 0 });
+    await expectEqual();
+  });
+
   it('brings rows off the axis, copies in tables without a key, partitions and heirs', async () => {
     await pair.query(`create table odd (at timestamptz, v text); create table copies (v json);
       create table parted (id text primary key) partition by list (id);

@@ -4,6 +4,7 @@ import { nextStepFor } from '../../src/lib/cli/advice.js';
 import type { Database } from '../../src/lib/db/database.js';
 import { unitsOf, type Reading } from '../support/readings.js';
 import { ConflictError, InterruptedError } from '../../src/lib/errors.js';
+import type { BackfillCounts, BackfillReport } from '../../src/lib/operations/backfill/backfill-report.js';
 import { endStalledCopies } from '../../src/lib/repository/repair/stalled-copies.js';
 import {
   addUnits,
@@ -39,6 +40,11 @@ describe('backfill', () => {
   async function fillLocal(rows: number): Promise<void> {
     await pair.query(WATER_SENSORS);
     await pair.here.query(waterRows(0, rows - 1));
+  }
+
+  /** What a report says of the readings of water levels. */
+  function ofWater({ tables }: BackfillReport): BackfillCounts | undefined {
+    return tables.find(({ table }) => table === WATER);
   }
 
   async function fillBoth(rows: number): Promise<void> {
@@ -312,7 +318,7 @@ describe('backfill', () => {
       await pair.there.query(
         `alter table ${WATER} add constraint of_sensor foreign key (sensor_id) references sensor_registry (sensor_id)`,
       );
-      expect(await pair.backfill({ mode: 'full' })).to.include({ rowsInserted: 100, rowsRefused: 0 });
+      expect(ofWater(await pair.backfill({ mode: 'full' }))).to.include({ rowsInserted: 100, rowsRefused: 0 });
       await expectEqual();
     });
 
@@ -323,7 +329,7 @@ describe('backfill', () => {
       );
       await pair.here.query(`${WATER_SENSORS}; delete from sensor_registry where sensor_id = 'AWD-3'`);
       const report = await pair.backfill({ mode: 'full' });
-      expect(report.rowsInserted).to.equal(100 - report.rowsRefused);
+      expect(ofWater(report)).to.include({ rowsInserted: 100 - report.rowsRefused });
       expect(report.rowsRefused).to.be.greaterThan(0);
       const { local, ec2 } = await pair.contents();
       expect(ec2.sensor_registry).to.deep.equal(local.sensor_registry);
@@ -446,15 +452,13 @@ describe('backfill', () => {
       await pair.dropKeys();
       const repository = await pair.openRepository();
       const [batch] = await repository.primary.write({ units: unitsOf(readings(30)), rejects: [] });
-      expect(await pair.backfill()).to.include({ rowsInserted: 30 });
+      expect(ofWater(await pair.backfill())).to.include({ rowsInserted: 30 });
       expect(await repository.secondary!.send(batch!)).to.have.property('confirmed', false);
       await expectEqual();
       await repository.close();
-      expect(await pair.backfill({ mode: 'ledger' })).to.include({
-        rowsInserted: 0,
-        rowsSkipped: 30,
-        remainingGaps: 0,
-      });
+      const again = await pair.backfill({ mode: 'ledger' });
+      expect(again).to.include({ rowsInserted: 0, remainingGaps: 0 });
+      expect(ofWater(again)).to.include({ rowsSkipped: 30 });
       await expectEqual();
     });
 
@@ -591,7 +595,8 @@ describe('backfill', () => {
       await pair.here.query(`update ${WATER} set rssi = 1 where time < '2025-07-01T00:01:00Z'`);
       await pair.here.query("update sensor_registry set is_active = false where sensor_id = 'AWD-1'");
       const report = await pair.backfill(back);
-      expect(report).to.include({ rowsInserted: 43, rowsCorrected: 5, rowsRefused: 0 });
+      expect(report).to.include({ rowsInserted: 43, rowsCorrected: 6, rowsRefused: 0 });
+      expect(ofWater(report)).to.include({ rowsInserted: 43, rowsCorrected: 5 });
       expect((await pair.contents()).ec2).to.deep.equal(before.ec2);
       await expectEqual();
     });

@@ -231,6 +231,15 @@ describe('init', function () {
     });
   });
 
+  it('names what it asks about a line each, where nobody can be asked, and does nothing', async () => {
+    await stage.local.query('create table public.notes (id integer primary key)');
+    const { code, stdout, stderr } = await stage.run(['init']);
+    expect({ code, stdout }).to.deep.equal({ code: 2, stdout: '' });
+    expect(stderr).to.match(/^To be carried out on EC2:\n {2}table public\.notes\n[^]*\nNext: give --yes\n$/m);
+    expect(stderr).not.to.match(/Error|\\x0a/);
+    expect(await itemsOf(stage.ec2, "select to_regclass('public.notes')::text as item")).to.deep.equal([null]);
+  });
+
   it('accepts a keyed table with `timestamp` without zone, and names a column that is missing', async () => {
     await stage.local.query(CREATE_KEYLESS);
     await stage.local.query('alter table water_level_readings add primary key (time, sensor_id)');
@@ -302,6 +311,21 @@ describe('init on TimescaleDB', function () {
       alter table water_level_readings set (timescaledb.compress, timescaledb.compress_segmentby = 'sensor_id');
       select compress_chunk(c) from show_chunks('water_level_readings') as c;
       insert into moisture_readings (time, sensor_id) values ('2025-07-01', 'M'), ('2025-07-01', 'M')`);
+    await stage!.local
+      .query(`insert into water_level_readings (time, sensor_id, level_cm) values ('2024-01-01', 'B', 1),
+        ('2024-01-01', 'B', 1), ('2024-01-01', 'B', 9);
+      select compress_chunk(c, true) from show_chunks('water_level_readings') as c`);
+    const dryRun = await stage!.runJson<{ sides: KeyPreview[] }>([
+      'init',
+      '--add-keys',
+      '--dry-run',
+      '--side',
+      'local',
+    ]);
+    const found = dryRun.sides[0]!.tables.map(({ table, keys, duplicatesRemoved, quarantined, compressed }) =>
+      [table, keys, duplicatesRemoved, quarantined, compressed].join(' '),
+    );
+    expect(found).to.have.members(['water_level_readings 1 2 1 true', 'moisture_readings 1 1 0 false']);
     const { code, stdout } = await stage!.run(['init', '--add-keys', '--side', 'local', '--json']);
     expect(code).to.equal(1);
     const [side] = (JSON.parse(stdout) as InitReport).sides;
@@ -313,7 +337,9 @@ describe('init on TimescaleDB', function () {
     expect(command).to.equal('sensorctl init --side local --add-keys');
     await stage!.local.query(sql!);
     const again = await stage!.runJson<InitReport>(['init', '--add-keys', '--side', 'local']);
-    expect(again.sides[0]!.keysAdded.map(({ table }) => table)).to.deep.equal(['water_level_readings']);
+    expect(again.sides[0]!.keysAdded, 'what the dry run said').to.deep.equal([
+      { table: 'water_level_readings', duplicatesRemoved: 2, quarantined: 1 },
+    ]);
   });
 });
 

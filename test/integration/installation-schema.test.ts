@@ -115,7 +115,8 @@ describe("the installation's schema", function () {
     expect(code).to.equal(2);
     expect(stderr)
       .to.match(/Carry out \d+ steps on EC2\? Nobody can be asked here/)
-      .and.to.contain('--yes');
+      .and.to.contain('--yes')
+      .and.not.to.match(/Error|\\x0a/);
     const { rows } = await stage!.ec2.query(`select from pg_tables where schemaname not in ('sensorctl') and
       schemaname not like 'pg%' and schemaname <> 'information_schema'`);
     expect(rows).to.deep.equal([]);

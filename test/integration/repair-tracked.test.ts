@@ -4,8 +4,10 @@ import { createRandom } from '../../src/lib/domain/random.js';
 import { culpritOf } from '../../src/lib/repository/repair/repair-in-parts.js';
 import { repairMissed } from '../../src/lib/repository/repair/repair-missed.js';
 import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
+import { backfillSides } from '../support/backfilled.js';
 import { skipSuite } from '../support/cli.js';
-import { contentOf, createWatched, runTransactionAtRandom, WATCHED } from '../support/random-writers.js';
+import { LateConsumer } from '../support/late-consumer.js';
+import { contentOf, createWatched, moveChunks, runTransactionAtRandom, WATCHED } from '../support/random-writers.js';
 import { newSeed } from '../support/seed.js';
 import { ec2Server, localServer, timescaleServer } from '../support/servers.js';
 import { TrackedSide } from '../support/tracked.js';
@@ -13,6 +15,7 @@ import { TrackedSide } from '../support/tracked.js';
 const TRANSACTIONS = process.env.SENSORCTL_TEST_ALL === 'true' ? 600 : 40;
 const WRITERS = 3;
 const REPAIRS = 2;
+const CONSUMERS = 2;
 
 const COMPRESSED_KEYLESS = `
   create table rain (time timestamptz not null, mm int);
@@ -55,12 +58,12 @@ for (const timescaleDb of [false, true]) {
     }
 
     async function repairAll(): Promise<void> {
-      const left = async (): Promise<number> => (await local.entries()).length;
+      const left = async (): Promise<number> => (await ledgerOf(local)).length;
       for (let before = await left(), tries = 0; before > 0 && tries < 20; before = await left()) {
         await repairOnce();
         tries = (await left()) < before ? 0 : tries + 1;
       }
-      expect(await local.entries()).to.deep.equal([]);
+      expect(await ledgerOf(local)).to.deep.equal([]);
     }
 
     it('refuses everybody else on EC2', async () => {
@@ -97,29 +100,76 @@ for (const timescaleDb of [false, true]) {
         expect(compressed, 'those that were not touched stay compressed too').to.have.length(2);
       });
 
-    it('makes EC2 what local is after random programs, beside repairs, and in the end', async () => {
-      const random = createRandom(newSeed());
-      const clients = await Promise.all(Array.from({ length: WRITERS }, () => local.pool.connect()));
-      let running = WRITERS;
-      const writing = clients.map(async (client) => {
-        const own = createRandom(Math.floor(random() * 2 ** 31));
-        for (let left = TRANSACTIONS; left > 0; left -= 1) await runTransactionAtRandom(client, own);
-        running -= 1;
-      });
-      const repairing = Array.from({ length: REPAIRS }, async () => {
-        while (running > 0) await repairOnce();
-      });
-      try {
-        await Promise.all([...writing, ...repairing]);
-        await repairAll();
-        const [here, there] = [await contentOf(local), await contentOf(ec2)];
-        for (const { name } of WATCHED) expect(there[name], name).to.have.members(here[name]!);
-        expect(Object.values(here).filter((rows) => rows.length > 0).length).to.be.greaterThan(4);
-      } finally {
-        for (const client of clients) client.release(true);
+    /** Commits batches, and lets their sends come when they like. */
+    async function consumeWhile(isOn: () => boolean, random: () => number): Promise<LateConsumer> {
+      const consumer = await LateConsumer.open({ primary: local.database, secondary: ec2.database }, random);
+      while (isOn()) {
+        if (random() < 0.4) await consumer.commit();
+        await consumer.moveOn();
       }
+      return consumer;
+    }
+
+    /** Units over all that is there, of tables that others delete from meanwhile. */
+    async function backfillWhile(isOn: () => boolean): Promise<number> {
+      let copied = 0;
+      const sides = { local: local.database, ec2: ec2.database };
+      while (isOn()) copied += (await backfillSides(sides, { mode: 'full', tables: ['readings'] })).rowsCopied;
+      return copied;
+    }
+
+    /** With TimescaleDB, where whoever moves chunks waits for writers, and they for it, a third of the transactions. */
+    async function writeAtRandom(random: () => number): Promise<void> {
+      const client = await local.pool.connect();
+      for (let left = timescaleDb ? TRANSACTIONS / 3 : TRANSACTIONS; left > 0; left -= 1) {
+        if (timescaleDb && random() < 0.15) await moveChunks(client, random);
+        await runTransactionAtRandom(client, random);
+      }
+      client.release(true);
+    }
+
+    async function expectEqual(): Promise<Record<string, string[]>> {
+      const [here, there] = [await contentOf(local), await contentOf(ec2)];
+      for (const { name } of WATCHED) expect(there[name], name).to.have.members(here[name]!);
+      return here;
+    }
+
+    it('makes EC2 what local is after random programs, beside consumers, repairs and a backfill, and in the end', async () => {
+      const random = createRandom(newSeed());
+      const own = (): (() => number) => createRandom(Math.floor(random() * 2 ** 31));
+      let running = WRITERS;
+      const isOn = (): boolean => running > 0;
+      const writing = Array.from({ length: WRITERS }, () => writeAtRandom(own()).finally(() => (running -= 1)));
+      const repairing = Array.from({ length: REPAIRS }, async () => {
+        while (isOn()) await repairOnce();
+      });
+      const consuming = Array.from({ length: CONSUMERS }, () => consumeWhile(isOn, own()));
+      const backfilling = backfillWhile(isOn);
+      await Promise.all([...writing, ...repairing, ...consuming, backfilling]);
+      const consumers = await Promise.all(consuming);
+      await Promise.all(consumers.map((consumer) => consumer.settleAll()));
+      await repairAll();
+      // Sends that hung all the while arrive now, past the ledger.
+      for (const consumer of consumers) await consumer.landAll();
+      for (const consumer of consumers) await consumer.close();
+      const here = await expectEqual();
+      expect(await ledgerOf(local)).to.deep.equal([]);
+      expect(Object.values(here).filter((rows) => rows.length > 0).length).to.be.greaterThan(4);
+      const sends = { written: sum(consumers, 'landed') > 0, left: sum(consumers, 'left') > 0 };
+      expect(sends).to.deep.equal({ written: true, left: true });
+      expect(await backfilling, 'rows that units copied').to.be.greaterThan(0);
     });
   });
+}
+
+/** Entries of consumers, too. */
+async function ledgerOf({ pool }: TrackedSide): Promise<unknown[]> {
+  const { rows } = await pool.query<Record<string, unknown>>('select * from sensorctl.ledger');
+  return rows;
+}
+
+function sum(consumers: readonly LateConsumer[], what: 'landed' | 'left'): number {
+  return consumers.reduce((total, consumer) => total + consumer[what], 0);
 }
 
 async function serversOf(timescaleDb: boolean): Promise<{ missing: string } | Record<'local' | 'ec2', PostgresServer>> {

@@ -6,6 +6,7 @@ import { skipSuite } from '../support/cli.js';
 import {
   createWatched,
   findUncovered,
+  moveChunks,
   runTransactionAtRandom,
   takeSample,
   WATCHED,
@@ -18,11 +19,6 @@ import { TrackedSide } from '../support/tracked.js';
 const WRITERS = 4;
 /** A third of them with TimescaleDB, where whoever moves chunks waits for writers, and they for it. */
 const TRANSACTIONS = process.env.SENSORCTL_TEST_ALL === 'true' ? 1_000 : 60;
-const DAMAGES_OF_TIMESCALEDB = [
-  "select count(compress_chunk(c, if_not_compressed => true)) from show_chunks('readings', older_than => '2025-07-03Z'::timestamptz) as c",
-  "select count(decompress_chunk(c, if_compressed => true)) from show_chunks('readings') as c",
-];
-
 for (const timescaleDb of [false, true]) {
   describe(`random writers to tracked tables ${timescaleDb ? 'of TimescaleDB' : 'of PostgreSQL alone'}`, function () {
     this.timeout(TRANSACTIONS * 3_000);
@@ -97,10 +93,4 @@ async function open(server: PostgresServer, timescaleDb: boolean): Promise<Track
   const side = await TrackedSide.open(server, 'random writers', { sql });
   await side.track(...WATCHED.map(({ name }) => name));
   return side;
-}
-
-/** Another program may hold what it wants; a snapshot across it may show an empty table, so it goes between samples. */
-async function moveChunks(client: pg.PoolClient, random: () => number): Promise<void> {
-  const statement = DAMAGES_OF_TIMESCALEDB[Math.floor(random() * DAMAGES_OF_TIMESCALEDB.length)]!;
-  await client.query(`set lock_timeout = '200ms'; ${statement}`).catch(() => undefined);
 }

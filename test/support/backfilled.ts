@@ -109,7 +109,7 @@ export class PreparedPair {
   }
 
   async backfill(request: Partial<BackfillRequest> = {}, hooks: Partial<BackfillHooks> = {}): Promise<BackfillReport> {
-    return await backfill({ local: this.local, ec2: this.ec2 }, { ...REQUEST, ...request }, hooksOf(hooks));
+    return await backfillSides({ local: this.local, ec2: this.ec2 }, request, hooks);
   }
 
   async plan(request: Partial<BackfillRequest> = {}): Promise<BackfillPlan> {
@@ -238,6 +238,15 @@ export function keepingLogger(): { logger: Logger; lines: string[] } {
     lines.push(`${message} ${JSON.stringify(fields ?? {})}`);
   };
   return { logger: { debug: keep, info: keep, warn: keep, error: keep }, lines };
+}
+
+/** A backfill of two sides that a test opened itself. */
+export async function backfillSides(
+  sides: Readonly<Record<Side, Database>>,
+  request: Partial<BackfillRequest> = {},
+  hooks: Partial<BackfillHooks> = {},
+): Promise<BackfillReport> {
+  return await backfill(sides, { ...REQUEST, ...request }, hooksOf(hooks));
 }
 
 function hooksOf(hooks: Partial<BackfillHooks>): BackfillHooks {

@@ -1,7 +1,6 @@
 // Programs that write at random to tracked tables, and whether the ledger names every row that changed.
 import type pg from 'pg';
-import type { Database } from '../../src/lib/db/database.js';
-import type { Statement } from '../../src/lib/db/transaction.js';
+import type { Database, Queryable } from '../../src/lib/db/database.js';
 import { readTables } from '../../src/lib/repository/tables/read-tables.js';
 import {
   assertNotRewritten,
@@ -116,6 +115,17 @@ export async function runTransactionAtRandom(client: pg.ClientBase, random: Rand
   }
 }
 
+const MOVED_CHUNKS = [
+  "select count(compress_chunk(c, if_not_compressed => true)) from show_chunks('readings', older_than => '2025-07-03Z'::timestamptz) as c",
+  "select count(decompress_chunk(c, if_compressed => true)) from show_chunks('readings') as c",
+];
+
+/** Another program may hold what it wants; a snapshot across it may show an empty table. */
+export async function moveChunks(client: pg.ClientBase, random: Random): Promise<void> {
+  const statement = MOVED_CHUNKS[Math.floor(random() * MOVED_CHUNKS.length)]!;
+  await client.query(`set lock_timeout = '200ms'; ${statement}`).catch(() => undefined);
+}
+
 /** Rows and ledger of one snapshot. */
 export interface Sample {
   /** By table and key, the rows as text. */
@@ -134,27 +144,35 @@ interface SampledEntry {
 }
 
 /** A snapshot across a TRUNCATE, or a chunk that is decompressed, shows an empty table: it is thrown away. */
-export async function takeSample(client: pg.PoolClient, database: Database): Promise<Sample> {
-  const check = await planRewriteCheck(database, [
-    ...(
-      await readTables(
-        database.pool,
-        WATCHED.map(({ name }) => name),
-      )
-    ).values(),
-  ]);
-  return await repeatRewritten(client, () => readSample(client, database, check));
+export async function takeSample(client: pg.PoolClient, database: Database, tables = WATCHED): Promise<Sample> {
+  const names = tables.map(({ name }) => name);
+  const check = await planRewriteCheck(database, [...(await readTables(database.pool, names)).values()]);
+  return await repeatRewritten(client, async () => {
+    await client.query("begin isolation level repeatable read; set local timezone = 'UTC'");
+    const found = await readRowsOf(client, tables);
+    const { rows: entries } = await client.query<SampledEntry>(READ_ENTRIES);
+    await assertNotRewritten(client, database, check);
+    await client.query('commit');
+    return { ...found, entries };
+  });
 }
 
-async function readSample(client: pg.PoolClient, database: Database, check: Statement): Promise<Sample> {
-  await client.query("begin isolation level repeatable read; set local timezone = 'UTC'");
+const READ_ENTRIES = `
+  select entry_id::int as id, table_name as "table", coalesce(keys, '[]') as keys, coalesce(gone, '[]') as gone, whole_table as whole,
+    (select coalesce(json_agg(json_build_array(extract(epoch from lower(range)), extract(epoch from upper(range)))), '[]')
+      from unnest(times) as range) as times
+  from sensorctl.ledger order by entry_id`;
+
+/** The rows of a side by table and key. */
+export async function readRowsOf(queryable: Queryable, tables = WATCHED): Promise<Pick<Sample, 'rows' | 'places'>> {
   const rows = new Map<string, string>();
   const places = new Map<string, { table: WatchedTable; at: string | null }>();
-  for (const table of WATCHED) {
+  for (const table of tables) {
     const key = table.key.length === 0 ? "''" : `json_build_array(${table.key.join(', ')})::text`;
     const at = table.axis === null ? 'null' : `extract(epoch from min(${table.axis}))::text`;
-    const found = await client.query<{ key: string; content: string; at: string | null }>(
-      `select ${key} as key, string_agg(row::text, ';' order by row::text) as content, ${at} as at from ${table.from} as row group by 1`,
+    const from = table.from.replace(table.name, `public.${table.name}`);
+    const found = await queryable.query<{ key: string; content: string; at: string | null }>(
+      `select ${key} as key, string_agg(row::text, ';' order by row::text) as content, ${at} as at from ${from} as row group by 1`,
     );
     for (const { key: name, content, at: place } of found.rows) {
       const id = `${table.name} ${normal(name)}`;
@@ -162,14 +180,7 @@ async function readSample(client: pg.PoolClient, database: Database, check: Stat
       places.set(id, { table, at: place });
     }
   }
-  const { rows: entries } = await client.query<SampledEntry>(`
-    select entry_id::int as id, table_name as "table", coalesce(keys, '[]') as keys, coalesce(gone, '[]') as gone, whole_table as whole,
-      (select coalesce(json_agg(json_build_array(extract(epoch from lower(range)), extract(epoch from upper(range)))), '[]')
-        from unnest(times) as range) as times
-    from sensorctl.ledger order by entry_id`);
-  await assertNotRewritten(client, database, check);
-  await client.query('commit');
-  return { rows, places, entries };
+  return { rows, places };
 }
 
 function normal(key: string): string {
@@ -184,10 +195,19 @@ export function findUncovered(before: Sample, after: Sample): string[] {
     (id) => before.rows.get(id) !== after.rows.get(id),
   );
   return changed.filter((id) => {
-    const { table, at } = (after.places.get(id) ?? before.places.get(id))!;
-    const needsGone = !after.rows.has(id);
-    return !entries.some((entry) => entry.table === table.name && covers(entry, id, { at, needsGone }));
+    const place = (after.places.get(id) ?? before.places.get(id))!;
+    return !isCovered({ ...after, entries }, id, place);
   });
+}
+
+/** Whether an entry of a sample names the row that has changed, or that is no more. */
+export function isCovered(
+  { entries, rows }: Sample,
+  id: string,
+  { table, at }: { readonly table: WatchedTable; readonly at: string | null },
+): boolean {
+  const needsGone = !rows.has(id);
+  return entries.some((entry) => entry.table === table.name && covers(entry, id, { at, needsGone }));
 }
 
 function covers(
@@ -203,9 +223,12 @@ function covers(
 }
 
 /** The rows of every watched table, as texts. */
-export async function contentOf({ database }: { readonly database: Database }): Promise<Record<string, string[]>> {
+export async function contentOf(
+  { database }: { readonly database: Pick<Database, 'pool'> },
+  tables = WATCHED,
+): Promise<Record<string, string[]>> {
   const content: Record<string, string[]> = {};
-  for (const { name, from } of WATCHED) {
+  for (const { name, from } of tables) {
     const { rows } = await database.pool.query<{ item: string }>(
       `select to_jsonb(item)::text as item from ${from.replace(name, `public.${name}`)} as item order by 1`,
     );

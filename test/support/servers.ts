@@ -26,7 +26,7 @@ export interface TestDatabase {
 /** A server with TimescaleDB, or why this machine has none. */
 export type Timescale = { readonly server: PostgresServer } | { readonly missing: string };
 
-const TIMESCALE_SETTINGS = { shared_preload_libraries: 'timescaledb', 'timescaledb.telemetry_level': 'off' };
+export const TIMESCALE_SETTINGS = { shared_preload_libraries: 'timescaledb', 'timescaledb.telemetry_level': 'off' };
 const stops: (() => Promise<void>)[] = [];
 
 export const localServer = once(() => startTestServer());

@@ -16,6 +16,7 @@ import { ChaosStage, startServers, stopServers, type Servers } from '../chaos/st
 import { openTestSide } from '../support/backfilled.js';
 import { eventually, type CliSettings, type RunningCli } from '../support/cli.js';
 import { Operator } from './operator.js';
+import { OtherWriters } from './other-writers.js';
 import { Primaries } from './primaries.js';
 
 const WHY = { by: 'a test', reason: null, overriddenGates: [] };
@@ -30,6 +31,8 @@ export interface ArenaOptions {
   readonly rate: number;
   /** Mean time between two readings, in ms. */
   readonly spacingMs?: number;
+  /** Other programs write to tracked tables, on both sides, whoever is the primary. */
+  readonly otherWriters?: boolean;
   /** Servers that others use too; absent: servers of its own. */
   readonly servers?: Servers;
 }
@@ -48,6 +51,7 @@ export class Arena {
     /** Past the network. */
     readonly sides: Readonly<Record<Side, Database>>,
     private readonly options: ArenaOptions,
+    readonly writers: OtherWriters | null,
   ) {
     const { seed, spacingMs = 1_000 } = options;
     const startMicros = (Date.now() - DAY_MS) * 1000;
@@ -62,7 +66,8 @@ export class Arena {
     const sides = { local: openSide(stage, 'local'), ec2: openSide(stage, 'ec2') };
     const first = await recordFirstPhase(sides.local, WHY);
     await copyRecord(sides.ec2, await changePhase(sides.local, first, { ...WHY, phase: 2 }));
-    const arena = new Arena(servers, stage, sides, options);
+    const writers = options.otherWriters === true ? await OtherWriters.open(stage, options.seed) : null;
+    const arena = new Arena(servers, stage, sides, options, writers);
     await Promise.all(Array.from({ length: options.consumers }, () => arena.addConsumer()));
     await arena.ready();
     return arena;
@@ -108,6 +113,7 @@ export class Arena {
     const running = load.run(over.signal);
     running.catch(() => undefined);
     this.#load = { load, over, running };
+    this.writers?.start();
   }
 
   /** Ends the load and waits until all that was sent is stored, and settled as far as the phase asks for it. */
@@ -116,6 +122,7 @@ export class Arena {
       const { load, over, running } = this.#load;
       over.abort();
       await running;
+      await this.writers?.pause();
       this.#bodies.push(...load.bodies);
       this.#load = null;
     }
@@ -161,6 +168,7 @@ export class Arena {
     const dead = this.consumers
       .filter(({ hasEnded }) => hasEnded)
       .map(({ pid, stderr }) => `consumer ${pid} ended by itself:\n${stderr.slice(-2_000)}`);
+    dead.push(...((await this.writers?.audit(state.primary, state.primary === 'local')) ?? []));
     if (state.primary === 'local') return [...dead, ...(await account(this.stage, this.#bodies))];
     const exchanged = new Observer({ local: ec2, ec2: local });
     // The second look seeks what the first saw on local among the rows of EC2.
@@ -211,6 +219,7 @@ export class Arena {
   async close(): Promise<string[]> {
     this.#load?.over.abort();
     await this.#load?.running.catch(() => undefined);
+    await this.writers?.pause().catch(() => undefined);
     const violations = await this.#primaries.stop();
     await this.stage.close();
     await Promise.all(Object.values(this.sides).map((side) => closeDatabase(side)));
@@ -226,7 +235,9 @@ export class Arena {
 
   async #isLedgerSettled({ primary, keepLocalCurrent, phase }: MigrationState): Promise<boolean> {
     const purposely =
-      phase === 3 && !keepLocalCurrent ? "and reason is distinct from 'local was not kept current'" : '';
+      phase === 3 && !keepLocalCurrent
+        ? "and batch_id is not null and reason is distinct from 'local was not kept current'"
+        : '';
     const { rowCount } = await this.sides[primary].pool.query(
       `select from sensorctl.ledger where state <> 'refused' ${purposely}`,
     );

@@ -1,4 +1,4 @@
-// npm run test:switch — everybody struck before every step of the switch, in both directions. SENSORCTL_TEST_SEED chooses the telemetry.
+// npm run test:switch — everybody struck before every step of the switch, in both directions, beside programs that write both sides. SENSORCTL_TEST_SEED chooses the telemetry.
 import { expect } from 'chai';
 import { STEPS } from '../../src/lib/operations/cutover/cutover-report.js';
 import { Arena } from './arena.js';
@@ -19,20 +19,27 @@ describe(`the switch, struck at each step (seed ${SEED})`, function () {
   let arena: Arena | undefined;
   const outcomes = new Map<string, string>();
   const moments: string[] = [];
+  const writes = { committed: { local: 0, ec2: 0 }, refused: { local: 0, ec2: 0 } };
 
   /** After a failure the next strike gets an arena of its own: one defect is one failure. */
   async function leave(): Promise<void> {
+    for (const side of ['local', 'ec2'] as const) {
+      writes.committed[side] += arena?.writers?.committed[side] ?? 0;
+      writes.refused[side] += arena?.writers?.refused[side] ?? 0;
+    }
     moments.push(...((await arena?.close()) ?? []));
     arena = undefined;
   }
 
   beforeEach(async () => {
-    arena ??= await Arena.open({ seed: SEED, consumers: 2, rate: 60 });
+    arena ??= await Arena.open({ seed: SEED, consumers: 2, rate: 60, otherWriters: true });
   });
 
   after(async () => {
     await leave();
     process.stdout.write([...outcomes].map(([what, outcome]) => `    ${outcome.padEnd(10)} ${what}\n`).join(''));
+    process.stdout.write(`    transactions of other programs: ${JSON.stringify(writes)}\n`);
+    for (const each of Object.values(writes)) expect(Math.min(each.local, each.ec2)).to.be.greaterThan(0);
     expect(moments, 'moments with two primaries').to.deep.equal([]);
   });
 

@@ -173,7 +173,8 @@ const ADVICE: { readonly [Code in ProblemCode]: Advice<Code> } = {
   'soak-short': 'sensorctl monitor    # shows meanwhile how both sides fare',
   'soak-disturbed': ({ hours }) => `find out why; the ${hours} h begin anew with it`,
   'soak-uncompared': 'sensorctl compare --window 1h',
-  'soak-unused': 'sensorctl consume --dual-write    # where there is no queue: sensorctl backfill --follow',
+  'soak-unused':
+    'sensorctl consume --dual-write; without a queue: sensorctl init --track, and sensorctl backfill --follow',
   'soak-unwatched': 'sensorctl monitor, left running (--once from cron will do)',
   'consumer-silent': ({ goneSeconds }) =>
     `start it again, or make sure that it is gone; after ${goneSeconds} s of silence it counts as gone`,

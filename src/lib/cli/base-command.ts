@@ -64,6 +64,11 @@ export abstract class BaseCommand extends Command {
     writeNote(this.#redact(line));
   }
 
+  /** Writes what a renderer made, of any number of lines, to stderr: what a question is about. */
+  protected noteLines(text: string): void {
+    for (const line of text.split('\n')) this.note(line);
+  }
+
   /** Aborts at the first Ctrl-C or SIGTERM; the second ends the process at once. */
   protected stopSignal(): AbortSignal {
     return trapSignals((message) => this.note(message));

@@ -72,7 +72,7 @@ export async function orientSides({
   local,
   ec2,
 }: Readonly<Record<Side, Database>>): Promise<{ primary: Database; secondary: Database }> {
-  const [here, there] = [await readState(queryableOf(local)), await readState(queryableOf(ec2))];
+  const [here, there] = await Promise.all([readState(queryableOf(local)), readState(queryableOf(ec2))]);
   const { primary } = newerState(here, there);
   return primary === 'local' ? { primary: local, secondary: ec2 } : { primary: ec2, secondary: local };
 }

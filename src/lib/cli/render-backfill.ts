@@ -43,9 +43,8 @@ export function renderBackfill(report: BackfillReport, target: Side): string {
   const leftOut = report.leftOut.map(({ table, before, reason }) =>
     oneLine(`Left out: ${table} before ${before} (${reason})`),
   );
-  const { registryInserted, registryCorrected } = report;
   const failed = report.failed.map(({ table, reason }) => oneLine(`Not copied: ${table}: ${reason}`));
-  if (report.ranges + registryInserted + registryCorrected + report.remainingGaps === 0) {
+  if (report.ranges + report.rowsCopied + report.remainingGaps === 0) {
     const said = failed.length > 0 ? [] : [`Nothing to do: ${there} lacks nothing that was asked for.`];
     return [...said, ...leftOut, ...failed, ...(failed.length > 0 ? [renderNext(report)] : [])].join('\n');
   }
@@ -60,12 +59,27 @@ export function renderBackfill(report: BackfillReport, target: Side): string {
       ['verified', report.verified],
       [`only on ${there} (reported, left alone)`, report.rowsExtra],
       [`only on ${there} (deleted, kept in its quarantine)`, report.rowsPruned],
-      [`by their keys: inserted on ${there}`, registryInserted],
-      ['by their keys: corrected', registryCorrected],
       ['gaps that remain', report.remainingGaps],
     ],
   );
-  return [counts, ...leftOut, ...failed, ...renderGaps(report), renderNext(report)].join('\n');
+  return [
+    counts,
+    ...renderTables(report, there),
+    ...leftOut,
+    ...failed,
+    ...renderGaps(report),
+    renderNext(report),
+  ].join('\n');
+}
+
+/** None where nothing was done but to look. */
+function renderTables({ tables }: BackfillReport, there: string): string[] {
+  if (tables.length === 0) return [];
+  const rows = tables.map((each) => [
+    ...[oneLine(each.table), each.rowsInserted, each.rowsSkipped, each.rowsCorrected, each.rowsRefused],
+    ...[each.rowsExtra, each.rowsPruned],
+  ]);
+  return [renderTable(['table', 'inserted', 'equal', 'corrected', 'refused', `only on ${there}`, 'deleted'], rows)];
 }
 
 function renderGaps({ gaps }: BackfillReport): string[] {

@@ -2,6 +2,7 @@ import { adviseOn } from './advice.js';
 import { oneLine } from './output.js';
 import { counted, formatCount, formatDuration, formatTime } from './quantities.js';
 import { renderTable } from './table.js';
+import { shellWord } from './shell-word.js';
 import { padEnd } from './text-layout.js';
 import { otherSide, type Side, sideTitle } from '../domain/side.js';
 import {
@@ -36,6 +37,11 @@ export function renderComparison({ report, strips, failed }: CompareOutcome): st
     renderVerdict(report),
   ];
   return sections.join('\n');
+}
+
+/** A report without its last line, which says what to do next. */
+export function withoutNext(report: string): string {
+  return report.replace(/\nNext: [^\n]*$/, '');
 }
 
 const NAMED_AT_MOST = 10;
@@ -137,9 +143,12 @@ function renderVerdict({ verdict, primary, tables, failed, window, resumedFrom, 
   const there = sideTitle(otherSide(primary));
   const gaps = sum((table) => table.knownGap);
   const known = gaps > 0 && (lacking === 0 || lacking + extra === gaps);
-  const range = window.from === null || window.to === null ? '--all' : `--from ${window.from} --to ${window.to}`;
+  // A range holds no row off the axis: what was compared whole is repaired so.
+  const isWhole = window.from === null || window.to === null || tables.every(({ whole }) => whole);
+  const range = isWhole ? '--all' : `--from ${window.from} --to ${window.to}`;
   const differing = tables.filter(hasDifference).map(({ table }) => oneLine(table));
-  const some = differing.length === tables.length ? '' : differing.map((table) => ` --table ${table}`).join('');
+  const isEach = differing.length === tables.length && differing.length > NAMED_AT_MOST;
+  const some = isEach ? '' : differing.map((table) => ` --table ${shellWord(table)}`).join('');
   const next =
     known && primary === 'ec2'
       ? `cutover --rollback    # local is kept as it was: going back brings it what EC2 got; sensorctl backfill does so at once`

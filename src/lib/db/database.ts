@@ -161,6 +161,14 @@ function clientConfig({ connection, applicationName }: DatabaseOptions, callTime
   };
 }
 
+/** Opens a connection of the pool that somebody will want soon. Whether it opens, whoever wants one is told. */
+export function openAhead({ pool }: Database): void {
+  pool.connect().then(
+    (client) => client.release(),
+    () => undefined,
+  );
+}
+
 /** Ends the pool; connections that a silent server keeps open are cut after two seconds. */
 export async function closeDatabase({ pool, connections }: Database): Promise<void> {
   const ended = new Promise<void>((resolve) => {

@@ -26,14 +26,16 @@ const READ_FUNCTIONS = `
 
 /** Null where there is no such schema. */
 export async function readSchemaRights(database: Queryable, schema: string): Promise<SchemaRights | null> {
-  const found = await database.query<{ usage: boolean }>(READ_USAGE, [schema]);
+  const [found, relations, functions] = await Promise.all([
+    database.query<{ usage: boolean }>(READ_USAGE, [schema]),
+    database.query<{ name: string; rights: string }>(READ_RELATIONS, [schema]),
+    database.query<{ name: string }>(READ_FUNCTIONS, [schema]),
+  ]);
   const [facts] = found.rows;
   if (facts === undefined) return null;
-  const { rows } = await database.query<{ name: string; rights: string }>(READ_RELATIONS, [schema]);
-  const functions = await database.query<{ name: string }>(READ_FUNCTIONS, [schema]);
   return {
     ...facts,
     functions: functions.rows.map(({ name }) => name),
-    relations: new Map(rows.map(({ name, rights }) => [name, JSON.parse(rights) as string[]])),
+    relations: new Map(relations.rows.map(({ name, rights }) => [name, JSON.parse(rights) as string[]])),
   };
 }

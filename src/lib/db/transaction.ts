@@ -79,7 +79,53 @@ export async function queryAll(session: Queryable, statements: readonly string[]
  */
 export const CHECK_AT_ONCE = 'set constraints all immediate';
 
-type Isolation = 'read committed' | 'repeatable read';
+/**
+ * Calls `work` with one connection of the pool, outside of a transaction: what it asks without waiting travels together, and
+ * opens no further connections.
+ */
+export async function onOneConnection<Result>(
+  pool: pg.Pool,
+  work: (client: pg.PoolClient) => Promise<Result>,
+): Promise<Result> {
+  const client = await pool.connect();
+  try {
+    const result = await work(client);
+    client.release();
+    return result;
+  } catch (error) {
+    client.release(!(error instanceof Error) || !leavesConnectionUsable(error));
+    throw error;
+  }
+}
+
+/** The same for whoever asks while somebody else does: one connection of the pool serves all, and is given back after the last answer. */
+export function shareConnection(pool: pg.Pool): Queryable {
+  let lent: { readonly client: Promise<pg.PoolClient>; open: number; broken: boolean } | null = null;
+  const query = async (text: string, values?: unknown[]): Promise<unknown> => {
+    const mine = (lent ??= { client: pool.connect(), open: 0, broken: false });
+    mine.open += 1;
+    try {
+      return await (await mine.client).query(text, values);
+    } catch (error) {
+      mine.broken ||= !(error instanceof Error) || !leavesConnectionUsable(error);
+      // Nobody else asks on a connection that is lost.
+      if (mine.broken && lent === mine) lent = null;
+      throw error;
+    } finally {
+      mine.open -= 1;
+      if (mine.open === 0) {
+        if (lent === mine) lent = null;
+        await mine.client.then(
+          (client) => client.release(mine.broken),
+          () => undefined,
+        );
+      }
+    }
+  };
+  return { query: query as Queryable['query'] };
+}
+
+type Isolation = 'read committed' | 'repeatable read' | 'repeatable read, read only';
 
 /** Calls `work` with an open transaction; commits when it returns, rolls back when it throws. */
 export async function withTransaction<Result>(
@@ -105,13 +151,17 @@ export async function withTransaction<Result>(
   }
 }
 
-/** Runs `work` in a transaction of this connection; where it throws, whoever lent the connection rolls back or cuts it. */
+/**
+ * Runs `work` in a transaction of this connection, after the statements in `first`, which travel with its beginning. Where it
+ * throws, whoever lent the connection rolls back or cuts it.
+ */
 export async function inTransaction<Result>(
   client: pg.ClientBase,
   work: () => Promise<Result>,
   isolation: Isolation = 'read committed',
+  first: readonly string[] = [],
 ): Promise<Result> {
-  await client.query(`begin isolation level ${isolation}`);
+  await queryAll(client, [`begin isolation level ${isolation}`, ...first]);
   const result = await work();
   await client.query('commit');
   return result;

@@ -1,4 +1,5 @@
 import { namingSide, type Database } from '../db/database.js';
+import { assertDistinctIfKnown } from '../db/identity.js';
 import type { Side } from '../domain/side.js';
 import { findResting, removeAll, type Removal, type Resting } from '../repository/writers/remove-all.js';
 
@@ -16,6 +17,8 @@ export interface RemoveOptions {
 
 /** Takes everything of sensorctl off the sides: off all of them, or, where something rests on one, off none. */
 export async function removeSides(databases: readonly Database[], options: RemoveOptions): Promise<SideRemoval[]> {
+  const [one, other] = databases;
+  if (one !== undefined && other !== undefined) await assertDistinctIfKnown(one.pool, other.pool);
   const found: { database: Database; resting: Resting[] }[] = [];
   for (const database of databases)
     found.push({ database, resting: await namingSide(database, () => findResting(database)) });

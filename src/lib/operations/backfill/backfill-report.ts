@@ -47,14 +47,16 @@ export function requestForDiffering(
   };
 }
 
-/** The result of `backfill`. */
-export interface BackfillReport {
+/** What was done, of one table or of all together. */
+export interface BackfillCounts {
   /** Ledger entries and units that were worked through. */
   readonly ranges: number;
+  /** Rows that were brought or found there: the sum of those inserted, skipped and corrected, and of those refused again. */
   readonly rowsCopied: number;
   readonly rowsInserted: number;
   /** Rows that were there, equal. */
   readonly rowsSkipped: number;
+  /** Rows that differed, or that the ledger says are gone. */
   readonly rowsCorrected: number;
   /** Rows that the target refuses, or does not hold as they were written. */
   readonly rowsRefused: number;
@@ -62,13 +64,16 @@ export interface BackfillReport {
   readonly rowsExtra: number;
   /** Rows that only the target had: deleted, and kept in its quarantine. */
   readonly rowsPruned: number;
-  /**
-   * Rows that were brought by their keys, of sensor_registry and what other programs changed: those that the target lacked,
-   * and those that became what the source holds, or were deleted.
-   */
-  readonly registryInserted: number;
-  readonly registryCorrected: number;
-  /** Rows that were looked at on the target afterwards, and found equal. */
+}
+
+/** What was done, by table. */
+export type CountsByTable = ReadonlyMap<string, BackfillCounts>;
+
+/** The result of `backfill`; its counts are those of all tables together. */
+export interface BackfillReport extends BackfillCounts {
+  /** Each table of which anything was done. */
+  readonly tables: readonly (BackfillCounts & { readonly table: string })[];
+  /** Rows that were looked at on the target afterwards, or set there while they were locked, and are equal. */
   readonly verified: number;
   /** Without what other programs have written meanwhile. */
   readonly remainingGaps: number;
@@ -89,20 +94,6 @@ export interface BackfillPlan {
   readonly seconds: number;
 }
 
-export type BackfillCounts = Pick<
-  BackfillReport,
-  | 'ranges'
-  | 'rowsCopied'
-  | 'rowsInserted'
-  | 'rowsSkipped'
-  | 'rowsCorrected'
-  | 'rowsRefused'
-  | 'rowsExtra'
-  | 'rowsPruned'
-  | 'registryInserted'
-  | 'registryCorrected'
->;
-
 export const NO_ROWS: BackfillCounts = {
   ranges: 0,
   rowsCopied: 0,
@@ -112,13 +103,21 @@ export const NO_ROWS: BackfillCounts = {
   rowsRefused: 0,
   rowsExtra: 0,
   rowsPruned: 0,
-  registryInserted: 0,
-  registryCorrected: 0,
 };
 
 export function addCounts(one: BackfillCounts, other: BackfillCounts): BackfillCounts {
   const names = Object.keys(NO_ROWS) as (keyof BackfillCounts)[];
   return Object.fromEntries(names.map((name) => [name, one[name] + other[name]])) as unknown as BackfillCounts;
+}
+
+export function addByTable(one: CountsByTable, other: CountsByTable): CountsByTable {
+  const sums = new Map(one);
+  for (const [table, counts] of other) sums.set(table, addCounts(sums.get(table) ?? NO_ROWS, counts));
+  return sums;
+}
+
+export function sumOfTables(counts: CountsByTable): BackfillCounts {
+  return [...counts.values()].reduce(addCounts, NO_ROWS);
 }
 
 export interface BackfillSides {

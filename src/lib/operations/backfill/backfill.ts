@@ -1,10 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises';
+import pLimit from 'p-limit';
 import { asUnreachable, type Database, findSilent, withSession } from '../../db/database.js';
 import { assertDistinct } from '../../db/identity.js';
 import { otherSide } from '../../domain/side.js';
 import { InterruptedError } from '../../errors.js';
 import {
-  addCounts,
+  addByTable,
   type BackfillCounts,
   type BackfillHooks,
   type BackfillPlan,
@@ -12,12 +13,14 @@ import {
   type BackfillReport,
   type BackfillRequest,
   type BackfillSides,
+  type CountsByTable,
   NO_ROWS,
+  sumOfTables,
 } from './backfill-report.js';
 import { findTables, isUpdated, placeUnits, type BackfillTables } from './backfill-tables.js';
-import { type Planned, planUnits } from './plan-units.js';
-import { countMissed, entriesAtOnce, repairLedger } from './repair-ledger.js';
-import { countsOf, measureRoundTrip, runUnits } from './run-units.js';
+import { planUnits } from './plan-units.js';
+import { countMissed, repairLedger } from './repair-ledger.js';
+import { measureRoundTrip, runUnits } from './run-units.js';
 import { Throttle } from './throttle.js';
 import type { UnitContext } from '../../repository/backfill/run-unit.js';
 import {
@@ -32,7 +35,6 @@ import {
   readOldestTimes,
   readRun,
   readTouched,
-  type RunState,
   tryPlanning,
 } from '../../repository/backfill/unit-store.js';
 import { agreeOnMethod, type DigestMethod } from '../../repository/compare/digest-method.js';
@@ -40,13 +42,14 @@ import { queryableOf } from '../../repository/compare/sides.js';
 import { type LeftOut, resolveWindow } from '../../repository/compare/window.js';
 import { assertBookkeeping } from '../../repository/ledger/bookkeeping-schema.js';
 import { enterRefused, type Gap, readGaps, readNewestEntry } from '../../repository/ledger/ledger.js';
-import { repairUpdated } from '../../repository/repair/repair-updated.js';
+import { NONE_UPDATED, repairUpdated } from '../../repository/repair/repair-updated.js';
 import { describeFault, isOfTheTable } from '../../db/sqlstate.js';
 import { namedInLedger, type RefusedRow } from '../../repository/repair/bring-rows.js';
 import { isTimeAxis } from '../../repository/tables/axis.js';
 import { ALL_TABLES } from '../../repository/tables/reading-tables.js';
 import type { TablePair } from '../../repository/tables/table-pair.js';
 import {
+  byKey,
   ImpossibleTransferError,
   planTransfer,
   planTransferOf,
@@ -58,6 +61,8 @@ import { restoreAbandonedPolicies, withPausedPolicies } from '../../repository/t
 /** Together with what they read and write, they keep two cores of each server busy, beside live writes. */
 const NEAR_JOBS = 2;
 const FAR_JOBS = 8;
+/** Planned side by side. */
+const TABLES_AT_ONCE = 4;
 const LONG_ROUND_TRIP_MS = 20;
 const PLANNING_POLL_MS = 300;
 /** One line in ten seconds of waiting. */
@@ -132,23 +137,23 @@ class Backfill {
   }
 
   async run(): Promise<BackfillReport> {
-    let counts = NO_ROWS;
+    let done: CountsByTable = new Map();
     if (this.request.mode !== 'ledger') this.#askAhead();
     await this.#assertDistinct();
     await restoreAbandonedPolicies(this.#target);
     // What programs write meanwhile is no gap that remains: somebody writes at any time.
     const newest = this.#toSecondary ? await readNewestEntry(this.#source.pool) : null;
-    if (this.#toSecondary) counts = addCounts(counts, await this.#repairLedger());
+    if (this.#toSecondary) done = await this.#repairLedger();
     this.#assertNotStopped();
     if (this.request.mode !== 'ledger') {
-      const names = (await this.#findTables()).pairs.map(({ sides }) => sides.secondary.name);
-      counts = addCounts(counts, await withPausedPolicies(this.#target, names, 'backfill', () => this.#runRanges()));
+      done = addByTable(done, await this.#pausedWhileRunning());
     }
     this.#assertNotStopped();
     const gaps = newest === null ? [] : await this.#readGaps(newest);
+    const [counts, tables] = [sumOfTables(done), [...done].map(([table, each]) => ({ table, ...each }))];
     const verified = counts.rowsCopied - counts.rowsRefused;
-    const { failed, tablesLeftOut } = await this.#notCopied();
-    return { ...counts, verified, remainingGaps: gaps.length, gaps, leftOut: this.#leftOut, failed, tablesLeftOut };
+    const notCopied = await this.#notCopied();
+    return { ...counts, tables, verified, remainingGaps: gaps.length, gaps, leftOut: this.#leftOut, ...notCopied };
   }
 
   async plan(): Promise<BackfillPlan> {
@@ -203,33 +208,41 @@ class Backfill {
     return this.request.target !== this.request.primary;
   }
 
-  async #repairLedger(): Promise<BackfillCounts> {
-    const jobs = await this.#jobs();
+  async #repairLedger(): Promise<CountsByTable> {
     const { stop, logger } = this.hooks;
     const tables = await this.#ledgerTables();
     const missed = await countMissed(this.#source, tables);
+    if (missed.entries === 0) return new Map();
+    const jobs = await this.#jobs();
     const ofRows = missed.readings;
-    if (missed.entries > 0 && this.request.mode === 'ledger') this.hooks.onPlan(await this.plan());
+    if (this.request.mode === 'ledger') this.hooks.onPlan(await this.plan());
     const { maxRate } = this.request;
-    const entries = entriesAtOnce(missed, maxRate === null ? null : (maxRate * RATE_SECONDS) / jobs);
     return await repairLedger({
       primary: this.#source,
       secondary: this.#target,
       tables,
       jobs,
-      entries,
+      rows: maxRate === null ? null : (maxRate * RATE_SECONDS) / jobs,
       throttle: this.#throttle,
       stop,
       logger,
-      onProgress: ({ rowsCopied }) => this.#progress({ step: 'repairing gaps', table: null, rows: rowsCopied, ofRows }),
+      onProgress: (rows) => this.#progress({ step: 'repairing gaps', table: null, rows, ofRows }),
     });
   }
 
-  async #runRanges(): Promise<BackfillCounts> {
-    const [joined, updated] = await Promise.all([this.#joinPlanned(), this.#bringUpdatedTables()]);
+  /** What only looks at rows goes on while the policies are being paused. */
+  async #pausedWhileRunning(): Promise<CountsByTable> {
+    const names = (await this.#findTables()).pairs.map(({ sides }) => sides.secondary.name);
+    const joining = this.#joinPlanned();
+    joining.catch(() => undefined);
+    return await withPausedPolicies(this.#target, names, 'backfill', () => this.#runRanges(joining));
+  }
+
+  async #runRanges(joining = this.#joinPlanned()): Promise<CountsByTable> {
+    const [joined, updated] = await Promise.all([joining, this.#bringUpdatedTables()]);
     const resumed = joined.planned;
     if (this.#isStopped()) return updated;
-    const counts = addCounts(updated, countsOf(await this.#runUnits(joined.id)));
+    const counts = addByTable(updated, await this.#runUnits(joined.id));
     if (this.#isStopped()) return counts;
     await this.#refreshAggregates(joined.id);
     // Units of tables that failed stay open: the same command goes on with them.
@@ -239,21 +252,22 @@ class Backfill {
     const { mode, windowMicros } = this.request;
     if (!resumed || (mode !== 'differences' && windowMicros === null)) return counts;
     const again = new Backfill(this.sides, { ...this.request, mode: 'differences' }, this.hooks);
-    return addCounts(counts, await again.#runRanges());
+    return addByTable(counts, await again.#runRanges());
   }
 
   /** Tables whose rows consumers update are brought by their keys, each row locked. */
-  async #bringUpdatedTables(): Promise<BackfillCounts> {
-    let counts = NO_ROWS;
+  async #bringUpdatedTables(): Promise<CountsByTable> {
+    const counts = new Map<string, BackfillCounts>();
     const { pairs } = await this.#findTables();
     for (const table of pairs.filter(isUpdated)) {
-      const brought = await this.#orNamed(table.name, () =>
-        repairUpdated(this.#source, this.#target, { table, overwrite: this.#toSecondary }),
-      );
-      if (brought === null) continue;
-      if (brought.inserted + brought.corrected > 0) this.hooks.logger.info(`${table.name} brought`, { ...brought });
-      const { inserted: registryInserted, corrected: registryCorrected } = brought;
-      counts = addCounts(counts, { ...NO_ROWS, registryInserted, registryCorrected });
+      const brought = await this.#orNamed(table.name, async () => {
+        const transfer = byKey(await planTransferOf(this.#source, this.#target, table), table.uniqueKey);
+        return await repairUpdated(this.#source, this.#target, { transfer, overwrite: this.#toSecondary });
+      });
+      // Rows that were there, equal, were only looked at.
+      const { inserted: rowsInserted, corrected: rowsCorrected } = brought ?? NONE_UPDATED;
+      const rowsCopied = rowsInserted + rowsCorrected;
+      if (rowsCopied > 0) counts.set(table.name, { ...NO_ROWS, rowsCopied, rowsInserted, rowsCorrected });
     }
     return counts;
   }
@@ -341,18 +355,22 @@ class Backfill {
       onProgress: (table: string, rows: number) => this.#progress({ step, table, rows, ofRows: null }),
     };
     const { pairs, order } = await this.#findTables();
-    const planned: Planned[] = [];
-    for (const { name } of pairs.filter((pair) => !isUpdated(pair))) {
-      if (this.#isStopped()) break;
-      const found = await this.#orNamed(name, async () => await planUnits(await this.#transferOf(name), options));
-      if (found !== null) planned.push(found);
-    }
+    const limit = pLimit(TABLES_AT_ONCE);
+    const plans = pairs
+      .filter((pair) => !isUpdated(pair))
+      .map(({ name }) =>
+        limit(async () => {
+          if (this.#isStopped()) return null;
+          return await this.#orNamed(name, async () => await planUnits(await this.#transferOf(name), options));
+        }),
+      );
+    const planned = (await Promise.all(plans)).filter((each) => each !== null);
     this.#leftOut = planned.flatMap(({ leftOut }) => leftOut);
     const units = planned.flatMap((each) => placeUnits(each.units, order, this.request.prune));
     return { units, bytes: planned.reduce((sum, each) => sum + each.bytes, 0) };
   }
 
-  async #runUnits(runId: number): Promise<RunState> {
+  async #runUnits(runId: number): Promise<CountsByTable> {
     const context: Omit<UnitContext, 'onClaim'> = {
       runId,
       source: this.#source,

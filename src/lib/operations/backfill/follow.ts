@@ -29,7 +29,6 @@ export interface FollowOptions {
   readonly onTurn: (turn: FollowedTurn) => void;
 }
 
-const ENTRIES_AT_ONCE = 500;
 /** How often the record of the phase is read. */
 const WATCH_MS = 1_000;
 const COMPACTION_MS = 60_000;
@@ -116,7 +115,7 @@ async function followEpoch(sides: BackfillSides, primary: Database, options: Fol
   });
   logger.info(`repairing what ${sideTitle(secondary.side)} misses, until stopped`);
   await healUntilStopped({
-    ...{ primary, secondary, logger, entries: ENTRIES_AT_ONCE, rowsPerSecond: maxRate ?? Infinity },
+    ...{ primary, secondary, logger, rowsPerSecond: maxRate ?? Infinity },
     breaker: new CircuitBreaker(),
     signal: AbortSignal.any([stop, ended.signal]),
     onTurn: (turn) => options.onTurn({ target: secondary.side, ...turn }),

@@ -2,7 +2,7 @@ import { type Database } from '../../db/database.js';
 import { describeFault, isPassing } from '../../db/sqlstate.js';
 import { backoffMs, isAborted, pause, workTogether } from '../../domain/async.js';
 import type { Logger } from '../../logger.js';
-import { addCounts, type BackfillCounts, NO_ROWS } from './backfill-report.js';
+import { addByTable, type CountsByTable, NO_ROWS, sumOfTables } from './backfill-report.js';
 import type { Throttle } from './throttle.js';
 import { readNewestEntry } from '../../repository/ledger/ledger.js';
 import { culpritOf, RepairInParts } from '../../repository/repair/repair-in-parts.js';
@@ -15,26 +15,25 @@ export interface LedgerRepairOptions {
   /** Empty: all. */
   readonly tables: readonly string[];
   readonly jobs: number;
-  /** Entries in one repair, at most. */
-  readonly entries: number;
+  /** Rows in one repair, at most; null: no limit but that of the servers. */
+  readonly rows: number | null;
   readonly throttle: Throttle;
   readonly stop: AbortSignal;
   readonly logger: Logger;
-  readonly onProgress: (counts: BackfillCounts) => void;
+  readonly onProgress: (rowsCopied: number) => void;
 }
 
 const TRIES = 4;
 const RETRY_MS = 500;
 const OTHERS_MS = 300;
 const STATES = ['missed', 'refused'] as const;
-const ENTRIES_AT_ONCE = 500;
 
 /**
  * Repairs every entry of the ledger that was there when it began, refused readings too, each once. Entries that cannot
  * be repaired stay, and hold up no other; those that somebody else repairs are waited for, and taken over when that one
  * dies. Throws when a side fails for good.
  */
-export async function repairLedger(options: LedgerRepairOptions): Promise<BackfillCounts> {
+export async function repairLedger(options: LedgerRepairOptions): Promise<CountsByTable> {
   const upTo = await readNewestEntry(options.primary.pool);
   const repair = new LedgerRepair(options, upTo);
   await workTogether(Array.from({ length: options.jobs }), options.stop, (_, stop) => repair.work(stop));
@@ -42,7 +41,7 @@ export async function repairLedger(options: LedgerRepairOptions): Promise<Backfi
 }
 
 class LedgerRepair {
-  counts = NO_ROWS;
+  counts: CountsByTable = new Map();
   readonly #failed: number[] = [];
   readonly #failedTables = new Set<string>();
 
@@ -52,13 +51,13 @@ class LedgerRepair {
   ) {}
 
   async work(stop: AbortSignal): Promise<void> {
-    const { throttle, primary, entries } = this.options;
-    const parts = new RepairInParts(this.options, entries);
+    const { throttle, primary, rows } = this.options;
+    const parts = new RepairInParts(this.options, rows ?? Infinity);
     for (let tries = 1; !stop.aborted;) {
       await throttle.wait();
       try {
         const outcome = await parts.repair(this.#wanted, stop);
-        this.#count(outcome);
+        if (parts.claim !== null) this.#count(parts.claim.table, outcome);
         tries = 1;
         if (outcome.entries > 0) continue;
         if ((await findMissed(primary, this.#wanted)).length === 0) return;
@@ -73,20 +72,20 @@ class LedgerRepair {
     }
   }
 
-  #count(outcome: RepairOutcome): void {
+  #count(table: string, outcome: RepairOutcome): void {
     this.options.throttle.copied(outcome.copied + outcome.updated.copied);
-    this.counts = addCounts(this.counts, {
+    const { updated } = outcome;
+    const counts = {
       ...NO_ROWS,
       ranges: outcome.entries,
-      rowsCopied: outcome.copied,
-      rowsInserted: outcome.inserted,
-      rowsSkipped: outcome.skipped,
-      rowsCorrected: outcome.corrected,
+      rowsCopied: outcome.copied + updated.inserted + updated.skipped + updated.corrected,
+      rowsInserted: outcome.inserted + updated.inserted,
+      rowsSkipped: outcome.skipped + updated.skipped,
+      rowsCorrected: outcome.corrected + updated.corrected,
       rowsRefused: outcome.refused,
-      registryInserted: outcome.updated.inserted,
-      registryCorrected: outcome.updated.corrected,
-    });
-    this.options.onProgress(this.counts);
+    };
+    this.counts = addByTable(this.counts, new Map([[table, counts]]));
+    this.options.onProgress(sumOfTables(this.counts).rowsCopied);
   }
 
   get #wanted(): Wanted {
@@ -121,12 +120,6 @@ export interface Missed {
 const COUNT_MISSED = `
   select count(*) as entries, coalesce(sum(readings), 0)::bigint as readings
   from sensorctl.ledger_state where (state <> 'pending' or batch_id is null) and ($1::text[] = '{}' or table_name = any ($1))`;
-
-/** Ledger entries for one repair; not more of them than hold so many rows, about. */
-export function entriesAtOnce({ entries, readings }: Missed, rows: number | null): number {
-  if (rows === null || readings === 0) return ENTRIES_AT_ONCE;
-  return Math.min(ENTRIES_AT_ONCE, Math.max(1, Math.floor((rows * entries) / readings)));
-}
 
 /** What the ledger says is missing of these tables, or, where none is named, of all: entries, and the readings in them. */
 export async function countMissed({ pool }: Database, tables: readonly string[]): Promise<Missed> {

@@ -2,12 +2,13 @@ import type pg from 'pg';
 import { type Database, withSession } from '../../db/database.js';
 import { isOfTheTable, isPassing, isTooMuch } from '../../db/sqlstate.js';
 import { backoffMs, pause, workTogether } from '../../domain/async.js';
-import { type BackfillCounts, NO_ROWS } from './backfill-report.js';
+import type { BackfillCounts, CountsByTable } from './backfill-report.js';
 import type { Throttle } from './throttle.js';
 import { runUnit, StraightCopyFailed, type UnitContext } from '../../repository/backfill/run-unit.js';
 import {
   isDivisible,
   readRunState,
+  readTableCounts,
   type RunState,
   splitUnit,
   type Unit,
@@ -31,7 +32,7 @@ const PROGRESS_MS = 500;
  * Works through the units of a run, `jobs` side by side, until none is open, whoever else works on them too: what
  * another process holds is waited for, and taken over when that process dies. Ends early when told to stop.
  */
-export async function runUnits(options: RunUnitsOptions): Promise<RunState> {
+export async function runUnits(options: RunUnitsOptions): Promise<CountsByTable> {
   const { context, onProgress } = options;
   const read = async (): Promise<RunState> =>
     await readRunState(context.target.pool, context.runId, [...context.failed.keys()]);
@@ -39,7 +40,8 @@ export async function runUnits(options: RunUnitsOptions): Promise<RunState> {
   const timer = setInterval(() => void read().then(onProgress, () => undefined), PROGRESS_MS);
   try {
     const team: Worker[] = [];
-    const places = Array.from({ length: options.jobs });
+    const { open } = await read();
+    const places = Array.from({ length: Math.max(1, Math.min(options.jobs, open)) });
     await workTogether(places, options.stop, async (_, stop) => {
       const worker = new Worker({ ...options, stop }, team);
       team.push(worker);
@@ -48,7 +50,21 @@ export async function runUnits(options: RunUnitsOptions): Promise<RunState> {
   } finally {
     clearInterval(timer);
   }
-  return await read();
+  return await readCounts(context);
+}
+
+/** Of all units that are done, whoever did them. */
+async function readCounts({ target, runId }: RunUnitsOptions['context']): Promise<CountsByTable> {
+  const counts = (await readTableCounts(target.pool, runId)).map(
+    ({ table, units, ...of }): [string, BackfillCounts] => [
+      table,
+      {
+        ...{ ranges: units, rowsCopied: of.copied, rowsInserted: of.inserted, rowsSkipped: of.skipped },
+        ...{ rowsCorrected: of.corrected, rowsRefused: of.refused, rowsExtra: of.extra, rowsPruned: of.pruned },
+      },
+    ],
+  );
+  return new Map(counts);
 }
 
 class Worker {
@@ -141,27 +157,4 @@ export async function measureRoundTrip({ pool }: Pick<Database, 'pool'>, nearMs:
   } finally {
     client.release();
   }
-}
-
-export function countsOf({
-  units,
-  copied,
-  inserted,
-  skipped,
-  corrected,
-  refused,
-  extra,
-  pruned,
-}: RunState): BackfillCounts {
-  return {
-    ...NO_ROWS,
-    ranges: units,
-    rowsCopied: copied,
-    rowsInserted: inserted,
-    rowsSkipped: skipped,
-    rowsCorrected: corrected,
-    rowsRefused: refused,
-    rowsExtra: extra,
-    rowsPruned: pruned,
-  };
 }

@@ -1,4 +1,5 @@
-import { asUnreachable } from '../../db/database.js';
+import pLimit from 'p-limit';
+import { asUnreachable, openAhead } from '../../db/database.js';
 import { assertDistinct, readIdentity } from '../../db/identity.js';
 import { formatInstant } from '../../domain/time.js';
 import type { TimeRange } from '../../domain/time-range.js';
@@ -40,6 +41,7 @@ import {
   rangeOfTable,
   resolveWindow,
   withoutDropped,
+  type ComparedPart,
   type LeftOut,
   type OpenRange,
   type WindowRequest,
@@ -117,6 +119,9 @@ export async function compare(
   }
 }
 
+/** Whose ranges are looked for at once. */
+const TABLES_AHEAD = 4;
+
 interface ReportFacts {
   readonly window: OpenRange;
   readonly method: DigestMethod;
@@ -139,8 +144,13 @@ class Comparer {
   async run(): Promise<CompareOutcome> {
     const { sides, request } = this;
     const [primary, secondary] = [queryableOf(sides.primary), queryableOf(sides.secondary)];
-    await assertDistinct(primary, secondary);
-    const plan = await planTables(sides, { selection: request.selection, names: request.tables });
+    // The digests go on another connection than the questions: to a distant side opening one takes long.
+    openAhead(sides.secondary);
+    const [plan, between] = await Promise.all([
+      planTables(sides, { selection: request.selection, names: request.tables }),
+      Promise.all([readIdentity(primary), readIdentity(secondary)]),
+      assertDistinct(primary, secondary),
+    ]);
     if (plan.pairs.length + plan.notHandled.length === 0) {
       throw new UsageError('there is no table to compare', { code: 'no-tables' });
     }
@@ -148,7 +158,6 @@ class Comparer {
     const method = await agreeOnMethod([primary, secondary], plan.pairs, request.digest);
     this.#ledger = await hasLedger(sides.primary.pool);
     // Another database under the same name is another comparison.
-    const between = await Promise.all([readIdentity(primary), readIdentity(secondary)]);
     const recorder = await Recorder.open(sides, { ...scopeOf(plan.pairs, request), between }, request);
     return await recorder.hold(() => this.#compare(plan, method, recorder));
   }
@@ -156,9 +165,12 @@ class Comparer {
   async #compare(plan: TablePlan, method: DigestMethod, recorder: Recorder): Promise<CompareOutcome> {
     const { sides, request } = this;
     const window = await recorder.keepWindow(() => resolveWindow(sides, request));
+    const ranges = this.#findRanges(plan.pairs, window, recorder);
     const digested: Digested[] = [];
     for (const table of plan.pairs) {
-      const found = await this.#orNamed(table, () => this.#digest({ sides, table, method }, window, recorder));
+      const found = await this.#orNamed(table, async () => {
+        return await this.#digest({ sides, table, method }, await ranges.get(table), recorder);
+      });
       if (found !== null) digested.push(found);
     }
     const reports: TableReport[] = [];
@@ -191,11 +203,28 @@ class Comparer {
     }
   }
 
-  async #digest(comparison: Comparison, window: OpenRange, recorder: Recorder): Promise<Digested> {
+  /** Some tables ahead of the digests: to a distant side each question takes long. */
+  #findRanges(
+    pairs: readonly TablePair[],
+    window: OpenRange,
+    recorder: Recorder,
+  ): ReadonlyMap<TablePair, Promise<ComparedPart>> {
+    const limit = pLimit(TABLES_AHEAD);
+    const asked = pairs
+      .filter(({ axis }) => axis !== null)
+      .map((table) => {
+        const range = limit(() => rangeOfTable(this.sides, table, window, recorder.progressOf(table.name)?.range));
+        // Whoever digests the table is told.
+        range.catch(() => undefined);
+        return [table, range] as const;
+      });
+    return new Map(asked);
+  }
+
+  async #digest(comparison: Comparison, found: ComparedPart | undefined, recorder: Recorder): Promise<Digested> {
     const { table } = comparison;
-    if (table.axis === null) return await this.#digestClasses(comparison, 'all', recorder);
-    const resumed = recorder.progressOf(table.name);
-    const { range, offAxis, isAll, leftOut } = await rangeOfTable(this.sides, table, window, resumed?.range);
+    if (found === undefined) return await this.#digestClasses(comparison, 'all', recorder);
+    const { range, offAxis, isAll, leftOut } = found;
     if (leftOut !== null) this.#leftOut.set(table.name, leftOut);
     const along = range === null ? null : await this.#digestRange(comparison, range, recorder);
     const off = offAxis ? await this.#digestClasses(comparison, 'off axis', recorder) : null;

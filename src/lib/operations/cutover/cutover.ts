@@ -76,7 +76,7 @@ class Cutover {
     let found = await findDecidingState(this.sides, null, this.hooks.logger);
     if (request.to === null) return await this.#report(found, {});
     await assertDistinct(this.sides.local.pool, this.sides.ec2.pool);
-    for (const side of [this.sides.local, this.sides.ec2]) await assertBookkeeping(side);
+    await Promise.all([this.sides.local, this.sides.ec2].map(assertBookkeeping));
     if (!request.dryRun && found.state.attempt !== null) {
       await callOffOverdue(found.primary, request.by);
       found = await findDecidingState(this.sides);

@@ -3,6 +3,7 @@ import { findRestoring, readDurability } from '../../repository/tables/durabilit
 import { asUnreachable, type Database } from '../../db/database.js';
 import { readIdentity } from '../../db/identity.js';
 import { describeFault, sqlstateOf } from '../../db/sqlstate.js';
+import { onOneConnection } from '../../db/transaction.js';
 import { READING_TABLES } from '../../domain/reading.js';
 import { counted, listOf } from '../../domain/words.js';
 import type { MigrationState, Phase } from '../../domain/migration.js';
@@ -60,8 +61,8 @@ export interface GateOptions {
   /** What is proven on the way is not recorded. */
   readonly dryRun: boolean;
   readonly stop: AbortSignal;
-  /** Called with the name of each gate before it is measured. */
-  readonly onGate: (name: string) => void;
+  /** Called with the names of the gates that are still being measured. */
+  readonly onGate: (names: string) => void;
 }
 
 interface Condition {
@@ -78,20 +79,21 @@ const FRESH_SECONDS = 3_600;
 /** Batches on their way may take so long to settle. */
 const SETTLE_MS = 10_000;
 
-/** Measures every gate of a change of phase; a gate that cannot be measured is not met. */
+/** Measures every gate of a change of phase, side by side; one that cannot be measured is not met. */
 export async function measureGates(options: GateOptions): Promise<Gate[]> {
-  const gates: Gate[] = [];
-  for (const { name, measure } of conditionsOf(options)) {
-    options.onGate(name);
-    const {
-      passed,
-      detail,
-      advice = null,
-      forcible = true,
-    } = await measure().catch((error: unknown) => notMeasured(error, options.sides));
-    gates.push({ name, passed, detail, advice: passed ? null : advice, forcible });
-  }
-  return gates;
+  const conditions = conditionsOf(options);
+  const open = new Set(conditions.map(({ name }) => name));
+  const tell = (): void => options.onGate([...open].join(', '));
+  tell();
+  return await Promise.all(
+    conditions.map(async ({ name, measure }) => {
+      const found = await measure().catch((error: unknown) => notMeasured(error, options.sides));
+      open.delete(name);
+      tell();
+      const { passed, detail, advice = null, forcible = true } = found;
+      return { name, passed, detail, advice: passed ? null : advice, forcible };
+    }),
+  );
 }
 
 /** An error that a server gave names its side. */
@@ -153,18 +155,17 @@ class Gates {
   /** Both sides hold sensorctl's schema and take its writes, which stay; from phase 2 on both need the keys. */
   async prepared(): Promise<Measured> {
     const { sides, target } = this.options;
-    for (const side of [sides.local, sides.ec2]) {
-      const restoring = findRestoring(side, await readDurability(side.pool));
-      if (restoring !== null) {
-        const advice: Problem = { code: 'restoring-mode', facts: { side: side.side } };
-        return { passed: false, detail: restoring.message, advice, forcible: false };
-      }
+    const both = [sides.local, sides.ec2];
+    const found = await Promise.all(both.map(async (side) => findRestoring(side, await readDurability(side.pool))));
+    for (const [place, restoring] of found.entries()) {
+      if (restoring === null) continue;
+      const advice: Problem = { code: 'restoring-mode', facts: { side: both[place]?.side ?? 'local' } };
+      return { passed: false, detail: restoring.message, advice, forcible: false };
     }
-    for (const side of [sides.local, sides.ec2]) await assertBookkeeping(side);
-    const needsKeys = target === 1 ? [sides.local] : [sides.local, sides.ec2];
+    await Promise.all(both.map(assertBookkeeping));
+    const needsKeys = target === 1 ? [sides.local] : both;
     const declared = (await holdsGuideTables(this.#primary)) ? GUIDE_TABLES : {};
-    const obstacles = (await Promise.all(needsKeys.map((side) => findObstacles(side, declared)))).flat();
-    const [first] = obstacles;
+    const [first] = (await Promise.all(needsKeys.map((side) => findObstacles(side, declared)))).flat();
     if (first === undefined) return { passed: true, detail: 'tables, keys and bookkeeping are there on both sides' };
     return { passed: false, detail: `${first.table} ${first.problem}`, advice: first.advice, forcible: false };
   }
@@ -252,8 +253,7 @@ class Gates {
   async #readEvidence(): Promise<Evidence> {
     const { pairs } = await this.#planTables();
     const databases = { primary: this.#primary, secondary: this.#secondary };
-    const between = await this.#identities();
-    const trackings = await readPairTracking(databases, pairs);
+    const [between, trackings] = await Promise.all([this.#identities(), readPairTracking(databases, pairs)]);
     const all = await readProofs(this.#primary.pool, between);
     const since = new Map(trackings.map(({ table, trackedSeconds }) => [table, trackedSeconds ?? Infinity]));
     const counting = [...all].filter(([name, { begunSeconds }]) => begunSeconds <= (since.get(name) ?? Infinity));
@@ -321,7 +321,11 @@ class Gates {
   }
 
   async clock(): Promise<Measured> {
-    const [local, ec2] = [await readClock(this.options.sides.local.pool), await readClock(this.options.sides.ec2.pool)];
+    const { sides } = this.options;
+    const [local, ec2] = await Promise.all([
+      onOneConnection(sides.local.pool, readClock),
+      onOneConnection(sides.ec2.pool, readClock),
+    ]);
     const apartMs = Math.abs(ec2.aheadMs - local.aheadMs);
     const toleranceMs = local.toleranceMs + ec2.toleranceMs;
     return {
@@ -358,7 +362,11 @@ class Gates {
   }
 
   async soak(): Promise<Measured> {
-    return await measureSoak(this.#primary, this.options, (since) => this.#verdictsSince(since));
+    const { state, minSoakMs } = this.options;
+    const { trackings } = await this.#findEvidence();
+    const allTracked = trackings.length > 0 && trackings.every((each) => each.state === 'tracked');
+    const options = { state, minSoakMs, allTracked };
+    return await measureSoak(this.#primary, options, (since) => this.#verdictsSince(since));
   }
 
   async #verdictsSince(since: string): Promise<Verdicts> {

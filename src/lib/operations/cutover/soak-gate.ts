@@ -1,7 +1,12 @@
 import { type Database } from '../../db/database.js';
 import type { MigrationState } from '../../domain/migration.js';
 import { counted } from '../../domain/words.js';
-import { readBringersSince, readAgeSeconds, readTimeBefore, type Verdicts } from '../../repository/cutover/evidence.js';
+import {
+  countConsumersSince,
+  readAgeSeconds,
+  readTimeBefore,
+  type Verdicts,
+} from '../../repository/cutover/evidence.js';
 import { readSoak, SAMPLE_EVERY_SECONDS } from '../../repository/monitor/samples.js';
 
 import type { Measured } from './cutover-report.js';
@@ -9,13 +14,20 @@ import type { Measured } from './cutover-report.js';
 /** No longer than this part of the soak may it have been unwatched in one piece. */
 const HOLES_OF_A_SOAK = 12;
 
+export interface SoakOptions {
+  readonly state: MigrationState;
+  readonly minSoakMs: number;
+  /** Every table of the migration is tracked: what any program writes stands in the ledger, also where there is no queue. */
+  readonly allTracked: boolean;
+}
+
 /**
  * Phase 2 has lasted long enough, and was watched, used and compared in that time; `readVerdictsSince` finds the
  * comparisons that ended since a time.
  */
 export async function measureSoak(
   { pool }: Pick<Database, 'pool'>,
-  { state, minSoakMs }: { readonly state: MigrationState; readonly minSoakMs: number },
+  { state, minSoakMs, allTracked }: SoakOptions,
   readVerdictsSince: (since: string) => Promise<Verdicts>,
 ): Promise<Measured> {
   const since = state.phaseSince ?? '';
@@ -40,9 +52,9 @@ export async function measureSoak(
       advice: { code: 'soak-uncompared' },
     };
   }
-  const { consumers, healed } = await readBringersSince(pool, since);
-  if (consumers === 0 && !healed) {
-    const detail = `${age}, and no consumer ran in it, nor what repairs without one`;
+  const consumers = await countConsumersSince(pool, since);
+  if (consumers === 0 && !allTracked) {
+    const detail = `${age}, and no consumer ran in it`;
     return { passed: false, detail, advice: { code: 'soak-unused' } };
   }
   const { largestHoleSeconds, samples, unexplained } = await readSoak({ pool }, begin);
@@ -61,6 +73,6 @@ export async function measureSoak(
       : `a monitor saw it ${counted(samples, 'time')}, ${unexplained} of them with trouble that an outage of EC2 does not explain`;
   return {
     passed: true,
-    detail: `${age}; ${counted(identical, 'identical comparison')}, none different; ${consumers === 0 ? 'repaired without a consumer' : counted(consumers, 'consumer')}; ${seen}`,
+    detail: `${age}; ${counted(identical, 'identical comparison')}, none different; ${consumers === 0 ? 'no consumer, every table is tracked' : counted(consumers, 'consumer')}; ${seen}`,
   };
 }

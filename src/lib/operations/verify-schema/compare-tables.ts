@@ -1,6 +1,7 @@
 import { columnOf } from '../../repository/tables/table.js';
 import { sideTitle } from '../../domain/side.js';
 import { GUIDE_TABLES } from '../../decoders/guide-tables.js';
+import { fitsDeclared } from '../../repository/tables/column-values.js';
 import { addWrittenColumnSql } from '../../repository/tables/declared-tables.js';
 import { compareColumns } from './compare-columns.js';
 import { compareConstraints } from './compare-constraints.js';
@@ -33,6 +34,7 @@ export function compareTable(table: string, local: Snapshot, ec2: Snapshot): Dia
     ...compareChildren(pair),
     ...compareRowSecurity(pair),
     ...requireColumns(pair),
+    ...requireTypes(pair),
     ...compareColumns(pair),
     ...compareKeys(pair),
     ...compareConstraints(pair),
@@ -127,4 +129,15 @@ function requireColumns({ table, local, ec2, written }: TablePair): Diagnosis[] 
         ...(isOnEc2 ? [] : [blocks({ ...about, reason }, { step: STEP.columns, sql })]),
       ];
     });
+}
+
+/** Columns of local that cannot hold what batches write; one of EC2's that differs from local's is told by the comparison. */
+function requireTypes({ table, local, ec2, written }: TablePair): Diagnosis[] {
+  return written.flatMap((name) => {
+    const [column, type] = [columnOf(local.table, name), GUIDE_TABLES[table]?.columns[name] ?? 'text'];
+    if (column === undefined || fitsDeclared(column, type)) return [];
+    const there = columnOf(ec2.table, name)?.type ?? 'does not exist';
+    const reason = `batches write ${type}: a consumer does not start`;
+    return [blocks({ table, subject: `column ${name}`, local: column.type, ec2: there, reason })];
+  });
 }

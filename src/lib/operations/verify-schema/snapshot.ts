@@ -1,3 +1,4 @@
+import type pg from 'pg';
 import type { Database, Queryable } from '../../db/database.js';
 import { readSchemaRights, type SchemaRights } from '../../db/schema-rights.js';
 import {
@@ -64,27 +65,41 @@ export type WantedTables = ReadonlyMap<string, readonly string[]>;
 /** Reads one side. Looks only at catalogs, and changes nothing. */
 export async function readSnapshot(database: Database, wanted: WantedTables): Promise<Snapshot> {
   const { side, pool } = database;
-  const poolMax = pool.options.max;
-  const defaults = await readSessionDefaults(database);
-  return await readOnly(database, async (client) => {
-    const bookkeeping = await readSchemaRights(client, 'sensorctl');
-    const mayReadVersion = bookkeeping === null || canRead(bookkeeping, 'schema_version');
-    const catalogs = await readWanted(client, wanted);
-    const found = new Map([...catalogs].map(([name, { table }]) => [name, table]));
-    const [server, timescaleDb] = [await readServerCatalog(client), await readTimescaleDbCatalog(client, found)];
-    return {
-      ...{ side, poolMax, defaults, bookkeeping, server, timescaleDb, tables: catalogs },
-      triggers: await readTriggers(client, [...found.values()], bookkeeping),
-      places: {
-        schema: server.schemas[0] ?? 'public',
-        tables: new Map([...found].map(([name, table]) => [name, table.name])),
-        timescaledb: timescaleDb.schema,
-      },
-      durability: await readDurability(client),
-      clock: await readClock(client),
-      bookkeepingVersion: mayReadVersion ? await readBookkeepingVersion({ pool: client }) : null,
-    };
-  });
+  const [defaults, read] = await Promise.all([
+    readSessionDefaults(database),
+    readOnly(database, async (client) => await readInSession(client, wanted)),
+  ]);
+  return { side, poolMax: pool.options.max, defaults, ...read };
+}
+
+async function readInSession(
+  client: pg.PoolClient,
+  wanted: WantedTables,
+): Promise<Omit<Snapshot, 'side' | 'poolMax' | 'defaults'>> {
+  const [bookkeeping, catalogs, server, durability] = await Promise.all([
+    readSchemaRights(client, 'sensorctl'),
+    readWanted(client, wanted),
+    readServerCatalog(client),
+    readDurability(client),
+  ]);
+  const found = new Map([...catalogs].map(([name, { table }]) => [name, table]));
+  const [timescaleDb, triggers, bookkeepingVersion] = await Promise.all([
+    readTimescaleDbCatalog(client, found),
+    readTriggers(client, [...found.values()], bookkeeping),
+    readVersion(client, bookkeeping),
+  ]);
+  const places = {
+    schema: server.schemas[0] ?? 'public',
+    tables: new Map([...found].map(([name, table]) => [name, table.name])),
+    timescaledb: timescaleDb.schema,
+  };
+  const catalog = { bookkeeping, bookkeepingVersion, server, timescaleDb, tables: catalogs, triggers, places };
+  return { ...catalog, durability, clock: await readClock(client) };
+}
+
+async function readVersion(client: Queryable, bookkeeping: SchemaRights | null): Promise<number | null> {
+  const mayRead = bookkeeping === null || canRead(bookkeeping, 'schema_version');
+  return mayRead ? await readBookkeepingVersion({ pool: client }) : null;
 }
 
 /** A name that finds the same table as a better one would have it read twice: each is tried where the ones before failed. */

@@ -1,4 +1,5 @@
 import { namingSide, type Database, type Queryable } from '../../db/database.js';
+import { assertDistinct } from '../../db/identity.js';
 import { readOnly } from '../../db/read-only.js';
 import { EVERY_TABLE, type TableSelection } from '../../domain/table-patterns.js';
 import { BOOKKEEPING_VERSION } from '../../repository/ledger/bookkeeping-schema.js';
@@ -43,17 +44,22 @@ const WEIGHTS: readonly Weight[] = ['blocks', 'warns', 'notes'];
 /**
  * Compares all that both sides hold, in read-only transactions but for those that are rolled back (`same-meaning.ts`).
  * `only` names tables of local, by name or pattern; none means everything. `selection` is what the
- * settings say of the migration's tables: others are brought as objects, and not looked at any closer. Throws a UsageError for a table that local does not have.
+ * settings say of the migration's tables: others are brought as objects, and not looked at any closer. Throws a UsageError for a
+ * table that local does not have, and where both sides are one database.
  */
 export async function verifySchema(
   databases: Sides<Database>,
   only: readonly string[] = [],
   selection: TableSelection = EVERY_TABLE,
 ): Promise<SchemaReport> {
-  const [here, there] = await Promise.all([readCatalog(databases.local), readCatalog(databases.ec2)]);
+  const catalogsRead = Promise.all([readCatalog(databases.local), readCatalog(databases.ec2)]);
+  // Whatever becomes of it is looked at below.
+  catalogsRead.catch(() => undefined);
   const { wanted, leftOut: notCompared } = await findWantedTables(databases.local.pool, selection, only);
   const tables = [...wanted.keys()];
   const [local, ec2] = await Promise.all([readSide(databases.local, wanted), readSide(databases.ec2, wanted)]);
+  const distinct = assertDistinct(databases.local.pool, databases.ec2.pool);
+  const [[here, there]] = await Promise.all([catalogsRead, distinct]);
   const snapshots = { local: await alignDefinitions(databases.ec2, { local, ec2 }), ec2 };
   const catalogs = { local: await alignViews(databases.ec2, { local: here, ec2: there }), ec2: there };
   const guide = tables.filter((table) => ALL_TABLES.includes(table) || only.length > 0);

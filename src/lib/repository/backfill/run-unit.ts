@@ -29,9 +29,9 @@ import {
   keepExtraSql,
   restoreStagedSql,
 } from '../repair/staging-sql.js';
-import type { Transfer } from '../repair/transfer.js';
+import { mayChange, type Transfer } from '../repair/transfer.js';
 import { isCopyStraightSafe } from '../timescaledb/compressed-chunks.js';
-import { IN_REPLICA_ROLE, silenceTriggers, SKIP_EVERY_TABLE } from '../writers/own-writes.js';
+import { IN_REPLICA_ROLE, SKIP_EVERY_TABLE } from '../writers/own-writes.js';
 import { digestUnit } from './unit-digest.js';
 import { beginWithUnit, finishAndCommit, type Unit, type UnitCounts } from './unit-store.js';
 import { PIN_AGAIN, SET_OWN_PATH, underOwnPath, writeUnderOwnPath } from '../../db/search-path.js';
@@ -100,7 +100,6 @@ export async function runUnit(source: pg.Client, target: pg.Client, context: Uni
   // A switch that comes meanwhile waits: after it the target's own rows are new, not extra.
   if (unit.prune) await holdAsSecondary(target, context.target.side);
   const transfer = await context.transferOf(unit.table);
-  // Foreign keys that refer in a circle, or to their own table, are not looked at row by row.
   if (transfer.replica) await target.query(IN_REPLICA_ROLE);
   // Parts are copied side by side, but no repair brings a newer value of a row meanwhile, which an older snapshot would replace.
   if (mayChange(transfer))
@@ -116,11 +115,6 @@ export async function runUnit(source: pg.Client, target: pg.Client, context: Uni
   const startedAt = performance.now();
   await finishAndCommit(target, unit.id, counts);
   return { unit, counts, commitMs: performance.now() - startedAt };
-}
-
-/** Of the tables that only consumers write no row changes that is brought so. */
-function mayChange({ tracked, compared }: Transfer): boolean {
-  return tracked || compared.known === null;
 }
 
 interface UnitWork {
@@ -196,7 +190,6 @@ async function copyStraight(
   const range = rangeOf(unit, transfer);
   try {
     const statements = { to: copySortedToSql(transfer, portion), from: copyFromSql(transfer, 'table') };
-    await silenceTriggers(target, transfer.compared.sides.secondary);
     await queryAll(target, [SKIP_EVERY_TABLE, SET_OWN_PATH]);
     const copied = await copyBetween(source, target, statements);
     await target.query(PIN_AGAIN);

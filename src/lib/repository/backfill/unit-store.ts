@@ -28,7 +28,7 @@ export interface Unit extends PlannedUnit {
   readonly id: number;
 }
 
-/** What became of the rows of a unit, or of all units together. */
+/** What became of the rows of a unit, or of all units of a table. */
 export interface UnitCounts {
   readonly copied: number;
   readonly inserted: number;
@@ -48,9 +48,14 @@ export interface BackfillRun {
   readonly planned: boolean;
 }
 
-/** How far a run has come. */
-export interface RunState extends UnitCounts {
+/** What the units of a table that are done have done. */
+export interface TableCounts extends UnitCounts {
+  readonly table: string;
   readonly units: number;
+}
+
+/** How far a run has come. */
+export interface RunState {
   readonly open: number;
   readonly rows: number;
   readonly openRows: number;
@@ -91,10 +96,13 @@ const finishUnitSql = (unitId: number, counts: UnitCounts): string => `
 const DROP_UNIT = 'delete from sensorctl.backfill_unit where unit_id = $1 and done_at is null';
 
 const READ_RUN_STATE = `
-  select count(*) as units, count(*) filter (where done_at is null) as open, coalesce(sum(estimated_rows), 0)::bigint as rows,
-    coalesce(sum(estimated_rows) filter (where done_at is null), 0)::bigint as "openRows",
-    ${['copied', 'inserted', 'skipped', 'corrected', 'refused', 'extra', 'pruned'].map((count) => `coalesce(sum(${count}), 0)::bigint as ${count}`).join(', ')}
+  select count(*) filter (where done_at is null) as open, coalesce(sum(estimated_rows), 0)::bigint as rows,
+    coalesce(sum(estimated_rows) filter (where done_at is null), 0)::bigint as "openRows"
   from sensorctl.backfill_unit where backfill_id = $1 and (done_at is not null or table_name <> all ($2::text[]))`;
+
+const READ_TABLE_COUNTS = `
+  select table_name as "table", count(*) as units, ${['copied', 'inserted', 'skipped', 'corrected', 'refused', 'extra', 'pruned'].map((count) => `sum(${count})::bigint as ${count}`).join(', ')}
+  from sensorctl.backfill_unit where backfill_id = $1 and done_at is not null group by table_name order by min(unit_id)`;
 
 const READ_TOUCHED = `
   select table_name as "table", ${boundsOf('range')}
@@ -228,7 +236,11 @@ function halve(part: UnitPart): UnitPart[] {
 /** `failed`: tables whose open units nobody goes on with. */
 export async function readRunState(target: Queryable, id: number, failed: readonly string[] = []): Promise<RunState> {
   const { rows } = await target.query<RunState & Record<string, unknown>>(READ_RUN_STATE, [id, failed]);
-  return rows[0] ?? NO_STATE;
+  return rows[0] ?? { open: 0, rows: 0, openRows: 0 };
+}
+
+export async function readTableCounts(target: Queryable, id: number): Promise<readonly TableCounts[]> {
+  return (await target.query<TableCounts & Record<string, unknown>>(READ_TABLE_COUNTS, [id])).rows;
 }
 
 /** The ranges in which the run changed rows, by table. */
@@ -239,11 +251,6 @@ export async function readTouched(target: Queryable, id: number): Promise<(TimeR
 export async function finishRun(target: Queryable, id: number): Promise<void> {
   await target.query(FINISH_RUN, [id]);
 }
-
-const NO_STATE: RunState = {
-  ...{ units: 0, open: 0, rows: 0, openRows: 0 },
-  ...{ copied: 0, inserted: 0, skipped: 0, corrected: 0, refused: 0, extra: 0, pruned: 0 },
-};
 
 function requireRun([run]: readonly BackfillRun[]): BackfillRun {
   if (run === undefined) throw new TypeError('the backfill was not recorded');

@@ -1,6 +1,6 @@
 import { namingSide, type Database, type Queryable } from '../../db/database.js';
 import { isTooMuch, isPassing } from '../../db/sqlstate.js';
-import { runTransaction, type Statement } from '../../db/transaction.js';
+import { runTransaction, shareConnection, type Statement } from '../../db/transaction.js';
 import { backoff, withRetries } from '../../domain/retry.js';
 
 /** The two databases that are compared. */
@@ -43,11 +43,21 @@ export async function askForDigests<Row>(database: Database, statement: Statemen
   return (digests?.rows ?? []) as Row[];
 }
 
-/** A side's pool whose errors name the side. */
+const shared = new WeakMap<Database, Queryable>();
+
+/**
+ * A side for questions that stand alone: what is asked at the same time travels together on one connection. Errors name
+ * the side.
+ */
 export function queryableOf(database: Database): Queryable {
+  const known = shared.get(database);
+  if (known !== undefined) return known;
+  const together = shareConnection(database.pool);
   const query = async (text: string, values?: unknown[]): Promise<unknown> =>
-    await namingSide(database, () => database.pool.query(text, values));
-  return { query: query as Queryable['query'] };
+    await namingSide(database, () => together.query(text, values));
+  const queryable = { query: query as Queryable['query'] };
+  shared.set(database, queryable);
+  return queryable;
 }
 
 /** Repeats what reads only, while a side loses the connection or a collision; a server that ran out of time is not asked again. */

@@ -84,10 +84,12 @@ export async function rangeOfTable(
   const asked = isTimeAxis(type) ? placesOf(type, window) : { from: null, to: null };
   const { from, to } = resumed ?? asked;
   const isAll = asked.from === null && asked.to === null;
-  const held = isAll || from === null || to === null ? await heldRange(sides, table) : null;
+  const [held, cutoff] = await Promise.all([
+    isAll || from === null || to === null ? heldRange(sides, table) : null,
+    readCutoff(sides, table),
+  ]);
   const range = { from: from ?? held?.from ?? 0, to: to ?? held?.to ?? 0 };
   const offAxis = isAll && held?.offAxis === true;
-  const cutoff = await readCutoff(sides, table);
   if (cutoff === null || cutoff.place <= range.from)
     return { range: range.from < range.to ? range : null, offAxis, isAll, leftOut: null };
   const kept = intersect(range, { from: cutoff.place, to: Infinity });
@@ -131,7 +133,9 @@ async function heldRange(sides: ComparedSides, table: TablePair): Promise<HeldRa
 }
 
 async function readHeldRow(sides: ComparedSides, table: TablePair, role: Role): Promise<HeldRow | undefined> {
-  return (await ask<HeldRow>(sides[role], { text: heldRangeSql(table, role) }))[0];
+  // Where there is no index for it, it takes long: nobody else waits behind it.
+  const through = table.sides[role].hypertable === null ? sides[role].pool : queryableOf(sides[role]);
+  return (await ask<HeldRow>(sides[role], { text: heldRangeSql(table, role) }, { through }))[0];
 }
 
 /** From so many chunks on a statement over all of them may want more locks than a server has by default. */

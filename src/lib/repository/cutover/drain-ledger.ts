@@ -16,7 +16,6 @@ const COUNT_ENTRIES = `
 /** Batches that consumers are sending are left to them for so long, in ms. */
 const GRACE_MS = 400;
 const POLL_MS = 20;
-const ENTRIES_AT_ONCE = 500;
 
 type Sides = Pick<RepairOptions, 'primary' | 'secondary'>;
 
@@ -63,9 +62,9 @@ function repairTables(
   stop: AbortSignal,
 ): (wanted: Pick<Wanted, 'states' | 'upTo'>) => Promise<{ entries: number; copied: number }> {
   const repairs = [
-    ...ALL_TABLES.map((table) => ({ only: { tables: [table] }, parts: new RepairInParts(sides, ENTRIES_AT_ONCE) })),
+    ...ALL_TABLES.map((table) => ({ only: { tables: [table] }, parts: new RepairInParts(sides) })),
     // One after the other: their rows may refer to each other.
-    { only: { exceptTables: ALL_TABLES }, parts: new RepairInParts(sides, ENTRIES_AT_ONCE) },
+    { only: { exceptTables: ALL_TABLES }, parts: new RepairInParts(sides) },
   ];
   return async (wanted) => {
     const total = { entries: 0, copied: 0 };

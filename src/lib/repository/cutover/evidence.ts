@@ -81,10 +81,9 @@ const READ_PROOFS = `
       where found.name = proof.name and found.different and found.finished_at >= proof.started_at)::text as different
   from proof`;
 
-/** A healer stays on record for an hour after its end. */
-const READ_BRINGERS_SINCE = `
-  select count(*)::int as consumers, exists (select from sensorctl.healer where lease_until >= $1) as healed
-  from sensorctl.consumer where coalesce(ended_at, lease_until) >= $1 and write_mode = 'dual-write'`;
+const COUNT_CONSUMERS_SINCE = `
+  select count(*)::int as consumers from sensorctl.consumer
+  where coalesce(ended_at, lease_until) >= $1 and write_mode = 'dual-write'`;
 
 const READ_AGE = `select extract(epoch from clock_timestamp() - $1::timestamptz)::float8::text as seconds`;
 
@@ -135,17 +134,10 @@ function readable(time: string | null): string | null {
   return time === null ? null : formatInstantText(time);
 }
 
-/** Who has brought to the secondary what the primary got. */
-export interface Bringers {
-  readonly consumers: number;
-  /** Whether somebody repaired, a consumer or not. */
-  readonly healed: boolean;
-}
-
-/** Those that were alive since a time, consumers in dual write. */
-export async function readBringersSince(primary: Queryable, since: string): Promise<Bringers> {
-  const { rows } = await primary.query<Bringers & Record<string, unknown>>(READ_BRINGERS_SINCE, [since]);
-  return rows[0] ?? { consumers: 0, healed: false };
+/** Consumers in dual write that were alive since a time. */
+export async function countConsumersSince(primary: Queryable, since: string): Promise<number> {
+  const { rows } = await primary.query<{ consumers: number }>(COUNT_CONSUMERS_SINCE, [since]);
+  return rows[0]?.consumers ?? 0;
 }
 
 /** How long ago a time was by the clock of the database, in s. */

@@ -65,12 +65,12 @@ const SHARED_KEYS = 'select %key% from %table% group by %key% having count(*) > 
  */
 const RANKED = `
   select * from (
-    select stored.tableoid as sensorctl_table, stored.ctid as sensorctl_row, %stored_key%,
+    select stored.tableoid as sensorctl_table, %row% as sensorctl_row, %stored_key%,
       to_jsonb(stored.*) as sensorctl_content, row_number() over same_key as sensorctl_place,
       first_value(to_jsonb(stored.*)) over same_key as sensorctl_kept
     from %table% as stored
     join (${SHARED_KEYS}) as shared using (%key%)
-    window same_key as (partition by %stored_key% order by stored.tableoid, stored.ctid)
+    window same_key as (partition by %stored_key% order by stored.tableoid, %row%)
   ) as ranked
   where sensorctl_place > 1`;
 
@@ -120,7 +120,7 @@ export function removeSurplus(columns: KeyColumns): { rank: string; keep: string
     from surplus where ${DIFFERS}`;
   const reason = 'shares its key with another row, which was kept';
   return {
-    rank: forKey(columns, RANK_ROWS),
+    rank: forKey(columns, forRows(RANK_ROWS, false)),
     keep: keepRowsSql({ rows: differing, table, side: quoteLiteral(side), reason }),
     remove: forKey(columns, DELETE_SURPLUS),
   };
@@ -176,7 +176,8 @@ async function readSharedKeys(
   client: Queryable,
   { name, table, side }: { name: ReadingTable; table: Table; side: Side },
 ): Promise<SharedKeys> {
-  const text = forKey({ table: name, sql: tableSql(table), key: READING_KEY, side }, FIND_SHARED);
+  const compressed = await isCompressed(client, table);
+  const text = forKey({ table: name, sql: tableSql(table), key: READING_KEY, side }, forRows(FIND_SHARED, compressed));
   const query = { text, values: [READING_KEY, EXAMPLES], ...PATIENT };
   const [row] = (await client.query<SharedRow>(query)).rows;
   if (row === undefined) throw new TypeError('a count without a row');
@@ -185,7 +186,7 @@ async function readSharedKeys(
     keys: row.keys,
     duplicatesRemoved: row.rows - row.records,
     quarantined: row.records,
-    compressed: await isCompressed(client, table),
+    compressed,
     columns: JSON.parse(row.columns) as SharedKeys['columns'],
     examples: JSON.parse(row.examples) as SharedKeys['examples'],
   };
@@ -230,6 +231,11 @@ async function addKey(database: Database, name: ReadingTable, table: Table): Pro
 
 function forTable(table: string, sql: string): string {
   return sql.replaceAll('%table%', table);
+}
+
+/** Rows of compressed chunks have no ctid: which of them stays turns out once they are decompressed; the counts are the same. */
+function forRows(sql: string, compressed: boolean): string {
+  return sql.replaceAll('%row%', compressed ? 'stored.tableoid' : 'stored.ctid');
 }
 
 function forKey({ sql: table, key }: KeyColumns, sql: string): string {

@@ -12,7 +12,6 @@ import {
   copyToSql,
   correctDifferingSql,
   countDifferingSql,
-  createStagingSql,
   dropNumbersSql,
   findAbsentParentsSql,
   findUnequalSql,
@@ -21,9 +20,9 @@ import {
   numberStagedSql,
   takeStagedSql,
 } from './staging-sql.js';
-import { insertAbsent } from './repair-updated.js';
+import { insertAbsent } from './insert-absent.js';
 import type { Portion } from './portion.js';
-import { silenceTriggers, SKIP_EVERY_TABLE } from '../writers/own-writes.js';
+import { writeSettingsOf } from './staging-sql.js';
 import type { Transfer } from './transfer.js';
 import { underOwnPath, writeUnderOwnPath } from '../../db/search-path.js';
 
@@ -74,9 +73,7 @@ export interface BringOptions {
  */
 export async function bringRows(options: BringOptions): Promise<Delivery> {
   const { source, target, targetSide, transfer, portion } = options;
-  for (const { text } of transfer.writeSettings) await target.query(text);
-  await queryAll(target, [SKIP_EVERY_TABLE, CHECK_AT_ONCE, createStagingSql(transfer)]);
-  await silenceTriggers(target, transfer.compared.sides.secondary);
+  await queryAll(target, [...writeSettingsOf(transfer), CHECK_AT_ONCE]);
   if (portion === null) return { copied: 0, inserted: 0, skipped: 0, corrected: 0, refused: [] };
   const statements = { to: copyToSql(transfer, portion), from: copyFromSql(transfer, 'staging') };
   const copied = await copyBetween(source, target, statements);
@@ -100,7 +97,12 @@ export async function bringRows(options: BringOptions): Promise<Delivery> {
   };
 }
 
-async function bringParents({ source, target, transfer }: BringOptions): Promise<void> {
+/** Parents of staged rows that the target lacks. */
+export async function bringParents({
+  source,
+  target,
+  transfer,
+}: Pick<BringOptions, 'source' | 'target' | 'transfer'>): Promise<void> {
   for (const parent of transfer.parents) {
     const { rows } = await target.query<{ key: string }>(findAbsentParentsSql(transfer, parent));
     if (rows.length === 0) continue;

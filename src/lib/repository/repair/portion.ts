@@ -3,7 +3,8 @@ import type { DigestMethod } from '../compare/digest-method.js';
 import { axisOf, pagesSql, sliceSql, type ClassSlice, type Pages } from '../compare/slices.js';
 import { boundSql, boundText } from '../tables/axis.js';
 import { sideSql } from '../tables/table-pair.js';
-import { quoteLiteral } from '../../db/identifiers.js';
+import { columnOf } from '../tables/table.js';
+import { quoteIdentifier, quoteLiteral } from '../../db/identifiers.js';
 import type { Transfer } from './transfer.js';
 
 /** The rows of a table that are copied together, as SQL without parameters: COPY takes none. */
@@ -59,4 +60,19 @@ export function portionOfPages({ compared }: Transfer, pages: Pages): Portion {
 
 export function portionOfAll({ compared }: Transfer): Portion {
   return { source: `${sideSql(compared, 'primary')} as stored`, target: 'true', found: 'true' };
+}
+
+/** Rows by their keys: JSON lists of texts. */
+export function portionOfKeys({ compared, key }: Transfer, keys: readonly string[]): Portion {
+  const source = compared.sides.primary;
+  const values = key.map(
+    (name, place) => `(given.key ->> ${place})::${columnOf(source, name)?.type ?? 'text'} as part_${place}`,
+  );
+  const same = key.map((name, place) => `known.${quoteIdentifier(name)} = named.part_${place}`);
+  return {
+    source: `(select ${values.join(', ')} from json_array_elements(${quoteLiteral(`[${keys.join(',')}]`)}) as given (key)) as named
+      cross join lateral (select known.* from ${sideSql(compared, 'primary')} as known where ${same.join(' and ')}) as stored`,
+    target: null,
+    found: 'true',
+  };
 }

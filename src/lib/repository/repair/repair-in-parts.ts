@@ -1,7 +1,17 @@
 import { faultKind, isTooMuch, sqlstateOf } from '../../db/sqlstate.js';
 import { withRetries } from '../../domain/retry.js';
-import { repairMissed, type Claim, type RepairOptions, type RepairOutcome, type Wanted } from './repair-missed.js';
-import { ImpossibleTransferError } from './transfer.js';
+import {
+  repairMissed,
+  type Claim,
+  type RepairOptions,
+  type RepairOutcome,
+  type RepairSize,
+  type Wanted,
+} from './repair-missed.js';
+import { ImpossibleTransferError, UnequalRowError } from './transfer.js';
+
+/** What servers take in some seconds. */
+const MOST_AT_ONCE: Required<RepairSize> = { entries: 20_000, rows: 50_000 };
 
 /** What cannot be repaired at once is tried again in parts of this share. */
 const SHARE = 4;
@@ -18,17 +28,17 @@ const LOCK_TIMEOUT = '55P03';
  * or in which an entry cannot be repaired, so that it holds up no other; more again after each that succeeds.
  */
 export class RepairInParts {
-  #entries: number;
-  #limit: number;
+  readonly #rows: number;
+  #entries = MOST_AT_ONCE.entries;
+  #limit = MOST_AT_ONCE.entries;
   #claim: Claim | null = null;
 
   constructor(
     private readonly sides: Pick<RepairOptions, 'primary' | 'secondary'>,
-    /** Ledger entries in one repair, at most. */
-    private readonly maxEntries: number,
+    /** Rows that the entries of one repair name, at most. */
+    rows = Infinity,
   ) {
-    this.#entries = maxEntries;
-    this.#limit = maxEntries;
+    this.#rows = Math.max(1, Math.floor(Math.min(rows, MOST_AT_ONCE.rows)));
   }
 
   /** What the last repair had in its hands: after a failure, what cannot be repaired. */
@@ -43,7 +53,8 @@ export class RepairInParts {
       this.#claim = null;
       // Not what else the caller's options hold: they may have a list of tables, too.
       const { primary, secondary } = this.sides;
-      const outcome = await repairMissed({ primary, secondary, ...wanted, entries: this.#entries, onClaim });
+      const size = { entries: this.#entries, rows: this.#rows };
+      const outcome = await repairMissed({ primary, secondary, ...wanted, ...size, onClaim });
       if (outcome.entries > 0) this.#grow();
       return outcome;
     };
@@ -62,7 +73,7 @@ export class RepairInParts {
   }
 
   #grow(): void {
-    this.#limit = Math.min(this.maxEntries, this.#limit * LIMIT_GROWTH);
+    this.#limit = Math.min(MOST_AT_ONCE.entries, this.#limit * LIMIT_GROWTH);
     this.#entries = Math.floor(Math.min(this.#limit, this.#entries * 2));
   }
 }
@@ -70,7 +81,7 @@ export class RepairInParts {
 /** What a failed repair says of what it claimed: an entry cannot be repaired, no entry of its table can, or (null) nothing. */
 export function culpritOf(error: unknown): 'entry' | 'table' | null {
   if (error instanceof ImpossibleTransferError) return 'table';
-  if (isTooMuch(error) || faultKind(error) === 'rejected') return 'entry';
+  if (isTooMuch(error) || faultKind(error) === 'rejected' || error instanceof UnequalRowError) return 'entry';
   const sqlstate = sqlstateOf(error) ?? '';
   if (sqlstate === LOCK_TIMEOUT) return null;
   if (sqlstate === PART_DROPPED || PART_CLASSES.has(sqlstate.slice(0, 2))) return 'entry';

@@ -2,7 +2,7 @@ import type pg from 'pg';
 import { withSession, type Database, type Queryable } from '../../db/database.js';
 import { boundsOf } from '../../db/micros.js';
 import { repeatRewritten } from '../tables/rewritten-tables.js';
-import { inTransaction, keepAwake, repeatCollisions } from '../../db/transaction.js';
+import { inTransaction, keepAwake, queryAll, repeatCollisions } from '../../db/transaction.js';
 import type { TimeRange } from '../../domain/time-range.js';
 import { endingStalledCopies } from './stalled-copies.js';
 import { enterRefused, enterUnprovenSql, type LedgerState } from '../ledger/ledger.js';
@@ -13,8 +13,8 @@ import { markUnsettled } from './mark-unsettled.js';
 import { portionOfRanges } from './portion.js';
 import { repairNamed, type NamedKey, type NamedRows } from './repair-named.js';
 import { repairPlaces } from './repair-places.js';
-import { lockTracked, NONE_UPDATED, type UpdatedRepair } from './repair-updated.js';
-import { planTransfer, type Transfer } from './transfer.js';
+import { lockTrackedSql, NONE_UPDATED, type UpdatedRepair } from './repair-updated.js';
+import { byKey, planTransfer, type Transfer } from './transfer.js';
 
 /** Which entries of the ledger a repair takes. */
 export interface Wanted {
@@ -34,11 +34,16 @@ export interface Claim {
   readonly table: string;
 }
 
-export interface RepairOptions extends Wanted {
+/** How much one repair takes; one entry, at the least. */
+export interface RepairSize {
+  readonly entries: number;
+  /** That the entries name; absent: whatever they do. */
+  readonly rows?: number;
+}
+
+export interface RepairOptions extends Wanted, RepairSize {
   readonly primary: Database;
   readonly secondary: Database;
-  /** Ledger entries in one repair, at most. */
-  readonly entries: number;
   /** Called with the entries that are being repaired, before anything can fail. */
   readonly onClaim?: (claim: Claim) => void;
 }
@@ -86,10 +91,20 @@ const FIND_TABLES = `
   where wanted.table_name <> all ($5::text[])
   order by oldest.entry_id`;
 
-/** Claims entries of one table which nobody else repairs. The last parameter: how many. */
+/**
+ * Claims entries of one table which nobody else repairs: $5 of them at most, and not more than the oldest ones that name
+ * $6 rows, or the oldest alone.
+ */
 const CLAIM_ENTRIES = `
-  select entry_id as id from sensorctl.ledger as entry where table_name = $4 and ${IS_WANTED}
-  order by entry_id limit $5
+  select entry_id as id, keys::text, gone::text, whole_table as whole, times <> '{}' as "isTimed" from sensorctl.ledger as entry where table_name = $4 and ${IS_WANTED}
+  order by entry_id limit (
+    select greatest(count(*), 1) from (
+      select sum(readings) over (order by entry_id) as rows from (
+        select entry_id, greatest(readings, jsonb_array_length(keys))::bigint as readings from sensorctl.ledger as entry where table_name = $4 and ${IS_WANTED}
+        order by entry_id limit $5
+      ) as oldest
+    ) as sums where rows <= $6
+  )
   for update skip locked`;
 
 /** The unconfirmed entries of a table whose times overlap those of the given ones, these included. */
@@ -116,17 +131,22 @@ const SETTLE_ENTRIES = `
   )
   ${enterUnprovenSql('repaired')}`;
 
-/** Null where they name no row by a key. */
-const READ_NAMED = `
-  select coalesce(json_agg(json_build_object('key', key, 'gone', is_gone)), '[]')::text as keys,
-    (select bool_or(whole_table) from sensorctl.ledger where entry_id = any ($1::bigint[])) as whole
-  from (
-    select key::text as key, bool_or(is_gone) as is_gone from (
-      select jsonb_array_elements(keys) as key, false as is_gone from sensorctl.ledger where entry_id = any ($1::bigint[])
-      union all
-      select jsonb_array_elements(gone), true from sensorctl.ledger where entry_id = any ($1::bigint[])
-    ) as named group by key
-  ) as keys`;
+/** An entry that is claimed, and what it names. */
+interface ClaimedEntry extends Record<string, unknown> {
+  readonly id: number;
+  /** JSON lists of keys. */
+  readonly keys: string | null;
+  readonly gone: string | null;
+  readonly whole: boolean;
+  readonly isTimed: boolean;
+}
+
+/** What claimed entries name. */
+interface ClaimedRows extends Claim {
+  readonly named: NamedRows;
+  /** They name times, too. */
+  readonly isTimed: boolean;
+}
 
 interface UnconfirmedEntry {
   readonly entry_id: number;
@@ -152,7 +172,7 @@ export async function repairMissed(options: RepairOptions): Promise<RepairOutcom
   if (tables.length === 0) return NOTHING;
   const repair = (source: pg.Client): Promise<RepairOutcome> =>
     repeatRewritten(source, () =>
-      inTransaction(source, () => repairClaimed(source, tables, options), 'repeatable read'),
+      inTransaction(source, () => repairClaimed(source, tables, options), 'repeatable read', [CLAIM_TIMEOUTS]),
     );
   return await endingStalledCopies([options.primary, options.secondary], () =>
     repeatCollisions(() => withSession(options.primary, repair)),
@@ -164,7 +184,6 @@ async function repairClaimed(
   tables: readonly string[],
   options: RepairOptions,
 ): Promise<RepairOutcome> {
-  await source.query(CLAIM_TIMEOUTS);
   const claim = await claimEntries(source, tables, options);
   if (claim === null) return NOTHING;
   options.onClaim?.(claim);
@@ -196,27 +215,42 @@ async function claimEntries(
   source: Queryable,
   tables: readonly string[],
   options: RepairOptions,
-): Promise<Claim | null> {
+): Promise<ClaimedRows | null> {
   for (const table of tables) {
-    const parameters = [...parametersOf(options), table, options.entries];
-    const { rows } = await source.query<{ id: number }>(CLAIM_ENTRIES, parameters);
-    if (rows.length > 0) return { ids: rows.map(({ id }) => id), table };
+    const parameters = [...parametersOf(options), table, options.entries, options.rows ?? Number.MAX_SAFE_INTEGER];
+    const { rows } = await source.query<ClaimedEntry>(CLAIM_ENTRIES, parameters);
+    if (rows.length === 0) continue;
+    const named = { keys: keysOf(rows), whole: rows.some(({ whole }) => whole) };
+    return { ids: rows.map(({ id }) => id), table, named, isTimed: rows.some(({ isTimed }) => isTimed) };
   }
   return null;
 }
 
+/** Each key once; it may be gone where one entry says so. */
+function keysOf(entries: readonly ClaimedEntry[]): NamedKey[] {
+  const found = new Map<string, boolean>();
+  const listOf = (json: string | null): string[] =>
+    json === null ? [] : (JSON.parse(json) as unknown[]).map((key) => JSON.stringify(key));
+  for (const { keys, gone } of entries) {
+    for (const key of listOf(keys)) if (!found.has(key)) found.set(key, false);
+    for (const key of listOf(gone)) found.set(key, true);
+  }
+  return [...found].map(([key, isGone]) => ({ key, gone: isGone }));
+}
+
 async function deliver(
   source: pg.Client,
-  claim: Claim,
+  claim: ClaimedRows,
   { primary, secondary }: RepairOptions,
 ): Promise<{ delivery: Delivery; updated: UpdatedRepair }> {
   const transfer = await planTransfer(primary, secondary, claim.table);
   const sides = { primary, secondary, transfer };
-  const named = await readNamed(source, claim);
+  const { named, isTimed } = claim;
   if (transfer.tracked)
     await markUnsettled(source, secondary, { table: claim.table, ids: claim.ids, whole: named.whole });
   const updated = await deliverByKey(named, sides);
-  return { delivery: transfer.compared.axis === null ? NO_ROWS : await deliverByTime(source, claim, sides), updated };
+  const byTime = isTimed && transfer.compared.axis !== null;
+  return { delivery: byTime ? await deliverByTime(source, claim, sides) : NO_ROWS, updated };
 }
 
 interface PlannedDelivery extends Pick<RepairOptions, 'primary' | 'secondary'> {
@@ -242,15 +276,10 @@ async function deliverByTime(
       await lockUnguarded(target, transfer);
       if (!transfer.tracked) return await bring(source, target);
       // What the claim's snapshot shows another repair may have deleted by now: it is read anew, once the target is held.
-      await lockTracked(target, transfer.table, transfer);
+      await queryAll(target, lockTrackedSql(transfer));
       return await withSession(primary, (fresh) => inTransaction(fresh, () => bring(fresh, target), 'repeatable read'));
     }),
   );
-}
-
-async function readNamed(source: Queryable, { ids }: Claim): Promise<NamedRows> {
-  const { rows } = await source.query<{ keys: string; whole: boolean }>(READ_NAMED, [ids]);
-  return { keys: JSON.parse(rows[0]?.keys ?? '[]') as NamedKey[], whole: rows[0]?.whole === true };
 }
 
 /** Brings the rows that entries name by key, in transactions of their own: they may be brought any number of times. */
@@ -259,13 +288,10 @@ async function deliverByKey(
   { primary, secondary, transfer }: PlannedDelivery,
 ): Promise<UpdatedRepair> {
   if (named.keys.length === 0 && !named.whole) return NONE_UPDATED;
-  const { compared, parents } = transfer;
-  const key = compared.sides.primary.key;
-  if (key === null && transfer.tracked) return await repairPlaces(primary, secondary, { table: compared, named });
-  const table = { ...compared, uniqueKey: key ?? compared.uniqueKey };
-  // Of the guide's tables that nobody tracks, the one that is named by keys refers to no other.
-  const tracked = transfer.tracked || compared.known === null ? { parents } : undefined;
-  return await repairNamed(primary, secondary, { table, named, tracked });
+  const { compared } = transfer;
+  const { key } = compared.sides.primary;
+  if (key === null && transfer.tracked) return await repairPlaces(primary, secondary, { transfer, named });
+  return await repairNamed(primary, secondary, { transfer: byKey(transfer, key ?? compared.uniqueKey), named });
 }
 
 /** A table without a unique key is repaired by one at a time. */

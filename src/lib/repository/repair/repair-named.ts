@@ -1,6 +1,6 @@
 import type { Database } from '../../db/database.js';
-import type { TablePair } from '../tables/table-pair.js';
-import { listKeys, repairUpdated, type TrackedRows, type UpdatedRepair } from './repair-updated.js';
+import { listKeys, repairUpdated, type UpdatedRepair } from './repair-updated.js';
+import type { Transfer } from './transfer.js';
 
 /** A row that entries of the ledger name; `gone`: that it may be no more. */
 export interface NamedKey {
@@ -18,17 +18,13 @@ export interface NamedRows {
 export async function repairNamed(
   source: Database,
   target: Database,
-  {
-    table,
-    named,
-    tracked,
-  }: { readonly table: TablePair; readonly named: NamedRows; readonly tracked: TrackedRows | undefined },
+  { transfer, named }: { readonly transfer: Transfer; readonly named: NamedRows },
 ): Promise<UpdatedRepair> {
   const gone = new Set(named.keys.filter((each) => each.gone).map(({ key }) => key));
-  const options = { table, ...(tracked === undefined ? {} : { tracked }), overwrite: true };
+  const options = { transfer, overwrite: true };
   if (!named.whole)
     return await repairUpdated(source, target, { ...options, gone, keys: named.keys.map(({ key }) => key) });
-  const there = await listKeys(target.pool, table, 'secondary');
-  const keys = [...new Set([...(await listKeys(source.pool, table, 'primary')), ...there])];
+  const there = await listKeys(target.pool, transfer.compared, 'secondary');
+  const keys = [...new Set([...(await listKeys(source.pool, transfer.compared, 'primary')), ...there])];
   return await repairUpdated(source, target, { ...options, keys, gone: new Set(there), keeps: true });
 }

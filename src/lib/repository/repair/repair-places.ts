@@ -3,17 +3,17 @@ import type { Database, Queryable } from '../../db/database.js';
 import { quoteIdentifier } from '../../db/identifiers.js';
 import { lockTargetSql } from '../../db/locks.js';
 import { underOwnPath, writeUnderOwnPath } from '../../db/search-path.js';
-import { CHECK_AT_ONCE, repeatCollisions, withTransaction } from '../../db/transaction.js';
+import { CHECK_AT_ONCE, queryAll, repeatCollisions, withTransaction } from '../../db/transaction.js';
 import { chunksOf } from '../../domain/chunks.js';
 import type { Role } from '../../domain/side.js';
 import { assertDecides } from '../phase/fence.js';
 import { columnOf, tableSql } from '../tables/table.js';
 import { sideSql, type TablePair } from '../tables/table-pair.js';
-import { readWriteSettings } from '../timescaledb/compressed-chunks.js';
-import { silenceTriggers, SKIP_EVERY_TABLE } from '../writers/own-writes.js';
+import { IN_REPLICA_ROLE, SKIP_EVERY_TABLE } from '../writers/own-writes.js';
 import type { NamedRows } from './repair-named.js';
-import { ImpossibleTransferError } from './transfer.js';
-import { givenRows, writtenColumns, type UpdatedRepair } from './repair-updated.js';
+import { ImpossibleTransferError, type Transfer } from './transfer.js';
+import { givenRows, writtenColumns } from './insert-absent.js';
+import { NONE_UPDATED, sumOf, type UpdatedRepair } from './repair-updated.js';
 
 const PLACES_AT_ONCE = 200;
 /** Rows of a table without key and axis that are compared at once; all of them travel. */
@@ -34,26 +34,23 @@ type Places = readonly string[] | null;
 export async function repairPlaces(
   source: Database,
   target: Database,
-  { table, named }: { readonly table: TablePair; readonly named: NamedRows },
+  { transfer, named }: { readonly transfer: Transfer; readonly named: NamedRows },
 ): Promise<UpdatedRepair> {
   const repair = (places: Places, deletes: boolean): Promise<UpdatedRepair> =>
-    repeatCollisions(() => repairAt(source, target, { table, places, deletes }));
-  if (named.whole || table.axis === null) return await repair(null, true);
-  const totals = { copied: 0, inserted: 0, skipped: 0, corrected: 0 };
+    repeatCollisions(() => repairAt(source, target, { transfer, table: transfer.compared, places, deletes }));
+  if (named.whole || transfer.compared.axis === null) return await repair(null, true);
+  let total = NONE_UPDATED;
   for (const gone of [true, false]) {
     const keys = named.keys.filter((each) => each.gone === gone).map(({ key }) => key);
     for (const places of chunksOf(keys, PLACES_AT_ONCE)) {
-      const repaired = await repair(places, gone);
-      totals.copied += repaired.copied;
-      totals.inserted += repaired.inserted;
-      totals.skipped += repaired.skipped;
-      totals.corrected += repaired.corrected;
+      total = sumOf(total, await repair(places, gone));
     }
   }
-  return totals;
+  return total;
 }
 
 interface PlacedRows {
+  readonly transfer: Transfer;
   readonly table: TablePair;
   readonly places: Places;
   readonly deletes: boolean;
@@ -61,9 +58,9 @@ interface PlacedRows {
 
 async function repairAt(source: Database, target: Database, rows: PlacedRows): Promise<UpdatedRepair> {
   return await withTransaction(target.pool, async (client) => {
-    await client.query(`${SKIP_EVERY_TABLE}; ${CHECK_AT_ONCE}`);
-    await silenceTriggers(client, rows.table.sides.secondary);
-    if (rows.deletes) for (const { text } of await readWriteSettings(target)) await client.query(text);
+    const role = rows.transfer.replica ? [IN_REPLICA_ROLE] : [];
+    await queryAll(client, [...role, SKIP_EVERY_TABLE, CHECK_AT_ONCE]);
+    if (rows.deletes) for (const { text } of rows.transfer.writeSettings) await client.query(text);
     await client.query(`select ${lockTargetSql('$1')}`, [rows.table.name]);
     await assertDecides(source);
     // The source is read once the target is held: what comes later is in a later entry.

@@ -1,21 +1,38 @@
 import type pg from 'pg';
-import type { Database, Queryable } from '../../db/database.js';
+import { copyBetween } from '../../db/copy.js';
+import { withSession, type Database, type Queryable } from '../../db/database.js';
 import { quoteIdentifier, quoteLiteral } from '../../db/identifiers.js';
 import { lockTargetSql } from '../../db/locks.js';
-import { underOwnPath, writeUnderOwnPath } from '../../db/search-path.js';
-import { repeatCollisions, withTransaction } from '../../db/transaction.js';
+import { PIN_AGAIN, underOwnPath, writeUnderOwnPath } from '../../db/search-path.js';
+import { inTransaction, queryAll, repeatCollisions } from '../../db/transaction.js';
 import { chunksOf } from '../../domain/chunks.js';
-import type { Role, Side } from '../../domain/side.js';
+import { sideTitle, type Role } from '../../domain/side.js';
 import { keepRowsSql } from '../ledger/quarantine.js';
 import { assertDecides } from '../phase/fence.js';
-import { comparedValue } from '../compare/digest-method.js';
-import { columnOf, tableSql } from '../tables/table.js';
+import { assertNotRewritten, repeatRewritten } from '../tables/rewritten-tables.js';
+import { columnOf } from '../tables/table.js';
 import { sideSql, type TablePair } from '../tables/table-pair.js';
-import { BRING_NEWEST_PARTS, READ_NEWEST_PARTS, type NewestPart } from '../write/newest-parts.js';
-import { silenceTriggers, SKIP_EVERY_TABLE } from '../writers/own-writes.js';
-import type { ParentRows } from './parent-rows.js';
+import { bringNewestParts } from '../write/newest-parts.js';
+import { bringParents } from './bring-rows.js';
+import { isGiven } from './insert-absent.js';
+import { portionOfKeys, type Portion } from './portion.js';
+import { findReferring } from './referring-tables.js';
+import {
+  canCorrect,
+  clearStagingSql,
+  copyFromSql,
+  copyToSql,
+  correctDifferingSql,
+  findUnequalSql,
+  insertStagedSql,
+  writeSettingsOf,
+} from './staging-sql.js';
+import { mayChange, UnequalRowError, type Transfer } from './transfer.js';
 
-const ROWS_AT_ONCE = 500;
+/** Rows in one transaction of the target: sends to the table wait meanwhile. */
+const ROWS_AT_ONCE = 5_000;
+/** Where each row is locked by itself. */
+const LOCKED_AT_ONCE = 500;
 
 /** `copied`, rows that the source holds, is the sum of the others. */
 export interface UpdatedRepair {
@@ -23,6 +40,7 @@ export interface UpdatedRepair {
   readonly inserted: number;
   /** Rows that were there, equal. */
   readonly skipped: number;
+  /** Also those that were deleted. */
   readonly corrected: number;
 }
 
@@ -31,40 +49,46 @@ export const NONE_UPDATED: UpdatedRepair = { copied: 0, inserted: 0, skipped: 0,
 /** A key as a JSON array of texts. */
 type Key = string;
 
+interface UpdatedRows {
+  /** Its key is what the keys are of: see `byKey`. */
+  readonly transfer: Transfer;
+  readonly keys: readonly Key[];
+  /** Differing rows become what the source holds. */
+  readonly overwrite: boolean;
+  /** Those of the keys whose rows go from the target where the source has them no more. */
+  readonly gone?: ReadonlySet<Key>;
+  /** What goes is kept in the quarantine. */
+  readonly keeps?: boolean;
+}
+
 /**
- * Brings a table whose rows are updated to the target: its primary side is the source, its secondary the target. With
- * `overwrite`, differing rows become what the source holds. Live writes to a row wait while it is locked on the target and
- * read on the source: so what is read holds every update that the target has, or may get later, and setting the row to it
- * loses none. Rows that only the target has stay. `keys`: JSON lists of texts; absent: of every row.
+ * Brings rows that are updated to the target by their keys, many at once through the staging table. The source is read in a
+ * snapshot that began once nothing else writes the table on the target, so that no value is older than what is there. Rows
+ * that only the target has stay, unless they are gone. `keys`: JSON lists of texts; absent: of every row. Throws where the
+ * target does not hold in the end what the source holds.
  */
 export async function repairUpdated(
   source: Database,
   target: Database,
   { keys, ...options }: Omit<UpdatedRows, 'keys'> & { readonly keys?: readonly Key[] },
 ): Promise<UpdatedRepair> {
-  const totals = { copied: 0, inserted: 0, skipped: 0, corrected: 0 };
-  for (const part of chunksOf(keys ?? (await listKeys(source.pool, options.table, 'primary')), ROWS_AT_ONCE)) {
-    const repaired = await repeatCollisions(() => repairRows(source, target, { ...options, keys: part }));
-    totals.copied += repaired.copied;
-    totals.inserted += repaired.inserted;
-    totals.skipped += repaired.skipped;
-    totals.corrected += repaired.corrected;
+  const { transfer } = options;
+  let total = NONE_UPDATED;
+  const all = keys ?? (await listKeys(source.pool, transfer.compared, 'primary'));
+  for (const part of chunksOf(all, mayChange(transfer) ? ROWS_AT_ONCE : LOCKED_AT_ONCE)) {
+    const repaired = await repeatCollisions(() => repairPart(source, target, { ...options, keys: part }));
+    total = sumOf(total, repaired);
   }
-  return totals;
+  return total;
 }
 
-/**
- * Adds rows that the target lacks, in its open transaction, as the source has them: parents of rows that are brought. No row
- * that is there is touched or locked, so that no live write waits.
- */
-export async function insertAbsent(
-  source: Queryable,
-  target: pg.ClientBase,
-  rows: Pick<UpdatedRows, 'table' | 'keys'>,
-): Promise<void> {
-  const { columns } = await readColumns(source, rows);
-  await writeUnderOwnPath(target, underOwnPath(insertSql(rows.table)), columns);
-  await bringMemory(source, target, { ...rows, overwrite: false });
+export function sumOf(one: UpdatedRepair, other: UpdatedRepair): UpdatedRepair {
+  return {
+    copied: one.copied + other.copied,
+    inserted: one.inserted + other.inserted,
+    skipped: one.skipped + other.skipped,
+    corrected: one.corrected + other.corrected,
+  };
 }
 
 /** The keys of all rows of a side, in an order that both sides share. */
@@ -76,181 +100,135 @@ export async function listKeys(source: Queryable, table: TablePair, role: Role):
   return rows.map(({ key }) => key);
 }
 
-interface UpdatedRows {
-  readonly table: TablePair;
-  readonly keys: readonly Key[];
-  readonly overwrite: boolean;
-  /** Of a table to which other programs write: see `lockTargetSql`. What its rows refer to goes before them. */
-  readonly tracked?: TrackedRows;
-  /** Those of the keys whose rows go from the target where the source has them no more. */
-  readonly gone?: ReadonlySet<Key>;
-  /** What goes is kept in the quarantine. */
-  readonly keeps?: boolean;
-}
-
-/** Of a tracked table. */
-export interface TrackedRows {
-  readonly parents: readonly ParentRows[];
-}
-
-/** With the tables that its rows refer to, whose rows may be brought along; in one order. */
-export async function lockTracked(target: Queryable, table: string, { parents }: TrackedRows): Promise<void> {
-  const names = [...new Set([table, ...parents.map((parent) => parent.table.name)])].sort();
-  for (const name of names) await target.query(`select ${lockTargetSql('$1')}`, [name]);
-}
-
-async function bringParents(
-  source: Database,
-  target: pg.ClientBase,
-  { rows: { table, keys }, parent }: { readonly rows: UpdatedRows; readonly parent: ParentRows },
-): Promise<void> {
-  const columns = parent.columns.map(quoteIdentifier);
-  const text = `select distinct json_build_array(${columns.map((name) => `${name}::text`).join(', ')})::text as key
-    from ${sideSql(table, 'primary')} where num_nulls(${columns.join(', ')}) = 0 and ${isGiven(table, 'primary')}`;
-  const { rows } = await source.pool.query<{ key: Key }>(text, [keys]);
-  if (rows.length > 0)
-    await insertAbsent(source.pool, target, { table: parent.table, keys: rows.map(({ key }) => key) });
-}
-
-async function repairRows(source: Database, target: Database, rows: UpdatedRows): Promise<UpdatedRepair> {
-  const { table, keys, overwrite } = rows;
-  return await withTransaction(target.pool, async (client) => {
-    await client.query(SKIP_EVERY_TABLE);
-    await silenceTriggers(client, table.sides.secondary);
-    if (rows.tracked !== undefined || table.known === null)
-      await lockTracked(client, table.name, rows.tracked ?? { parents: [] });
-    const removed = await removeGone(source, client, { rows, side: target.side });
-    for (const parent of rows.tracked?.parents ?? []) await bringParents(source, client, { rows, parent });
-    const first = await readColumns(source.pool, rows);
-    const inserted = await writeUnderOwnPath(client, underOwnPath(insertSql(table)), first.columns);
-    let corrected = 0;
-    if (overwrite) {
-      await client.query(lockSql(table), [keys]);
-      await assertDecides(source);
-      const values = await readColumns(source.pool, rows);
-      const update = updateSql(table);
-      if (update !== null) corrected = await writeUnderOwnPath(client, underOwnPath(update), values.columns);
-    }
-    await bringMemory(source.pool, client, rows);
-    const skipped = Math.max(0, first.rows - inserted - corrected);
-    return { copied: first.rows, inserted, skipped, corrected: corrected + removed };
-  });
-}
-
 /**
- * Deletes first, so that no other unique constraint stands in the way of what is written. The source is asked once more: an
- * entry says that a row was deleted, not that it was never written again.
+ * SQL that waits for all that writes a table on the target, and the tables that its rows refer to, whose rows may be brought
+ * along, and others; in one order.
  */
-async function removeGone(
-  source: Database,
-  target: pg.ClientBase,
-  { rows: { table, keys, gone, keeps }, side }: { readonly rows: UpdatedRows; readonly side: Side },
-): Promise<number> {
+export function lockTrackedSql(
+  { table, parents }: Pick<Transfer, 'table' | 'parents'>,
+  others: readonly string[] = [],
+): string[] {
+  const names = [...new Set([table, ...parents.map((parent) => parent.table.name), ...others])].sort();
+  return names.map((name) => `select ${lockTargetSql(quoteLiteral(name))}`);
+}
+
+async function repairPart(source: Database, target: Database, rows: UpdatedRows): Promise<UpdatedRepair> {
+  const { transfer, keys, gone, overwrite } = rows;
+  // A delete may cascade: what refers to its row is sent before the lock, and found then, or after the commit.
+  const deletes = gone !== undefined && gone.size > 0;
+  const referring = deletes ? await findReferring(target.pool, transfer.compared.sides.secondary) : [];
+  const inTarget = async (to: pg.Client): Promise<UpdatedRepair> =>
+    await withSession(source, async (from) => {
+      let attempts = 0;
+      const bringOnce = async (part: UpdatedRows): Promise<UpdatedRepair> => {
+        if ((attempts += 1) > 1) await to.query(clearStagingSql(transfer));
+        return await bringPart({ source, target, from, to, rows: part });
+      };
+      const bring = (part: UpdatedRows): Promise<UpdatedRepair> =>
+        repeatRewritten(from, () => inTransaction(from, () => bringOnce(part), 'repeatable read', BY_INDEX));
+      if (mayChange(transfer) || !overwrite) return await bring(rows);
+      // Live writes to a row wait while it is locked: what is read then holds every update that the target has.
+      const { inserted } = await bring({ ...rows, overwrite: false });
+      await to.query(lockSql(transfer.compared), [keys]);
+      const brought = await bring(rows);
+      return { ...brought, inserted, skipped: Math.max(0, brought.skipped - inserted) };
+    });
+  return await withSession(target, (to) =>
+    inTransaction(to, () => inTarget(to), 'read committed', beginSql(transfer, referring)),
+  );
+}
+
+/** What the target's transaction begins with. Constraints that are deferred stay so: rows may refer to each other. */
+function beginSql(transfer: Transfer, referring: readonly string[]): string[] {
+  const byIndex = transfer.guard === 'key' ? BY_INDEX : [];
+  const locks = mayChange(transfer) ? lockTrackedSql(transfer, referring) : [];
+  return [...writeSettingsOf(transfer), ...byIndex, ...locks];
+}
+
+interface Bringing {
+  readonly source: Database;
+  readonly target: Database;
+  /** In a transaction of its own, whose snapshot begins now. */
+  readonly from: pg.Client;
+  /** In a transaction that holds what it writes. */
+  readonly to: pg.Client;
+  readonly rows: UpdatedRows;
+}
+
+async function bringPart(bringing: Bringing): Promise<UpdatedRepair> {
+  const { source, from, to, rows } = bringing;
+  const { transfer, keys, gone, overwrite } = rows;
+  const portion = portionOfKeys(transfer, keys);
+  const statements = { to: copyToSql(transfer, portion), from: copyFromSql(transfer, 'staging') };
+  const copied = await copyBetween(from, to, statements);
   const named = gone === undefined ? [] : keys.filter((key) => gone.has(key));
-  if (named.length === 0) return 0;
+  const absent = await findAbsent(from, transfer.compared, named);
+  await assertNotRewritten(from, source, transfer.rewriteCheck);
   await assertDecides(source);
-  const { rows: absent } = await source.pool.query<{ key: Key }>(findAbsentSql(table), [named]);
-  if (absent.length === 0) return 0;
-  const given = [absent.map(({ key }) => key)];
-  if (keeps === true) await target.query(keepSql(table, side), given);
-  const text = `delete from ${sideSql(table, 'secondary')} where ${isGiven(table, 'secondary')}`;
-  return await writeUnderOwnPath(target, underOwnPath(text), given);
+  const removed = await removeGone(bringing, absent);
+  const written = copied === 0 ? NONE_UPDATED : await writeStaged(bringing, portion, copied);
+  await bringNewestParts(from, to, { table: transfer.table, keys, overwrite });
+  return { ...written, corrected: written.corrected + removed };
+}
+
+/** Keys of few rows of a table that may be large: its index finds them, whatever the planner guesses of tables that nobody analyzed. */
+const BY_INDEX = ['set local enable_hashjoin = off', 'set local enable_mergejoin = off'];
+
+/** Each deletion rests on a look: an entry says that a row was deleted, not that it was never written again. */
+async function findAbsent(from: Queryable, table: TablePair, keys: readonly Key[]): Promise<Key[]> {
+  if (keys.length === 0) return [];
+  const { rows } = await from.query<{ key: Key }>(findAbsentSql(table), [keys]);
+  return rows.map(({ key }) => key);
+}
+
+/** Goes first, so that no other unique constraint stands in the way of what is written. */
+async function removeGone({ target, to, rows }: Bringing, keys: readonly Key[]): Promise<number> {
+  if (keys.length === 0) return 0;
+  const { compared } = rows.transfer;
+  if (rows.keeps === true) await to.query(keepSql(compared), [keys, target.side]);
+  const text = `delete from ${sideSql(compared, 'secondary')} where ${isGiven(compared, 'secondary')}`;
+  return await writeUnderOwnPath(to, underOwnPath(text), [keys]);
+}
+
+/** What is corrected makes room for what is inserted: a value that is unique may have gone from one row to another. */
+async function writeStaged(
+  { from, to, target, rows }: Bringing,
+  portion: Portion,
+  copied: number,
+): Promise<UpdatedRepair> {
+  const { transfer, overwrite } = rows;
+  await bringParents({ source: from, target: to, transfer });
+  const corrects = overwrite && canCorrect(transfer);
+  const correct = corrects ? [underOwnPath(correctDifferingSql(transfer, portion)), PIN_AGAIN] : [];
+  const insert = [underOwnPath(insertStagedSql(transfer, { portion, part: false })), PIN_AGAIN];
+  const verify = overwrite ? [`${findUnequalSql(transfer, portion)} limit 1`] : [];
+  const results = await queryAll(to, [...correct, ...insert, ...verify]);
+  if (overwrite && results.at(-1)?.rows.length !== 0)
+    throw new UnequalRowError(`${sideTitle(target.side)} does not hold rows of ${transfer.table} as they were written`);
+  const corrected = corrects ? (results[0]?.rowCount ?? 0) : 0;
+  const inserted = results[correct.length]?.rowCount ?? 0;
+  return { copied, inserted, corrected, skipped: Math.max(0, copied - inserted - corrected) };
 }
 
 /** Those of the keys in $1 under which the source has no row. */
-function findAbsentSql(table: TablePair): string {
-  const { uniqueKey, sides } = table;
+function findAbsentSql({ uniqueKey, sides }: TablePair): string {
   const same = uniqueKey.map(
     (name, place) =>
       `stored.${quoteIdentifier(name)} = (wanted.key::json ->> ${place})::${columnOf(sides.primary, name)?.type ?? 'text'}`,
   );
   return `select wanted.key from unnest($1::text[]) as wanted (key)
-    where not exists (select from ${sideSql(table, 'primary')} as stored where ${same.join(' and ')})`;
+    where not exists (select from ${sideSql({ sides }, 'primary')} as stored where ${same.join(' and ')})`;
 }
 
-function keepSql(table: TablePair, side: Side): string {
+/** Parameters: keys, the side. */
+function keepSql(table: TablePair): string {
   const rows = `select to_jsonb(stored.*) as content, null as sensor_id, null as "time"
     from ${sideSql(table, 'secondary')} as stored where ${isGiven(table, 'secondary')}`;
   const reason = 'a program took it from the primary, with its table';
-  return keepRowsSql({ rows, table: table.name, side: quoteLiteral(side), reason });
-}
-
-/** A text array a column, and how many rows they hold. */
-async function readColumns(
-  source: Queryable,
-  { table, keys }: Pick<UpdatedRows, 'table' | 'keys'>,
-): Promise<{ columns: unknown[]; rows: number }> {
-  const arrays = table.columns.map(({ name }) => `array_agg(${quoteIdentifier(name)}::text)::text`);
-  const text = `select json_build_array(${arrays.join(', ')})::text as arrays, count(*)::int as rows
-    from ${sideSql(table, 'primary')} where ${isGiven(table, 'primary')}`;
-  const { rows } = await source.query<{ arrays: string; rows: number }>(text, [keys]);
-  return { columns: JSON.parse(rows[0]?.arrays ?? '[]') as unknown[], rows: rows[0]?.rows ?? 0 };
-}
-
-/** Brings what the rule by which rows are kept newest remembers of them; `overwrite` where their rows are locked. */
-async function bringMemory(
-  source: Queryable,
-  target: Queryable,
-  { table, keys, overwrite }: UpdatedRows,
-): Promise<void> {
-  const { rows } = await source.query<NewestPart & Record<string, unknown>>(READ_NEWEST_PARTS, [table.name, keys]);
-  if (rows.length === 0) return;
-  const column = (name: keyof NewestPart): string[] => rows.map((row) => row[name]);
-  const columns = [column('key'), column('part'), column('newest'), column('content')];
-  await target.query(BRING_NEWEST_PARTS, [table.name, ...columns, overwrite]);
-}
-
-/** The rows of the keys in $1, as a side has their types. */
-function isGiven({ uniqueKey: key, sides }: TablePair, role: Role): string {
-  const values = key.map((name, place) => `(given.key ->> ${place})::${columnOf(sides[role], name)?.type ?? 'text'}`);
-  return `(${key.map(quoteIdentifier).join(', ')}) in (
-    select ${values.join(', ')} from unnest($1::text[]) as listed (key)
-    cross join lateral (select listed.key::json as key) as given
-  )`;
+  return keepRowsSql({ rows, table: table.name, side: '$2', reason });
 }
 
 function lockSql(table: TablePair): string {
   const order = table.uniqueKey.map(quoteIdentifier).join(', ');
   return `select from ${sideSql(table, 'secondary')} where ${isGiven(table, 'secondary')} order by ${order} for update`;
-}
-
-/** The target computes generated columns itself, and takes the source's numbers of identity columns. */
-function insertSql(table: TablePair): string {
-  const names = writtenColumns(table)
-    .map(({ name }) => quoteIdentifier(name))
-    .join(', ');
-  const key = table.uniqueKey.map(quoteIdentifier).join(', ');
-  return `insert into ${tableSql(table.sides.secondary)} (${names}) overriding system value
-    select ${names} from ${givenRows(table)} as given order by ${key} on conflict do nothing`;
-}
-
-/** Null where a row has no values beside its key. */
-function updateSql(table: TablePair): string | null {
-  const { secondary } = table.sides;
-  const columns = writtenColumns(table).filter(
-    ({ name }) => !table.uniqueKey.includes(name) && columnOf(secondary, name)?.identity !== 'always',
-  );
-  if (columns.length === 0) return null;
-  const list = (qualifier: string): string => columns.map((column) => comparedValue(column, qualifier)).join(', ');
-  const same = table.uniqueKey.map(quoteIdentifier).map((name) => `known.${name} = given.${name}`);
-  const set = columns.map(({ name }) => quoteIdentifier(name)).map((name) => `${name} = given.${name}`);
-  return `update ${sideSql(table, 'secondary')} as known set ${set.join(', ')}
-    from ${givenRows(table)} as given
-    where ${same.join(' and ')} and (${list('known.')}) is distinct from (${list('given.')})`;
-}
-
-/** Those that the target does not compute itself. */
-export function writtenColumns({ columns, sides: { secondary } }: TablePair): TablePair['columns'] {
-  return columns.filter(({ name }) => columnOf(secondary, name)?.generated == null);
-}
-
-/** The parameters, an array text a column, as rows with the source's types. */
-export function givenRows({ columns, sides }: TablePair): string {
-  const names = columns.map(({ name }) => quoteIdentifier(name));
-  const arrays = names.map((_, place) => `$${place + 1}::text[]`);
-  const values = columns.map(({ name }) => {
-    const column = quoteIdentifier(name);
-    return `${column}::${columnOf(sides.primary, name)?.type ?? 'text'} as ${column}`;
-  });
-  return `(select ${values.join(', ')} from unnest(${arrays.join(', ')}) as texts (${names.join(', ')}))`;
 }

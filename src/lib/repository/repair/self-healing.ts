@@ -16,8 +16,6 @@ import type { RepairOptions, RepairOutcome } from './repair-missed.js';
 
 export interface SelfHealingOptions extends Pick<RepairOptions, 'primary' | 'secondary'> {
   readonly breaker: CircuitBreaker;
-  /** Ledger entries in one repair, at most. */
-  readonly entries?: number;
   /** Rows a second, at most. */
   readonly rowsPerSecond: number;
   readonly logger: Logger;
@@ -42,7 +40,9 @@ export interface HealedTurn {
 
 const NOTHING_HEALED: HealedTurn = { entries: 0, copied: 0, inserted: 0, skipped: 0, corrected: 0, refused: 0 };
 
-const ENTRIES_A_REPAIR = 20;
+/** What takes about a second: sends wait for a repair that holds their table. At a low rate less, so that no pause after it is long. */
+const ROWS_A_REPAIR = 10_000;
+const PAUSE_AT_MOST_S = 5;
 const IDLE_MS = 1_000;
 const BURY_MS = 30_000;
 const PARTITIONS_MS = 60_000;
@@ -85,7 +85,8 @@ class Healing {
   #partitionsFailed = false;
 
   constructor(private readonly options: SelfHealingOptions) {
-    this.#parts = new RepairInParts(options, options.entries ?? ENTRIES_A_REPAIR);
+    const rows = Math.min(ROWS_A_REPAIR, options.rowsPerSecond * PAUSE_AT_MOST_S);
+    this.#parts = new RepairInParts(options, rows);
     this.#turns = new HealerTurns(options.primary, options.logger);
   }
 

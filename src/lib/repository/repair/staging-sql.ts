@@ -1,11 +1,12 @@
 import { quoteIdentifier } from '../../db/identifiers.js';
 import { microsOf } from '../../db/micros.js';
 import type { Role } from '../../domain/side.js';
-import { columnOf, tableSql } from '../tables/table.js';
+import { columnOf, equalitySql, isLooselyEqual, tableSql } from '../tables/table.js';
 import { isTimeAxis } from '../tables/axis.js';
 import { sideSql, type ComparedColumn } from '../tables/table-pair.js';
 import { comparedValue } from '../compare/digest-method.js';
 import { keepRowsSql, rowContentSql } from '../ledger/quarantine.js';
+import { IN_REPLICA_ROLE, SKIP_EVERY_TABLE } from '../writers/own-writes.js';
 import type { Portion } from './portion.js';
 import type { ParentRows } from './parent-rows.js';
 import type { Transfer } from './transfer.js';
@@ -25,9 +26,21 @@ function selectRowsSql({ columns }: Transfer, { source }: Portion, names: readon
   return `select ${values.join(', ')} from ${source}`;
 }
 
-export function createStagingSql(transfer: Transfer): string {
+/** What a transaction of the target begins with that writes rows through the staging table. */
+export function writeSettingsOf(transfer: Transfer): string[] {
+  const settings = transfer.writeSettings.map(({ text }) => text);
+  const role = transfer.replica ? [IN_REPLICA_ROLE] : [];
+  return [...settings, ...role, SKIP_EVERY_TABLE, createStagingSql(transfer)];
+}
+
+function createStagingSql(transfer: Transfer): string {
   const columns = [...transfer.columns].map(([name, type]) => `${quoteIdentifier(name)} ${type}`);
   return `create temporary table if not exists ${staging(transfer)} (${columns.join(', ')}) on commit delete rows`;
+}
+
+/** Of what an earlier attempt of the same transaction has left there. */
+export function clearStagingSql(transfer: Transfer): string {
+  return `delete from ${staging(transfer)}`;
 }
 
 /** `into` is the staging table, or the table itself. */
@@ -121,7 +134,8 @@ export function correctDifferingSql(transfer: Transfer, portion: Portion): strin
   }
   const [columns, key] = [listOf(transfer.written), listOf(transfer.key)];
   return `insert into ${insertedSql(transfer)} as stored (${columns}) ${overriding(transfer)}
-    select distinct on (${key}) ${columns} from ${staging(transfer)} order by ${key}
+    select distinct on (${key}) ${columns} from ${staging(transfer)} as staged
+    where exists (select from ${differingSql(transfer, portion)}) order by ${key}
     on conflict (${key}) do update set ${names.map((name) => `${name} = excluded.${name}`).join(', ')}
     where ${differ(transfer, 'stored.', 'excluded.')}`;
 }
@@ -277,7 +291,7 @@ function format({ binary }: Transfer): string {
 
 /** With those of the key under which different texts are equal: a comparison tells them apart, so that a repair does. */
 function valueColumns({ compared, key }: Transfer): readonly ComparedColumn[] {
-  const isLooseKey = (name: string): boolean => columnOf(compared.sides.secondary, name)?.looseCollation != null;
+  const isLooseKey = (name: string): boolean => isLooselyEqual(columnOf(compared.sides.secondary, name));
   return compared.columns.filter(({ name }) => !key.includes(name) || isLooseKey(name));
 }
 
@@ -297,9 +311,13 @@ function differ(transfer: Transfer, one: string, other: string): string {
   return `(${list(one)}) is distinct from (${list(other)})`;
 }
 
-function sameKey({ key }: Transfer): string {
+function sameKey({ key, compared }: Transfer): string {
   if (key.length === 0) return 'true';
-  return key.map((column) => `stored.${quoteIdentifier(column)} = staged.${quoteIdentifier(column)}`).join(' and ');
+  const same = key.map((name) => {
+    const [column, equals] = [quoteIdentifier(name), equalitySql(columnOf(compared.sides.secondary, name))];
+    return `stored.${column} ${equals} staged.${column}`;
+  });
+  return same.join(' and ');
 }
 
 function sameRow(transfer: Transfer): string {
@@ -311,9 +329,14 @@ function sameCopy(transfer: Transfer): string {
 }
 
 /** Pairs of a target's row and a staged one under one key that are not equal. */
-function joinDiffering(transfer: Transfer, { found }: Portion): string {
-  return `${targetSql(transfer)} as stored join ${staging(transfer)} as staged on ${sameKey(transfer)}
-    where ${found} and ${differ(transfer, 'stored.', 'staged.')}`;
+function joinDiffering(transfer: Transfer, portion: Portion): string {
+  return `${staging(transfer)} as staged, ${differingSql(transfer, portion)}`;
+}
+
+/** The target's row under the key of a staged one, where it is not equal. */
+function differingSql(transfer: Transfer, { found }: Portion): string {
+  return `${targetSql(transfer)} as stored
+    where ${sameKey(transfer)} and ${found} and ${differ(transfer, 'stored.', 'staged.')}`;
 }
 
 /** Rows with the number of each among those that are equal to it; of the target's also where they are. */

@@ -8,6 +8,7 @@ import { readTables } from '../tables/read-tables.js';
 import { planRewriteCheck } from '../tables/rewritten-tables.js';
 import { columnOf, hasUniqueKey, type Column, type Parent, type Table } from '../tables/table.js';
 import { pairTables, type TablePair } from '../tables/table-pair.js';
+import { areSilent } from '../writers/own-writes.js';
 import { isRecordedAsTracked } from '../writers/tracking.js';
 import { readWriteSettings } from '../timescaledb/compressed-chunks.js';
 
@@ -42,7 +43,7 @@ export interface Transfer {
   readonly parents: readonly ParentRows[];
   /** Both sides have the same column types: rows may go straight into the table. */
   readonly alike: boolean;
-  /** Written in replica role: its foreign keys refer in a circle, or to the table itself. */
+  /** Written in replica role: its triggers are to be silent, or its foreign keys refer in a circle, or to the table itself. */
   readonly replica: boolean;
   /** And their binary form means the same on both. */
   readonly binary: boolean;
@@ -54,6 +55,24 @@ export interface Transfer {
 
 /** A table that cannot be copied until a person has mended its schema; other tables can. */
 export class ImpossibleTransferError extends UnreachableError {}
+
+/** The target took a row, and does not hold it as it was written. */
+export class UnequalRowError extends UnreachableError {}
+
+/** The same with other columns for the key: those by which the ledger names rows. */
+export function byKey(transfer: Transfer, key: readonly string[]): Transfer {
+  const { compared } = transfer;
+  const guard = hasUniqueKey(compared.sides.secondary, key) ? 'key' : 'absence';
+  return { ...transfer, compared: { ...compared, uniqueKey: key }, key, guard };
+}
+
+/**
+ * Other programs may change its rows on the source: whoever brings them holds the target, see `lockTargetSql`. Of a table
+ * that only consumers write no row changes that is not locked.
+ */
+export function mayChange({ tracked, compared }: Pick<Transfer, 'tracked' | 'compared'>): boolean {
+  return tracked || compared.known === null;
+}
 
 /** Plans how a table that the consumer writes is copied; throws where the two sides do not allow it. */
 export async function planTransfer(source: Database, target: Database, table: string): Promise<Transfer> {
@@ -88,11 +107,12 @@ export async function planTransferOf(
   const isAlike = (name: string): boolean => columnOf(from, name)?.type === columnOf(to, name)?.type;
   const isPortable = (name: string): boolean =>
     columnOf(from, name)?.portable === true && columnOf(to, name)?.portable === true;
-  const [writeSettings, rewriteCheck, parents, tracked] = await Promise.all([
+  const [writeSettings, rewriteCheck, parents, tracked, silent] = await Promise.all([
     readWriteSettings(target),
     planRewriteCheck(source, [from]),
     planParents(source, target, to),
     isRecordedAsTracked(source.pool, table),
+    areSilent(target.pool, to),
   ]);
   const guard = guardOf(compared);
   const written = names.filter((name) => isWritable(to, name));
@@ -102,7 +122,7 @@ export async function planTransferOf(
     columns: new Map(names.map((name) => [name, stagedType(columnOf(from, name))])),
     hasIdentity: written.some((name) => columnOf(to, name)?.identity != null),
     key: compared.uniqueKey,
-    replica,
+    replica: replica || silent,
     binary: alike && names.every(isPortable),
   };
 }

@@ -51,10 +51,12 @@ const READ_SUBSCRIPTIONS = `
 
 /** What is there, and cannot be brought. */
 export async function readLeftOut(database: Queryable): Promise<LeftOut[]> {
-  const { rows } = await database.query<LeftOut & Record<string, unknown>>(READ_LEFT_OUT);
-  const privileged = await database.query<{ readable: boolean }>(
-    "select has_column_privilege('pg_subscription', 'subname', 'select') as readable",
-  );
+  const [{ rows }, privileged] = await Promise.all([
+    database.query<LeftOut & Record<string, unknown>>(READ_LEFT_OUT),
+    database.query<{ readable: boolean }>(
+      "select has_column_privilege('pg_subscription', 'subname', 'select') as readable",
+    ),
+  ]);
   if (privileged.rows[0]?.readable !== true) return rows;
   const subscriptions = await database.query<LeftOut & Record<string, unknown>>(READ_SUBSCRIPTIONS);
   return [...rows, ...subscriptions.rows];

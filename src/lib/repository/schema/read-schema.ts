@@ -39,30 +39,35 @@ const READ_ROLES = 'select rolname as name, rolname = current_user as mine from 
 /** Reads all that one side holds, in an order in which it can be made; looks only at catalogs. */
 export async function readSchema(database: Queryable): Promise<SchemaCatalog> {
   const around = await readSurroundings(database);
-  const made = [
-    ...(await readTypes(database)),
-    ...(await readFunctions(database)),
-    ...(await readRelations(database, around)),
-    ...(await readViews(database, around)),
-    ...(await readParts(database, around)),
-    ...(await readHypertables(database, around)),
-  ];
-  const read = async (sql: string, values: readonly unknown[]): Promise<ObjectRow[]> =>
-    (await database.query<ObjectRow>(sql, [...values])).rows;
-  const rows = [
-    ...made,
-    ...(await readAnnotations(
-      read,
-      made.map(({ address }) => address),
-    )),
-  ];
-  const { rows: roles } = await database.query<{ name: string; mine: boolean }>(READ_ROLES);
+  const [{ rows: roles }, dependencies, leftOut, rows] = await Promise.all([
+    database.query<{ name: string; mine: boolean }>(READ_ROLES),
+    readDependencies(database),
+    readLeftOut(database),
+    readObjects(database, around),
+  ]);
   return {
-    objects: inOrder(place(rows, await readDependencies(database))),
-    leftOut: await readLeftOut(database),
+    objects: inOrder(place(rows, dependencies)),
+    leftOut,
     roles: new Set(roles.map(({ name }) => name)),
     role: roles.find(({ mine }) => mine)?.name ?? '',
   };
+}
+
+/** Everything that statements make, with what is said of it. */
+async function readObjects(database: Queryable, around: Surroundings): Promise<ObjectRow[]> {
+  const kinds = await Promise.all([
+    readTypes(database),
+    readFunctions(database),
+    readRelations(database, around),
+    readViews(database, around),
+    readParts(database, around),
+    readHypertables(database, around),
+  ]);
+  const made = kinds.flat();
+  const read = async (sql: string, values: readonly unknown[]): Promise<ObjectRow[]> =>
+    (await database.query<ObjectRow>(sql, [...values])).rows;
+  const addresses = made.map(({ address }) => address);
+  return [...made, ...(await readAnnotations(read, addresses))];
 }
 
 async function readSurroundings(database: Queryable): Promise<Surroundings> {

@@ -1,4 +1,5 @@
 import type { Queryable } from '../../db/database.js';
+import { queryAll } from '../../db/transaction.js';
 import { readTablesSql, tableOf, type TableRow } from './read-tables.js';
 import { losesRowsOnConflict, readTimescaleDb } from './server-facts.js';
 import type { Table, TableName } from './table.js';
@@ -60,21 +61,24 @@ const A_PART = 'a part of ';
 /** The one reader of which tables there are: every one that a migration has to know, and what else holds data, with the reason why not. */
 export async function discoverTables(database: Queryable): Promise<Discovery> {
   const { installed } = await readTimescaleDb(database);
-  const [{ rows }, others] = await Promise.all([
-    database.query<TableRow>(readTablesSql(WANTED, installed !== null)),
-    database.query<{ largeObjects: number; temporary: number }>(COUNT_OTHERS),
-  ]);
+  const [found, others] = await queryAll(database, [readTablesSql(WANTED, installed !== null), COUNT_OTHERS]);
+  const rows = (found?.rows ?? []) as TableRow[];
   const losesRows = installed !== null && losesRowsOnConflict(installed);
   const notTaken = rows.flatMap(({ label, schema, name, reason }): NotTaken[] =>
     reason === null ? [] : [{ label, name: { schema, name }, reason, isPartition: reason.startsWith(A_PART) }],
   );
   return {
     tables: rows.filter(({ reason }) => reason === null).map((row) => tableOf(row, { losesRows, axis: null })),
-    notTaken: [...notTaken, ...otherData(others.rows[0])],
+    notTaken: [...notTaken, ...otherData(others?.rows[0] as OtherData | undefined)],
   };
 }
 
-function otherData(counts: { largeObjects: number; temporary: number } | undefined): NotTaken[] {
+interface OtherData {
+  readonly largeObjects: number;
+  readonly temporary: number;
+}
+
+function otherData(counts: OtherData | undefined): NotTaken[] {
   const of = (label: string, count: number, reason: string): NotTaken[] =>
     count === 0 ? [] : [{ label, name: { schema: '', name: label }, reason, isPartition: false }];
   return [

@@ -38,9 +38,17 @@ export async function readOwnSchema(database: Queryable): Promise<string> {
   return rows[0]?.schema ?? 'public';
 }
 
+const EXTENSION_HOLDS_MS = 5_000;
+/** Where the extension was found, by connection or pool: each reader of catalogs begins with it, and nobody drops it in between. */
+const extensions = new WeakMap<Queryable, { readonly state: TimescaleDbState; readonly at: number }>();
+
 export async function readTimescaleDb(database: Queryable): Promise<TimescaleDbState> {
+  const known = extensions.get(database);
+  if (known !== undefined && performance.now() - known.at < EXTENSION_HOLDS_MS) return known.state;
   const { rows } = await database.query<TimescaleDbState & Record<string, unknown>>(READ_TIMESCALEDB);
-  return rows[0] ?? { installed: null, schema: null, creatable: false };
+  const state = rows[0] ?? { installed: null, schema: null, creatable: false };
+  if (state.installed !== null) extensions.set(database, { state, at: performance.now() });
+  return state;
 }
 
 /** Only from PostgreSQL 15 on can others than superusers have the right. */

@@ -95,13 +95,25 @@ export function columnOf(table: Pick<Table, 'columns'>, name: string): Column | 
   return table.columns.find((column) => column.name === name);
 }
 
-/**
- * SQL for a text as the column compares it: two texts of different bytes may be one key (citext, a collation that is not
- * deterministic).
- */
+/** Whether two texts of different bytes may be equal in the column: citext, a collation that is not deterministic. */
+export function isLooselyEqual(column: Column | undefined): boolean {
+  return column?.looseCollation != null || isCitext(column);
+}
+
+/** SQL for a text as the column compares it. */
 export function asKeySql(column: Column | undefined, text: string): string {
   if (column?.looseCollation != null) return `${text} collate ${column.looseCollation}`;
-  return /(?:^|\.)citext$/.test(column?.baseType ?? '') ? `${text}::${column?.baseType ?? ''}` : text;
+  return isCitext(column) ? `${text}::${column?.baseType ?? ''}` : text;
+}
+
+/** By which operator values of the column are equal: that of citext stands in its schema, on no session's path. */
+export function equalitySql(column: Column | undefined): string {
+  const [, schema] = isCitext(column) ? (/^(.+)\.citext$/.exec(column?.baseType ?? '') ?? []) : [];
+  return schema === undefined ? '=' : `operator(${schema}.=)`;
+}
+
+function isCitext(column: Column | undefined): boolean {
+  return /(?:^|\.)citext$/.test(column?.baseType ?? '');
 }
 
 /** Whether a unique key on exactly these columns exists, in whatever order. */

@@ -55,6 +55,7 @@ const REMEMBER = `
   on conflict (job_id) do update set proc_name = excluded.proc_name, table_name = excluded.table_name`;
 
 const FIND_BOOKKEEPING = "select to_regclass('sensorctl.paused_job') is not null as exists";
+const FIND_REMEMBERED = 'select exists (select from sensorctl.paused_job) as exists';
 
 /** Jobs that were deleted, or switched on by hand meanwhile, are not among them. */
 const FIND_PAUSED = `
@@ -102,10 +103,12 @@ export async function withPausedPolicies<Result>(
  * switched on. Throws an UnreachableError that names the jobs which the connected role may not alter.
  */
 export async function restoreAbandonedPolicies(target: Database): Promise<readonly number[]> {
+  for (const text of [FIND_BOOKKEEPING, FIND_REMEMBERED]) {
+    const { rows } = await target.pool.query<{ exists: boolean }>(text);
+    if (rows[0]?.exists !== true) return [];
+  }
   const { installed } = await readTimescaleDb(target.pool);
-  if (installed === null) return [];
-  const { rows } = await target.pool.query<{ exists: boolean }>(FIND_BOOKKEEPING);
-  return rows[0]?.exists === true ? await restore(target, target.pool) : [];
+  return installed === null ? [] : await restore(target, target.pool);
 }
 
 /** A run's share of the pause: a session of its own that holds the lock, and is replaced where it breaks. */

@@ -115,7 +115,8 @@ export async function readTimescaleDbCatalog(
   const names = [known.map(({ name }) => name.schema), known.map(({ name }) => name.name)];
   const read = async <Row>(sql: string, values: unknown[] = []): Promise<Row[]> =>
     (await database.query<Row & Record<string, unknown>>(sql, values)).rows;
-  const [dimensions, compression, jobs, aggregates] = await Promise.all([
+  const [withRootRows, dimensions, compression, jobs, aggregates] = await Promise.all([
+    findRootRows(database, [...tables.values()]),
     read<Placed<DimensionFacts>>(READ_DIMENSIONS, names),
     read<Placed<Compression>>(READ_COMPRESSION, names),
     read<Omit<Job, 'afterSeconds'> & { afterSeconds: string | null }>(READ_POLICIES),
@@ -125,7 +126,6 @@ export async function readTimescaleDbCatalog(
     ...job,
     afterSeconds: job.afterSeconds === null ? null : Number(job.afterSeconds),
   }));
-  const withRootRows = await findRootRows(database, [...tables.values()]);
   const hypertables = known.map(({ label, name, compressed }, place): [string, HypertableFacts] => {
     const { segmentBy = '', orderBy = '' } = compression.find((each) => each.place === place) ?? {};
     const own = { dimensions: dimensions.filter((each) => each.place === place), policies: policiesOf(name, policies) };

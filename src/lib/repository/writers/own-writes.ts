@@ -22,10 +22,11 @@ export const SKIP_EVERY_TABLE = `select ${EVERY_TABLE}`;
 /** Goes first where the operator's triggers are to be silent: what they wrote on the primary is brought like other rows. */
 export const IN_REPLICA_ROLE = 'set local session_replication_role = replica';
 
-/** Silences the triggers of a tracked table in a transaction that writes it on the secondary, where the role may. */
-export async function silenceTriggers(target: Queryable, { label, hasTriggers }: Table): Promise<void> {
-  if (!hasTriggers || !(await readTracked(target)).has(label)) return;
-  if (await readMayReplicate(target)) await target.query(IN_REPLICA_ROLE);
+/** Whether the triggers of a table are to be silent for what is written to it on the secondary: it is tracked, and the role may say so. */
+export async function areSilent(target: Queryable, { label, hasTriggers }: Table): Promise<boolean> {
+  if (!hasTriggers) return false;
+  const [tracked, mayReplicate] = await Promise.all([readTracked(target), readMayReplicate(target)]);
+  return mayReplicate && tracked.has(label);
 }
 
 /** The same in a statement whose `with` holds what writes: a condition that is looked at before anything of it is read. */

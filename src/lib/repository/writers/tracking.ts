@@ -2,9 +2,9 @@ import type pg from 'pg';
 import type { Database, Queryable } from '../../db/database.js';
 import { quoteIdentifier } from '../../db/identifiers.js';
 import { isLockTimeout } from '../../db/sqlstate.js';
-import { withTransaction } from '../../db/transaction.js';
+import { onOneConnection, withTransaction } from '../../db/transaction.js';
 import { backoff, withRetries } from '../../domain/retry.js';
-import type { Role } from '../../domain/side.js';
+import type { Role, Side } from '../../domain/side.js';
 import { readTimescaleDb } from '../tables/server-facts.js';
 import { tableSql, type Table, type TableName } from '../tables/table.js';
 import { readTracked } from '../tables/written-tables.js';
@@ -82,12 +82,17 @@ export async function readTracking(
   { side, pool }: Pick<Database, 'side' | 'pool'>,
   tables: readonly Table[],
 ): Promise<Tracking[]> {
-  const { installed } = await readTimescaleDb(pool);
-  const relations = await readTrackedRelations(pool, tables);
+  return await onOneConnection(pool, async (client) => await readTrackingThrough(client, side, tables));
+}
+
+async function readTrackingThrough(client: Queryable, side: Side, tables: readonly Table[]): Promise<Tracking[]> {
+  const [{ installed }, relations] = await Promise.all([readTimescaleDb(client), readTrackedRelations(client, tables)]);
   const places = [relations.map(({ oid }) => oid), relations.map(({ table }) => table)];
-  const { rows: found } = await pool.query<FoundTrigger>(FIND_TRIGGERS, places);
-  const { rows: versions } = await pool.query<{ table: number; versions: string }>(VERSIONS, places);
-  const { rows: recorded } = await pool.query<Recorded>(READ_RECORDED);
+  const [{ rows: found }, { rows: versions }, { rows: recorded }] = await Promise.all([
+    client.query<FoundTrigger>(FIND_TRIGGERS, places),
+    client.query<{ table: number; versions: string }>(VERSIONS, places),
+    client.query<Recorded>(READ_RECORDED),
+  ]);
   return tables.map((table) => {
     const planned = relations
       .filter((relation) => relation.table === table.oid)
