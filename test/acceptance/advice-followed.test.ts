@@ -129,7 +129,10 @@ describe('advice that is followed', function () {
     const typed = await reach(PHASE_3);
     expect(typed.at(-1)).to.equal(`${PHASE_3.join(' ')}: 0`);
     const between = new Set(typed.filter((each) => !each.startsWith('cutover')));
-    expect([...between].filter((each) => each !== 'monitor: 0')).to.have.members(['compare --window 1h: 0', 'consume --dual-write: 0']);
+    expect([...between].filter((each) => each !== 'monitor: 0')).to.have.members([
+      'compare --window 1h: 0',
+      'consume --dual-write: 0',
+    ]);
   });
 
   it('leads to phase 3 where EC2 missed readings during the soak', async () => {
