@@ -1,5 +1,6 @@
 // What an operator does who types each `Next:` line and nothing else: it leads to the goal, and never in a circle.
 import { expect } from 'chai';
+import type pg from 'pg';
 import { generateTelemetry } from '../../src/lib/decoders/generate.js';
 import { Stage } from '../support/cli.js';
 
@@ -19,13 +20,20 @@ describe('advice that is followed', function () {
 
   afterEach(() => stage.close());
 
-  /** The command of a `Next:` line: up to a comment, or to what else can be done. */
+  /** The first command of a `Next:` line: up to a comment, or to what else can be done. */
   function nextOf(text: string): string[] {
-    const [, line = ''] = /^Next: sensorctl (.*)$/m.exec(text) ?? [];
+    const [, line = ''] = /^ *Next: .*?sensorctl (.*)$/m.exec(text) ?? [];
     return line
-      .split(/,| {2,}#| or /)[0]!
+      .split(/[,;]| {2,}#| or /)[0]!
       .trim()
       .split(' ');
+  }
+
+  /** As it is typed by somebody who does not wait for what goes on until it is stopped. */
+  function typedAs(command: readonly string[]): string[] {
+    const ends: Readonly<Record<string, string>> = { consume: '--drain', monitor: '--once' };
+    const flag = ends[command[0] ?? ''];
+    return flag === undefined ? [...command] : [...command, flag];
   }
 
   /** Runs `goal`, and what it advises while the answer is no, each with the advice of its own; answers what was typed. */
@@ -35,8 +43,7 @@ describe('advice that is followed', function () {
     let command: readonly string[] = goal;
     for (let step = 0; step < MOST_STEPS; step += 1) {
       const asked = command.join(' ');
-      const drained = command[0] === 'consume' ? [...command, '--drain'] : command;
-      const { code, stdout, stderr } = await stage.run(drained);
+      const { code, stdout, stderr } = await stage.run(typedAs(command));
       typed.push(`${asked}: ${String(code)}`);
       // Where a person would be asked, this one says yes.
       if (code === 2 && stderr.endsWith('Next: give --yes\n')) {
@@ -106,4 +113,89 @@ describe('advice that is followed', function () {
       expect((await stage.run([...advised])).code, advised.join(' ')).to.equal(0);
     }
   });
+
+  const PHASE_3 = ['cutover', '--phase', '3', '--min-soak', '1s', '--yes'];
+
+  /** By way of phase 2, in which a consumer ran. */
+  async function goToPhase3(): Promise<void> {
+    await stage.runJson(['consume', '--drain']);
+    await reach(PHASE_2);
+    await reach(PHASE_3);
+  }
+
+  it('leads from phase 2 to phase 3: what the soak lacks is done, and nothing else', async () => {
+    await stage.runJson(['consume', '--drain']);
+    await reach(PHASE_2);
+    const typed = await reach(PHASE_3);
+    expect(typed.at(-1)).to.equal(`${PHASE_3.join(' ')}: 0`);
+    const between = new Set(typed.filter((each) => !each.startsWith('cutover')));
+    expect([...between].filter((each) => each !== 'monitor: 0')).to.have.members([
+      'compare --window 1h: 0',
+      'consume --dual-write: 0',
+    ]);
+  });
+
+  it('leads to phase 3 where EC2 missed readings during the soak', async () => {
+    await stage.runJson(['consume', '--drain']);
+    await reach(PHASE_2);
+    await stage.send(generateTelemetry({ seed: 21, count: 20, startMicros: (Date.now() - 60_000) * 1000 }));
+    await stage.run(['consume', '--drain'], { EC2_DB_PORT: '1', EC2_RETRY_ATTEMPTS: '0' });
+    expect(await reach(PHASE_3)).to.include('backfill: 0');
+  });
+
+  it('leads back from phase 3 where another program has written to local since', async () => {
+    await goToPhase3();
+    await stage.send(generateTelemetry({ seed: 22, count: 20, startMicros: (Date.now() - 60_000) * 1000 }));
+    await stage.runJson(['consume', '--drain']);
+    await stage.local.query(`insert into ${WATER} (time, sensor_id, level_cm)
+      select now() - interval '20 seconds', sensor_id, 1 from sensor_registry limit 1`);
+    expect(await reach(['cutover', '--rollback', '--yes'])).to.deep.equal([
+      'cutover --rollback --yes: 1',
+      'backfill --direction local-to-ec2 --window 1h: 0',
+      'cutover --rollback --yes: 0',
+    ]);
+    expect((await stage.run(['compare', '--all'])).code).to.equal(0);
+  });
+
+  it('leads from a comparison in phase 3, in which local lacks what EC2 got, to the way back', async () => {
+    await goToPhase3();
+    await stage.send(generateTelemetry({ seed: 23, count: 20, startMicros: (Date.now() - 60_000) * 1000 }));
+    await stage.runJson(['consume', '--drain']);
+    expect(await reach(['compare', '--all'])).to.deep.equal([
+      ...['compare --all: 1', 'cutover --rollback: 2', 'cutover --rollback --yes: 0', 'compare --all: 0'],
+    ]);
+  });
+
+  it('leads to clean removal: what can be settled first, and giving up last', async () => {
+    await stage.run(['consume', '--drain'], { EC2_DB_PORT: '1', EC2_RETRY_ATTEMPTS: '0' });
+    // What is in the quarantine a person decides: a list leads no further.
+    await stage.runJson(['quarantine', 'discard', 'local:1']);
+    const typed = await reach(['init', '--remove', '--yes']);
+    expect(typed).to.deep.equal([
+      'init --remove --yes: 1',
+      'backfill: 0',
+      'init --remove --yes: 1',
+      'init --remove --abandon: 2',
+      'init --remove --abandon --yes: 0',
+      'init --remove --yes: 0',
+    ]);
+  });
+
+  it('leads from two sides of which nothing is prepared, and from tables without keys, to a schema that fits', async () => {
+    await stage.runJson(['init', '--remove', '--abandon', '--yes']);
+    for (const pool of [stage.local, stage.ec2])
+      await pool.query(`alter table ${WATER} drop constraint ${(await keyOf(pool)) ?? ''}`);
+    await stage.local.query(`insert into ${WATER} select * from ${WATER}`);
+    const typed = await reach(['verify-schema']);
+    expect(typed.filter((each) => each.includes('--add-keys')).length).to.be.greaterThan(0);
+    expect(typed.at(-1)).to.equal('verify-schema: 0');
+  });
+
+  async function keyOf(pool: pg.Pool): Promise<string | undefined> {
+    const { rows } = await pool.query<{ name: string }>(
+      `select conname as name from pg_constraint where conrelid = $1::regclass and contype in ('p', 'u')`,
+      [WATER],
+    );
+    return rows[0]?.name;
+  }
 });

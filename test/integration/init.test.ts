@@ -333,7 +333,7 @@ describe('init on TimescaleDB', function () {
     expect(side!.obstacles.map(({ table, problem }) => `${table} ${problem}`)).to.deep.equal([
       'water_level_readings has no unique key (sensor_id, time), and compressed chunks, in which duplicates cannot be removed',
     ]);
-    const [sql, command] = side!.obstacles[0]!.next.replace('run: ', '').split('; then ');
+    const [sql, command] = side!.obstacles[0]!.next.replace('on local: ', '').split('; then ');
     expect(command).to.equal('sensorctl init --side local --add-keys');
     await stage!.local.query(sql!);
     const again = await stage!.runJson<InitReport>(['init', '--add-keys', '--side', 'local']);

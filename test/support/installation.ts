@@ -9,6 +9,8 @@ export interface InstallationOptions {
   readonly seed?: number;
   /** Share of the rows that the installation held; 0 for none. */
   readonly scale?: number;
+  /** How far back its readings go: over so many chunks of the shortest interval. */
+  readonly days?: number;
 }
 
 /** Exist on the whole server, and stay there. */
@@ -17,7 +19,7 @@ export const INSTALLATION_ROLES = ['installation_app', 'installation_reader'] as
 /** Hold exact duplicates, and retransmissions under the same key. */
 const KEYLESS = ['public.water_level_readings', 'public.moisture_readings', 'public.sensor_readings'];
 /** Younger than any retention policy, and over more than one chunk of each interval. */
-const DAYS = 45;
+const USUAL_DAYS = 45;
 const COMPRESSED_DAYS = 10;
 
 /** Makes them where they are not there. */
@@ -27,7 +29,7 @@ export async function createInstallationRoles(pool: pg.Pool): Promise<void> {
 
 /** Makes it in a database that holds none of it. */
 export async function buildInstallation(pool: pg.Pool, options: InstallationOptions): Promise<void> {
-  const { timescaleDb, seed = 1, scale = 1 } = options;
+  const { timescaleDb, seed = 1, scale = 1, days = USUAL_DAYS } = options;
   if (timescaleDb) await pool.query('create extension if not exists timescaledb');
   for (const statement of BEFORE_TABLES) await pool.query(statement);
   for (const table of INSTALLED_TABLES) {
@@ -37,7 +39,7 @@ export async function buildInstallation(pool: pg.Pool, options: InstallationOpti
   for (const statement of [...INDEXES, ...AFTER_TABLES]) await pool.query(statement);
   if (timescaleDb)
     for (const statement of [...compressionSql(), ...AGGREGATES, ...POLICIES]) await pool.query(statement);
-  if (scale > 0) await fill(pool, { timescaleDb, seed, scale });
+  if (scale > 0) await fill(pool, { timescaleDb, seed, scale, days });
 }
 
 /** Makes a part of it as plain tables, as a restored dump leaves them: some with rows, one with TimescaleDB's blocker. */
@@ -232,10 +234,10 @@ const COMPRESS = `
   where hypertable_name = $1 and range_end < now() - make_interval(days => $2)`;
 
 async function fill(pool: pg.Pool, options: Required<InstallationOptions>): Promise<void> {
-  const { timescaleDb, seed, scale } = options;
+  const { timescaleDb, seed, scale, days } = options;
   for (const table of INSTALLED_TABLES) {
     const rows = Math.max(3, Math.round(table.rows * scale));
-    await pool.query(insertSql(table, rows, seed));
+    await pool.query(insertSql(table, { rows, seed, days }));
     if (KEYLESS.includes(table.name)) await repeatSome(pool, table, rows);
     if (!timescaleDb || table.compressed !== true) continue;
     await pool.query(COMPRESS, [table.name.split('.')[1], COMPRESSED_DAYS]);
@@ -251,10 +253,16 @@ async function repeatSome(pool: pg.Pool, { name, columns }: InstalledTable, rows
     select "time", sensor_id, level_cm, rssi - 7 from ${name} order by "time" desc, sensor_id limit ${Math.ceil(rows / 20)}`);
 }
 
+interface Amount {
+  readonly rows: number;
+  readonly seed: number;
+  readonly days: number;
+}
+
 /** Values come from the row's number and the seed alone, times from today's date too. */
-function insertSql({ name, columns }: InstalledTable, rows: number, seed: number): string {
+function insertSql({ name, columns }: InstalledTable, { rows, seed, days }: Amount): string {
   const given = columns.filter((column) => !column.includes('nextval('));
-  const values = given.map((column, place) => valueSql(name, column, { rows, salt: seed * 100 + place }));
+  const values = given.map((column, place) => valueSql(name, column, { rows, days, salt: seed * 100 + place }));
   const names = given.map((column) => column.split(' ', 1)[0]);
   return `insert into ${name} (${names.join(', ')}) select ${values.join(',\n')} from generate_series(1, ${rows}) as n`;
 }
@@ -262,7 +270,11 @@ function insertSql({ name, columns }: InstalledTable, rows: number, seed: number
 /** How many parents there are to choose from, whatever the scale. */
 const SENSORS = 3;
 
-function valueSql(table: string, column: string, { rows, salt }: { rows: number; salt: number }): string {
+function valueSql(
+  table: string,
+  column: string,
+  { rows, days, salt }: { rows: number; days: number; salt: number },
+): string {
   const [name = '', ...words] = column.split(' ');
   const type = words.join(' ');
   const random = (below: number): string => `(abs(hashint8extended(n, ${salt})) % ${below})`;
@@ -274,7 +286,7 @@ function valueSql(table: string, column: string, { rows, salt }: { rows: number;
   if (table === 'public.weather_stations' && name === 'type') return `(array['synop', 'aws', 'airport'])[1 + n % 3]`;
   if (name === 'source') return `(array['tmd', 'aws'])[1 + n % 2]`;
   if (type.startsWith('timestamp')) {
-    return `date_trunc('day', now() at time zone 'UTC') - interval '1 day' - n * (interval '${DAYS} days' / ${rows})`;
+    return `date_trunc('day', now() at time zone 'UTC') - interval '1 day' - n * (interval '${days} days' / ${rows})`;
   }
   const numeric = /^numeric\((\d+),(\d+)\)/.exec(type);
   if (numeric !== null) {

@@ -99,7 +99,7 @@ const ADVICE: { readonly [Code in ProblemCode]: Advice<Code> } = {
   'column-missing': ({ statement }) => statement,
   'key-missing': ({ side }) => `sensorctl init --side ${side} --add-keys`,
   'duplicates-compressed': ({ table, side }) =>
-    `run: select decompress_chunk(c, true) from show_chunks('${table}') c; then sensorctl init --side ${side} --add-keys`,
+    `on ${sideTitle(side)}: select decompress_chunk(c, true) from show_chunks('${table}') c; then sensorctl init --side ${side} --add-keys`,
   'table-not-on-local': 'name a table of local as it is spelled there',
   'replica-role': ({ side }) =>
     `as a superuser (PostgreSQL 15 or newer): grant set on parameter session_replication_role to the role of ${prefix(side)}_USER`,

@@ -43,7 +43,11 @@ export function createChecks(sides: BackfillSides, selection: TableSelection, st
         { selection, tables: [] },
         stop,
       );
-      return tables.reduce((sum, { missingOnLocal, different }) => sum + missingOnLocal + different, 0);
+      // A row that local has deleted is on its way out of EC2.
+      return tables.reduce(
+        (sum, { missingOnLocal, pendingExtra, different }) => sum + missingOnLocal - pendingExtra + different,
+        0,
+      );
     },
     countForeignOnLocal: async (names) => {
       const wanted = { selection, tables: names };

@@ -149,11 +149,14 @@ function renderVerdict({ verdict, primary, tables, failed, window, resumedFrom, 
   const differing = tables.filter(hasDifference).map(({ table }) => oneLine(table));
   const isEach = differing.length === tables.length && differing.length > NAMED_AT_MOST;
   const some = isEach ? '' : differing.map((table) => ` --table ${shellWord(table)}`).join('');
-  const next = known
-    ? `backfill    # repairs the gaps that the ledger knows, and names what ${there} refuses`
-    : lacking > 0
-      ? `compare ${range}${some} --repair    # brings to ${there} what it lacks`
-      : `backfill ${range} --direction ${otherSide(primary)}-to-${primary}    # brings to ${sideTitle(primary)} what only ${there} has; where it is wrong there, --prune deletes it`;
+  const next =
+    known && primary === 'ec2'
+      ? `cutover --rollback    # local is kept as it was: going back brings it what EC2 got; sensorctl backfill does so at once`
+      : known
+        ? `backfill    # repairs the gaps that the ledger knows, and names what ${there} refuses`
+        : lacking > 0
+          ? `compare ${range}${some} --repair    # brings to ${there} what it lacks`
+          : `backfill ${range} --direction ${otherSide(primary)}-to-${primary}    # brings to ${sideTitle(primary)} what only ${there} has; where it is wrong there, --prune deletes it`;
   return `Different: ${counted(lacking, 'row is', 'rows are')} missing or different on ${there}, ${counted(extra, 'is', 'are')} there alone${resumed}.\nNext: sensorctl ${next}`;
 }
 

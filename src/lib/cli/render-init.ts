@@ -41,9 +41,9 @@ export function renderPreparation(sides: readonly SidePreparation[], { addKeys }
     ),
   );
   const table = renderTable(['side', 'table', 'action', 'kind', 'note'], [...bookkeeping, ...tables]);
-  const missing = sides[0]?.side === 'local' ? 'ec2' : 'local';
-  const next =
-    sides.length === 2 ? 'sensorctl verify-schema' : `sensorctl init --side ${missing}${addKeys ? ' --add-keys' : ''}`;
+  // Local comes first; whether it is prepared, verify-schema says.
+  const isLocalAlone = sides.length === 1 && sides[0]?.side === 'local';
+  const next = isLocalAlone ? `sensorctl init --side ec2${addKeys ? ' --add-keys' : ''}` : 'sensorctl verify-schema';
   const brought = sides.flatMap((side) => (side.brought === null ? [] : renderBrought(side.brought)));
   return [table, ...brought, ...obstacles, ...(obstacles.length === 0 ? [`Next: ${next}`] : [])].join('\n');
 }

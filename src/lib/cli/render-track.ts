@@ -41,12 +41,22 @@ export function renderRemoval(sides: readonly SideRemoval[], { dryRun }: { dryRu
     const triggers = tables.length === 0 ? 'no triggers' : `triggers of ${tables.join(', ')}`;
     return `${side}: ${bookkeeping ? `the schema sensorctl and ${triggers} removed` : 'nothing removed'}`;
   });
-  if (dryRun) return [...resting, 'Nothing was removed.', 'Next: sensorctl init --remove'].map(oneLine).join('\n');
   const isRemoved = sides.some(({ bookkeeping }) => bookkeeping);
-  const isRunning = sides.some(({ resting: found }) => found.some((each) => each.isRunning));
-  const advice = isRunning
-    ? 'end what is running first: stop the consumers; sensorctl backfill switches paused policies on again'
-    : 'settle it (sensorctl backfill, sensorctl quarantine list), or give it up for good: sensorctl init --remove --abandon';
-  const next = isRemoved || resting.length === 0 ? [] : [`Next: ${advice}`];
+  const next = isRemoved ? [] : [`Next: ${nextOfRemoval(sides.flatMap(({ resting: found }) => found))}`];
+  if (dryRun) return [...resting, 'Nothing was removed.', ...next].map(oneLine).join('\n');
   return [...resting, ...removed, ...next].map(oneLine).join('\n');
+}
+
+/** What is running first, then what can be settled; a phase that is recorded nobody can. */
+function nextOfRemoval(resting: SideRemoval['resting']): string {
+  const kinds = new Set(resting.map(({ kind }) => kind));
+  const abandon = 'gives it up for good: sensorctl init --remove --abandon';
+  if (kinds.has('consumer')) return 'stop the consumers; then sensorctl init --remove';
+  if (resting.some(({ isRunning }) => isRunning))
+    return 'sensorctl backfill    # switches paused policies on again; what else is running ends by itself';
+  if (kinds.has('entries') || kinds.has('backfill'))
+    return `sensorctl backfill    # settles entries; one that is not finished goes on with its own command; what ${abandon}`;
+  if (kinds.has('records')) return `sensorctl quarantine list    # retry or discard them; what ${abandon}`;
+  if (kinds.has('phase')) return 'sensorctl init --remove --abandon    # gives the phase up for good';
+  return 'sensorctl init --remove';
 }

@@ -19,12 +19,28 @@ export function renderFindings(verdict: SchemaVerdict['verdict'], findings: read
   return [
     ...(rows.length === 0 ? [] : [renderTable(['weight', 'table', 'what', 'local', 'ec2'], rows)]),
     ...details,
-    verdict === 'blocked' ? BLOCKED : COMPATIBLE,
+    verdict === 'blocked' ? renderBlocked(findings) : COMPATIBLE,
   ].join('\n');
 }
 
-const BLOCKED = `Blocked: dual write or repair is not safe yet.
-Next: sensorctl verify-schema --sql > ec2.sql    # mends EC2: read it, psql it into EC2, and verify again`;
+function renderBlocked(findings: readonly Finding[]): string {
+  const inits = findings.flatMap(({ weight, mend }) =>
+    weight === 'blocks' && mend?.startsWith(INIT) === true ? [mend] : [],
+  );
+  const next = inits.length === 0 ? SCRIPT : joinInits(inits);
+  return `Blocked: dual write or repair is not safe yet.\nNext: ${next}`;
+}
+
+const INIT = 'sensorctl init';
+const SCRIPT = 'sensorctl verify-schema --sql > ec2.sql    # mends EC2: read it, psql it into EC2, and verify again';
+
+/** One command for both sides where both need it; keys come once everything else is there. */
+function joinInits(commands: readonly string[]): string {
+  const plain = commands.filter((command) => !command.includes('--add-keys'));
+  const [first = INIT, ...others] = new Set(plain.length > 0 ? plain : commands);
+  return others.length === 0 ? first : first.replace(/ --side \w+/, '');
+}
+
 const COMPATIBLE = `Compatible: nothing blocks dual write or repair.
 Next: sensorctl consume --dual-write`;
 

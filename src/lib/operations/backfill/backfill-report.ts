@@ -75,6 +75,7 @@ export interface BackfillReport extends BackfillCounts {
   readonly tables: readonly (BackfillCounts & { readonly table: string })[];
   /** Rows that were looked at on the target afterwards, or set there while they were locked, and are equal. */
   readonly verified: number;
+  /** Without what other programs have written meanwhile. */
   readonly remainingGaps: number;
   readonly gaps: readonly Gap[];
   readonly leftOut: readonly LeftOut[];

@@ -41,7 +41,7 @@ import { agreeOnMethod, type DigestMethod } from '../../repository/compare/diges
 import { queryableOf } from '../../repository/compare/sides.js';
 import { type LeftOut, resolveWindow } from '../../repository/compare/window.js';
 import { assertBookkeeping } from '../../repository/ledger/bookkeeping-schema.js';
-import { enterRefused, type Gap, readGaps } from '../../repository/ledger/ledger.js';
+import { enterRefused, type Gap, readGaps, readNewestEntry } from '../../repository/ledger/ledger.js';
 import { NONE_UPDATED, repairUpdated } from '../../repository/repair/repair-updated.js';
 import { describeFault, isOfTheTable } from '../../db/sqlstate.js';
 import { namedInLedger, type RefusedRow } from '../../repository/repair/bring-rows.js';
@@ -141,13 +141,15 @@ class Backfill {
     if (this.request.mode !== 'ledger') this.#askAhead();
     await this.#assertDistinct();
     await restoreAbandonedPolicies(this.#target);
+    // What programs write meanwhile is no gap that remains: somebody writes at any time.
+    const newest = this.#toSecondary ? await readNewestEntry(this.#source.pool) : null;
     if (this.#toSecondary) done = await this.#repairLedger();
     this.#assertNotStopped();
     if (this.request.mode !== 'ledger') {
       done = addByTable(done, await this.#pausedWhileRunning());
     }
     this.#assertNotStopped();
-    const gaps = this.#toSecondary ? await this.#readGaps() : [];
+    const gaps = newest === null ? [] : await this.#readGaps(newest);
     const [counts, tables] = [sumOfTables(done), [...done].map(([table, each]) => ({ table, ...each }))];
     const verified = counts.rowsCopied - counts.rowsRefused;
     const notCopied = await this.#notCopied();
@@ -160,7 +162,7 @@ class Backfill {
     const { readings: rows } = await countMissed(this.#source, await this.#ledgerTables());
     return {
       ...this.#estimate({ units: [], bytes: 0 }),
-      ranges: (await this.#readGaps()).length,
+      ranges: (await this.#readGaps(null)).length,
       rows,
       seconds: this.#secondsFor(rows),
     };
@@ -437,9 +439,11 @@ class Backfill {
   }
 
   /** Of the tables that were asked for. */
-  async #readGaps(): Promise<Gap[]> {
+  async #readGaps(upTo: number | null): Promise<Gap[]> {
     const tables = await this.#ledgerTables();
-    return (await readGaps(this.#source.pool)).filter(({ table }) => tables.length === 0 || tables.includes(table));
+    return (await readGaps(this.#source.pool, upTo)).filter(
+      ({ table }) => tables.length === 0 || tables.includes(table),
+    );
   }
 
   async #scope(): Promise<object> {

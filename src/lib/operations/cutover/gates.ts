@@ -271,16 +271,18 @@ class Gates {
       const detail = `what other programs changed in the last hours is not proven${age}: ${listOf(names)}`;
       return { passed: false, detail, advice };
     }
-    const { ranges, differing } = await this.#proveWhatWasWritten();
+    const { ranges, differing, verified } = await this.#proveWhatWasWritten();
     if (differing.length > 0) {
       const detail = `${differing.join(', ')} differ in what was written since the last proof`;
       return { passed: false, detail, advice: { code: 'rows-differ' } };
     }
     const excepted = pairs.flatMap(({ name, excepted: columns }) => columns.map((column) => `${name}.${column}`));
     const without = excepted.length === 0 ? '' : `; not covered: ${listOf(excepted)}`;
+    const repaired =
+      verified.length === 0 ? '' : `; verified as it was repaired: other programs' changes in ${listOf(verified)}`;
     return {
       passed: true,
-      detail: `${counted(pairs.length, 'table')} identical${age}, and ${counted(ranges, 'range')} written since${without}`,
+      detail: `${counted(pairs.length, 'table')} identical${age}, and ${counted(ranges, 'range')} written since${repaired}${without}`,
     };
   }
 
@@ -290,13 +292,13 @@ class Gates {
   }
 
   /** What is on its way is no difference: what differs is looked at again, as compare does. */
-  async #proveWhatWasWritten(): Promise<{ ranges: number; differing: string[] }> {
+  async #proveWhatWasWritten(): Promise<{ ranges: number; differing: string[]; verified: readonly string[] }> {
     const sides = { primary: this.#primary, secondary: this.#secondary };
-    const { ranges, differing } = await proveUnproven(sides, this.options.stop, {
+    const { ranges, differing, verified } = await proveUnproven(sides, this.options.stop, {
       recorded: !this.options.dryRun,
       settleMs: SETTLE_MS,
     });
-    return { ranges, differing: [...differing.keys()] };
+    return { ranges, differing: [...differing.keys()], verified };
   }
 
   async clock(): Promise<Measured> {

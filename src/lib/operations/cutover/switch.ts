@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { Database } from '../../db/database.js';
 import { describeFault, faultKind } from '../../db/sqlstate.js';
 import { withRetries } from '../../domain/retry.js';
-import { counted } from '../../domain/words.js';
+import { counted, listOf } from '../../domain/words.js';
 import type { MigrationState, Phase } from '../../domain/migration.js';
 import { describeHolders, endHoldersSql, readHolders } from '../../db/lock-holders.js';
 import { sideTitle } from '../../domain/side.js';
@@ -192,10 +192,8 @@ class Switch {
 
   async #compare(): Promise<string> {
     const { from: primary, to: secondary, force } = this.options;
-    const { ranges, rows, differing, whole, wholeDiffering } = await proveUnproven({ primary, secondary }, this.#stop, {
-      settleMs: 0,
-      withWhole: true,
-    });
+    const proof = await proveUnproven({ primary, secondary }, this.#stop, { settleMs: 0, withWhole: true });
+    const { ranges, rows, differing, whole, wholeDiffering, verified } = proof;
     const tables = [...differing.keys(), ...wholeDiffering];
     if (tables.length > 0 && !force) {
       throw new CutoverRefusedError(`the sides differ in ${tables.join(', ')}`, {
@@ -203,7 +201,8 @@ class Switch {
       });
     }
     if (tables.length > 0) return `differences in ${tables.join(', ')}, overridden`;
-    return `identical: ${[`${counted(rows, 'row')} in ${counted(ranges, 'range')}`, ...whole].join(', ')}`;
+    const identical = [`${counted(rows, 'row')} in ${counted(ranges, 'range')}`, ...whole].join(', ');
+    return `identical: ${identical}${verified.length === 0 ? '' : `; verified as it was repaired: ${listOf(verified)}`}`;
   }
 
   async #commit(): Promise<[MigrationState, string]> {

@@ -31,6 +31,11 @@ export interface Proof {
   /** Tables that were compared whole, and those of them that differ; empty also where it was not asked for. */
   readonly whole: readonly string[];
   readonly wholeDiffering: readonly string[];
+  /**
+   * Tables with an axis of which rows were brought by their keys: each was verified by the repair that brought it, and only
+   * a comparison of the whole table looks at it again.
+   */
+  readonly verified: readonly string[];
 }
 
 interface ProofOptions {
@@ -107,7 +112,9 @@ export async function proveUnproven(
   const provenWhole = whole.filter(({ table }) => wholeProven.has(table));
   const ids = [...new Set([...unproven, ...provenWhole].map(({ id }) => id))].filter((id) => !kept.has(id));
   if (recorded && ids.length > 0) await primary.pool.query(REMOVE_PROVEN, [ids]);
-  return { ranges, rows, differing, whole: comparedWhole.map(({ name }) => name), wholeDiffering };
+  const broughtByKey = new Set(whole.map(({ table }) => table));
+  const verified = tables.filter(({ name, axis }) => axis !== null && broughtByKey.has(name)).map(({ name }) => name);
+  return { ranges, rows, differing, whole: comparedWhole.map(({ name }) => name), wholeDiffering, verified };
 }
 
 /** These tables, and those that are always compared whole where a side has them. Throws where one cannot be compared. */

@@ -103,6 +103,10 @@ const SUMMARIZE = `
 
 /** Entries closer than a minute are shown as one gap. */
 const READ_GAPS = `
+  with missed as (
+    select * from sensorctl.ledger_state where state <> 'pending'
+      and not ($1::bigint is not null and entry_id > $1 and batch_id is null and state = 'missed')
+  )
   select table_name as "table", min(start)::text as "from", max(stop)::text as "to", count(distinct entry_id) as entries,
     min(reason) as reason
   from (
@@ -113,14 +117,13 @@ const READ_GAPS = `
           partition by table_name order by lower(times) rows between unbounded preceding and 1 preceding
         ) as reached
       from (
-        select table_name, entry_id, reason, unnest(times) as times from sensorctl.ledger_state where state <> 'pending'
+        select table_name, entry_id, reason, unnest(times) as times from missed
       ) as ranges
     ) as neighbours
   ) as gaps
   group by table_name, gap
   union all
-  select table_name, null, null, count(*), min(reason) from sensorctl.ledger_state
-  where state <> 'pending' and isempty(times) group by table_name
+  select table_name, null, null, count(*), min(reason) from missed where isempty(times) group by table_name
   order by "table", "from"`;
 
 /** An entry that has not settled, or a part of one: what it says of which rows. */
@@ -313,9 +316,12 @@ export async function summarizeLedger(primary: Queryable): Promise<LedgerSummary
   return rows.map((row) => ({ ...row, readings: Number(row.readings) })) as LedgerSummary[];
 }
 
-/** What the secondary may lack, as merged ranges in time order; empty when it lacks nothing. */
-export async function readGaps(primary: Queryable): Promise<Gap[]> {
-  const { rows } = await primary.query<Gap & Record<string, unknown>>(READ_GAPS);
+/**
+ * What the secondary may lack, as merged ranges in time order; empty when it lacks nothing. Without what other programs
+ * have entered after `upTo`, where that is given.
+ */
+export async function readGaps(primary: Queryable, upTo: number | null = null): Promise<Gap[]> {
+  const { rows } = await primary.query<Gap & Record<string, unknown>>(READ_GAPS, [upTo]);
   const readable = (time: string | null): string | null => (time === null ? null : formatInstantText(time));
   return rows.map((gap) => ({ ...gap, from: readable(gap.from), to: readable(gap.to) }));
 }

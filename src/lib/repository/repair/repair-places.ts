@@ -22,6 +22,8 @@ const ROWS_AT_MOST = 500_000;
 /** Rows that are equal, by their text, and how many there are. */
 type Multiset = ReadonlyMap<string, number>;
 
+const NO_ROWS: Multiset = new Map();
+
 /** Places on the axis, as JSON lists of one text; null: the whole table. */
 type Places = readonly string[] | null;
 
@@ -58,14 +60,18 @@ async function repairAt(source: Database, target: Database, rows: PlacedRows): P
   return await withTransaction(target.pool, async (client) => {
     const role = rows.transfer.replica ? [IN_REPLICA_ROLE] : [];
     await queryAll(client, [...role, SKIP_EVERY_TABLE, CHECK_AT_ONCE]);
+    if (rows.deletes) for (const { text } of rows.transfer.writeSettings) await client.query(text);
     await client.query(`select ${lockTargetSql('$1')}`, [rows.table.name]);
     await assertDecides(source);
     // The source is read once the target is held: what comes later is in a later entry.
     const [wanted, found] = [await readRows(source.pool, rows, 'primary'), await readRows(client, rows, 'secondary')];
-    const removed = rows.deletes ? await deleteRows(client, rows, without(found, wanted)) : 0;
-    const inserted = await insertRows(client, rows.table, without(wanted, found));
-    const copied = [...wanted.values()].reduce((sum, count) => sum + count, 0);
-    return { copied, inserted, skipped: copied - inserted, corrected: removed };
+    const surplus = rows.deletes ? without(found, wanted) : NO_ROWS;
+    await deleteRows(client, rows, surplus);
+    const inserted = sizeOf(without(wanted, found));
+    const left = [...found].filter(([content]) => !surplus.has(content));
+    await insertRows(client, rows.table, without(wanted, new Map(left)));
+    const copied = sizeOf(wanted);
+    return { copied, inserted, skipped: copied - inserted, corrected: sizeOf(surplus) };
   });
 }
 
@@ -73,12 +79,16 @@ function contentSql({ columns }: TablePair): string {
   return `array_to_json(array[${columns.map(({ name }) => `stored.${quoteIdentifier(name)}::text`).join(', ')}]::text[])::text`;
 }
 
-/** $1: the places, where there are any. */
+/** $1: the places, where there are any, as an array of the axis' type: TimescaleDB leaves out the chunks that hold none. */
 function isPlaced({ axis, sides }: TablePair, places: Places, role: Role): string {
   if (places === null || axis === null) return '$1::text[] is null';
-  const type = columnOf(sides[role], axis.column)?.type ?? 'text';
-  return `exists (select from unnest($1::text[]) as given (place)
-    where (given.place::json ->> 0)::${type} is not distinct from stored.${quoteIdentifier(axis.column)})`;
+  const column = `stored.${quoteIdentifier(axis.column)}`;
+  const isListed = `${column} = any($1::${columnOf(sides[role], axis.column)?.type ?? 'text'}[])`;
+  return textsOf(places)?.includes(null) === true ? `(${isListed} or ${column} is null)` : isListed;
+}
+
+function textsOf(places: Places): (string | null)[] | null {
+  return places?.map((place) => (JSON.parse(place) as (string | null)[])[0] ?? null) ?? null;
 }
 
 async function readRows(session: Queryable, { table, places }: PlacedRows, role: Role): Promise<Multiset> {
@@ -86,7 +96,7 @@ async function readRows(session: Queryable, { table, places }: PlacedRows, role:
       select ${contentSql(table)} as content from ${sideSql(table, role)} as stored
       where ${isPlaced(table, places, role)} limit ${ROWS_AT_MOST + 1}
     ) as rows group by content`;
-  const { rows } = await session.query<{ content: string; rows: number }>(text, [places]);
+  const { rows } = await session.query<{ content: string; rows: number }>(text, [textsOf(places)]);
   if (rows.reduce((sum, each) => sum + each.rows, 0) > ROWS_AT_MOST) {
     throw new ImpossibleTransferError(
       `${table.name} cannot be repaired as a whole: it has no key, and more than ${ROWS_AT_MOST} rows`,
@@ -96,32 +106,32 @@ async function readRows(session: Queryable, { table, places }: PlacedRows, role:
   return new Map(rows.map(({ content, rows: count }) => [content, count]));
 }
 
+function sizeOf(rows: Multiset): number {
+  return [...rows.values()].reduce((sum, count) => sum + count, 0);
+}
+
 function without(one: Multiset, other: Multiset): Multiset {
   const rest = [...one].map(([content, count]) => [content, count - (other.get(content) ?? 0)] as const);
   return new Map(rest.filter(([, count]) => count > 0));
 }
 
-async function deleteRows(client: pg.ClientBase, { table, places }: PlacedRows, surplus: Multiset): Promise<number> {
-  if (surplus.size === 0) return 0;
-  const text = `delete from ${sideSql(table, 'secondary')} as stored using (
-      select found.part, found.place from (
-        select stored.tableoid as part, stored.ctid as place, ${contentSql(table)} as content,
-          row_number() over (partition by ${contentSql(table)}) as number
-        from ${sideSql(table, 'secondary')} as stored where ${isPlaced(table, places, 'secondary')}
-      ) as found join unnest($2::text[], $3::int[]) as surplus (content, rows) using (content) where number <= rows
-    ) as gone where stored.tableoid = gone.part and stored.ctid = gone.place`;
-  return await writeUnderOwnPath(client, underOwnPath(text), [places, [...surplus.keys()], [...surplus.values()]]);
+/** All that are equal to these, however many: rows of a compressed chunk have no place by which one could be told. */
+async function deleteRows(client: pg.ClientBase, { table, places }: PlacedRows, surplus: Multiset): Promise<void> {
+  if (surplus.size === 0) return;
+  const text = `delete from ${sideSql(table, 'secondary')} as stored
+    where ${isPlaced(table, places, 'secondary')} and ${contentSql(table)} = any($2::text[])`;
+  await writeUnderOwnPath(client, underOwnPath(text), [textsOf(places), [...surplus.keys()]]);
 }
 
-async function insertRows(client: pg.ClientBase, table: TablePair, lacking: Multiset): Promise<number> {
+async function insertRows(client: pg.ClientBase, table: TablePair, lacking: Multiset): Promise<void> {
   const rows = [...lacking].flatMap(([content, count]) =>
     Array.from({ length: count }, () => JSON.parse(content) as (string | null)[]),
   );
-  if (rows.length === 0) return 0;
+  if (rows.length === 0) return;
   const names = writtenColumns(table)
     .map(({ name }) => quoteIdentifier(name))
     .join(', ');
   const text = `insert into ${tableSql(table.sides.secondary)} (${names}) overriding system value select ${names} from ${givenRows(table)} as given`;
   const columns = table.columns.map((_, place) => rows.map((row) => row[place]));
-  return await writeUnderOwnPath(client, underOwnPath(text), columns);
+  await writeUnderOwnPath(client, underOwnPath(text), columns);
 }

@@ -164,7 +164,8 @@ async function bringPart(bringing: Bringing): Promise<UpdatedRepair> {
   const named = gone === undefined ? [] : keys.filter((key) => gone.has(key));
   const absent = await findAbsent(from, transfer.compared, named);
   await assertNotRewritten(from, source, transfer.rewriteCheck);
-  if (overwrite) await assertDecides(source);
+  // What only adds rows changes none that another primary holds: a program's stray rows go so to the new one.
+  if (overwrite || named.length > 0) await assertDecides(source);
   const removed = await removeGone(bringing, absent);
   const written = copied === 0 ? NONE_UPDATED : await writeStaged(bringing, portion, copied);
   await bringNewestParts(from, to, { table: transfer.table, keys, overwrite });

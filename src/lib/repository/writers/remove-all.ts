@@ -7,26 +7,27 @@ import { untrackAll } from './tracking.js';
 
 /** What still rests on the bookkeeping of a side. */
 export interface Resting {
+  readonly kind: 'phase' | 'entries' | 'records' | 'consumer' | 'backfill' | 'policies';
   readonly what: string;
   /** It must end by itself, or be brought to its end: nobody can decide that it goes. */
   readonly isRunning: boolean;
 }
 
 const FIND_RESTING = `
-  select 'phase ' || phase || ' is recorded' || case write_mode when 'draining' then ', and a change of it is under way' else '' end
+  select 'phase' as kind, 'phase ' || phase || ' is recorded' || case write_mode when 'draining' then ', and a change of it is under way' else '' end
     as what, write_mode = 'draining' as "isRunning" from sensorctl.state
   union all
-  select 'the ledger holds ' || count(*) || ' entries that the other side may lack', false from sensorctl.ledger having count(*) > 0
+  select 'entries', 'the ledger holds ' || count(*) || ' entries that the other side may lack', false from sensorctl.ledger having count(*) > 0
   union all
-  select 'the quarantine holds ' || count(*) || ' open records', false
+  select 'records', 'the quarantine holds ' || count(*) || ' open records', false
   from sensorctl.quarantine where resolution is null having count(*) > 0
   union all
-  select 'the consumer on ' || host || ', process ' || pid || ', is running', true
+  select 'consumer', 'the consumer on ' || host || ', process ' || pid || ', is running', true
   from sensorctl.consumer where ended_at is null and lease_until > clock_timestamp()
   union all
-  select 'a backfill is not finished', false from sensorctl.backfill where finished_at is null
+  select 'backfill', 'a backfill is not finished', false from sensorctl.backfill where finished_at is null
   union all
-  select count(*) || ' policies are paused', true from sensorctl.paused_job having count(*) > 0`;
+  select 'policies', count(*) || ' policies are paused', true from sensorctl.paused_job having count(*) > 0`;
 
 /** What rests on a side; nothing where sensorctl was never there. */
 export async function findResting(database: Database): Promise<Resting[]> {
