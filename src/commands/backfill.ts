@@ -145,7 +145,7 @@ function assertFollowable(given: readonly { readonly flag?: string }[]): void {
   );
 }
 
-/** What was not compared cannot be named as extra. */
+/** Rows that were not compared cannot be named as extra. */
 function assertPrunable({ prune, full }: { prune: boolean; full: boolean }): void {
   if (!prune || !full) return;
   throw new CommandLineError('--prune needs the comparison that --full leaves out', 'leave --full or --prune out');

@@ -87,7 +87,7 @@ Exit code 0: identical, with nothing but pending rows between them. Exit code 1:
     stop: AbortSignal,
   ): Promise<BackfillReport> {
     const progress = createProgress('Repairing');
-    // What --repair alone needs takes its time to load.
+    // The modules that only --repair needs take their time to load.
     const { backfill } = await import('../lib/operations/backfill/backfill.js');
     const report = await backfill(sides, requestForDiffering(differing, sides.primary.side, selection), {
       stop,

@@ -160,7 +160,7 @@ function renderVerdict({ verdict, primary, tables, failed, window, resumedFrom, 
   return `Different: ${counted(lacking, 'row is', 'rows are')} missing or different on ${there}, ${counted(extra, 'is', 'are')} there alone${resumed}.\nNext: sensorctl ${next}`;
 }
 
-/** What a verdict says nothing of. */
+/** Renders what the verdict does not cover. */
 function renderRest({ tablesLeftOut, notCompared }: Pick<CompareReport, 'tablesLeftOut' | 'notCompared'>): string {
   const columns = notCompared.reduce((sum, each) => sum + each.columns.length, 0);
   return [

@@ -1,6 +1,6 @@
 import type { DeclaredTables, Row } from '../domain/row.js';
 
-/** What the queue knows of a message beside its body. */
+/** The facts about a message that the queue gives beside its body. */
 export interface MessageContext {
   readonly messageId: string | null;
   /** When the queue took it, as UTC text with microseconds, by a clock that no sender sets; null where it is not known. */

@@ -12,7 +12,7 @@ import {
 } from './scene.js';
 import type { Scene } from './scene.js';
 
-/** What to generate; the same options give the same bodies. */
+/** The telemetry to generate; the same options give the same bodies. */
 export interface GenerateOptions {
   readonly seed: number;
   /** Number of message bodies. */
@@ -52,7 +52,7 @@ function createBody(stream: Stream): string {
 type WaterMessage = ReturnType<typeof createWaterLevel>;
 
 interface Stream extends Scene {
-  /** What a device may send again. */
+  /** Messages that a device may send again. */
   readonly recent: WaterMessage[];
 }
 

@@ -15,7 +15,7 @@ export interface Reading {
   readonly values: Readonly<Record<string, ColumnValue>>;
 }
 
-/** What cannot be stored, a whole message or one entry of a gateway message, and why. All its text is storable. */
+/** A message, or one entry of a gateway message, that cannot be stored, with the reason. All its text is storable. */
 export interface GuideFault {
   readonly reason: string;
   readonly sensorId: string | null;
@@ -34,7 +34,7 @@ export interface DecodeOptions {
   readonly sensorIdFromMac: boolean;
 }
 
-/** What the queue knows of a message beside its body. */
+/** The facts about a message that the queue gives beside its body. */
 export interface Delivery {
   /** When the queue took it, in microseconds since 1970, by a clock that no sender sets; null where it is not known. */
   readonly sentAt: number | null;

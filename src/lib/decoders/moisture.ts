@@ -42,7 +42,7 @@ function scoreMoisture(entry: {
   return hundredths / 100;
 }
 
-/** What the entries of a gateway message share. */
+/** The fields that the entries of a gateway message share. */
 interface Gateway {
   readonly id: string | null;
   readonly time: number | null;

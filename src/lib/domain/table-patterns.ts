@@ -27,7 +27,7 @@ export interface TableSelection {
   readonly except: readonly TablePattern[];
 }
 
-/** What a pattern is held against. */
+/** A table as patterns match it. */
 export interface NamedTable {
   readonly schema: string;
   readonly name: string;
@@ -42,7 +42,7 @@ const ENTRY = new RegExp(`^(?:(${PART})\\.)?(${PART})(?:=(${PART}))?((?:-(?:${PA
 const ENTRIES = /(?:"(?:[^"]|"")*"?|[^\s,"])+/g;
 const COLUMNS = new RegExp(`-(${PART})`, 'g');
 
-/** What a right entry looks like, for errors. */
+/** The form of a right entry, for errors. */
 export const PATTERN_FORM =
   'table, schema.table or a pattern with * (all: *), with =column for its axis and -column for one that is not compared; odd names in "double quotes"';
 

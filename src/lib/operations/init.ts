@@ -26,7 +26,7 @@ import { ALL_TABLES, assertServer, holdsGuideTables, prepareTimescaleDb } from '
 
 export type { Obstacle };
 
-/** What `init` found and did on one side. */
+/** The outcome of `init` on one side. */
 export interface SidePreparation {
   readonly side: Side;
   /** TimescaleDB's version; null where it is not in use. */
@@ -36,7 +36,7 @@ export interface SidePreparation {
   readonly keysAdded: readonly KeyAddition[];
   /** What was brought from local; null where nothing was to be. */
   readonly brought: Brought | null;
-  /** What still stands in the way of dual write. */
+  /** Obstacles that still stand in the way of dual write. */
   readonly obstacles: readonly Obstacle[];
 }
 
@@ -135,7 +135,7 @@ async function describeTables({ pool }: Database, before: ReadonlyMap<string, Ta
 
 const NO_KEYS: KeyAdditions = { added: [], compressed: [] };
 
-/** What is in the way of adding a key, where that was just tried: to try it again is no help. */
+/** Replaces the advice to add a key where that was just tried: to try it again is no help. */
 function orCompressed(obstacle: Obstacle, { compressed }: KeyAdditions, side: Side): Obstacle {
   const found = compressed.find(({ table }) => table === obstacle.table);
   if (found === undefined || obstacle.advice.code !== 'key-missing') return obstacle;
@@ -146,7 +146,7 @@ function orCompressed(obstacle: Obstacle, { compressed }: KeyAdditions, side: Si
   };
 }
 
-/** What adding keys would find on one side. */
+/** The outcome that adding keys would have on one side. */
 export interface KeyPreview {
   readonly side: Side;
   /** The tables that lack their key. */

@@ -27,7 +27,7 @@ export interface RetryOutcome {
 /** A body may have a MiB. */
 const PAGE = 50;
 
-/** What the quarantine of each side holds, and what could not be asked. */
+/** The quarantine of each side, and the sides that could not be asked. */
 export interface QuarantineListing {
   readonly records: readonly NamedRecord[];
   /** Whether a side holds more than was asked for. */

@@ -3,7 +3,7 @@ import { assertDistinctIfKnown } from '../db/identity.js';
 import type { Side } from '../domain/side.js';
 import { findResting, removeAll, type Removal, type Resting } from '../repository/writers/remove-all.js';
 
-/** What was taken off a side, or why nothing was. */
+/** The things that were taken off a side, or the reason why nothing was. */
 export interface SideRemoval extends Removal {
   readonly side: Side;
   readonly resting: readonly Resting[];

@@ -14,14 +14,14 @@ import {
 import type { Table } from '../repository/tables/table.js';
 import { isTracked, readTracking, trackTable, type Tracking } from '../repository/writers/tracking.js';
 
-/** What became of one table on one side. */
+/** The outcome for one table on one side. */
 export interface TrackedTable {
   readonly table: string;
   /** `tracked`: for the first time; `renewed`: its triggers were not whole; `kept`: they are. */
   readonly action: 'tracked' | 'renewed' | 'kept';
   /** Why it was not tracked before, or not wholly. */
   readonly problems: readonly string[];
-  /** What it costs its writers, and what else it changes. */
+  /** Its costs for writers, and whatever else it changes. */
   readonly changes: readonly string[];
 }
 

@@ -15,7 +15,7 @@ import { WriteMeter } from './write/write-meter.js';
 export interface MigratingOptions extends Pick<DualWriteOptions, 'retry' | 'healing' | 'declared' | 'selection'> {
   /** Opens a side with the timeouts of a role; null where the settings name no such side. */
   readonly openSide: (side: Side, role: Role) => Database | null;
-  /** What flags and settings say; undefined: the phase decides. */
+  /** The value of flags and settings; undefined: the phase decides. */
   readonly dualWrite: boolean | undefined;
   readonly consumer: { readonly host: string; readonly pid: number };
   readonly logger?: Logger;

@@ -64,7 +64,7 @@ export function describeTables(tables: readonly TableRows[], shown = 3): string 
   return [...texts, ...(more > 0 ? [`${counted(more, 'table')} more`] : [])].join(', ');
 }
 
-/** What there is to say where nothing is wrong. */
+/** The sentence for when nothing is wrong. */
 export function describeCalm({ primary, writeMode, lagSeconds, sides, leftBehind }: Snapshot): string {
   if (sides.ec2.answers === null) return 'EC2 is not configured: only local is watched';
   if (writeMode === 'local-only') return 'Local takes what comes; nothing is written to EC2';

@@ -12,7 +12,7 @@ export type BackfillMode = 'ledger' | 'differences' | 'full' | 'given';
 
 export interface BackfillRequest extends WindowRequest {
   readonly mode: BackfillMode;
-  /** Of the migration's tables these, by name or pattern; empty: all. */
+  /** Tables of the migration, by name or pattern; empty: all. */
   readonly tables: readonly string[];
   /** The tables of the migration; absent: every one. */
   readonly selection?: TableSelection;
@@ -85,7 +85,7 @@ export interface BackfillReport extends BackfillCounts {
   readonly tablesLeftOut: readonly LeftOutTable[];
 }
 
-/** What a backfill is about to do. */
+/** The plan of a backfill. */
 export interface BackfillPlan {
   readonly ranges: number;
   readonly rows: number;

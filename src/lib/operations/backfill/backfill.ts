@@ -69,7 +69,7 @@ const PLANNING_POLL_MS = 300;
 const LOOKS_A_LINE = 33;
 /** Seconds that what is repaired at once may take at a rate that was asked for. */
 const RATE_SECONDS = 2;
-/** What a backfill copies a second on a usual machine, for the estimate. */
+/** The rows a second that a backfill copies on a usual machine, for the estimate. */
 const USUAL_ROWS_A_SECOND = 50_000;
 
 /**
@@ -84,7 +84,7 @@ export async function backfill(
   return await namingTheSide(sides, request, () => new Backfill(sides, request, hooks).run());
 }
 
-/** What `backfill` would do; changes nothing. */
+/** Plans what `backfill` would do; changes nothing. */
 export async function planBackfill(
   sides: BackfillSides,
   request: BackfillRequest,
@@ -248,7 +248,7 @@ class Backfill {
     // Units of tables that failed stay open: the same command goes on with them.
     if (this.#failed.size > 0) return counts;
     await finishRun(this.#target.pool, joined.id);
-    // What an earlier process had planned may not be all that differs by now, or that the window holds.
+    // The plan of an earlier process may not hold all that differs by now, or all of the window.
     const { mode, windowMicros } = this.request;
     if (!resumed || (mode !== 'differences' && windowMicros === null)) return counts;
     const again = new Backfill(this.sides, { ...this.request, mode: 'differences' }, this.hooks);
@@ -272,7 +272,7 @@ class Backfill {
     return counts;
   }
 
-  /** What a server says of one table holds up no other: the table is named, and null is answered. */
+  /** An error about one table holds up no other: the table is named, and null is returned. */
   async #orNamed<Result>(table: string, work: () => Promise<Result>): Promise<Result | null> {
     try {
       return await work();
@@ -438,7 +438,7 @@ class Backfill {
     return await planTransferOf(this.#source, this.#target, pair, order.circles.has(table));
   }
 
-  /** Of the tables that were asked for. */
+  /** Reads the gaps of the tables that were asked for. */
   async #readGaps(upTo: number | null): Promise<Gap[]> {
     const tables = await this.#ledgerTables();
     return (await readGaps(this.#source.pool, upTo)).filter(

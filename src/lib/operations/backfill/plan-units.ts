@@ -28,7 +28,7 @@ export interface PlanningOptions {
   readonly source: Database;
   readonly target: Database;
   readonly request: BackfillRequest;
-  /** What the request asks for, by the clock of the primary. */
+  /** The requested window, by the clock of the primary. */
   readonly window: OpenRange;
   readonly jobs: number;
   readonly method: DigestMethod;
@@ -47,12 +47,12 @@ const UNIT_ROWS = 50_000;
 const LEAST_UNIT_ROWS = 500;
 /** Segments looked at side by side: one alone makes either side wait for the other. */
 const SEGMENTS_AT_ONCE = 2;
-/** What a unit costs besides its rows, in rows. */
+/** The cost of a unit besides its rows, in rows. */
 const BETWEEN_ROWS = 1_000;
 /** Seconds that a unit may take at a rate that was asked for. */
 const UNIT_SECONDS = 2;
 
-/** Of a hypertable from one chunk: a statement over all of them locks each. */
+/** For a hypertable, estimated from one chunk: a statement over all of them locks each. */
 const ROW_BYTES = (from: string): string =>
   `select coalesce(avg(pg_column_size(sample.*)), 0)::float8::text as bytes from (select * from ${from} limit 1000) as sample`;
 

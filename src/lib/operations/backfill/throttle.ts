@@ -47,7 +47,7 @@ export class Throttle {
     }
   }
 
-  /** Tells what was copied, and how long the target took to commit it. */
+  /** Takes the number of rows copied, and the time that the target took to commit them. */
   copied(rows: number, commitMs = 0): void {
     this.#commitMs = commitMs;
     if (this.options.maxRate === null) return;

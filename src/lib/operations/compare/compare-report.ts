@@ -32,7 +32,7 @@ export interface DifferenceRecord {
   readonly kind: 'missing on ec2' | 'missing on local' | 'different';
   readonly class: DifferenceClass;
   readonly key: Readonly<Record<string, string | null>>;
-  /** Of a differing row: the columns that differ, with both values as text. */
+  /** The columns of a differing row that differ, with both values as text. */
   readonly columns: Readonly<Record<string, Readonly<Record<Side, ColumnDifference['primary']>>>>;
 }
 
@@ -55,7 +55,7 @@ export interface NotCompared {
   readonly reason: string;
 }
 
-/** What `--digest` may name. */
+/** The values of `--digest`. */
 export const DIGEST_NAMES = ['hash_record_extended', 'md5'] as const;
 export type DigestName = (typeof DIGEST_NAMES)[number];
 

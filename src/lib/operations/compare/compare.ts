@@ -48,7 +48,7 @@ import {
 } from '../../repository/compare/window.js';
 
 export interface CompareRequest extends WindowRequest {
-  /** Of the migration's tables these, by name or pattern; empty: all. */
+  /** Tables of the migration, by name or pattern; empty: all. */
   readonly tables: readonly string[];
   /** The tables of the migration; absent: every one. */
   readonly selection?: TableSelection;
@@ -86,7 +86,7 @@ export interface CompareProgress {
 export interface CompareOutcome {
   readonly report: CompareReport;
   readonly strips: ReadonlyMap<string, Strip>;
-  /** What was compared, for comparing it again though the clock has gone on. */
+  /** The window that was compared, for comparing it again though the clock has gone on. */
   readonly compared: WindowRequest;
   /** By table, the parts in which rows differ. */
   readonly differing: ReadonlyMap<string, readonly Leaf[]>;
@@ -191,7 +191,7 @@ class Comparer {
     return { report, strips: new Map(strips), compared, differing, failed: this.#failed };
   }
 
-  /** What a server says of one table holds up no other: the table is named, and null is answered. */
+  /** An error about one table holds up no other: the table is named, and null is returned. */
   async #orNamed<Result>({ name }: TablePair, work: () => Promise<Result>): Promise<Result | null> {
     try {
       return await work();
@@ -259,7 +259,7 @@ class Comparer {
     return { comparison, primary, secondary, leaves: findLeaves(comparison, differing) };
   }
 
-  /** Of what has no place on an axis. */
+  /** Digests rows that have no place on an axis. */
   async #digestClasses(comparison: Comparison, rows: ClassSlice['rows'], recorder: Recorder): Promise<Digested> {
     const { table } = comparison;
     const scan = await scanClasses(comparison, {
@@ -355,7 +355,7 @@ function estimator(
   };
 }
 
-/** Of the tables that have times. */
+/** Returns the window of the tables that have times. */
 function windowOf(tallies: readonly Tally[], { from, to }: OpenRange): CompareReport['window'] {
   const ranges = tallies.flatMap(({ range, table: { axis } }) => {
     if (range === null || axis === null || !isTimeAxis(axis.primary)) return [];

@@ -22,7 +22,7 @@ export interface TableProgress {
   /** Along its axis. */
   readonly range?: TimeRange;
   readonly scan?: ScanProgress;
-  /** Of what has no place there. */
+  /** The progress for rows that have no place there. */
   readonly classes?: ClassProgress;
 }
 

@@ -49,7 +49,7 @@ export class Tally {
     this.#strip[cell] = (this.#strip[cell] ?? 0) + 1;
   }
 
-  /** What an identical comparison proves: not what is near to rows on their way, among which one that is lost would hide. */
+  /** The ranges that an identical comparison proves: none near pending rows, among which a lost one would hide. */
   get proven(): ComparedRange[] {
     const { name: table, axis } = this.table;
     if (this.isWhole && this.#counts.pending === 0) return [{ table, from: null, to: null }];

@@ -96,7 +96,7 @@ export class RecentWaits {
     if (sentAtMs === null) return;
     const at = this.now();
     const ms = Math.max(0, at - sentAtMs);
-    // What is shorter and older than another one can never be the longest again.
+    // A wait that is shorter and older than another one can never be the longest again.
     while ((this.#waits.at(-1)?.ms ?? Infinity) <= ms) this.#waits.pop();
     this.#waits.push({ at, ms });
   }

@@ -58,7 +58,7 @@ const LONG_POLL_SECONDS = Math.ceil(TIMES.longPollMs / 1000);
 const DRAIN_POLL_SECONDS = 1;
 const BATCHES_IN_FLIGHT = 8;
 const MIB = 1024 * 1024;
-/** Of bodies, and again of what they become. */
+/** The limit of bodies in memory, and again of the readings that they become. */
 const BYTES_IN_FLIGHT = 64 * MIB;
 /** One statement holds no more, so that neither a text of Node nor a message to PostgreSQL comes near its limit. */
 const BATCH_READINGS = 5_000;

@@ -6,7 +6,7 @@ import type { BreakerState } from '../../repository/write/circuit-breaker.js';
 
 export interface MeteredConsumer {
   readonly meter: WriteMeter;
-  /** Of the roles that the consumer has now. */
+  /** The repository of the roles that the consumer has now. */
   readonly current: {
     readonly breaker: { readonly state: BreakerState };
     readonly session: { readonly leaseAgeMs: number };

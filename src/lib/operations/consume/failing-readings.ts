@@ -33,7 +33,7 @@ export class FailingReadings {
     private readonly stop: AbortSignal,
   ) {}
 
-  /** What the division of a batch asks while it fails; readings that may be at fault are added to `suspects`. */
+  /** Answers the division of a batch while it fails; readings that may be at fault are added to `suspects`. */
   doubtOf(batch: object, suspects: Suspects): Doubt {
     return {
       failed: () => this.gate.report(batch, 'ajar'),

@@ -16,9 +16,9 @@ interface InFlight {
 
 export interface InFlightLimits {
   readonly messages: number;
-  /** Of bodies; a receive that is under way when they are reached may add what it brings. */
+  /** The limit of bodies; a receive that is under way when it is reached may add its messages. */
   readonly bytes: number;
-  /** Of what they were decoded to; the last one that is decoded may go beyond. */
+  /** The limit of decoded readings; the last message that is decoded may go beyond. */
   readonly decodedBytes: number;
 }
 

@@ -38,7 +38,7 @@ function describeMessage(message: ReceivedMessage, { units, faults, bytes, faile
   return { message, source, units: withSource, faults, readings, bytes: Buffer.byteLength(body) + bytes, failed };
 }
 
-/** What the quarantine is to keep of a message, on the side that is the primary; null where it is sound. */
+/** The quarantine record of a message, on the side that is the primary; null where the message is sound. */
 export function faultsOf({ source, faults }: DecodedMessage, side: Side): QuarantineRecord | null {
   if (faults.length === 0) return null;
   return {

@@ -29,7 +29,7 @@ import type { PairTracking } from '../../repository/writers/pair-tracking.js';
 import { measureSoak } from './soak-gate.js';
 import { measureWriters } from './writers-gate.js';
 
-/** What other commands find out for the gates. */
+/** The checks that other commands make for the gates. */
 export interface Checks {
   /** How many findings of verify-schema block, and how many warn. */
   readonly verifySchema: () => Promise<{ readonly blocking: number; readonly warning: number }>;
@@ -47,7 +47,7 @@ export interface GateOptions {
   /** The tables of the migration. */
   readonly selection: TableSelection;
   readonly checks: Checks;
-  /** What is proven on the way is not recorded. */
+  /** Nothing that is proven on the way is recorded. */
   readonly dryRun: boolean;
   readonly stop: AbortSignal;
   /** Called with the names of the gates that are still being measured. */
@@ -165,7 +165,7 @@ class Gates {
     return { passed: blocking === 0, detail, advice: { code: 'schema-differs' } };
   }
 
-  /** What is on its way settles while somebody waits for it; what was missed or refused does not. */
+  /** Pending entries settle while somebody waits for them; missed and refused ones do not. */
   async ledger(): Promise<Measured> {
     const { missed, refused } = await countLedger(this.#primary);
     if (refused > 0) {
@@ -291,7 +291,7 @@ class Gates {
     return isTracked ? ', or since its triggers were made' : '';
   }
 
-  /** What is on its way is no difference: what differs is looked at again, as compare does. */
+  /** Pending rows are no difference: rows that differ are looked at again, as compare does. */
   async #proveWhatWasWritten(): Promise<{ ranges: number; differing: string[]; verified: readonly string[] }> {
     const sides = { primary: this.#primary, secondary: this.#secondary };
     const { ranges, differing, verified } = await proveUnproven(sides, this.options.stop, {

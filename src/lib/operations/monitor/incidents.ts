@@ -35,7 +35,7 @@ export interface GapEpisode {
 /** Longer than this without a sample, nobody looked. */
 export const HOLE_SECONDS = 60;
 
-/** What was wrong and when, in the order in which it began; `until` is when the report was made. */
+/** Finds the incidents in samples, in the order in which they began; `until` is when the report was made. */
 export function findIncidents(samples: readonly Sample[], until: string): Incident[] {
   const open = new Map<string, Begun>();
   const incidents: Incident[] = [];

@@ -16,7 +16,7 @@ const SIDES = ['local', 'ec2'] as const;
 const TRACKINGS = ['tracked', 'partly tracked', 'untracked'] as const;
 const WRITE_MODES = ['local-only', 'dual-write', 'ec2-only', 'draining'];
 
-/** What `monitor --metrics-port` serves of the last look, in base units. */
+/** The metrics of the last look that `monitor --metrics-port` serves, in base units. */
 const METRICS: readonly Metric[] = [
   plain('sensorctl_look_timestamp_seconds', 'When the monitor looked last.', ({ at }) => unixSeconds(at)),
   of('sensorctl_up', 'Whether the side answers.', ['side'], ({ sides }) =>

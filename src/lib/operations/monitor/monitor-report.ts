@@ -50,7 +50,7 @@ export interface PhaseChange {
   readonly overriddenGates: readonly string[];
 }
 
-/** What monitors and comparisons have seen: the evidence for a change ticket. */
+/** The observations of monitors and comparisons: the evidence for a change ticket. */
 export interface MonitorReport {
   /** UTC text. */
   readonly since: string;
@@ -59,7 +59,7 @@ export interface MonitorReport {
   readonly databases: Readonly<Record<Side, DatabaseAddress | null>>;
   readonly phase: Phase | null;
   readonly epoch: number;
-  /** Of the side that is the primary. */
+  /** The soak, as the primary records it. */
   readonly soak: Soak;
   readonly incidents: readonly Incident[];
   readonly gaps: readonly GapEpisode[];

@@ -8,7 +8,7 @@ import type { BackfillFigures } from '../../repository/monitor/running-backfill.
 import type { DatabaseAddress } from './side-watch.js';
 import { TIMES } from '../../timing.js';
 
-/** What can be wrong, by name, as samples record it. */
+/** The kinds of trouble, as samples record them. */
 export const TROUBLE_KINDS = [
   'primary-silent',
   'secondary-silent',
@@ -55,7 +55,7 @@ export interface SideSnapshot {
 
 /** How far the counts of both sides are apart, beyond what is on its way, and for how long. */
 export interface Apart {
-  /** What local has more; negative: less. */
+  /** The rows that local has more; negative: less. */
   readonly rows: number;
   readonly seconds: number;
 }

@@ -1,6 +1,6 @@
 import { asQueueError, type Queue } from '../../queue/queue.js';
 
-/** What SQS says of the queue. */
+/** The figures of the queue, as SQS gives them. */
 export interface QueueLook {
   readonly answers: boolean;
   readonly problem: string | null;

@@ -28,7 +28,7 @@ export interface DatabaseAddress {
   readonly name: string;
 }
 
-/** What one side said when it was looked at; null is what it did not say, or was not asked yet. */
+/** The answers of one side to one look; null for whatever it did not answer, or was not asked yet. */
 export interface SideLook {
   readonly side: Side;
   readonly database: DatabaseAddress;

@@ -13,9 +13,9 @@ import { findTableTroubles, type Figures, type Found } from './table-troubles.js
 /** Two heartbeats of a consumer and a retry of each write lie within this. */
 export const LAG_OF_CONCERN_SECONDS = 30;
 
-/** What the ledger accounts for: the outage itself is on record, and repair brings what was missed. */
+/** Trouble that the ledger accounts for: the outage itself is on record, and repair brings whatever was missed. */
 const EXPLAINED: ReadonlySet<TroubleKind> = new Set(['secondary-silent', 'breaker-open', 'gaps', 'lag']);
-/** What passes by itself while everything answers. */
+/** Trouble that passes by itself while everything answers. */
 const PASSING: ReadonlySet<TroubleKind> = new Set(['gaps', 'lag']);
 
 /** Trouble that no outage of the secondary explains. */

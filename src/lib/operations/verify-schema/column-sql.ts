@@ -32,7 +32,7 @@ export function createSequenceSql(value: string | null): string {
   return sequence === undefined ? '' : `create sequence if not exists ${sequence.replaceAll("''", "'")};\n`;
 }
 
-/** What fills a column that no value is given for. */
+/** Describes how a column is filled that no value is given for. */
 export function describeFill({ default: value, generated, virtual, identity }: ColumnFacts): string | null {
   if (generated !== null) return `generated always as (${generated}) ${virtual ? 'virtual' : 'stored'}`;
   if (identity !== null) return `generated ${identity} as identity`;

@@ -24,7 +24,7 @@ export function compareColumns(pair: TablePair): Diagnosis[] {
 
 function compareColumn(pair: TablePair, local: ColumnFacts, ec2: ColumnFacts): Diagnosis[] {
   const fill = compareFill(pair, local, ec2);
-  // Of a generated column PostgreSQL changes nothing else; a default has to be of the new type.
+  // PostgreSQL changes nothing else of a generated column; a default has to be of the new type.
   const isComputed = ec2.generated !== null || ec2.identity !== null;
   return [
     ...(isComputed ? fill : []),

@@ -7,7 +7,7 @@ import { tableSql } from './names.js';
 import { chunkIntervalSql, compressionSql, hypertableSql } from './hypertable-sql.js';
 import type { Snapshot, TablePair } from './snapshot.js';
 
-/** What TimescaleDB makes of a table: hypertable, dimensions, chunks, compression, policies. */
+/** Compares TimescaleDB's part of a table: hypertable, dimensions, chunks, compression, policies. */
 export function compareHypertables(pair: TablePair, local: Snapshot, ec2: Snapshot): Diagnosis[] {
   const { local: here, ec2: there } = pair.hypertables;
   return [

@@ -24,7 +24,7 @@ export function keyOfPair({ table, local }: Pick<TablePair, 'table' | 'local'>):
   return index?.columns ?? null;
 }
 
-/** What a finding says of the keys of a table. */
+/** Describes the keys of a table for a finding. */
 function describeKeys({ indexes }: TableCatalog): string {
   const keys = indexes.filter(({ unique }) => unique).map(({ definition }) => definition.replace(/^ USING btree /, ''));
   return keys.length === 0 ? 'no unique key' : keys.join('; ');

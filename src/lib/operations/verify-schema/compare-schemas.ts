@@ -6,7 +6,7 @@ import { diagnoseMissingParents, type MissingParents } from './missing-parents.j
 import type { Diagnosis } from './finding.js';
 import type { Snapshot } from './snapshot.js';
 
-/** What two catalogs look like, in the order of their tables. */
+/** Two catalogs, in the order of their tables. */
 export interface Schemas {
   readonly local: Snapshot;
   readonly ec2: Snapshot;

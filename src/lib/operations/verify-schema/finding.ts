@@ -65,7 +65,7 @@ export type Mend =
   | { readonly step: Step; readonly optional: string }
   /** What the script holds already, as an object that EC2 lacks. */
   | { readonly brought: string }
-  /** What is done elsewhere: on local, or by a person. */
+  /** A mend that is made elsewhere: on local, or by a person. */
   | { readonly elsewhere: string };
 
 export type Observation = Omit<Finding, 'weight' | 'mend'>;

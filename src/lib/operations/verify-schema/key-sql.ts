@@ -5,7 +5,7 @@ import { uncompressedSql } from './hypertable-sql.js';
 import type { TablePair } from './snapshot.js';
 import { tableSql } from './names.js';
 
-/** What `sensorctl init --add-keys` does to a table, as SQL for EC2. */
+/** Returns `sensorctl init --add-keys` for a table, as SQL for EC2. */
 export function addKeySql(pair: TablePair, key: readonly string[]): string {
   const { table } = pair;
   const { rank, keep, remove } = removeSurplus({ table, sql: tableSql(table), key, side: 'ec2' });

@@ -45,7 +45,7 @@ export async function readMissingParents(
   return found;
 }
 
-/** What is missing, as findings; a parent is filled once, however many tables refer to it. */
+/** Returns missing parents as findings; a parent is filled once, however many tables refer to it. */
 export function diagnoseMissingParents(missing: readonly MissingParents[]): Diagnosis[] {
   return missing.map(({ table, constraint, parent, columns, rows }) => {
     const subject = `rows of ${parent} for ${constraint}`;

@@ -152,7 +152,7 @@ async function findSame(
   return same;
 }
 
-/** What the server prints of it once it has read it; null where it cannot be made of these columns. */
+/** Returns the definition as the server prints it after reading it; null where it cannot be made of these columns. */
 async function printAgain(client: pg.PoolClient, { text, add, read }: Definition): Promise<string | null> {
   let printed = text;
   for (let round = 0; round < ROUNDS; round += 1) {

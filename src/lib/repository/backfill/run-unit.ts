@@ -36,7 +36,7 @@ import { digestUnit } from './unit-digest.js';
 import { beginWithUnit, finishAndCommit, type Unit, type UnitCounts } from './unit-store.js';
 import { PIN_AGAIN, SET_OWN_PATH, underOwnPath, writeUnderOwnPath } from '../../db/search-path.js';
 
-/** What a run of units works with. */
+/** Everything that a run of units works with. */
 export interface UnitContext {
   readonly runId: number;
   readonly source: Database;

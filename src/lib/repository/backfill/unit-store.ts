@@ -161,7 +161,7 @@ export async function markPlanned(target: Queryable, id: number, oldest: OldestT
   await target.query(MARK_PLANNED, [id, JSON.stringify(oldest)]);
 }
 
-/** What `markPlanned` was given. */
+/** Reads the times that `markPlanned` was given. */
 export async function readOldestTimes(target: Queryable, id: number): Promise<OldestTimes> {
   const { rows } = await target.query<{ oldest: string | null }>(READ_OLDEST, [id]);
   return JSON.parse(rows[0]?.oldest ?? '{}') as OldestTimes;

@@ -45,7 +45,7 @@ export async function migrateBookkeeping(database: Database): Promise<{ from: nu
   });
 }
 
-/** What `migrateBookkeeping` does, as a script for a person to run, any number of times; up to a version. */
+/** Returns `migrateBookkeeping` as a script that a person can run any number of times; up to a version. */
 export function bookkeepingScript(upTo = BOOKKEEPING_VERSION): string {
   const steps = MIGRATIONS.slice(0, upTo).map((statements, index) => {
     const version = index + 1;
@@ -68,7 +68,7 @@ async function createSchema(pool: Database['pool']): Promise<void> {
   });
 }
 
-/** What stands in the schema and is not its owner's, or runs what is not: triggers, functions, and who may add more. */
+/** Finds objects in the schema that are not its owner's, or run what is not: triggers, functions, and who may add more. */
 const FIND_STRANGE = `
   with own as (select oid, nspowner, nspacl from pg_namespace where nspname = 'sensorctl')
   select 'relation ' || relname || ' of ' || pg_get_userbyid(relowner) as what

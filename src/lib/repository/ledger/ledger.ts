@@ -45,7 +45,7 @@ export interface RefusedKey {
   readonly reason: string;
 }
 
-/** What settled, so that a comparison proves it: consumers touch most rows of a table that they update. */
+/** Enters settled entries as unproven, so that a comparison proves them: consumers touch most rows of a table that they update. */
 export const enterUnprovenSql = (settled: string): string => `
   insert into sensorctl.unproven (table_name, times, whole_table)
   select table_name, coalesce(range_agg(range), '{}'), bool_or(keys is not null or gone is not null or whole_table)
@@ -213,7 +213,7 @@ export async function hasLedger(primary: Queryable): Promise<boolean> {
   return rows[0]?.exists === true;
 }
 
-/** What the ledger says of these ranges of a table, as the reader's snapshot sees it. */
+/** Reads the unsettled entries for these ranges of a table, as the reader's snapshot sees them. */
 export async function readUnsettled(
   primary: Queryable,
   table: string,
@@ -227,7 +227,7 @@ export async function readUnsettled(
   return rows;
 }
 
-/** What the ledger says of rows of a table by their keys, given as texts with their types, as the reader's snapshot sees it. */
+/** Reads the unsettled entries for rows of a table by their keys, given as texts with their types, in the reader's snapshot. */
 export async function readUnsettledKeys(
   primary: Queryable,
   table: string,
@@ -254,7 +254,7 @@ export async function readNewestEntry(primary: Queryable): Promise<number> {
   return rows[0]?.newest ?? 0;
 }
 
-/** What of a batch the secondary refused. */
+/** The part of some batches that the secondary refused. */
 export interface BatchRefusals {
   readonly readings: readonly RefusedReading[];
   /** Batches of which rows were refused that the ledger knows by their keys: these entries stay, as missed. */

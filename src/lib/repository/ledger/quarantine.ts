@@ -33,7 +33,7 @@ export interface QuarantineRecord {
 const FAULTS_LISTED = 100;
 const LONGEST_TEXT = 1_000;
 
-/** What names a record: a message by its body alone, however often and wherever it comes; a row also by its side. */
+/** Keeps records, each named by a digest: of a message's body alone, however often it comes; of a row with its side. */
 const KEEP_RECORDS = `
   insert into sensorctl.quarantine as kept (digest, side, message_id, body, faults, further_faults)
   select sha256(convert_to(case when message_id is null then side else 'message' end || ' ' || body, 'UTF8')), *

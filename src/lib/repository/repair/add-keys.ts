@@ -12,7 +12,7 @@ import type { Side } from '../../domain/side.js';
 import { keepRowsSql } from '../ledger/quarantine.js';
 import { PIN_AGAIN, underOwnPath } from '../../db/search-path.js';
 
-/** What `addKey` did to one table: each row that it removed is a duplicate, of a row or of a record, or has a record. */
+/** The outcome of `addKey` for one table: each removed row is a duplicate of a row or a record, or has a record. */
 export interface KeyAddition {
   readonly table: ReadingTable;
   readonly duplicatesRemoved: number;
@@ -153,7 +153,7 @@ export async function addKeys(database: Database): Promise<KeyAdditions> {
   return { added, compressed };
 }
 
-/** What `addKeys` would find in each table that lacks its key; changes nothing, and waits for nobody. */
+/** Finds, for each table without its key, the rows that `addKeys` would remove; changes nothing, and waits for nobody. */
 export async function findSharedKeys(database: Database): Promise<SharedKeys[]> {
   const keyless = await findKeyless(database);
   return await readOnly(database, async (client) => {

@@ -36,7 +36,7 @@ export function namedInLedger(rows: readonly RefusedRow[]): Refusal[] {
   );
 }
 
-/** What became of the rows of some ranges. `copied` is the sum of the others. */
+/** The outcome for the rows of some ranges. `copied` is the sum of the others. */
 export interface Delivery {
   /** Rows that the source's snapshot holds. */
   readonly copied: number;

@@ -1,8 +1,8 @@
 import type { TablePair } from '../tables/table-pair.js';
 
-/** What a foreign key of the target asks of another table. */
+/** A table that a foreign key of the target refers to. */
 export interface ParentRows {
-  /** Of the table that refers. */
+  /** The columns of the referring table. */
   readonly columns: readonly string[];
   /** The table referred to, its key the columns that the foreign key names. */
   readonly table: TablePair;

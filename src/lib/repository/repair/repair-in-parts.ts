@@ -13,12 +13,12 @@ import { ImpossibleTransferError, UnequalRowError } from './transfer.js';
 /** What servers take in some seconds. */
 const MOST_AT_ONCE: Required<RepairSize> = { entries: 20_000, rows: 50_000 };
 
-/** What cannot be repaired at once is tried again in parts of this share. */
+/** A repair that fails as a whole is tried again in parts of this share. */
 const SHARE = 4;
-/** What was too much once may be tried again little by little: the limit grows so much with each repair. */
+/** After a repair that was too much, the limit grows by this factor with each that succeeds. */
 const LIMIT_GROWTH = 1.1;
 
-/** Of a chunk, a page or a file: the rest of the table may be sound. 0A: a chunk that is frozen or tiered; 42P01: one that was dropped meanwhile. */
+/** Errors of a chunk, a page or a file: the rest of the table may be sound. 0A: a frozen or tiered chunk; 42P01: a dropped one. */
 const PART_CLASSES = new Set(['0A', '55', '58', 'XX']);
 const PART_DROPPED = '42P01';
 const LOCK_TIMEOUT = '55P03';
@@ -41,7 +41,7 @@ export class RepairInParts {
     this.#rows = Math.max(1, Math.floor(Math.min(rows, MOST_AT_ONCE.rows)));
   }
 
-  /** What the last repair had in its hands: after a failure, what cannot be repaired. */
+  /** The claim of the last repair: after a failure, the entries that cannot be repaired. */
   get claim(): Claim | null {
     return this.#claim;
   }
@@ -78,7 +78,7 @@ export class RepairInParts {
   }
 }
 
-/** What a failed repair says of what it claimed: an entry cannot be repaired, no entry of its table can, or (null) nothing. */
+/** Returns what a failed repair says about its claim: an entry cannot be repaired, no entry of its table can, or (null) nothing. */
 export function culpritOf(error: unknown): 'entry' | 'table' | null {
   if (error instanceof ImpossibleTransferError) return 'table';
   if (isTooMuch(error) || faultKind(error) === 'rejected' || error instanceof UnequalRowError) return 'entry';

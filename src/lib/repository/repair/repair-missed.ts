@@ -192,7 +192,7 @@ async function repairClaimed(
   return await keepAwake(source, async () => {
     const { delivery, updated } = await deliver(source, claim, options);
     await source.query(SETTLE_ENTRIES, [claim.ids]);
-    // What the secondary refused stays in the ledger, a reading an entry.
+    // Refused rows stay in the ledger, one entry for each.
     await enterRefused(source, namedInLedger(delivery.refused));
     return { ...delivery, updated, entries: claim.ids.length, refused: delivery.refused.length };
   });
@@ -210,7 +210,7 @@ function parametersOf({ states, except = [], upTo = Number.MAX_SAFE_INTEGER }: W
   return [states, except, upTo];
 }
 
-/** Of the first table in which nobody else has claimed all of them. */
+/** Claims entries of the first table in which others have not claimed all of them. */
 async function claimEntries(
   source: Queryable,
   tables: readonly string[],

@@ -249,7 +249,7 @@ class Healing {
     }
   }
 
-  /** What a backfill that crashed has left paused. */
+  /** Switches on again the policies that a crashed backfill has left paused. */
   async #restorePolicies(): Promise<void> {
     const { secondary, logger } = this.options;
     try {
@@ -263,7 +263,7 @@ class Healing {
   }
 }
 
-/** What is still set aside; forgets the rest. */
+/** Returns the keys that are still set aside, and forgets the rest. */
 function current<Key>(aside: Map<Key, number>): Key[] {
   for (const [key, until] of aside) if (until < performance.now()) aside.delete(key);
   return [...aside.keys()];

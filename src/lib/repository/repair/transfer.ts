@@ -12,7 +12,7 @@ import { areSilent } from '../writers/own-writes.js';
 import { isRecordedAsTracked } from '../writers/tracking.js';
 import { readWriteSettings } from '../timescaledb/compressed-chunks.js';
 
-/** What keeps a row from being stored twice on the target. */
+/** The means by which a row is not stored twice on the target. */
 export type Guard =
   /** Its unique key. */
   | 'key'
@@ -47,9 +47,9 @@ export interface Transfer {
   readonly replica: boolean;
   /** And their binary form means the same on both. */
   readonly binary: boolean;
-  /** What a transaction of the target sets before it writes among rows that are there. */
+  /** The settings of a transaction of the target that writes among existing rows. */
   readonly writeSettings: readonly Statement[];
-  /** What a transaction of the source asks once it has read: for `assertNotRewritten`. */
+  /** The question of a transaction of the source once it has read, for `assertNotRewritten`. */
   readonly rewriteCheck: Statement;
 }
 
@@ -137,7 +137,7 @@ function stagedType(column: Column | undefined): string {
   return (column?.isDomain === true ? column.baseType : column?.type) ?? 'text';
 }
 
-/** Of tables that both sides have; where the source has none, the target says itself which row lacks its parent. */
+/** Plans for parents that both sides have; without one on the source, the target itself names the row that lacks its parent. */
 async function planParents(source: Database, target: Database, { parents, oid }: Table): Promise<ParentRows[]> {
   const nameOf = ({ table: { schema, name } }: Parent): string => `${schema}.${name}`;
   const names = [...new Set(parents.map(nameOf))];

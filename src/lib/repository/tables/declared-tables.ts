@@ -10,13 +10,13 @@ import { findLosingTables, readTables } from './read-tables.js';
 import { readOwnSchema, readTimescaleDb } from './server-facts.js';
 import { columnOf, hasUniqueKey, tableSql, type Table } from './table.js';
 
-/** What stands in the way of dual write. */
+/** Something that stands in the way of dual write. */
 export interface Obstacle {
   readonly table: string;
   readonly problem: string;
   /** Nothing can be written to the table as it is; a missing key blocks the primary only. */
   readonly blocks: boolean;
-  /** What advice on it needs. */
+  /** The problem and its facts, for advice. */
   readonly advice: Problem;
 }
 

@@ -13,7 +13,7 @@ export interface NotTaken {
   readonly isPartition: boolean;
 }
 
-/** What a database holds. */
+/** The tables of a database, and whatever else holds data. */
 export interface Discovery {
   /** In order of schema and name. */
   readonly tables: readonly Table[];

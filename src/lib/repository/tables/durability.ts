@@ -2,7 +2,7 @@ import type { Database, Queryable } from '../../db/database.js';
 import { restoringError } from '../../db/session-settings.js';
 import type { UnreachableError } from '../../errors.js';
 
-/** What can make a confirmed write worth nothing, by the settings of a server, a database or a role. */
+/** The settings of a server, a database or a role that can make a confirmed write worth nothing. */
 export interface Durability {
   /** New sessions are in TimescaleDB's restoring mode, or this one is. */
   readonly restoring: boolean;

@@ -17,7 +17,7 @@ const REGISTRY_UPDATED: UpdateRule = {
   remembered: REGISTRY_RULE.parts.flat(),
 };
 
-/** What is known of the guide's tables beside what the catalogs say. */
+/** Facts about the guide's tables beyond their catalogs. */
 export const KNOWN_TABLES: ReadonlyMap<string, KnownTable> = new Map<string, KnownTable>([
   // Each side sets these columns for itself.
   [REGISTRY, { key: ['sensor_id'], axis: null, except: ['created_at', 'updated_at'], updated: REGISTRY_UPDATED }],

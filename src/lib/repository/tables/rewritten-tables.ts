@@ -83,7 +83,7 @@ interface Rewritten extends Record<string, unknown> {
   readonly change: string;
 }
 
-/** What asks, in a snapshot of this database, whether these tables are what they were when it was taken. */
+/** Plans the statement that asks, in a snapshot of this database, whether these tables are still those that it shows. */
 export async function planRewriteCheck(
   { pool }: Pick<Database, 'pool'>,
   tables: readonly Pick<Table, 'name'>[],

@@ -16,7 +16,7 @@ export interface Candidate {
   readonly secondary: Table | undefined;
 }
 
-/** What is said of a table beside what the catalogs say. */
+/** Instructions about a table beyond its catalogs. */
 export interface Instructions {
   readonly axis: string | null;
   readonly except: readonly string[];
@@ -40,7 +40,7 @@ export function pairDiscovered(primary: Discovery, secondary: Discovery): Candid
 export interface Selected {
   readonly chosen: readonly (Candidate & Instructions)[];
   readonly leftOut: readonly { readonly table: string; readonly reason: string }[];
-  /** Of the names given to this command, those that no table has. */
+  /** The names given to this command that no table has. */
   readonly unknown: readonly string[];
 }
 
@@ -74,7 +74,7 @@ export function selectTables(
   };
 }
 
-/** What a name means that is no table of the migration; undefined where it means nothing at all. */
+/** Finds the meaning of a name that is no table of the migration; undefined where it means nothing at all. */
 export function findNotTaken(notTaken: readonly NotTaken[], text: string): NotTaken | undefined {
   const pattern = parseTablePattern(text);
   return notTaken.find(

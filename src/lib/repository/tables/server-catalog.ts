@@ -4,7 +4,7 @@ import { tlsOptions } from '../../db/connection.js';
 import type { Database, Queryable } from '../../db/database.js';
 import { OWN_SCHEMAS } from '../../db/search-path.js';
 
-/** What of a server, its database and the role that is connected matters to a second server beside it. */
+/** The facts about a server, its database and the connected role that matter to a second server beside it. */
 export interface ServerCatalog extends ServerFacts {
   readonly versionText: string;
   readonly collation: string;
@@ -17,7 +17,7 @@ export interface ServerCatalog extends ServerFacts {
   readonly freeConnections: number;
 }
 
-/** What a session gets that asks for nothing. */
+/** The settings of a session that asks for none. */
 export interface SessionDefaults {
   readonly timeZone: string;
   readonly extraFloatDigits: string;

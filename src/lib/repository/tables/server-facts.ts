@@ -1,7 +1,7 @@
 import type { Queryable } from '../../db/database.js';
 import { OWN_SCHEMAS } from '../../db/search-path.js';
 
-/** What a server must be for sensorctl to work on it. */
+/** The facts about a server that decide whether sensorctl can work on it. */
 export interface ServerFacts {
   /** Such as 150020. */
   readonly version: number;

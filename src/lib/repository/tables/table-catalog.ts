@@ -37,7 +37,7 @@ export interface ConstraintFacts {
   readonly kind: 'check' | 'foreign key' | 'exclusion';
   readonly definition: string;
   readonly columns: readonly string[];
-  /** Of a foreign key: the table and the columns that it refers to. */
+  /** The table and the columns that a foreign key refers to. */
   readonly parent: string | null;
   readonly parentColumns: readonly string[];
 }
@@ -70,16 +70,16 @@ export interface TableCatalog {
   readonly rowSecurity: boolean;
   /** Row security holds for the role that is connected. */
   readonly rowSecurityActive: boolean;
-  /** What the role that is connected may do, of select, insert, update, delete. */
+  /** The rights of the connected role, of select, insert, update and delete. */
   readonly rights: readonly string[];
   /** Sequences that its defaults ask and that role may not, as a statement names them. */
   readonly closedSequences: readonly string[];
   readonly columns: readonly ColumnFacts[];
   readonly indexes: readonly IndexFacts[];
   readonly constraints: readonly ConstraintFacts[];
-  /** Of a hypertable without TimescaleDB's own. */
+  /** The triggers; TimescaleDB's own are left out. */
   readonly triggers: readonly TriggerFacts[];
-  /** Of a hypertable none: its chunks are TimescaleDB's business. */
+  /** The partitions; a hypertable has none here, since its chunks are TimescaleDB's business. */
   readonly children: readonly ChildFacts[];
   /** Rules on insert and update, by name. */
   readonly rules: readonly string[];

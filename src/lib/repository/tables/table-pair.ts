@@ -22,7 +22,7 @@ export interface TablePair {
   readonly name: string;
   readonly sides: Readonly<Record<Role, Table>>;
   readonly columns: readonly ComparedColumn[];
-  /** What tells rows apart, unique or not, with the axis where there is one; empty where the whole row does. */
+  /** The columns that tell rows apart, unique or not, with the axis where there is one; empty where only the whole row does. */
   readonly key: readonly string[];
   /** The same without the axis, where a constraint of the primary says so: what a row is written under. */
   readonly uniqueKey: readonly string[];
@@ -36,9 +36,9 @@ export interface TablePair {
   readonly known: KnownTable | null;
 }
 
-/** What is known of a table that the consumer writes, beside what the catalogs say. */
+/** Facts about a table that the consumer writes, beyond its catalogs. */
 export interface KnownTable {
-  /** What tells rows apart whether or not a constraint says so. */
+  /** The columns that tell rows apart, whether or not a constraint says so. */
   readonly key: readonly string[];
   readonly axis: string | null;
   /** Columns that each side keeps for itself. */
@@ -49,7 +49,7 @@ export interface KnownTable {
 
 /** How batches update a row. */
 export interface UpdateRule {
-  /** Of two writes the one that is newer by this column wins. */
+  /** The write that is newer by this column wins. */
   readonly newestBy: string;
   /** The columns that each write has, that one included. */
   readonly columns: readonly string[];

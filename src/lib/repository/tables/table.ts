@@ -51,7 +51,7 @@ export interface Hypertable {
   readonly losesRows: boolean;
 }
 
-/** What the catalogs of one side say of a table; the one value by which every engine knows it. */
+/** A table, as the catalogs of one side describe it; the one value by which every engine knows it. */
 export interface Table {
   readonly name: TableName;
   /** How output and the ledger name it: without schema where the role's search path finds it, else with it. */
@@ -63,7 +63,7 @@ export interface Table {
   readonly kind: 'plain' | 'partitioned' | 'hypertable' | 'view' | 'materialized view' | 'foreign table';
   readonly columns: readonly Column[];
   readonly uniqueKeys: readonly UniqueKey[];
-  /** What tells its rows apart: the primary key, else a unique key whose columns are not null; null where there is none. */
+  /** The columns that tell its rows apart: the primary key, else a unique key whose columns are not null; null for none. */
   readonly key: readonly string[] | null;
   readonly axis: Axis | null;
   readonly parents: readonly Parent[];

@@ -5,9 +5,9 @@ import { tableSql, type Table } from '../tables/table.js';
 export interface DimensionFacts {
   readonly column: string;
   readonly type: string;
-  /** Of a time dimension: the length of its chunks. */
+  /** The length of the chunks of a time dimension. */
   readonly interval: string | null;
-  /** Of a space dimension: the number of its partitions. */
+  /** The number of partitions of a space dimension. */
   readonly partitions: number | null;
 }
 

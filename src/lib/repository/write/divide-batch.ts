@@ -50,7 +50,7 @@ export function mayBeTheData(error: unknown): boolean {
  * What the primary rejects goes to the quarantine, one record a message, when all else is stored.
  */
 export class Division {
-  /** What was committed so far. */
+  /** The batches that were committed so far. */
   readonly batches: CommittedBatch[] = [];
   readonly #rejected: QuarantineRecord[] = [];
   readonly #doubtful: { readonly unit: Unit; readonly error: unknown }[] = [];

@@ -197,7 +197,7 @@ export class SecondaryWriter {
     this.#unfit = unfit;
   }
 
-  /** What the catalogs said is old by now: tables that lose rows are found out, and not written. */
+  /** Forgets the catalogs, which are old by now: tables that lose rows are found, and not written. */
   forgetTables(): void {
     this.#tables.forget();
   }
@@ -241,7 +241,7 @@ export class SecondaryWriter {
     }
   }
 
-  /** What the catalog said is looked up again after an error that a changed table can explain. */
+  /** Reads the catalogs again after an error that a changed table can explain. */
   async #run(statements: readonly Statement[]): Promise<pg.QueryResult<Record<string, unknown>>[]> {
     const [only] = statements;
     try {

@@ -7,7 +7,7 @@ import { markMissed, settleBatches, type RefusedKey, type RefusedReading, type R
 import type { CommittedBatch } from './batch.js';
 import type { WriteMeter } from './write-meter.js';
 
-/** What became of a batch on the secondary: it holds the batch but for the readings that it refused, or lacks it. */
+/** The outcome of a batch on the secondary: it holds the batch but for the readings that it refused, or lacks it. */
 export type SendOutcome =
   | { readonly confirmed: true; readonly refused: readonly (Refusal | RefusedKey)[] }
   | { readonly confirmed: false; readonly reason: string };
@@ -73,7 +73,7 @@ export class Settlement {
     return !this.#isEmpty && !this.#closing.signal.aborted;
   }
 
-  /** What is settled at the moment in which the writing ends is written by the next one. */
+  /** Batches that settle in the moment in which the writing ends are written by the next one. */
   async #start(): Promise<void> {
     await this.#writeAll();
     if (this.#hasWork) void this.#start();

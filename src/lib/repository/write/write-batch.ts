@@ -151,7 +151,7 @@ export class PrimaryWriter {
   }
 }
 
-/** What names a batch in the ledger. */
+/** The names of a batch in the ledger. */
 interface BatchIdentity {
   readonly batchId: string;
   readonly consumerId: string;

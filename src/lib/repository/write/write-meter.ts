@@ -17,7 +17,7 @@ type Totals = ConsumerStatus['totals'];
 const RECENT_MS = 60_000;
 const LONGEST_ERROR = 300;
 
-/** What was written since the last status. */
+/** The writes since the last status. */
 interface Slot {
   readonly endedAt: number;
   readonly latencies: Readonly<Record<Side, LatencyCounts>>;

@@ -5,7 +5,7 @@ import { backoff, withRetries } from '../../domain/retry.js';
 import { readBookkeepingVersion } from '../ledger/bookkeeping-schema.js';
 import { untrackAll } from './tracking.js';
 
-/** What still rests on the bookkeeping of a side. */
+/** Something that still rests on the bookkeeping of a side. */
 export interface Resting {
   readonly kind: 'phase' | 'entries' | 'records' | 'consumer' | 'backfill' | 'policies';
   readonly what: string;
@@ -29,14 +29,14 @@ const FIND_RESTING = `
   union all
   select 'policies', count(*) || ' policies are paused', true from sensorctl.paused_job having count(*) > 0`;
 
-/** What rests on a side; nothing where sensorctl was never there. */
+/** Finds everything that rests on a side; nothing where sensorctl was never there. */
 export async function findResting(database: Database): Promise<Resting[]> {
   if ((await readBookkeepingVersion(database)) === 0) return [];
   const { rows } = await database.pool.query<Resting & Record<string, unknown>>(FIND_RESTING);
   return rows;
 }
 
-/** What was taken off a side. */
+/** The things that were taken off a side. */
 export interface Removal {
   /** The tables whose triggers were taken off. */
   readonly tables: readonly string[];

@@ -77,7 +77,7 @@ interface Recorded extends Record<string, unknown> {
   readonly versions: string;
 }
 
-/** What the catalogs of a prepared side say of the tracking of these tables of it. */
+/** Reads from the catalogs of a prepared side how these tables are tracked. */
 export async function readTracking(
   { side, pool }: Pick<Database, 'side' | 'pool'>,
   tables: readonly Table[],
@@ -154,7 +154,7 @@ const RECORD_TRACKED = `
   insert into sensorctl.tracked_table (table_name, versions) values ($1, $2)
   on conflict (table_name) do update set tracked_at = excluded.tracked_at, versions = excluded.versions`;
 
-/** What the ledger names by a key that the table has no more cannot be found by it. */
+/** Entries by a key that the table no longer has cannot be found by it: they enter the whole table instead. */
 const REPLACE_KEYED = `
   with named as (
     delete from sensorctl.ledger

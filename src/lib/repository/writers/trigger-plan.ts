@@ -4,7 +4,7 @@ import { isBefore } from '../tables/server-facts.js';
 import { tableSql, type Table, type TableName } from '../tables/table.js';
 import type { TrackedRelation } from './tracked-relations.js';
 
-/** What a trigger of ours is for; its name in the catalogs is `sensorctl_` with this. */
+/** The purpose of a trigger of ours; its name in the catalogs is `sensorctl_` followed by it. */
 type Purpose = 'gate' | 'inserted' | 'updated' | 'deleted' | 'row' | 'truncated' | 'limit';
 
 /** A trigger that a relation of a tracked table is to have. */
