@@ -19,8 +19,6 @@ import { findTimescaleBinDir } from '../support/servers.js';
 const SIZE = { scale: 0.05, days: 15 };
 /** A loaded machine takes its time. */
 const TIMEOUT_MS = 120_000;
-/** Rows that programs touch at every moment are looked at for so long. */
-const SETTLE = ['--settle', '2s'];
 const NAMES = INSTALLED_TABLES.map(({ name }) => name);
 
 const EMPTY = ['an EC2 that holds nothing', () => Promise.resolve()] as const;
@@ -100,7 +98,7 @@ for (const [what, prepareEc2] of process.env.SENSORCTL_TEST_ALL === 'true' ? [EM
       await ingest();
       const { remainingGaps, failed } = await json<BackfillReport>('backfill', '--all', '--full');
       expect({ remainingGaps, failed }).to.deep.equal({ remainingGaps: 0, failed: [] });
-      const compared = await json<CompareReport>('compare', '--all', ...SETTLE);
+      const compared = await json<CompareReport>('compare', '--all');
       expect(compared.verdict).to.equal('identical');
       expect(compared.tables.map(({ table }) => table)).to.have.length(NAMES.length);
     });
@@ -110,7 +108,7 @@ for (const [what, prepareEc2] of process.env.SENSORCTL_TEST_ALL === 'true' ? [EM
       await ingest();
       await programsWrite(4);
       await json('monitor', '--once');
-      await json('compare', '--window', '2h', ...SETTLE);
+      await json('compare', '--window', '2h');
       expect(programs.refusals).to.deep.equal([]);
       const switched = await cutover('--phase', '3', '--min-soak', '0s');
       expect(switched).to.include({ phase: 3, primary: 'ec2', changed: true });

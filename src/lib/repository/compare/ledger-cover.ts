@@ -83,6 +83,12 @@ export class LedgerCover {
     return explain(entries.map(({ state }) => ({ state, isFirst: true })))?.class ?? null;
   }
 
+  /** Of a row that another program's entry names, whenever it came: its repair makes the row what the primary holds. */
+  ofWriter(name: string): Explanation | null {
+    const entries = (this.#keys.get(name) ?? []).filter((entry) => entry.ofWriter);
+    return explain(entries.map((entry) => ({ state: entry.state, isFirst: this.first.shows(entry) })));
+  }
+
   #counts(entry: UnsettledKey | UnsettledRange): boolean {
     return entry.ofWriter || this.first.shows(entry);
   }

@@ -152,6 +152,10 @@ function judgeUpdated(
   suspect: Suspect,
   { cover, resting, isLast }: { cover: LedgerCover; resting: RestingValues; isLast: boolean },
 ): Judged {
+  // A value may be the old one again, as where a flag goes on and off: it says nothing while a program's entry names the row.
+  const touched = cover.ofWriter(suspect.name);
+  if (touched !== null)
+    return { difference: behind(suspect, touched.class), waits: touched.class === 'pending' || !touched.isFirst };
   const values = resting.of(suspect).map((rest) => ({ ...rest, said: cover.ofKey(suspect.name, rest.view) }));
   if (values.some(({ said }) => said === 'known gap'))
     return { difference: behind(suspect, 'known gap'), waits: false };
