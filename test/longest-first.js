@@ -4,7 +4,6 @@ import { readdirSync } from 'node:fs';
 import path from 'node:path';
 
 const LONGEST = [
-  'acceptance/installation-day',
   'acceptance/advice-followed',
   'integration/own-names',
   'integration/long-values',

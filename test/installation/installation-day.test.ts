@@ -24,7 +24,7 @@ const NAMES = INSTALLED_TABLES.map(({ name }) => name);
 const EMPTY = ['an EC2 that holds nothing', () => Promise.resolve()] as const;
 const PART = ['an EC2 that holds a part of it as plain tables', buildPlainPart] as const;
 
-for (const [what, prepareEc2] of process.env.SENSORCTL_TEST_ALL === 'true' ? [EMPTY, PART] : [EMPTY])
+for (const [what, prepareEc2] of [EMPTY, PART])
   describe(`acceptance: the installation's day, with ${what}`, function () {
     this.timeout(3 * TIMEOUT_MS);
     this.slow(60_000);
