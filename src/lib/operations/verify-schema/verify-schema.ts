@@ -55,7 +55,9 @@ export async function verifySchema(
   const catalogsRead = Promise.all([readCatalog(databases.local), readCatalog(databases.ec2)]);
   // Whatever becomes of it is looked at below.
   catalogsRead.catch(() => undefined);
-  const { wanted, leftOut: notCompared } = await findWantedTables(databases.local.pool, selection, only);
+  const { wanted, leftOut: notCompared } = await namingSide(databases.local, () =>
+    findWantedTables(databases.local.pool, selection, only),
+  );
   const tables = [...wanted.keys()];
   const [local, ec2] = await Promise.all([readSide(databases.local, wanted), readSide(databases.ec2, wanted)]);
   const distinct = assertDistinct(databases.local.pool, databases.ec2.pool);
