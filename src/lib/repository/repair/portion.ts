@@ -2,8 +2,8 @@ import type { TimeRange } from '../../domain/time-range.js';
 import type { DigestMethod } from '../compare/digest-method.js';
 import { axisOf, pagesSql, sliceSql, type ClassSlice, type Pages } from '../compare/slices.js';
 import { boundSql, boundText } from '../tables/axis.js';
-import { sideSql } from '../tables/table-pair.js';
-import { columnOf } from '../tables/table.js';
+import { sideSql, type TablePair } from '../tables/table-pair.js';
+import { columnOf, type Table } from '../tables/table.js';
 import { quoteIdentifier, quoteLiteral } from '../../db/identifiers.js';
 import type { Transfer } from './transfer.js';
 
@@ -64,15 +64,52 @@ export function portionOfAll({ compared }: Transfer): Portion {
 
 /** Rows by their keys: JSON lists of texts. */
 export function portionOfKeys({ compared, key }: Transfer, keys: readonly string[]): Portion {
-  const source = compared.sides.primary;
-  const values = key.map(
-    (name, place) => `(given.key ->> ${place})::${columnOf(source, name)?.type ?? 'text'} as part_${place}`,
-  );
   const same = key.map((name, place) => `known.${quoteIdentifier(name)} = named.part_${place}`);
+  const within = withinSpanSql(compared, key, keys);
   return {
-    source: `(select ${values.join(', ')} from json_array_elements(${quoteLiteral(`[${keys.join(',')}]`)}) as given (key)) as named
-      cross join lateral (select known.* from ${sideSql(compared, 'primary')} as known where ${same.join(' and ')}) as stored`,
+    source: `${namedKeysSql(compared.sides.primary, key, keys)}
+      cross join lateral (select known.* from ${sideSql(compared, 'primary')} as known where ${[...same, ...within].join(' and ')}) as stored`,
     target: null,
     found: 'true',
   };
+}
+
+/**
+ * SQL for the keys as the relation `named`: their text, and `part_0`, … in the types that a side has. As values, so that the
+ * planner knows how many they are, and what they are held against is found by more than its index.
+ */
+export function namedKeysSql(side: Pick<Table, 'columns'>, key: readonly string[], keys: readonly string[]): string {
+  const types = key.map((name) => columnOf(side, name)?.type ?? 'text');
+  const rows = keys.map((text) => {
+    const parts = JSON.parse(text) as unknown[];
+    const values = types.map((type, place) => `${textSql(parts[place])}::${type}`);
+    return `(${[quoteLiteral(text), ...values].join(', ')})`;
+  });
+  const names = ['key', ...key.map((_, place) => `part_${place}`)];
+  return `(values ${rows.join(', ')}) as named (${names.join(', ')})`;
+}
+
+function textSql(value: unknown): string {
+  if (value === null || value === undefined) return 'null';
+  return quoteLiteral(typeof value === 'string' ? value : JSON.stringify(value));
+}
+
+/** Times as a session in UTC prints them: in the order of their texts. */
+const UTC_TIME = /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?(?:\+00)?$/;
+
+/** Constants, so that chunks in which no key can lie are not looked into; none where the texts do not say it. */
+function withinSpanSql({ axis, sides }: TablePair, key: readonly string[], keys: readonly string[]): string[] {
+  const column = axis?.column ?? '';
+  const place = key.indexOf(column);
+  if (place < 0 || sides.primary.hypertable === null) return [];
+  const texts = keys.map((text) => (JSON.parse(text) as unknown[])[place]);
+  if (!texts.every((text): text is string => typeof text === 'string' && UTC_TIME.test(text))) return [];
+  const [least, most] = texts.reduce(
+    ([low, high], text) => [text < low ? text : low, text > high ? text : high],
+    [texts[0] ?? '', texts[0] ?? ''],
+  );
+  const type = columnOf(sides.primary, column)?.type ?? 'timestamptz';
+  return [
+    `known.${quoteIdentifier(column)} between ${quoteLiteral(least)}::${type} and ${quoteLiteral(most)}::${type}`,
+  ];
 }

@@ -10,12 +10,12 @@ import { sideTitle, type Role } from '../../domain/side.js';
 import { keepRowsSql } from '../ledger/quarantine.js';
 import { assertDecides } from '../phase/fence.js';
 import { assertNotRewritten, repeatRewritten } from '../tables/rewritten-tables.js';
-import { columnOf } from '../tables/table.js';
+import type { Table } from '../tables/table.js';
 import { sideSql, type TablePair } from '../tables/table-pair.js';
 import { bringNewestParts } from '../write/newest-parts.js';
 import { bringParents } from './bring-rows.js';
 import { isGiven } from './insert-absent.js';
-import { portionOfKeys, type Portion } from './portion.js';
+import { namedKeysSql, portionOfKeys, type Portion } from './portion.js';
 import { findReferring } from './referring-tables.js';
 import {
   canCorrect,
@@ -124,8 +124,9 @@ async function repairPart(source: Database, target: Database, rows: UpdatedRows)
         if ((attempts += 1) > 1) await to.query(clearStagingSql(transfer));
         return await bringPart({ source, target, from, to, rows: part });
       };
+      const byIndex = byIndexSql(transfer.compared.sides.primary);
       const bring = (part: UpdatedRows): Promise<UpdatedRepair> =>
-        repeatRewritten(from, () => inTransaction(from, () => bringOnce(part), 'repeatable read', BY_INDEX));
+        repeatRewritten(from, () => inTransaction(from, () => bringOnce(part), 'repeatable read', byIndex));
       if (mayChange(transfer) || !overwrite) return await bring(rows);
       // Live writes to a row wait while it is locked: what is read then holds every update that the target has.
       const { inserted } = await bring({ ...rows, overwrite: false });
@@ -140,7 +141,7 @@ async function repairPart(source: Database, target: Database, rows: UpdatedRows)
 
 /** What the target's transaction begins with. Constraints that are deferred stay so: rows may refer to each other. */
 function beginSql(transfer: Transfer, referring: readonly string[]): string[] {
-  const byIndex = transfer.guard === 'key' ? BY_INDEX : [];
+  const byIndex = transfer.guard === 'key' ? byIndexSql(transfer.compared.sides.secondary) : [];
   const locks = mayChange(transfer) ? lockTrackedSql(transfer, referring) : [];
   return [...writeSettingsOf(transfer), ...byIndex, ...locks];
 }
@@ -172,13 +173,23 @@ async function bringPart(bringing: Bringing): Promise<UpdatedRepair> {
   return { ...written, corrected: written.corrected + removed };
 }
 
-/** Keys of few rows of a table that may be large: its index finds them, whatever the planner guesses of tables that nobody analyzed. */
-const BY_INDEX = ['set local enable_hashjoin = off', 'set local enable_mergejoin = off'];
+/**
+ * Keys of few rows of a table that may be large: its index finds them, whatever the planner guesses of tables that nobody
+ * analyzed. Not where chunks are compressed: each key would have the same batches decompressed once more.
+ */
+function byIndexSql({ hypertable }: Pick<Table, 'hypertable'>): string[] {
+  if (hypertable?.compressed === true) return [];
+  return ['set local enable_hashjoin = off', 'set local enable_mergejoin = off'];
+}
 
 /** Each deletion rests on a look: an entry says that a row was deleted, not that it was never written again. */
 async function findAbsent(from: Queryable, table: TablePair, keys: readonly Key[]): Promise<Key[]> {
   if (keys.length === 0) return [];
-  const { rows } = await from.query<{ key: Key }>(findAbsentSql(table), [keys]);
+  const { uniqueKey, sides } = table;
+  const same = uniqueKey.map((name, place) => `stored.${quoteIdentifier(name)} = named.part_${place}`);
+  const { rows } = await from.query<{ key: Key }>(`
+    select named.key from ${namedKeysSql(sides.primary, uniqueKey, keys)}
+    where not exists (select from ${sideSql(table, 'primary')} as stored where ${same.join(' and ')})`);
   return rows.map(({ key }) => key);
 }
 
@@ -209,16 +220,6 @@ async function writeStaged(
   const corrected = corrects ? (results[0]?.rowCount ?? 0) : 0;
   const inserted = results[correct.length]?.rowCount ?? 0;
   return { copied, inserted, corrected, skipped: Math.max(0, copied - inserted - corrected) };
-}
-
-/** Those of the keys in $1 under which the source has no row. */
-function findAbsentSql({ uniqueKey, sides }: TablePair): string {
-  const same = uniqueKey.map(
-    (name, place) =>
-      `stored.${quoteIdentifier(name)} = (wanted.key::json ->> ${place})::${columnOf(sides.primary, name)?.type ?? 'text'}`,
-  );
-  return `select wanted.key from unnest($1::text[]) as wanted (key)
-    where not exists (select from ${sideSql({ sides }, 'primary')} as stored where ${same.join(' and ')})`;
 }
 
 /** Parameters: keys, the side. */
