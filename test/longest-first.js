@@ -5,6 +5,7 @@ import path from 'node:path';
 
 const LONGEST = [
   'acceptance/advice-followed',
+  'acceptance/advice-followed',
   'integration/own-names',
   'integration/long-values',
   'acceptance/faults',
