@@ -10,7 +10,7 @@ export interface Statement {
   readonly text: string;
   readonly values?: readonly unknown[];
   /** Named statements are planned once a connection. */
-  readonly name?: string;
+  readonly name?: string | undefined;
 }
 
 /** A statement that failed only because one before it had failed (25P02). */
@@ -40,7 +40,7 @@ export async function runTransaction(
 }
 
 /** A statement whose values are the texts and bytes that travel. Throws UnsendableError where one has no such form. */
-export function prepareStatement(statement: Statement): { text: string; values: unknown[]; name?: string } {
+export function prepareStatement(statement: Statement): { text: string; values: unknown[]; name?: string | undefined } {
   try {
     const values = (statement.values ?? []).map((value) => prepareValue(value));
     const size = values.reduce<number>((sum, value) => sum + ((value as { length?: number } | null)?.length ?? 0), 0);

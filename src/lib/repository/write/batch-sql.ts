@@ -32,7 +32,8 @@ const LEDGER_RANGE_JOIN = "interval '1 minute'";
 /** A statement of a batch, and what its answer means. */
 export interface BatchStatement {
   readonly text: string;
-  readonly name: string;
+  /** Undefined for one that is planned anew each time. */
+  readonly name: string | undefined;
   /** For each shape, the columns that the primary answers. */
   readonly answered: readonly (readonly string[])[];
 }
@@ -129,11 +130,24 @@ export function secondaryBatchSql(
 /** The tables whose rows are stored beside the marker of their batch alone, and whether they have their unique key too. */
 export type Markers = ReadonlyMap<string, { readonly isKeyed: boolean }>;
 
+/**
+ * Characters of the statements that have names, at most: each connection keeps them and their plans, which take a server a
+ * hundred times as much. A decoder that makes ever other kinds of batches has the rest planned anew.
+ */
+const NAMED_CHARACTERS = 1_000_000;
+const named = new Set<string>();
+let namedCharacters = 0;
+
 /** PostgreSQL cuts names at 63 bytes. A table that was made anew is another one. */
-function statementName(role: string, text: string, on: SideTables, shapes: readonly Shape[]): string {
+function statementName(role: string, text: string, on: SideTables, shapes: readonly Shape[]): string | undefined {
   const oids = shapes.map(({ table }) => on.get(table)?.oid ?? 0);
   const digest = createHash('sha256').update(`${oids.join()} ${text}`).digest('base64url');
-  return `sensorctl ${role} ${digest.slice(0, 22)}`;
+  const name = `sensorctl ${role} ${digest.slice(0, 22)}`;
+  if (named.has(name)) return name;
+  if (namedCharacters + text.length > NAMED_CHARACTERS) return undefined;
+  named.add(name);
+  namedCharacters += text.length;
+  return name;
 }
 
 /** Waits for a repair of the table: what it deletes, it has read before. */

@@ -8,7 +8,7 @@ import type { PlannedRows } from './batch.js';
 import type { BatchStatement } from './batch-sql.js';
 import { Shapes, type Shape, type UnfitUnit } from './check-rows.js';
 
-/** Of so many kinds of batches statements are kept; a decoder that makes more has each planned anew. */
+/** The statements of so many kinds of batches are kept; for more each is built anew. */
 const MOST_STATEMENTS = 200;
 
 /** What the catalogs said at one time, and what follows from it. */

@@ -270,12 +270,12 @@ function insertInto(
   on: SideTables,
   rows: readonly AcceptedRows[],
   markers: Markers,
-): Statement & { readonly name: string; readonly values: unknown[] } {
+): Statement & { readonly values: unknown[] } {
   const sent = rows.map((each) => ({ each, columns: columnsSent(each, on) }));
   const shapes = sent.map(({ each, columns }) => ({ ...each.shape, columns }));
   const { text, name } = secondaryBatchSql(shapes, on, markers);
   const values = sent.flatMap(({ each, columns }) => columns.map((column) => each.columns[each.names.indexOf(column)]));
-  return { text, name, values };
+  return { name, text, values };
 }
 
 /** Of what the primary filled by itself, those columns that the secondary has; what the decoder writes it needs to have. */
