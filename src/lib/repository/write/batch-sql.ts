@@ -134,7 +134,7 @@ export type Markers = ReadonlyMap<string, { readonly isKeyed: boolean }>;
  * Characters of the statements that have names, at most: each connection keeps them and their plans, which take a server a
  * hundred times as much. A decoder that makes ever other kinds of batches has the rest planned anew.
  */
-const NAMED_CHARACTERS = 1_000_000;
+const NAMED_CHARACTERS = 4_000_000;
 const named = new Set<string>();
 let namedCharacters = 0;
 
