@@ -6,7 +6,7 @@ import { orientSides, withSides } from '../lib/cli/open-sides.js';
 import { createProgress } from '../lib/cli/progress.js';
 import { counted } from '../lib/cli/quantities.js';
 import { renderBackfill, renderPlan, showBackfill } from '../lib/cli/render-backfill.js';
-import { renderComparison, renderShare, withoutNext } from '../lib/cli/render-compare.js';
+import { renderComparison, renderShare } from '../lib/cli/render-compare.js';
 import { EXIT_CODE } from '../lib/errors.js';
 import {
   type BackfillReport,
@@ -54,7 +54,7 @@ Exit code 0: identical, with nothing but pending rows between them. Exit code 1:
       const outcome = await this.#compare(sides, request, { stop, output: flags.output });
       const isLast = outcome.report.verdict === 'identical' || !flags.repair;
       // What is done next needs no advice.
-      this.log(isLast ? renderComparison(outcome) : withoutNext(renderComparison(outcome)));
+      this.log(renderComparison(outcome, { withNext: isLast }));
       if (isLast) return this.#conclude(outcome);
       const repair = await this.#repair({ ...databases, ...sides }, outcome, settings.tables, stop);
       const again = await this.#compare(sides, { ...request, ...outcome.compared, resume: false }, { stop });
@@ -95,7 +95,7 @@ Exit code 0: identical, with nothing but pending rows between them. Exit code 1:
       onPlan: (plan) => this.note(renderPlan(plan)),
       onProgress: showBackfill(progress),
     }).finally(() => progress.stop());
-    this.log(withoutNext(renderBackfill(report, sides.secondary.side)));
+    this.log(renderBackfill(report, sides.secondary.side, { withNext: false }));
     return report;
   }
 

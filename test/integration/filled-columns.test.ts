@@ -5,7 +5,6 @@ import { GUIDE_TABLES } from '../../src/lib/decoders/guide-tables.js';
 import { closeDatabase } from '../../src/lib/db/database.js';
 import { parseTablePattern } from '../../src/lib/domain/table-patterns.js';
 import type { Row } from '../../src/lib/domain/row.js';
-import { DualWriteRepository } from '../../src/lib/repository/dual-write-repository.js';
 import { planRows } from '../../src/lib/repository/write/batch.js';
 import { primaryBatchSql } from '../../src/lib/repository/write/batch-sql.js';
 import { CheckedTables } from '../../src/lib/repository/write/checked-tables.js';
@@ -14,6 +13,7 @@ import { REPOSITORY } from '../support/cli.js';
 import { grantsOf } from '../support/documented-grants.js';
 import { PreparedPair } from '../support/backfilled.js';
 import { unitsOf } from '../support/readings.js';
+import { openRepository } from '../support/tracked.js';
 
 const AT = '2025-07-01T00:00:00.000001Z';
 
@@ -28,11 +28,9 @@ describe('columns that the primary fills', function () {
   after(() => pair.close());
 
   async function write(rows: readonly Row[], ...patterns: string[]): Promise<void> {
-    const repository = await DualWriteRepository.open({
-      ...{ primary: pair.local, secondary: pair.ec2, retry: { retries: 0, delayMs: 1 }, concurrency: 1 },
-      selection: { tables: patterns.map((text) => parseTablePattern(text)!), except: [] },
-      consumer: { host: 'test', pid: process.pid },
-    });
+    const selection = { tables: patterns.map((text) => parseTablePattern(text)!), except: [] };
+    const sides = { primary: pair.local, secondary: pair.ec2 };
+    const repository = await openRepository(sides, { concurrency: 1, selection });
     try {
       const batches = await repository.primary.write({ units: rows.map((row) => ({ rows: [row] })), rejects: [] });
       for (const batch of batches) repository.secondary!.enqueue(batch);

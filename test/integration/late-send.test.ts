@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 import { unitsOf, type Reading } from '../support/readings.js';
 import { prepareSides } from '../../src/lib/operations/init.js';
-import { DualWriteRepository } from '../../src/lib/repository/dual-write-repository.js';
+import type { DualWriteRepository } from '../../src/lib/repository/dual-write-repository.js';
 import { countLedger, drainLedger } from '../../src/lib/repository/cutover/drain-ledger.js';
 import { repairMissed } from '../../src/lib/repository/repair/repair-missed.js';
 import { ALL_TABLES } from '../../src/lib/repository/tables/reading-tables.js';
@@ -10,7 +10,7 @@ import { SecondaryWriter } from '../../src/lib/repository/write/send-batch.js';
 import { coverNewPartitions } from '../../src/lib/repository/writers/new-partitions.js';
 import { untrackAll } from '../../src/lib/repository/writers/tracking.js';
 import { ec2Server, localServer } from '../support/servers.js';
-import { TrackedSide } from '../support/tracked.js';
+import { openRepository, TrackedSide } from '../support/tracked.js';
 
 const reading = (sensorId: string): Reading => ({
   ...{ table: 'water_level_readings', time: '2025-07-01T00:00:00.000001Z', sensorId, sensorType: 'water-level' },
@@ -28,10 +28,7 @@ describe('sends to tracked tables', function () {
     ec2 = await TrackedSide.open(await ec2Server(), 'late send', { side: 'ec2' });
     await prepareSides([local.database, ec2.database], { addKeys: false });
     for (const side of [local, ec2]) await side.track(...ALL_TABLES);
-    repository = await DualWriteRepository.open({
-      ...{ primary: local.database, secondary: ec2.database, retry: { retries: 0, delayMs: 1 }, concurrency: 2 },
-      consumer: { host: 'test', pid: 1 },
-    });
+    repository = await openRepository({ primary: local.database, secondary: ec2.database });
   });
 
   afterEach(async () => {

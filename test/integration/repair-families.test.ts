@@ -1,11 +1,11 @@
 // Tables whose rows refer to each other, or have a second unique key, repaired beside consumers and other repairs.
 import { expect } from 'chai';
-import { DualWriteRepository } from '../../src/lib/repository/dual-write-repository.js';
+import type { DualWriteRepository } from '../../src/lib/repository/dual-write-repository.js';
 import { RepairInParts } from '../../src/lib/repository/repair/repair-in-parts.js';
 import { repairMissed } from '../../src/lib/repository/repair/repair-missed.js';
 import { eventually } from '../support/cli.js';
 import { ec2Server, localServer } from '../support/servers.js';
-import { TrackedSide } from '../support/tracked.js';
+import { openRepository, TrackedSide } from '../support/tracked.js';
 
 const TABLES = `
   create table parent (id int primary key, note text);
@@ -23,10 +23,7 @@ describe('repair of rows that other rows stand in the way of', function () {
     ec2 = await TrackedSide.open(await ec2Server(), 'families', { side: 'ec2', sql: TABLES });
     for (const side of [local, ec2]) await side.track('parent', 'child', 'named');
     await ec2.run("update sensorctl.primary_record set primary_side = 'local'");
-    repository = await DualWriteRepository.open({
-      ...{ primary: local.database, secondary: ec2.database, retry: { retries: 0, delayMs: 1 }, concurrency: 2 },
-      consumer: { host: 'test', pid: 1 },
-    });
+    repository = await openRepository({ primary: local.database, secondary: ec2.database });
   });
 
   afterEach(async () => {

@@ -5,12 +5,11 @@ import { silentLogger } from '../../src/lib/logger.js';
 import { prepareSides } from '../../src/lib/operations/init.js';
 import { switchPrimary } from '../../src/lib/operations/cutover/switch.js';
 import { verifySchema } from '../../src/lib/operations/verify-schema/verify-schema.js';
-import { DualWriteRepository } from '../../src/lib/repository/dual-write-repository.js';
 import { copyRecord } from '../../src/lib/repository/phase/deciding-state.js';
 import { readRecordedState } from '../../src/lib/repository/phase/state.js';
 import { changePhase, recordFirstPhase } from '../../src/lib/repository/phase/transition.js';
 import { ec2Server, localServer } from '../support/servers.js';
-import { TrackedSide } from '../support/tracked.js';
+import { openRepository, TrackedSide } from '../support/tracked.js';
 
 const WHY = { by: 'test', reason: null, overriddenGates: [] };
 const TABLES = ['note', 'audit', 'latest', 'place'];
@@ -89,10 +88,8 @@ describe('triggers of tracked tables on the secondary', function () {
   });
 
   it('stay silent for what consumers send, too', async () => {
-    const repository = await DualWriteRepository.open({
-      ...{ primary: local.database, secondary: ec2.database, retry: { retries: 0, delayMs: 1 }, concurrency: 1 },
-      consumer: { host: 'test', pid: process.pid },
-    });
+    const sides = { primary: local.database, secondary: ec2.database };
+    const repository = await openRepository(sides, { concurrency: 1 });
     try {
       const rows = [1, 2].map((id) => ({ table: 'note', values: { id, about: 'x', body: 'a' } }));
       const places = ['p', 'q'].map((name) => ({ table: 'place', values: { name, body: 'b' } }));

@@ -1,9 +1,9 @@
 import { expect } from 'chai';
-import { DualWriteRepository } from '../../src/lib/repository/dual-write-repository.js';
+import type { DualWriteRepository } from '../../src/lib/repository/dual-write-repository.js';
 import { backfillSides } from '../support/backfilled.js';
 import { eventually } from '../support/cli.js';
 import { ec2Server, localServer } from '../support/servers.js';
-import { TrackedSide } from '../support/tracked.js';
+import { openRepository, TrackedSide } from '../support/tracked.js';
 
 const TABLE = 'create table gate_state (id int primary key, seen int not null, note text)';
 
@@ -16,10 +16,7 @@ describe('a unit of a backfill, beside consumers that keep the newest of its row
   beforeEach(async () => {
     local = await TrackedSide.open(await localServer(), 'unit beside', { side: 'local', sql: TABLE });
     ec2 = await TrackedSide.open(await ec2Server(), 'unit beside', { side: 'ec2', sql: TABLE });
-    repository = await DualWriteRepository.open({
-      ...{ primary: local.database, secondary: ec2.database, retry: { retries: 0, delayMs: 1 }, concurrency: 2 },
-      ...{ consumer: { host: 'test', pid: 1 }, healing: null },
-    });
+    repository = await openRepository({ primary: local.database, secondary: ec2.database }, { healing: null });
   });
 
   afterEach(async () => {

@@ -1,10 +1,11 @@
 // A consumer whose sends come when they like: at once, late, twice, or long after they were given up.
 import type { Database } from '../../src/lib/db/database.js';
 import { faultKind } from '../../src/lib/db/sqlstate.js';
-import { DualWriteRepository } from '../../src/lib/repository/dual-write-repository.js';
+import type { DualWriteRepository } from '../../src/lib/repository/dual-write-repository.js';
 import type { CommittedBatch } from '../../src/lib/repository/write/batch.js';
 import { SecondaryWriter, type SecondaryBatch } from '../../src/lib/repository/write/send-batch.js';
 import type { SendOutcome } from '../../src/lib/repository/write/settle.js';
+import { openRepository } from './tracked.js';
 
 export class LateConsumer {
   /** Sends that are still on their way, some of which have been answered for. */
@@ -25,10 +26,8 @@ export class LateConsumer {
     { primary, secondary }: { readonly primary: Database; readonly secondary: Database },
     random: () => number,
   ): Promise<LateConsumer> {
-    const repository = await DualWriteRepository.open({
-      ...{ primary, secondary, retry: { retries: 0, delayMs: 1 }, concurrency: 2, healing: null },
-      consumer: { host: 'test', pid: Math.floor(random() * 1_000_000) },
-    });
+    const consumer = { host: 'test', pid: Math.floor(random() * 1_000_000) };
+    const repository = await openRepository({ primary, secondary }, { consumer, healing: null });
     return new LateConsumer(repository, secondary, random);
   }
 

@@ -3,6 +3,7 @@ import pg from 'pg';
 import { closeDatabase, openDatabase, type Database } from '../../src/lib/db/database.js';
 import type { Side } from '../../src/lib/domain/side.js';
 import { trackSides, type TrackedTable } from '../../src/lib/operations/track.js';
+import { DualWriteRepository, type DualWriteOptions } from '../../src/lib/repository/dual-write-repository.js';
 import { migrateBookkeeping } from '../../src/lib/repository/ledger/bookkeeping-schema.js';
 import type { PostgresServer } from '../../src/lib/sandbox/postgres-server.js';
 import { createTestDatabase, type TestDatabase } from './servers.js';
@@ -74,6 +75,17 @@ export class TrackedSide {
     await this.pool.end();
     await this.created.drop();
   }
+}
+
+/** A repository beside other writers, that tries each batch once. */
+export async function openRepository(
+  sides: { readonly primary: Database; readonly secondary: Database },
+  options: Partial<DualWriteOptions> = {},
+): Promise<DualWriteRepository> {
+  return await DualWriteRepository.open({
+    ...{ ...sides, retry: { retries: 0, delayMs: 1 }, concurrency: 2, consumer: { host: 'test', pid: 1 } },
+    ...options,
+  });
 }
 
 function describeEntry({ table, keys, gone, whole, times }: WriterEntry): string {

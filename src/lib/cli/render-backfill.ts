@@ -38,15 +38,16 @@ export function renderProgress({ step, table, rows, ofRows, throttled }: Backfil
   return `${step}${where}: ${done}, ${formatCount(Math.round(rate))}/s${left}${held}`;
 }
 
-export function renderBackfill(report: BackfillReport, target: Side): string {
+export function renderBackfill(report: BackfillReport, target: Side, { withNext = true } = {}): string {
   const there = sideTitle(target);
   const leftOut = report.leftOut.map(({ table, before, reason }) =>
     oneLine(`Left out: ${table} before ${before} (${reason})`),
   );
   const failed = report.failed.map(({ table, reason }) => oneLine(`Not copied: ${table}: ${reason}`));
+  const next = withNext ? [renderNext(report)] : [];
   if (report.ranges + report.rowsCopied + report.remainingGaps === 0) {
     const said = failed.length > 0 ? [] : [`Nothing to do: ${there} lacks nothing that was asked for.`];
-    return [...said, ...leftOut, ...failed, ...(failed.length > 0 ? [renderNext(report)] : [])].join('\n');
+    return [...said, ...leftOut, ...failed, ...(failed.length > 0 ? next : [])].join('\n');
   }
   const counts = renderTable(
     ['rows', 'count'],
@@ -62,14 +63,7 @@ export function renderBackfill(report: BackfillReport, target: Side): string {
       ['gaps that remain', report.remainingGaps],
     ],
   );
-  return [
-    counts,
-    ...renderTables(report, there),
-    ...leftOut,
-    ...failed,
-    ...renderGaps(report),
-    renderNext(report),
-  ].join('\n');
+  return [counts, ...renderTables(report, there), ...leftOut, ...failed, ...renderGaps(report), ...next].join('\n');
 }
 
 /** None where nothing was done but to look. */

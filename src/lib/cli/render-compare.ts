@@ -17,8 +17,11 @@ import { type CompareOutcome } from '../operations/compare/compare.js';
 const HEIGHTS = '▁▂▃▄▅▆▇█';
 const NONE = '·';
 
-/** Renders a comparison for a person: rows and newest time on both sides, the differences, where in the window they lie, and what to do. */
-export function renderComparison({ report, strips, failed }: CompareOutcome): string {
+/**
+ * Renders a comparison for a person: rows and newest time on both sides, the differences, where in the window they lie, and,
+ * unless it is done anyway, what to do.
+ */
+export function renderComparison({ report, strips, failed }: CompareOutcome, { withNext = true } = {}): string {
   const { tables, window, leftOut, tablesLeftOut, notCompared, differences } = report;
   const differing = tables.filter(hasDifference);
   const sections = [
@@ -34,14 +37,9 @@ export function renderComparison({ report, strips, failed }: CompareOutcome): st
     ...renderStrips(differing, strips),
     ...differences.map(renderDifference),
     ...renderMore(differing, differences),
-    renderVerdict(report),
+    ...renderVerdict(report, withNext),
   ];
   return sections.join('\n');
-}
-
-/** A report without its last line, which says what to do next. */
-export function withoutNext(report: string): string {
-  return report.replace(/\nNext: [^\n]*$/, '');
 }
 
 const NAMED_AT_MOST = 10;
@@ -128,36 +126,45 @@ function renderMore(tables: readonly TableReport[], listed: readonly DifferenceR
   return all > listed.length ? [`  and ${formatCount(all - listed.length)} more; --output FILE writes them all`] : [];
 }
 
-function renderVerdict({ verdict, primary, tables, failed, window, resumedFrom, ...report }: CompareReport): string {
+function renderVerdict(report: CompareReport, withNext: boolean): string[] {
+  const { verdict, primary, tables, failed, window, resumedFrom } = report;
   const resumed =
     resumedFrom === null ? '' : ` (resumed: what was compared since ${resumedFrom} was not looked at again)`;
   const ofWhat = `${counted(tables.length, 'table')} compared${renderRest(report)}`;
-  if (verdict === 'identical') return `Identical: ${renderEquality(tables, { primary, window })}; ${ofWhat}${resumed}.`;
+  if (verdict === 'identical')
+    return [`Identical: ${renderEquality(tables, { primary, window })}; ${ofWhat}${resumed}.`];
   if (!tables.some(hasDifference)) {
-    return `Not proven: ${counted(failed.length, 'table')} could not be compared; ${ofWhat}${resumed}.`;
+    return [`Not proven: ${counted(failed.length, 'table')} could not be compared; ${ofWhat}${resumed}.`];
   }
   const sum = (count: (table: TableReport) => number): number =>
     tables.reduce((total, table) => total + count(table), 0);
   const extra = sum((table) => extraIn(table, primary) - table.pendingExtra);
   const lacking = sum((table) => lackingIn(table, primary) + table.different - table.pending + table.pendingExtra);
   const there = sideTitle(otherSide(primary));
-  const gaps = sum((table) => table.knownGap);
-  const known = gaps > 0 && (lacking === 0 || lacking + extra === gaps);
+  const found = `Different: ${counted(lacking, 'row is', 'rows are')} missing or different on ${there}, ${counted(extra, 'is', 'are')} there alone${resumed}.`;
+  return withNext ? [found, `Next: sensorctl ${nextOf(report, { lacking, extra })}`] : [found];
+}
+
+/** The command that brings the sides together, and what it does; rows by whether the secondary lacks them or has them alone. */
+function nextOf(
+  { primary, tables, window }: CompareReport,
+  { lacking, extra }: { readonly lacking: number; readonly extra: number },
+): string {
+  const there = sideTitle(otherSide(primary));
+  const gaps = tables.reduce((sum, { knownGap }) => sum + knownGap, 0);
+  const isKnown = gaps > 0 && (lacking === 0 || lacking + extra === gaps);
+  if (isKnown && primary === 'ec2')
+    return `cutover --rollback    # local is kept as it was: going back brings it what EC2 got; sensorctl backfill does so at once`;
+  if (isKnown) return `backfill    # repairs the gaps that the ledger knows, and names what ${there} refuses`;
   // A range holds no row off the axis: what was compared whole is repaired so.
   const isWhole = window.from === null || window.to === null || tables.every(({ whole }) => whole);
   const range = isWhole ? '--all' : `--from ${window.from} --to ${window.to}`;
+  if (lacking === 0)
+    return `backfill ${range} --direction ${otherSide(primary)}-to-${primary}    # brings to ${sideTitle(primary)} what only ${there} has; where it is wrong there, --prune deletes it`;
   const differing = tables.filter(hasDifference).map(({ table }) => oneLine(table));
   const isEach = differing.length === tables.length && differing.length > NAMED_AT_MOST;
   const some = isEach ? '' : differing.map((table) => ` --table ${shellWord(table)}`).join('');
-  const next =
-    known && primary === 'ec2'
-      ? `cutover --rollback    # local is kept as it was: going back brings it what EC2 got; sensorctl backfill does so at once`
-      : known
-        ? `backfill    # repairs the gaps that the ledger knows, and names what ${there} refuses`
-        : lacking > 0
-          ? `compare ${range}${some} --repair    # brings to ${there} what it lacks`
-          : `backfill ${range} --direction ${otherSide(primary)}-to-${primary}    # brings to ${sideTitle(primary)} what only ${there} has; where it is wrong there, --prune deletes it`;
-  return `Different: ${counted(lacking, 'row is', 'rows are')} missing or different on ${there}, ${counted(extra, 'is', 'are')} there alone${resumed}.\nNext: sensorctl ${next}`;
+  return `compare ${range}${some} --repair    # brings to ${there} what it lacks`;
 }
 
 /** Renders what the verdict does not cover. */

@@ -1,3 +1,5 @@
+import { quoteForShell } from './shell-word.js';
+
 export const SHELLS = ['bash', 'zsh', 'fish'] as const;
 export type Shell = (typeof SHELLS)[number];
 
@@ -57,11 +59,11 @@ function firstWord(text: string): string {
 
 function renderBash(bin: string, places: readonly Place[]): string {
   const values = placesOfValues(places).map(({ where, options }) => {
-    return `    ${where}) ${options.length === 0 ? 'return' : `words=${quote(options.join(' '))}`} ;;`;
+    return `    ${where}) ${options.length === 0 ? 'return' : `words=${quoteForShell(options.join(' '))}`} ;;`;
   });
   const words = places.map(({ name, words: commands, flags }) => {
     const list = [...commands.map(({ word }) => word), ...flags.map((flag) => flag.name), '--help'];
-    return `      ${quote(name)}) words=${quote(list.join(' '))} ;;`;
+    return `      ${quoteForShell(name)}) words=${quoteForShell(list.join(' '))} ;;`;
   });
   return `# Completion of ${bin} for bash: source <(${bin} completion bash)
 _${bin}() {
@@ -86,14 +88,14 @@ complete -o default -F _${bin} ${bin}
 
 function renderZsh(bin: string, places: readonly Place[]): string {
   const values = placesOfValues(places).map(({ where, options }) => {
-    return `    ${where}) ${options.length === 0 ? '_files' : `compadd -- ${options.map(quote).join(' ')}`}; return ;;`;
+    return `    ${where}) ${options.length === 0 ? '_files' : `compadd -- ${options.map(quoteForShell).join(' ')}`}; return ;;`;
   });
   const words = places.map(({ name, words: commands, flags }) => {
     const list = [
-      ...commands.map(({ word, description }) => quote(`${word}:${description}`)),
-      ...flags.map((flag) => quote(`${flag.name}:${flag.description}`)),
+      ...commands.map(({ word, description }) => quoteForShell(`${word}:${description}`)),
+      ...flags.map((flag) => quoteForShell(`${flag.name}:${flag.description}`)),
     ];
-    return `    ${quote(name)}) found=(${list.join(' ')} ${quote('--help:Show the help')}) ;;`;
+    return `    ${quoteForShell(name)}) found=(${list.join(' ')} ${quoteForShell('--help:Show the help')}) ;;`;
   });
   return `#compdef ${bin}
 # Completion of ${bin} for zsh: source <(${bin} completion zsh), after compinit
@@ -124,11 +126,12 @@ function renderFish(bin: string, places: readonly Place[]): string {
     const onlyHere = name === '' || words.length === 0 ? when : `${when}; and not ${seen(further)}`;
     return [
       ...words.map(
-        ({ word, description }) => `complete -c ${bin} -f -n ${quote(onlyHere)} -a ${word} -d ${quote(description)}`,
+        ({ word, description }) =>
+          `complete -c ${bin} -f -n ${quoteForShell(onlyHere)} -a ${word} -d ${quoteForShell(description)}`,
       ),
       ...flags.map(({ name: flag, description, takesValue, options }) => {
-        const value = options.length > 0 ? ` -x -a ${quote(options.join(' '))}` : takesValue ? ' -r' : '';
-        return `complete -c ${bin} -n ${quote(onlyHere)} -l ${flag.slice(2)}${value} -d ${quote(description)}`;
+        const value = options.length > 0 ? ` -x -a ${quoteForShell(options.join(' '))}` : takesValue ? ' -r' : '';
+        return `complete -c ${bin} -n ${quoteForShell(onlyHere)} -l ${flag.slice(2)}${value} -d ${quoteForShell(description)}`;
       }),
     ];
   });
@@ -143,7 +146,7 @@ function seen(words: string): string {
 function patternOf(places: readonly Place[]): string {
   return places
     .filter(({ name }) => name !== '')
-    .map(({ name }) => quote(name))
+    .map(({ name }) => quoteForShell(name))
     .join('|');
 }
 
@@ -152,10 +155,6 @@ function placesOfValues(places: readonly Place[]): { where: string; options: rea
   return places.flatMap(({ name, flags }) =>
     flags
       .filter(({ takesValue }) => takesValue)
-      .map((flag) => ({ where: quote(`${name} ${flag.name}`), options: flag.options })),
+      .map((flag) => ({ where: quoteForShell(`${name} ${flag.name}`), options: flag.options })),
   );
-}
-
-function quote(text: string): string {
-  return `'${text.replaceAll("'", String.raw`'\''`)}'`;
 }

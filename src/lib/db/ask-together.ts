@@ -1,6 +1,7 @@
 import type pg from 'pg';
 import type { Database } from './database.js';
 import { sqlstateOf } from './sqlstate.js';
+import { onOneConnection } from './transaction.js';
 
 export type Row = Record<string, unknown>;
 
@@ -26,9 +27,7 @@ export async function askTogether<Questions extends Readonly<Record<string, Ques
   { pool }: Database,
   questions: Questions,
 ): Promise<Answers<Questions>> {
-  const client = await pool.connect();
-  let broken = true;
-  try {
+  return await onOneConnection(pool, async (client) => {
     let answeredAt = performance.now();
     const asked = Object.entries(questions).map(async ([name, question]): Promise<[string, Answer<unknown>]> => {
       const outcome = await query(client, question);
@@ -40,12 +39,9 @@ export async function askTogether<Questions extends Readonly<Record<string, Ques
     const answers = await Promise.allSettled(asked);
     const failure = answers.find((answer) => answer.status === 'rejected');
     if (failure !== undefined) throw failure.reason as Error;
-    broken = false;
     const entries = answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : []));
     return Object.fromEntries(entries) as Answers<Questions>;
-  } finally {
-    client.release(broken);
-  }
+  });
 }
 
 /** A refusal by the server itself, such as a missing table or right, is an answer; anything else throws. */

@@ -2,10 +2,10 @@ import { counted, formatCount, formatDuration } from '../quantities.js';
 import { listOf } from '../../domain/words.js';
 import { sideTitle, type Side } from '../../domain/side.js';
 import { parseInstant } from '../../domain/time.js';
-import type { Snapshot } from '../../operations/monitor/monitor-snapshot.js';
+import { countWriters, TRACKINGS, type Snapshot } from '../../operations/monitor/monitor-snapshot.js';
 import type { ShownTable } from './worst-tables.js';
 import type { DatabaseAddress } from '../../operations/monitor/side-watch.js';
-import type { TableRows, WriterFigures } from '../../repository/monitor/ledger-figures.js';
+import type { TableRows } from '../../repository/monitor/ledger-figures.js';
 
 export const UNKNOWN = '?';
 
@@ -100,8 +100,7 @@ export function rowsApart({ counted: how, local, ec2 }: ShownTable): number | nu
 
 /** `19 (16 tracked, 3 untracked); 1 new: orders; 1 left out; 2 estimated`. */
 export function describeTableSet({ tables, leftOut, sides }: Snapshot): string {
-  const states = ['tracked', 'partly tracked', 'untracked'] as const;
-  const tracking = states.flatMap((state) => partOf(tables.filter((each) => each.tracking === state).length, state));
+  const tracking = TRACKINGS.flatMap((state) => partOf(tables.filter((each) => each.tracking === state).length, state));
   const isKnown = tracking.length > 0 || sides.ec2.answers === null;
   const added = tables.filter(({ isNew }) => isNew).map(({ table }) => table);
   return [
@@ -120,8 +119,7 @@ function partOf(count: number, what: string): string[] {
 /** What other programs wrote and the secondary has yet to get; null where there is nothing. */
 export function describeWriters(writers: Snapshot['writers']): string | null {
   if (writers === null || writers.length === 0) return null;
-  const sum = (read: (each: WriterFigures) => number): number => writers.reduce((total, each) => total + read(each), 0);
-  const [pending, missed] = [sum((each) => each.pending), sum((each) => each.missed)];
+  const [pending, missed] = [countWriters(writers, 'pending') ?? 0, countWriters(writers, 'missed') ?? 0];
   const oldest = Math.max(...writers.map(({ oldestSeconds }) => oldestSeconds));
   const rows = writers.map((each) => ({ table: each.table, rows: each.pending + each.missed }));
   return `pending ${formatCount(pending)}  missed ${formatCount(missed)}, the oldest ${formatSeconds(oldest)}: ${describeTables(rows, 2)}`;

@@ -143,7 +143,7 @@ class Backfill {
     await restoreAbandonedPolicies(this.#target);
     // What programs write meanwhile is no gap that remains: somebody writes at any time.
     const newest = this.#toSecondary ? await readNewestEntry(this.#source.pool) : null;
-    if (this.#toSecondary) done = await this.#repairLedger();
+    if (newest !== null) done = await this.#repairLedger(newest);
     this.#assertNotStopped();
     if (this.request.mode !== 'ledger') {
       done = addByTable(done, await this.#pausedWhileRunning());
@@ -208,7 +208,7 @@ class Backfill {
     return this.request.target !== this.request.primary;
   }
 
-  async #repairLedger(): Promise<CountsByTable> {
+  async #repairLedger(upTo: number): Promise<CountsByTable> {
     const { stop, logger } = this.hooks;
     const tables = await this.#ledgerTables();
     const missed = await countMissed(this.#source, tables);
@@ -221,6 +221,7 @@ class Backfill {
       primary: this.#source,
       secondary: this.#target,
       tables,
+      upTo,
       jobs,
       rows: maxRate === null ? null : (maxRate * RATE_SECONDS) / jobs,
       throttle: this.#throttle,

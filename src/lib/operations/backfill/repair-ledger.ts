@@ -4,7 +4,6 @@ import { backoffMs, isAborted, pause, workTogether } from '../../domain/async.js
 import type { Logger } from '../../logger.js';
 import { addByTable, type CountsByTable, NO_ROWS, sumOfTables } from './backfill-report.js';
 import type { Throttle } from './throttle.js';
-import { readNewestEntry } from '../../repository/ledger/ledger.js';
 import { culpritOf, RepairInParts } from '../../repository/repair/repair-in-parts.js';
 import { type Claim, findMissed, type RepairOutcome, type Wanted } from '../../repository/repair/repair-missed.js';
 import { endStalledCopies } from '../../repository/repair/stalled-copies.js';
@@ -14,6 +13,8 @@ export interface LedgerRepairOptions {
   readonly secondary: Database;
   /** Empty: all. */
   readonly tables: readonly string[];
+  /** The newest entry that is repaired. */
+  readonly upTo: number;
   readonly jobs: number;
   /** Rows in one repair, at most; null: no limit but that of the servers. */
   readonly rows: number | null;
@@ -29,13 +30,12 @@ const OTHERS_MS = 300;
 const STATES = ['missed', 'refused'] as const;
 
 /**
- * Repairs every entry of the ledger that was there when it began, refused readings too, each once. Entries that cannot
+ * Repairs every entry of the ledger up to one, refused readings too, each once. Entries that cannot
  * be repaired stay, and hold up no other; those that somebody else repairs are waited for, and taken over when that one
  * dies. Throws when a side fails for good.
  */
 export async function repairLedger(options: LedgerRepairOptions): Promise<CountsByTable> {
-  const upTo = await readNewestEntry(options.primary.pool);
-  const repair = new LedgerRepair(options, upTo);
+  const repair = new LedgerRepair(options);
   await workTogether(Array.from({ length: options.jobs }), options.stop, (_, stop) => repair.work(stop));
   return repair.counts;
 }
@@ -45,10 +45,7 @@ class LedgerRepair {
   readonly #failed: number[] = [];
   readonly #failedTables = new Set<string>();
 
-  constructor(
-    private readonly options: LedgerRepairOptions,
-    private readonly upTo: number,
-  ) {}
+  constructor(private readonly options: LedgerRepairOptions) {}
 
   async work(stop: AbortSignal): Promise<void> {
     const { throttle, primary, rows } = this.options;
@@ -89,8 +86,8 @@ class LedgerRepair {
   }
 
   get #wanted(): Wanted {
-    const { tables } = this.options;
-    const wanted = { states: STATES, except: this.#failed, upTo: this.upTo, exceptTables: [...this.#failedTables] };
+    const { tables, upTo } = this.options;
+    const wanted = { states: STATES, except: this.#failed, upTo, exceptTables: [...this.#failedTables] };
     return tables.length === 0 ? wanted : { ...wanted, tables };
   }
 

@@ -1,6 +1,7 @@
 import type pg from 'pg';
 import { type Database, withSession } from '../../db/database.js';
 import { isOfTheTable, isPassing, isTooMuch } from '../../db/sqlstate.js';
+import { onOneConnection } from '../../db/transaction.js';
 import { backoffMs, pause, workTogether } from '../../domain/async.js';
 import type { BackfillCounts, CountsByTable } from './backfill-report.js';
 import type { Throttle } from './throttle.js';
@@ -149,16 +150,13 @@ const ROUND_TRIPS = 5;
  * at most `nearMs` is enough. On one connection: opening one takes several.
  */
 export async function measureRoundTrip({ pool }: Pick<Database, 'pool'>, nearMs: number): Promise<number> {
-  const client = await pool.connect();
-  let leastMs = Infinity;
-  try {
+  return await onOneConnection(pool, async (client) => {
+    let leastMs = Infinity;
     for (let count = 0; count < ROUND_TRIPS && leastMs > nearMs; count += 1) {
       const startedAt = performance.now();
       await client.query('select');
       leastMs = Math.min(leastMs, performance.now() - startedAt);
     }
     return leastMs;
-  } finally {
-    client.release();
-  }
+  });
 }

@@ -1,6 +1,6 @@
 import { parseDuration, didYouMean } from '../../domain/words.js';
 import { UsageError } from '../../errors.js';
-import { leavesSecondaryOut, receivesNothing, type Snapshot } from './monitor-snapshot.js';
+import { countWriters, leavesSecondaryOut, receivesNothing, type Snapshot } from './monitor-snapshot.js';
 import { findStayingApart } from './table-troubles.js';
 
 /** A condition of `--fail-on`, such as `lag>60s`. */
@@ -56,8 +56,8 @@ const FIGURES: Readonly<Record<string, Figure>> = {
   'ec2-p50': latency('ec2', 'writeP50Ms'),
   'ec2-p99': latency('ec2', 'writeP99Ms'),
   apart: number(rowsApart),
-  'writers-pending': number((snapshot) => entriesOf(snapshot, 'pending')),
-  'writers-missed': number((snapshot) => entriesOf(snapshot, 'missed')),
+  'writers-pending': number(({ writers }) => countWriters(writers, 'pending')),
+  'writers-missed': number(({ writers }) => countWriters(writers, 'missed')),
   'partly-tracked': number(countPartlyTracked),
   'not-handled': number(({ tables }) =>
     tables.length === 0 ? null : tables.filter(({ counted }) => counted === null).length,
@@ -69,10 +69,6 @@ const FIGURES: Readonly<Record<string, Figure>> = {
 /** Of the table where they are the most; null where the ledger is not known, which might explain it. */
 function rowsApart(snapshot: Snapshot): number | null {
   return snapshot.gaps === null ? null : Math.max(0, ...findStayingApart(snapshot).map(({ rows }) => rows));
-}
-
-function entriesOf({ writers }: Snapshot, state: 'pending' | 'missed'): number | null {
-  return writers?.reduce((sum, figures) => sum + figures[state], 0) ?? null;
 }
 
 /** Null where it is not known of some table. */

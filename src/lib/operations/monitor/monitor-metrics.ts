@@ -1,6 +1,6 @@
 import { Gauge, Registry } from 'prom-client';
 import { parseInstant } from '../../domain/time.js';
-import { type Snapshot, TROUBLE_KINDS } from './monitor-snapshot.js';
+import { countWriters, type Snapshot, TRACKINGS, TROUBLE_KINDS } from './monitor-snapshot.js';
 
 /** A value and its labels; null is not known, and not served. */
 type Value = readonly [value: number | null | undefined, labels?: Readonly<Record<string, string>>];
@@ -13,7 +13,6 @@ interface Metric {
 }
 
 const SIDES = ['local', 'ec2'] as const;
-const TRACKINGS = ['tracked', 'partly tracked', 'untracked'] as const;
 const WRITE_MODES = ['local-only', 'dual-write', 'ec2-only', 'draining'];
 
 /** The metrics of the last look that `monitor --metrics-port` serves, in base units. */
@@ -52,10 +51,7 @@ const METRICS: readonly Metric[] = [
     TRACKINGS.map((tracking) => [tables.filter((each) => each.tracking === tracking).length, { tracking }]),
   ),
   of('sensorctl_writer_entries', 'Ledger entries of other writers by state.', ['state'], ({ writers }) =>
-    (['pending', 'missed'] as const).map((state) => [
-      writers?.reduce((sum, figures) => sum + figures[state], 0),
-      { state },
-    ]),
+    (['pending', 'missed'] as const).map((state) => [countWriters(writers, state), { state }]),
   ),
   of(
     'sensorctl_newest_reading_timestamp_seconds',

@@ -37,6 +37,14 @@ export interface Trouble {
   readonly tables: readonly TableRows[];
 }
 
+/** How other writers of a table are covered. */
+export const TRACKINGS = ['tracked', 'partly tracked', 'untracked'] as const;
+
+/** Entries of other writers in all tables; null where they are not known. */
+export function countWriters(writers: Snapshot['writers'], state: 'pending' | 'missed'): number | null {
+  return writers?.reduce((sum, figures) => sum + figures[state], 0) ?? null;
+}
+
 /** `recovering`: all answer, and what EC2 lacks is being brought there. */
 export type Health = 'healthy' | 'recovering' | 'trouble';
 
@@ -77,7 +85,7 @@ export interface TableSnapshot extends Readonly<Record<Side, TableFigures | null
   /** Null where they are not, or not known. */
   readonly apart: Apart | null;
   /** Whether what other programs write to it enters the ledger; null where it is not known. */
-  readonly tracking: 'tracked' | 'partly tracked' | 'untracked' | null;
+  readonly tracking: (typeof TRACKINGS)[number] | null;
   /** It came after the phase was recorded. */
   readonly isNew: boolean;
   /** Why it cannot be handled, why its rows are not counted, or why its triggers are not whole. */

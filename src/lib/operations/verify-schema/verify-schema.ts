@@ -3,6 +3,7 @@ import { assertDistinct } from '../../db/identity.js';
 import { readOnly } from '../../db/read-only.js';
 import { EVERY_TABLE, type TableSelection } from '../../domain/table-patterns.js';
 import { BOOKKEEPING_VERSION } from '../../repository/ledger/bookkeeping-schema.js';
+import { queryableOf } from '../../repository/compare/sides.js';
 import { readSchema } from '../../repository/schema/read-schema.js';
 import type { LeftOut, SchemaCatalog } from '../../repository/schema/schema-object.js';
 import { ALL_TABLES } from '../../repository/tables/reading-tables.js';
@@ -16,7 +17,7 @@ import { placeNames, type Places } from './names.js';
 import { alignDefinitions, alignViews } from './same-meaning.js';
 import { planSteps, renderScript, type ScriptStep } from './script.js';
 import { readSnapshot, type Snapshot, type WantedTables } from './snapshot.js';
-import { findWantedTables } from './wanted-tables.js';
+import { findWantedTables, type TablesToCompare } from './wanted-tables.js';
 
 /** Whether dual write and repair are safe, and what was found. */
 export interface SchemaVerdict {
@@ -52,16 +53,12 @@ export async function verifySchema(
   only: readonly string[] = [],
   selection: TableSelection = EVERY_TABLE,
 ): Promise<SchemaReport> {
-  const catalogsRead = Promise.all([readCatalog(databases.local), readCatalog(databases.ec2)]);
-  // Whatever becomes of it is looked at below.
-  catalogsRead.catch(() => undefined);
-  const { wanted, leftOut: notCompared } = await namingSide(databases.local, () =>
-    findWantedTables(databases.local.pool, selection, only),
-  );
-  const tables = [...wanted.keys()];
-  const [local, ec2] = await Promise.all([readSide(databases.local, wanted), readSide(databases.ec2, wanted)]);
-  const distinct = assertDistinct(databases.local.pool, databases.ec2.pool);
-  const [[here, there]] = await Promise.all([catalogsRead, distinct]);
+  const [here, there, { tables, local, ec2, notCompared }] = await Promise.all([
+    readCatalog(databases.local),
+    readCatalog(databases.ec2),
+    readWanted(databases, selection, only),
+    assertDistinct(queryableOf(databases.local), queryableOf(databases.ec2)),
+  ]);
   const snapshots = { local: await alignDefinitions(databases.ec2, { local, ec2 }), ec2 };
   const catalogs = { local: await alignViews(databases.ec2, { local: here, ec2: there }), ec2: there };
   const guide = tables.filter((table) => ALL_TABLES.includes(table) || only.length > 0);
@@ -114,6 +111,17 @@ function withNames({ finding, part, ...rest }: Diagnosis, { local, ec2 }: Sides<
     finding: { ...finding, mend: finding.mend === null ? null : placeNames(finding.mend, places) },
     part: part === null ? null : { ...part, sql: placeNames(part.sql, onEc2) },
   };
+}
+
+/** The tables that are compared, what both sides say of them, and those that are not. */
+async function readWanted(
+  { local, ec2 }: Sides<Database>,
+  selection: TableSelection,
+  only: readonly string[],
+): Promise<Sides<Snapshot> & { tables: readonly string[]; notCompared: TablesToCompare['leftOut'] }> {
+  const { wanted, leftOut } = await namingSide(local, () => findWantedTables(local.pool, selection, only));
+  const [here, there] = await Promise.all([readSide(local, wanted), readSide(ec2, wanted)]);
+  return { tables: [...wanted.keys()], local: here, ec2: there, notCompared: leftOut };
 }
 
 async function readCatalog(database: Database): Promise<SchemaCatalog> {

@@ -19,10 +19,10 @@ import {
   keepDifferingSql,
   numberStagedSql,
   takeStagedSql,
+  writeSettingsOf,
 } from './staging-sql.js';
 import { insertAbsent } from './insert-absent.js';
 import type { Portion } from './portion.js';
-import { writeSettingsOf } from './staging-sql.js';
 import type { Transfer } from './transfer.js';
 import { underOwnPath, writeUnderOwnPath } from '../../db/search-path.js';
 

@@ -6,6 +6,7 @@ import type { Role } from '../../domain/side.js';
 import { columnOf, hasUniqueKey, tableSql } from '../tables/table.js';
 import { sideSql, type TablePair } from '../tables/table-pair.js';
 import { bringNewestParts } from '../write/newest-parts.js';
+import { namedKeysSql } from './portion.js';
 
 interface GivenKeys {
   readonly table: TablePair;
@@ -25,19 +26,16 @@ export async function insertAbsent(source: Queryable, target: pg.ClientBase, row
 /** A text array a column. */
 async function readColumns(source: Queryable, { table, keys }: GivenKeys): Promise<unknown[]> {
   const arrays = table.columns.map(({ name }) => `array_agg(${quoteIdentifier(name)}::text)::text`);
-  const text = `select json_build_array(${arrays.join(', ')})::text as arrays
-    from ${sideSql(table, 'primary')} where ${isGiven(table, 'primary')}`;
-  const { rows } = await source.query<{ arrays: string }>(text, [keys]);
+  const { rows } = await source.query<{ arrays: string }>(`
+    select json_build_array(${arrays.join(', ')})::text as arrays
+    from ${sideSql(table, 'primary')} where ${isGiven(table, 'primary', keys)}`);
   return JSON.parse(rows[0]?.arrays ?? '[]') as unknown[];
 }
 
-/** The rows of the keys in $1, as a side has their types. */
-export function isGiven({ uniqueKey: key, sides }: TablePair, role: Role): string {
-  const values = key.map((name, place) => `(given.key ->> ${place})::${columnOf(sides[role], name)?.type ?? 'text'}`);
-  return `(${key.map(quoteIdentifier).join(', ')}) in (
-    select ${values.join(', ')} from unnest($1::text[]) as listed (key)
-    cross join lateral (select listed.key::json as key) as given
-  )`;
+/** The condition for the rows of these keys on a side. */
+export function isGiven({ uniqueKey: key, sides }: TablePair, role: Role, keys: readonly string[]): string {
+  const parts = key.map((_, place) => `named.part_${place}`);
+  return `(${key.map(quoteIdentifier).join(', ')}) in (select ${parts.join(', ')} from ${namedKeysSql(sides[role], key, keys)})`;
 }
 
 /** The target computes generated columns itself, and takes the source's numbers of identity columns. */

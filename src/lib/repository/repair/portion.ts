@@ -81,12 +81,16 @@ export function portionOfKeys({ compared, key }: Transfer, keys: readonly string
 export function namedKeysSql(side: Pick<Table, 'columns'>, key: readonly string[], keys: readonly string[]): string {
   const types = key.map((name) => columnOf(side, name)?.type ?? 'text');
   const rows = keys.map((text) => {
-    const parts = JSON.parse(text) as unknown[];
+    const parts = partsOf(text);
     const values = types.map((type, place) => `${textSql(parts[place])}::${type}`);
     return `(${[quoteLiteral(text), ...values].join(', ')})`;
   });
   const names = ['key', ...key.map((_, place) => `part_${place}`)];
   return `(values ${rows.join(', ')}) as named (${names.join(', ')})`;
+}
+
+function partsOf(key: string): unknown[] {
+  return JSON.parse(key) as unknown[];
 }
 
 function textSql(value: unknown): string {
@@ -102,7 +106,7 @@ function withinSpanSql({ axis, sides }: TablePair, key: readonly string[], keys:
   const column = axis?.column ?? '';
   const place = key.indexOf(column);
   if (place < 0 || sides.primary.hypertable === null) return [];
-  const texts = keys.map((text) => (JSON.parse(text) as unknown[])[place]);
+  const texts = keys.map((text) => partsOf(text)[place]);
   if (!texts.every((text): text is string => typeof text === 'string' && UTC_TIME.test(text))) return [];
   const [least, most] = texts.reduce(
     ([low, high], text) => [text < low ? text : low, text > high ? text : high],

@@ -37,7 +37,7 @@ export async function repairPlaces(
   { transfer, named }: { readonly transfer: Transfer; readonly named: NamedRows },
 ): Promise<UpdatedRepair> {
   const repair = (places: Places, deletes: boolean): Promise<UpdatedRepair> =>
-    repeatCollisions(() => repairAt(source, target, { transfer, table: transfer.compared, places, deletes }));
+    repeatCollisions(() => repairAt(source, target, { transfer, places, deletes }));
   if (named.whole || transfer.compared.axis === null) return await repair(null, true);
   let total = NONE_UPDATED;
   for (const gone of [true, false]) {
@@ -51,17 +51,17 @@ export async function repairPlaces(
 
 interface PlacedRows {
   readonly transfer: Transfer;
-  readonly table: TablePair;
   readonly places: Places;
   readonly deletes: boolean;
 }
 
 async function repairAt(source: Database, target: Database, rows: PlacedRows): Promise<UpdatedRepair> {
+  const { compared: table } = rows.transfer;
   return await withTransaction(target.pool, async (client) => {
     const role = rows.transfer.replica ? [IN_REPLICA_ROLE] : [];
     await queryAll(client, [...role, SKIP_EVERY_TABLE, CHECK_AT_ONCE]);
     if (rows.deletes) for (const { text } of rows.transfer.writeSettings) await client.query(text);
-    await client.query(`select ${lockTargetSql('$1')}`, [rows.table.name]);
+    await client.query(`select ${lockTargetSql('$1')}`, [table.name]);
     await assertDecides(source);
     // The source is read once the target is held: what comes later is in a later entry.
     const [wanted, found] = [await readRows(source.pool, rows, 'primary'), await readRows(client, rows, 'secondary')];
@@ -69,7 +69,7 @@ async function repairAt(source: Database, target: Database, rows: PlacedRows): P
     await deleteRows(client, rows, surplus);
     const inserted = sizeOf(without(wanted, found));
     const left = [...found].filter(([content]) => !surplus.has(content));
-    await insertRows(client, rows.table, without(wanted, new Map(left)));
+    await insertRows(client, table, without(wanted, new Map(left)));
     const copied = sizeOf(wanted);
     return { copied, inserted, skipped: copied - inserted, corrected: sizeOf(surplus) };
   });
@@ -91,7 +91,8 @@ function textsOf(places: Places): (string | null)[] | null {
   return places?.map((place) => (JSON.parse(place) as (string | null)[])[0] ?? null) ?? null;
 }
 
-async function readRows(session: Queryable, { table, places }: PlacedRows, role: Role): Promise<Multiset> {
+async function readRows(session: Queryable, { transfer, places }: PlacedRows, role: Role): Promise<Multiset> {
+  const { compared: table } = transfer;
   const text = `select content, count(*)::int as rows from (
       select ${contentSql(table)} as content from ${sideSql(table, role)} as stored
       where ${isPlaced(table, places, role)} limit ${ROWS_AT_MOST + 1}
@@ -116,8 +117,9 @@ function without(one: Multiset, other: Multiset): Multiset {
 }
 
 /** All that are equal to these, however many: rows of a compressed chunk have no place by which one could be told. */
-async function deleteRows(client: pg.ClientBase, { table, places }: PlacedRows, surplus: Multiset): Promise<void> {
+async function deleteRows(client: pg.ClientBase, { transfer, places }: PlacedRows, surplus: Multiset): Promise<void> {
   if (surplus.size === 0) return;
+  const { compared: table } = transfer;
   const text = `delete from ${sideSql(table, 'secondary')} as stored
     where ${isPlaced(table, places, 'secondary')} and ${contentSql(table)} = any($2::text[])`;
   await writeUnderOwnPath(client, underOwnPath(text), [textsOf(places), [...surplus.keys()]]);

@@ -130,7 +130,7 @@ async function repairPart(source: Database, target: Database, rows: UpdatedRows)
       if (mayChange(transfer) || !overwrite) return await bring(rows);
       // Live writes to a row wait while it is locked: what is read then holds every update that the target has.
       const { inserted } = await bring({ ...rows, overwrite: false });
-      await to.query(lockSql(transfer.compared), [keys]);
+      await to.query(lockSql(transfer.compared, keys));
       const brought = await bring(rows);
       return { ...brought, inserted, skipped: Math.max(0, brought.skipped - inserted) };
     });
@@ -197,9 +197,9 @@ async function findAbsent(from: Queryable, table: TablePair, keys: readonly Key[
 async function removeGone({ target, to, rows }: Bringing, keys: readonly Key[]): Promise<number> {
   if (keys.length === 0) return 0;
   const { compared } = rows.transfer;
-  if (rows.keeps === true) await to.query(keepSql(compared), [keys, target.side]);
-  const text = `delete from ${sideSql(compared, 'secondary')} where ${isGiven(compared, 'secondary')}`;
-  return await writeUnderOwnPath(to, underOwnPath(text), [keys]);
+  if (rows.keeps === true) await to.query(keepSql(compared, keys), [target.side]);
+  const text = `delete from ${sideSql(compared, 'secondary')} where ${isGiven(compared, 'secondary', keys)}`;
+  return await writeUnderOwnPath(to, underOwnPath(text));
 }
 
 /** What is corrected makes room for what is inserted: a value that is unique may have gone from one row to another. */
@@ -222,15 +222,15 @@ async function writeStaged(
   return { copied, inserted, corrected, skipped: Math.max(0, copied - inserted - corrected) };
 }
 
-/** Parameters: keys, the side. */
-function keepSql(table: TablePair): string {
+/** Parameter: the side. */
+function keepSql(table: TablePair, keys: readonly Key[]): string {
   const rows = `select to_jsonb(stored.*) as content, null as sensor_id, null as "time"
-    from ${sideSql(table, 'secondary')} as stored where ${isGiven(table, 'secondary')}`;
+    from ${sideSql(table, 'secondary')} as stored where ${isGiven(table, 'secondary', keys)}`;
   const reason = 'a program took it from the primary, with its table';
-  return keepRowsSql({ rows, table: table.name, side: '$2', reason });
+  return keepRowsSql({ rows, table: table.name, side: '$1', reason });
 }
 
-function lockSql(table: TablePair): string {
+function lockSql(table: TablePair, keys: readonly Key[]): string {
   const order = table.uniqueKey.map(quoteIdentifier).join(', ');
-  return `select from ${sideSql(table, 'secondary')} where ${isGiven(table, 'secondary')} order by ${order} for update`;
+  return `select from ${sideSql(table, 'secondary')} where ${isGiven(table, 'secondary', keys)} order by ${order} for update`;
 }
